@@ -1,0 +1,1 @@
+//! The ruche binary: GraphQL, command line, composition root.

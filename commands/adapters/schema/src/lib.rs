@@ -1,0 +1,1 @@
+//! Validation of payloads against the JSON schemas of the event catalogue.

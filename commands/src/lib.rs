@@ -1,0 +1,1 @@
+//! Intentions: decide what may be appended. Pure deciders and the command pipeline.

@@ -1,0 +1,67 @@
+//! Every numeric bound of Ruche, with its unit, and proof at compile time of how bounds relate.
+
+/// Bytes of one leaf (design §3: at most 1 KiB; tlog-tiles allows 65,535).
+pub const LEAF_BYTES_MAX: usize = 1_024;
+/// Bytes of one stored payload fragment.
+pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
+/// Payload fragments of one record. Bound by the SQLite key layout (4 bits).
+pub const FRAGMENTS_PER_RECORD_MAX: usize = 4;
+/// Events of one append.
+pub const EVENTS_PER_APPEND_MAX: usize = 1_000;
+/// Stored payload bytes of one append.
+pub const APPEND_BYTES_MAX: usize = 8 * 1_048_576;
+/// Expectations of one append: streams whose version it names.
+pub const EXPECTATIONS_PER_APPEND_MAX: usize = 64;
+/// Idempotency keys of one append.
+pub const KEYS_PER_APPEND_MAX: usize = 3;
+/// Bytes of a client's idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Bytes of a client's own id of a session, turn, agent and so on.
+pub const EXTERNAL_ID_BYTES_MAX: usize = 255;
+/// Bytes of an origin.
+pub const ORIGIN_BYTES_MAX: usize = 128;
+/// Bytes of an event type name.
+pub const EVENT_TYPE_BYTES_MAX: usize = 64;
+/// Bytes of a media type.
+pub const MEDIA_TYPE_BYTES_MAX: usize = 64;
+/// Nesting of a JSON payload.
+pub const JSON_DEPTH_MAX: usize = 64;
+/// Digits of a number in a JSON payload.
+pub const JSON_NUMBER_BYTES_MAX: usize = 64;
+
+/// Appends waiting for one writer; one more is refused with `OVERLOADED`.
+pub const WRITER_QUEUE_APPENDS_MAX: usize = 8_192;
+/// Stored bytes waiting for one writer; more is refused with `OVERLOADED`.
+pub const WRITER_QUEUE_BYTES_MAX: usize = 256 * 1_048_576;
+/// Events of one group commit; one append larger than what is left waits for the next.
+pub const BATCH_EVENTS_MAX: usize = 1_000;
+/// Stored bytes of one group commit.
+pub const BATCH_BYTES_MAX: usize = APPEND_BYTES_MAX;
+/// Retry hint of `OVERLOADED`, milliseconds.
+pub const OVERLOADED_RETRY_AFTER_MS: u64 = 250;
+/// Records of one read from the ledger.
+pub const READ_RECORDS_MAX: usize = 1_000;
+/// Tries of a command on a version conflict.
+pub const COMMAND_ATTEMPTS_MAX: u32 = 8;
+/// Longest wait of the sealer on an active ledger, milliseconds: a tree head covers an append within a second.
+pub const SEAL_INTERVAL_MS: u64 = 500;
+/// Attempts of a projection on one event before it is parked.
+pub const PROJECTION_ATTEMPTS_MAX: u32 = 5;
+/// Events that a projection applies in one transaction.
+pub const PROJECTION_BATCH_EVENTS_MAX: usize = 1_000;
+/// Longest wait for `minPosition`, milliseconds.
+pub const MIN_POSITION_WAIT_MS_MAX: u64 = 5_000;
+
+const _: () = assert!(
+    LEAF_BYTES_MAX <= 65_535,
+    "tlog-tiles entries have a 16-bit length"
+);
+const _: () = assert!(PAYLOAD_BYTES_MAX <= APPEND_BYTES_MAX);
+const _: () = assert!(
+    EVENTS_PER_APPEND_MAX <= BATCH_EVENTS_MAX,
+    "an append fits a batch"
+);
+const _: () = assert!(APPEND_BYTES_MAX <= BATCH_BYTES_MAX, "an append fits a batch");
+const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 16, "four bits of the payload key");
+const _: () = assert!(SEAL_INTERVAL_MS < 1_000, "design §3: sealed within a second");

@@ -1,0 +1,1 @@
+//! Export of a ledger to a directory, and the offline verifier ruche-verify.

@@ -1,0 +1,1 @@
+//! EventStore on SQLite: one writer thread, group commit.

@@ -1,0 +1,1 @@
+//! The append-only ledger: stored format, Merkle tree, signed tree heads, the EventStore port.

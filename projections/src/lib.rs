@@ -1,0 +1,1 @@
+//! Followers of the ledger: read models and their runner.

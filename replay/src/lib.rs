@@ -1,0 +1,1 @@
+//! Replay: reads the ledger and decides again. Cannot append.

@@ -1,0 +1,1 @@
+//! Whole-system tests: one binary, modules in reading order.
