@@ -41,4 +41,22 @@ pub enum DomainError {
         /// What is wrong there.
         reason: String,
     },
+    /// Text is not one of the words of a closed list, or not of the form of the kind.
+    #[error("not a {kind}: {text}")]
+    NotAWord {
+        /// Name of the list or form.
+        kind: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// A newer program wrote this payload; this one knows the type only up to an older version. Upgrade, then read again.
+    #[error("{event_type} has schema version {schema_version}, this program knows up to {known}")]
+    FutureSchemaVersion {
+        /// Type of the event.
+        event_type: String,
+        /// Version of the payload.
+        schema_version: u32,
+        /// Newest version known here.
+        known: u32,
+    },
 }
