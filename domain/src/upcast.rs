@@ -1,0 +1,68 @@
+//! Upcasters: old JSON to current JSON, one version at a time.
+//!
+//! They run on read. The stored bytes, and so the leaf that commits to them, never change.
+
+use serde_json::{Map, Value};
+
+use crate::error::DomainError;
+use crate::event::EventDescriptor;
+use crate::numbers::SchemaVersion;
+
+/// Fields of a payload.
+pub type Fields = Map<String, Value>;
+
+/// One step of a chain: lifts `event_type` from version `from` to the version that follows.
+pub struct Upcaster {
+    /// Event type, without `sim.`.
+    pub event_type: &'static str,
+    /// Version that it takes.
+    pub from: SchemaVersion,
+    /// Pure: same fields in, same fields out. The error says what is wrong, without naming the type.
+    pub lift: fn(Fields) -> Result<Fields, String>,
+    /// The schema of version `from`, frozen.
+    pub schema: fn() -> Value,
+}
+
+/// All steps.
+pub static UPCASTERS: &[Upcaster] = &[];
+
+fn step(event_type: &str, from: SchemaVersion) -> Option<&'static Upcaster> {
+    let live = event_type.strip_prefix("sim.").unwrap_or(event_type);
+    UPCASTERS
+        .iter()
+        .find(|step| step.event_type == live && step.from == from)
+}
+
+/// The payload as the current version of its type writes it.
+///
+/// Errors: [`DomainError::FutureSchemaVersion`] for a version above the current one,
+/// [`DomainError::UnknownEventType`] for one that never existed, [`DomainError::InvalidPayload`] for bytes that are
+/// not an object or that a step cannot lift.
+pub fn to_current(
+    descriptor: &EventDescriptor,
+    version: SchemaVersion,
+    bytes: &[u8],
+) -> Result<Vec<u8>, DomainError> {
+    let event_type = descriptor.event_type;
+    if version > descriptor.schema_version {
+        return Err(DomainError::FutureSchemaVersion {
+            event_type: event_type.to_owned(),
+            schema_version: version.0,
+            known: descriptor.schema_version.0,
+        });
+    }
+    let invalid = |reason: String| DomainError::InvalidPayload {
+        event_type: event_type.to_owned(),
+        pointer: String::new(),
+        reason,
+    };
+    let mut fields: Fields = serde_json::from_slice(bytes).map_err(|error| invalid(error.to_string()))?;
+    for from in version.0..descriptor.schema_version.0 {
+        let step = step(event_type, SchemaVersion(from)).ok_or_else(|| DomainError::UnknownEventType {
+            event_type: event_type.to_owned(),
+            schema_version: version.0,
+        })?;
+        fields = (step.lift)(fields).map_err(invalid)?;
+    }
+    Ok(serde_json::to_vec(&fields).expect("JSON values serialise"))
+}
