@@ -32,6 +32,14 @@ pub mod sequencer;
 pub mod wake;
 pub mod memory;
 pub mod subscribe;
+pub mod tree;
+pub mod proof;
+pub mod tile;
+pub mod note;
+pub mod tree_head;
+pub mod policy;
+pub mod tlog_proof;
+pub mod keys;
 pub mod error;
 
 pub use error::{LeafError, LedgerError};

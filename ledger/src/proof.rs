@@ -47,9 +47,16 @@ impl NodeReader for &[Hash] {
     type Error = NodeOutside;
 
     fn node(&mut self, level: u8, index: u64) -> Result<Hash, NodeOutside> {
-        let outside = NodeOutside { level, index, leaves: self.len() };
+        let outside = NodeOutside {
+            level,
+            index,
+            leaves: self.len(),
+        };
         let width = 1_usize.checked_shl(level.into()).ok_or(outside)?;
-        let start = usize::try_from(index).ok().and_then(|index| index.checked_mul(width)).ok_or(outside)?;
+        let start = usize::try_from(index)
+            .ok()
+            .and_then(|index| index.checked_mul(width))
+            .ok_or(outside)?;
         let end = start.checked_add(width).ok_or(outside)?;
         Ok(crate::tree::root_of(self.get(start..end).ok_or(outside)?))
     }
@@ -162,7 +169,11 @@ fn hash_spans<R: NodeReader>(
     nodes: &mut R,
     spans: &[(u64, u64)],
 ) -> Result<Vec<Hash>, ProofRequestError<R::Error>> {
-    spans.iter().rev().map(|(start, end)| span_hash(nodes, *start, *end)).collect()
+    spans
+        .iter()
+        .rev()
+        .map(|(start, end)| span_hash(nodes, *start, *end))
+        .collect()
 }
 
 /// MTH(D[start:end]) for a span that the recursion of RFC 6962 meets: `start` is a multiple of the largest power
@@ -179,7 +190,9 @@ fn span_hash<R: NodeReader>(
         let level = (end - start).trailing_zeros();
         let width = 1_u64 << level;
         let level = u8::try_from(level).expect("trailing zeros of a u64 are at most 63");
-        let left = nodes.node(level, (end - width) >> level).map_err(ProofRequestError::Node)?;
+        let left = nodes
+            .node(level, (end - width) >> level)
+            .map_err(ProofRequestError::Node)?;
         right = Some(match right {
             Some(right) => node_hash(&left, &right),
             None => left,
@@ -264,7 +277,11 @@ pub fn verify_inclusion(
     if last != 0 {
         return Err(wrong_length);
     }
-    if hash == tree.root { Ok(()) } else { Err(ProofInvalid::RootMismatch) }
+    if hash == tree.root {
+        Ok(())
+    } else {
+        Err(ProofInvalid::RootMismatch)
+    }
 }
 
 /// Checks that `new` begins with all the leaves of `old` (RFC 9162 §2.1.4.2).
@@ -277,7 +294,10 @@ pub fn verify_consistency(old: &TreeRoot, new: &TreeRoot, proof: &[Hash]) -> Res
         return Err(ProofInvalid::SizeTooLarge(new.size));
     }
     if old.size.0 > new.size.0 {
-        return Err(ProofInvalid::SizesReversed { old: old.size, new: new.size });
+        return Err(ProofInvalid::SizesReversed {
+            old: old.size,
+            new: new.size,
+        });
     }
     if old.size.0 == 0 {
         return Err(ProofInvalid::OldTreeEmpty);

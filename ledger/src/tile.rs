@@ -93,7 +93,10 @@ impl TileId {
     /// The same tile when it will be full. A client may ask for it where a partial one is gone.
     #[must_use]
     pub const fn full(self) -> Self {
-        Self { width: TILE_WIDTH, ..self }
+        Self {
+            width: TILE_WIDTH,
+            ..self
+        }
     }
 
     /// Whether a log of `size` leaves has this tile, in this or a greater width.
@@ -124,7 +127,11 @@ impl fmt::Display for TileId {
             }
         }
         write!(out, "{:03}", self.index % 1000)?;
-        if self.is_full() { Ok(()) } else { write!(out, ".p/{}", self.width) }
+        if self.is_full() {
+            Ok(())
+        } else {
+            write!(out, ".p/{}", self.width)
+        }
     }
 }
 
@@ -136,7 +143,9 @@ impl FromStr for TileId {
         let (kind, rest) = rest.split_once('/').ok_or(TilePathInvalid)?;
         let kind = match kind {
             "entries" => TileKind::Entries,
-            level => TileKind::Hashes { level: level.parse().map_err(|_| TilePathInvalid)? },
+            level => TileKind::Hashes {
+                level: level.parse().map_err(|_| TilePathInvalid)?,
+            },
         };
         let (groups, width) = match rest.split_once(".p/") {
             Some((groups, width)) => (groups, width.parse().map_err(|_| TilePathInvalid)?),
@@ -149,17 +158,25 @@ impl FromStr for TileId {
                 return Err(TilePathInvalid);
             }
             let group: u64 = digits.parse().map_err(|_| TilePathInvalid)?;
-            index = index.checked_mul(1000).and_then(|index| index.checked_add(group)).ok_or(TilePathInvalid)?;
+            index = index
+                .checked_mul(1000)
+                .and_then(|index| index.checked_add(group))
+                .ok_or(TilePathInvalid)?;
         }
         let tile = Self::new(kind, index, width)?;
         // Signs, extra zeros, a missing or misplaced x, `.p/256`: none of them prints back.
-        if tile.to_string() == path { Ok(tile) } else { Err(TilePathInvalid) }
+        if tile.to_string() == path {
+            Ok(tile)
+        } else {
+            Err(TilePathInvalid)
+        }
     }
 }
 
 /// Nodes that tiles of `level` hold in a tree of `size` leaves: ⌊size / 256^level⌋.
 fn hashes_at(size: u64, level: u8) -> u64 {
-    size.checked_shr(u32::from(TILE_HEIGHT) * u32::from(level)).unwrap_or(0)
+    size.checked_shr(u32::from(TILE_HEIGHT) * u32::from(level))
+        .unwrap_or(0)
 }
 
 /// Hash tiles that a log of `new` leaves has and one of `old` leaves has not: level by level, left to right.
@@ -181,7 +198,11 @@ fn tiles_of_kind(kind: TileKind, level: u8, old: TreeSize, new: TreeSize) -> imp
     let end = if has > had { has.div_ceil(width) } else { first };
     (first..end).map(move |index| {
         let wide = (has - index * width).min(width);
-        TileId { kind, index, width: u16::try_from(wide).expect("at most 256") }
+        TileId {
+            kind,
+            index,
+            width: u16::try_from(wide).expect("at most 256"),
+        }
     })
 }
 
@@ -226,7 +247,10 @@ pub fn encode_hashes(hashes: &[Hash]) -> Result<Vec<u8>, TileError> {
 pub fn decode_hashes(bytes: &[u8], width: u16) -> Result<Vec<Hash>, TileError> {
     let (chunks, rest) = bytes.as_chunks::<HASH_BYTES>();
     if !rest.is_empty() || chunks.len() != usize::from(width) {
-        return Err(TileError::HashesLength { width, found: bytes.len() });
+        return Err(TileError::HashesLength {
+            width,
+            found: bytes.len(),
+        });
     }
     Ok(chunks.iter().copied().map(Hash).collect())
 }
@@ -257,11 +281,17 @@ pub fn decode_entries(bytes: &[u8], width: u16) -> Result<Vec<&[u8]>, TileError>
     for number in 0..width {
         let cut = TileError::EntryCut(number);
         let (length, after) = rest.split_first_chunk::<2>().ok_or(cut)?;
-        let (entry, after) = after.split_at_checked(u16::from_be_bytes(*length).into()).ok_or(cut)?;
+        let (entry, after) = after
+            .split_at_checked(u16::from_be_bytes(*length).into())
+            .ok_or(cut)?;
         entries.push(entry);
         rest = after;
     }
-    if rest.is_empty() { Ok(entries) } else { Err(TileError::EntriesTrailing(rest.len())) }
+    if rest.is_empty() {
+        Ok(entries)
+    } else {
+        Err(TileError::EntriesTrailing(rest.len()))
+    }
 }
 
 fn checked_width(count: usize) -> Result<u16, TileError> {
@@ -277,7 +307,10 @@ fn tile_node(hashes: &[Hash], height: u8, first: usize) -> Hash {
         return hashes[first];
     }
     let half = 1 << (height - 1);
-    node_hash(&tile_node(hashes, height - 1, first), &tile_node(hashes, height - 1, first + half))
+    node_hash(
+        &tile_node(hashes, height - 1, first),
+        &tile_node(hashes, height - 1, first + half),
+    )
 }
 
 mod build;

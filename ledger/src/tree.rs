@@ -22,7 +22,10 @@ pub struct TreeRoot {
 
 impl TreeRoot {
     /// The tree without leaves.
-    pub const EMPTY: Self = Self { size: TreeSize(0), root: Hash::EMPTY_ROOT };
+    pub const EMPTY: Self = Self {
+        size: TreeSize(0),
+        root: Hash::EMPTY_ROOT,
+    };
 }
 
 /// The right edge of a growing tree (a compact range from leaf 0).
@@ -59,7 +62,10 @@ impl Frontier {
     /// The frontier of the empty tree.
     #[must_use]
     pub const fn new() -> Self {
-        Self { size: 0, by_level: [Hash::EMPTY_ROOT; 63] }
+        Self {
+            size: 0,
+            by_level: [Hash::EMPTY_ROOT; 63],
+        }
     }
 
     /// The frontier of a tree of `size` leaves from its nodes, as [`Frontier::nodes`] lists them.
@@ -74,7 +80,11 @@ impl Frontier {
         }
         let expected = size.count_ones();
         if nodes.len() != expected as usize {
-            return Err(FrontierError::NodeCount { size, expected, found: nodes.len() });
+            return Err(FrontierError::NodeCount {
+                size,
+                expected,
+                found: nodes.len(),
+            });
         }
         let mut frontier = Self { size, ..Self::new() };
         for (level, node) in levels(size).rev().zip(nodes) {
@@ -118,13 +128,19 @@ impl Frontier {
     /// Size and root together.
     #[must_use]
     pub fn tree_root(&self) -> TreeRoot {
-        TreeRoot { size: self.size(), root: self.root() }
+        TreeRoot {
+            size: self.size(),
+            root: self.root(),
+        }
     }
 
     /// Roots of the perfect subtrees, from the left (largest) to the right, one per bit set in the size.
     #[must_use]
     pub fn nodes(&self) -> Vec<Hash> {
-        levels(self.size).rev().map(|level| self.by_level[level]).collect()
+        levels(self.size)
+            .rev()
+            .map(|level| self.by_level[level])
+            .collect()
     }
 }
 
@@ -136,7 +152,8 @@ impl Default for Frontier {
 
 impl PartialEq for Frontier {
     fn eq(&self, other: &Self) -> bool {
-        self.size == other.size && levels(self.size).all(|level| self.by_level[level] == other.by_level[level])
+        self.size == other.size
+            && levels(self.size).all(|level| self.by_level[level] == other.by_level[level])
     }
 }
 
@@ -144,7 +161,10 @@ impl Eq for Frontier {}
 
 impl std::fmt::Debug for Frontier {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Frontier").field("size", &self.size).field("nodes", &self.nodes()).finish()
+        out.debug_struct("Frontier")
+            .field("size", &self.size)
+            .field("nodes", &self.nodes())
+            .finish()
     }
 }
 

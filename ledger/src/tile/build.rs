@@ -18,7 +18,10 @@ impl TileBuilder {
     /// A builder that has seen no leaf.
     #[must_use]
     pub const fn new() -> Self {
-        Self { open: Vec::new(), size: 0 }
+        Self {
+            open: Vec::new(),
+            size: 0,
+        }
     }
 
     /// Number of leaf hashes taken so far.
@@ -48,7 +51,14 @@ impl TileBuilder {
                 return Ok(());
             }
             let index = hashes_at(self.size, level + 1) - 1;
-            full(TileId { kind: TileKind::Hashes { level }, index, width: TILE_WIDTH }, tile)?;
+            full(
+                TileId {
+                    kind: TileKind::Hashes { level },
+                    index,
+                    width: TILE_WIDTH,
+                },
+                tile,
+            )?;
             node = tile_node(tile, TILE_HEIGHT, 0);
             tile.clear();
         }
@@ -57,10 +67,20 @@ impl TileBuilder {
 
     /// The partial tiles of the log as it stands, lowest level first.
     pub fn partial(&self) -> impl Iterator<Item = (TileId, &[Hash])> {
-        (0..TILE_HEIGHT).zip(&self.open).filter(|(_, tile)| !tile.is_empty()).map(|(level, tile)| {
-            let width = u16::try_from(tile.len()).expect("an open tile has at most 255 hashes");
-            let index = hashes_at(self.size, level) / u64::from(TILE_WIDTH);
-            (TileId { kind: TileKind::Hashes { level }, index, width }, tile.as_slice())
-        })
+        (0..TILE_HEIGHT)
+            .zip(&self.open)
+            .filter(|(_, tile)| !tile.is_empty())
+            .map(|(level, tile)| {
+                let width = u16::try_from(tile.len()).expect("an open tile has at most 255 hashes");
+                let index = hashes_at(self.size, level) / u64::from(TILE_WIDTH);
+                (
+                    TileId {
+                        kind: TileKind::Hashes { level },
+                        index,
+                        width,
+                    },
+                    tile.as_slice(),
+                )
+            })
     }
 }

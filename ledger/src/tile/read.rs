@@ -62,21 +62,31 @@ impl<S: TileSource> TileReader<S> {
     /// A reader of the tree of `size` leaves. Use a size for which a tree head was published: the source need
     /// not have the partial tiles of any other.
     pub const fn new(source: S, size: TreeSize) -> Self {
-        Self { source, size, read: BTreeMap::new() }
+        Self {
+            source,
+            size,
+            read: BTreeMap::new(),
+        }
     }
 
     /// The hashes of tile `index` of `level`, from memory or from the source.
     fn hashes(&mut self, tile: TileId, level: u8) -> Result<&[Hash], TileReadError<S::Error>> {
         let key = (level, tile.index);
         if !self.read.contains_key(&key) {
-            let bytes = self.source.tile(&tile).map_err(|source| TileReadError::Source { tile, source })?;
+            let bytes = self
+                .source
+                .tile(&tile)
+                .map_err(|source| TileReadError::Source { tile, source })?;
             let wanted = usize::from(tile.width) * HASH_BYTES;
-            let whole = bytes.len().is_multiple_of(HASH_BYTES)
-                && bytes.len() <= usize::from(TILE_WIDTH) * HASH_BYTES;
+            let whole =
+                bytes.len().is_multiple_of(HASH_BYTES) && bytes.len() <= usize::from(TILE_WIDTH) * HASH_BYTES;
             let hashes = bytes
                 .get(..wanted)
                 .filter(|_| whole)
-                .ok_or(TileError::HashesLength { width: tile.width, found: bytes.len() })
+                .ok_or(TileError::HashesLength {
+                    width: tile.width,
+                    found: bytes.len(),
+                })
                 .and_then(|bytes| decode_hashes(bytes, tile.width))
                 .map_err(|source| TileReadError::Damaged { tile, source })?;
             if self.read.len() >= READER_TILES_MAX {
@@ -92,7 +102,11 @@ impl<S: TileSource> NodeReader for TileReader<S> {
     type Error = TileReadError<S::Error>;
 
     fn node(&mut self, level: u8, index: u64) -> Result<Hash, Self::Error> {
-        let outside = TileReadError::Outside { level, index, size: self.size };
+        let outside = TileReadError::Outside {
+            level,
+            index,
+            size: self.size,
+        };
         let in_tree = index
             .checked_add(1)
             .and_then(|end| end.checked_mul(1_u64.checked_shl(level.into())?))
@@ -105,7 +119,11 @@ impl<S: TileSource> NodeReader for TileReader<S> {
         let start = tile_index * u64::from(TILE_WIDTH);
         let width = (hashes_at(self.size.0, tile_level) - start).min(TILE_WIDTH.into());
         let width = u16::try_from(width).expect("at most 256");
-        let tile = TileId { kind: TileKind::Hashes { level: tile_level }, index: tile_index, width };
+        let tile = TileId {
+            kind: TileKind::Hashes { level: tile_level },
+            index: tile_index,
+            width,
+        };
         let first = usize::try_from((index << height) - start).expect("at most 255");
         Ok(tile_node(self.hashes(tile, tile_level)?, height, first))
     }
