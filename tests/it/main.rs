@@ -1,1 +1,8 @@
 //! Whole-system tests: one binary, modules in reading order.
+
+mod repository;
+mod markdown;
+
+mod architecture;
+mod tidy;
+mod documents;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,8 @@ impl fmt::Display for Step {
         for (name, value) in &self.variables {
             write!(f, "{name}={} ", quoted(&value.to_string_lossy()))?;
         }
-        write!(f, "{}", self.program.to_string_lossy())?;
+        let program = Path::new(&self.program).file_name().unwrap_or(&self.program);
+        write!(f, "{}", program.to_string_lossy())?;
         for argument in &self.arguments {
             write!(f, " {}", quoted(&argument.to_string_lossy()))?;
         }
