@@ -6,8 +6,8 @@
 use ruche_domain::envelope::{ACFEvent, Actor, ActorKind, Classification, Provenance, TraceContext};
 use ruche_domain::ids::{CallId, CorrelationId, EventId, SessionId, SubjectId, TurnId};
 use ruche_domain::limits::{
-    EVENT_TYPE_BYTES_MAX, FRAGMENTS_PER_RECORD_MAX, KEYS_PER_APPEND_MAX, LEAF_BYTES_MAX, MEDIA_TYPE_BYTES_MAX,
-    ORIGIN_BYTES_MAX,
+    EVENT_TYPE_BYTES_MAX, FRAGMENTS_PER_RECORD_MAX, KEYS_PER_APPEND_MAX, LEAF_BYTES_MAX,
+    MEDIA_TYPE_BYTES_MAX, ORIGIN_BYTES_MAX,
 };
 use ruche_domain::numbers::{LeafIndex, Micros, SchemaVersion, StreamVersion};
 use uuid::Uuid;
@@ -36,7 +36,9 @@ pub enum KeyLayer {
 impl KeyLayer {
     /// The layer of a stored number.
     pub fn from_code(code: u64) -> Option<Self> {
-        [Self::Api, Self::Turn, Self::Tool].into_iter().find(|layer| *layer as u64 == code)
+        [Self::Api, Self::Turn, Self::Tool]
+            .into_iter()
+            .find(|layer| *layer as u64 == code)
     }
 
     /// Name in errors and documents.
@@ -211,7 +213,10 @@ mod decode {
     type Result<T> = std::result::Result<T, LeafError>;
 
     fn wrong<T>(field: &'static str, reason: impl Into<String>) -> Result<T> {
-        Err(LeafError::Field { field, reason: reason.into() })
+        Err(LeafError::Field {
+            field,
+            reason: reason.into(),
+        })
     }
 
     impl<'a> Fields<'a> {
@@ -242,11 +247,17 @@ mod decode {
 
         fn fixed<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N]> {
             let bytes = self.cbor(field, Reader::bytes)?;
-            bytes.try_into().or_else(|_| wrong(field, format!("{} bytes, {N} are expected", bytes.len())))
+            bytes
+                .try_into()
+                .or_else(|_| wrong(field, format!("{} bytes, {N} are expected", bytes.len())))
         }
 
         fn optional<const N: usize>(&mut self, field: &'static str) -> Result<Option<[u8; N]>> {
-            if self.cbor(field, Reader::absent)? { Ok(None) } else { self.fixed(field).map(Some) }
+            if self.cbor(field, Reader::absent)? {
+                Ok(None)
+            } else {
+                self.fixed(field).map(Some)
+            }
         }
 
         fn array(&mut self, field: &'static str, len: usize) -> Result<()> {
@@ -269,7 +280,9 @@ mod decode {
             }
             self.array(field, 2)?;
             let code = self.uint(field)?;
-            let Some(kind) = ActorKind::from_code(code) else { return wrong(field, format!("no actor kind {code}")) };
+            let Some(kind) = ActorKind::from_code(code) else {
+                return wrong(field, format!("no actor kind {code}"));
+            };
             let reference = self.optional(field)?.map(Uuid::from_bytes);
             Ok(Some(Actor { kind, reference }))
         }
@@ -293,7 +306,11 @@ mod decode {
             let Some(layer) = KeyLayer::from_code(code) else {
                 return wrong("idempotency", format!("no layer {code}"));
             };
-            Ok(KeyClaim { layer, key: self.fixed("idempotency")?, request: self.fixed("idempotency")? })
+            Ok(KeyClaim {
+                layer,
+                key: self.fixed("idempotency")?,
+                request: self.fixed("idempotency")?,
+            })
         }
 
         fn commitment(&mut self) -> Result<Commitment> {
@@ -312,9 +329,16 @@ mod decode {
                 salt: self.optional(FIELD)?,
                 key_commitment: self.optional(FIELD)?,
             };
-            let keyed = [c.key_reference.is_some(), c.salt.is_some(), c.key_commitment.is_some()];
+            let keyed = [
+                c.key_reference.is_some(),
+                c.salt.is_some(),
+                c.key_commitment.is_some(),
+            ];
             if keyed != [algorithm == Algorithm::Encrypted; 3] {
-                return wrong(FIELD, "key reference, salt and key commitment stand with algorithm 1 and only there");
+                return wrong(
+                    FIELD,
+                    "key reference, salt and key commitment stand with algorithm 1 and only there",
+                );
             }
             Ok(c)
         }
@@ -344,7 +368,9 @@ mod decode {
         let schema_version = SchemaVersion(f.uint32("schema version")?);
         let recorded_at = Micros(f.uint("recorded at")?);
         let occurred_at = Micros(f.uint("occurred at")?);
-        let Some(actor) = f.actor("actor")? else { return wrong("actor", "is required") };
+        let Some(actor) = f.actor("actor")? else {
+            return wrong("actor", "is required");
+        };
         let event = ACFEvent {
             event_id,
             stream,
@@ -371,15 +397,33 @@ mod decode {
             return wrong("idempotency", "stands on the first record of an append only");
         }
         let fragments = f.list("payload", FRAGMENTS_PER_RECORD_MAX)?;
-        let payload = (0..fragments).map(|_| f.commitment()).collect::<Result<Vec<_>>>()?;
+        let payload = (0..fragments)
+            .map(|_| f.commitment())
+            .collect::<Result<Vec<_>>>()?;
         f.array("extensions", 0)?;
-        f.0.end().map_err(|source| LeafError::Cbor { field: "extensions", source })?;
-        Ok(Leaf { origin, index, previous, append, event, stream_version, recorded_at, keys, payload })
+        f.0.end().map_err(|source| LeafError::Cbor {
+            field: "extensions",
+            source,
+        })?;
+        Ok(Leaf {
+            origin,
+            index,
+            previous,
+            append,
+            event,
+            stream_version,
+            recorded_at,
+            keys,
+            payload,
+        })
     }
 
     fn append_range(f: &mut Fields<'_>, index: LeafIndex) -> Result<AppendRange> {
         f.array("append", 2)?;
-        let range = AppendRange { first: LeafIndex(f.uint("append")?), count: f.uint32("append")? };
+        let range = AppendRange {
+            first: LeafIndex(f.uint("append")?),
+            count: f.uint32("append")?,
+        };
         let end = range.first.0.checked_add(u64::from(range.count));
         match end {
             Some(end) if range.first <= index && index.0 < end => Ok(range),
@@ -389,7 +433,8 @@ mod decode {
 
     fn stream(f: &mut Fields<'_>) -> Result<ruche_domain::stream::StreamId> {
         let text = f.text("stream", 64)?;
-        text.parse().or_else(|_| wrong("stream", "is not <category>-<32 lower-case hex digits>"))
+        text.parse()
+            .or_else(|_| wrong("stream", "is not <category>-<32 lower-case hex digits>"))
     }
 
     fn coded<T>(f: &mut Fields<'_>, field: &'static str, of: fn(u64) -> Option<T>) -> Result<T> {

@@ -22,6 +22,9 @@
 //!    it into the tree head store. Now the record is `SEALED`.
 //! 6. Anyone with the leaf, a [`proof`] and the signed tree head ([`note`], [`tlog_proof`]) can check it offline.
 
+#[cfg(test)]
+mod testdata;
+
 pub mod cbor;
 pub mod hash;
 pub mod payload;
@@ -32,6 +35,8 @@ pub mod sequencer;
 pub mod wake;
 pub mod memory;
 pub mod subscribe;
+pub mod right_edge;
+pub mod seal;
 pub mod tree;
 pub mod proof;
 pub mod tile;
@@ -41,5 +46,7 @@ pub mod policy;
 pub mod tlog_proof;
 pub mod keys;
 pub mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::{LeafError, LedgerError};

@@ -13,11 +13,18 @@ use ruche_domain::stream::StreamId;
 
 use crate::leaf::KeyLayer;
 use crate::payload::StoredFragment;
+use crate::right_edge::HashTile;
 use crate::sequencer::{self, Batch, Decision, Heads, KeyEntry, Sequencer, may_open};
 use crate::store::{
-    AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record, StoreError,
+    AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record,
+    StoreError,
 };
+use crate::tree_head::SignedTreeHead;
 use crate::wake::Wakeups;
+
+mod trees;
+
+pub use trees::MemoryTreeHeads;
 
 /// Ledgers in memory.
 pub struct MemoryStore {
@@ -33,6 +40,8 @@ struct Ledger {
     records: BTreeMap<Position, Record>,
     streams: HashMap<StreamId, Vec<Position>>,
     keys: HashMap<(KeyLayer, [u8; 32]), KeyEntry>,
+    tiles: HashMap<(Epoch, u8, u64), HashTile>,
+    tree_heads: HashMap<Epoch, SignedTreeHead>,
 }
 
 impl Heads for &Ledger {
@@ -51,7 +60,10 @@ impl Heads for &Ledger {
 impl Ledger {
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         for r in batch.records {
-            let fragment = |f: crate::payload::Fragment| StoredFragment::Present { opening: f.opening, bytes: f.bytes };
+            let fragment = |f: crate::payload::Fragment| StoredFragment::Present {
+                opening: f.opening,
+                bytes: f.bytes,
+            };
             let payload = r.payload.into_iter().map(fragment).collect();
             let record = Record::from_stored(r.position, r.leaf, payload)?;
             self.records.insert(r.position, record);
@@ -59,21 +71,33 @@ impl Ledger {
         }
         self.keys.extend(batch.keys);
         let head = &batch.head;
-        let info = EpochInfo { epoch: head.epoch, origin: head.origin.clone(), size: head.size };
+        let info = EpochInfo {
+            epoch: head.epoch,
+            origin: head.origin.clone(),
+            size: head.size,
+        };
         self.epochs.insert(head.epoch, info);
         self.head = Some(batch.head);
         Ok(())
     }
 
     fn receipts(&self, first: Position, count: u32) -> Vec<Receipt> {
-        self.records.range(first..).take(count as usize).map(|(_, r)| r.receipt()).collect()
+        self.records
+            .range(first..)
+            .take(count as usize)
+            .map(|(_, r)| r.receipt())
+            .collect()
     }
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ledgers: Mutex::default(), wakeups: Wakeups::default() }
+        Self {
+            clock,
+            ledgers: Mutex::default(),
+            wakeups: Wakeups::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LedgerId, Ledger>> {
@@ -93,16 +117,31 @@ impl EventStore for MemoryStore {
         let batch = sequencer.finish();
         Ok(match decision {
             Decision::Append(receipts) => {
-                let last = batch.head.last_position().expect("a batch with records has a last one");
+                let last = batch
+                    .head
+                    .last_position()
+                    .expect("a batch with records has a last one");
                 state.commit(batch)?;
                 self.wakeups.publish(ledger, last);
-                AppendOutcome::Appended { receipts, duplicate: false }
+                AppendOutcome::Appended {
+                    receipts,
+                    duplicate: false,
+                }
             }
-            Decision::Duplicate { first, count } => {
-                AppendOutcome::Appended { receipts: state.receipts(first, count), duplicate: true }
-            }
+            Decision::Duplicate { first, count } => AppendOutcome::Appended {
+                receipts: state.receipts(first, count),
+                duplicate: true,
+            },
             Decision::KeyMismatch { layer } => AppendOutcome::KeyMismatch { layer },
-            Decision::Conflict { stream, expected, actual } => AppendOutcome::Conflict { stream, expected, actual },
+            Decision::Conflict {
+                stream,
+                expected,
+                actual,
+            } => AppendOutcome::Conflict {
+                stream,
+                expected,
+                actual,
+            },
         })
     }
 
@@ -112,7 +151,10 @@ impl EventStore for MemoryStore {
         if !may_open(state.head.as_ref(), &opening) {
             return Err(StoreError::EpochMoved);
         }
-        let last_recorded_at = state.head.as_ref().map_or_else(Default::default, |h| h.last_recorded_at);
+        let last_recorded_at = state
+            .head
+            .as_ref()
+            .map_or_else(Default::default, |h| h.last_recorded_at);
         let Ok(batch) = sequencer::open_epoch(opening, last_recorded_at, self.clock.now(), &mut &*state);
         let position = batch.records[0].position;
         state.commit(batch)?;
@@ -125,17 +167,30 @@ impl EventStore for MemoryStore {
     }
 
     async fn epochs(&self, ledger: LedgerId) -> Result<Vec<EpochInfo>, StoreError> {
-        Ok(self.lock().get(&ledger).map_or_else(Vec::new, |state| state.epochs.values().cloned().collect()))
+        Ok(self
+            .lock()
+            .get(&ledger)
+            .map_or_else(Vec::new, |state| state.epochs.values().cloned().collect()))
     }
 
     async fn ledgers(&self) -> Result<Vec<LedgerId>, StoreError> {
         Ok(self.lock().keys().copied().collect())
     }
 
-    async fn read_ledger(&self, ledger: LedgerId, from: Position, limit: usize) -> Result<Vec<Record>, StoreError> {
+    async fn read_ledger(
+        &self,
+        ledger: LedgerId,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
         let ledgers = self.lock();
         let state = ledgers.get(&ledger).ok_or(StoreError::NoSuchLedger)?;
-        Ok(state.records.range(from..).take(limit.min(READ_RECORDS_MAX)).map(|(_, r)| r.clone()).collect())
+        Ok(state
+            .records
+            .range(from..)
+            .take(limit.min(READ_RECORDS_MAX))
+            .map(|(_, r)| r.clone())
+            .collect())
     }
 
     async fn read_stream(
@@ -153,7 +208,11 @@ impl EventStore for MemoryStore {
         Ok(wanted.map(|position| state.records[position].clone()).collect())
     }
 
-    async fn stream_version(&self, ledger: LedgerId, stream: StreamId) -> Result<Option<StreamVersion>, StoreError> {
+    async fn stream_version(
+        &self,
+        ledger: LedgerId,
+        stream: StreamId,
+    ) -> Result<Option<StreamVersion>, StoreError> {
         let ledgers = self.lock();
         let mut state = ledgers.get(&ledger).ok_or(StoreError::NoSuchLedger)?;
         let Ok(version) = state.stream_version(&stream);

@@ -76,26 +76,59 @@ impl AppendRequest {
         keys: Vec<KeyClaim>,
     ) -> Result<Self, LedgerError> {
         check(events.len(), limit::EVENTS_PER_APPEND_MAX, "append", "events")?;
-        check(expectations.len(), limit::EXPECTATIONS_PER_APPEND_MAX, "append", "expectations")?;
-        check(keys.len(), limit::KEYS_PER_APPEND_MAX, "append", "idempotency keys")?;
+        check(
+            expectations.len(),
+            limit::EXPECTATIONS_PER_APPEND_MAX,
+            "append",
+            "expectations",
+        )?;
+        check(
+            keys.len(),
+            limit::KEYS_PER_APPEND_MAX,
+            "append",
+            "idempotency keys",
+        )?;
         if events.is_empty() {
             return Err(LedgerError::Invalid("an append has at least one event".into()));
         }
         for (n, e) in expectations.iter().enumerate() {
             if expectations[..n].iter().any(|other| other.stream == e.stream) {
-                return Err(LedgerError::Invalid(format!("stream {} is expected twice", e.stream)));
+                return Err(LedgerError::Invalid(format!(
+                    "stream {} is expected twice",
+                    e.stream
+                )));
             }
         }
         for (n, key) in keys.iter().enumerate() {
-            if keys[..n].iter().any(|other| (other.layer, other.key) == (key.layer, key.key)) {
-                return Err(LedgerError::Invalid(format!("a key of layer {} is claimed twice", key.layer.name())));
+            if keys[..n]
+                .iter()
+                .any(|other| (other.layer, other.key) == (key.layer, key.key))
+            {
+                return Err(LedgerError::Invalid(format!(
+                    "a key of layer {} is claimed twice",
+                    key.layer.name()
+                )));
             }
         }
-        let request = Self { expectations, events, keys };
-        check(request.payload_bytes(), limit::APPEND_BYTES_MAX, "append", "bytes")?;
+        let request = Self {
+            expectations,
+            events,
+            keys,
+        };
+        check(
+            request.payload_bytes(),
+            limit::APPEND_BYTES_MAX,
+            "append",
+            "bytes",
+        )?;
         for (n, event) in request.events.iter().enumerate() {
             payload::check_count(event.payload.len())?;
-            check(event.event.event_type.len(), limit::EVENT_TYPE_BYTES_MAX, "event type", "bytes")?;
+            check(
+                event.event.event_type.len(),
+                limit::EVENT_TYPE_BYTES_MAX,
+                "event type",
+                "bytes",
+            )?;
             let keys = if n == 0 { request.keys.as_slice() } else { &[] };
             check(largest_leaf(event, keys), limit::LEAF_BYTES_MAX, "leaf", "bytes")?;
         }
@@ -104,12 +137,20 @@ impl AppendRequest {
 
     /// Stored payload bytes of all events.
     pub fn payload_bytes(&self) -> usize {
-        self.events.iter().flat_map(|e| &e.payload).map(|f| f.bytes.len()).sum()
+        self.events
+            .iter()
+            .flat_map(|e| &e.payload)
+            .map(|f| f.bytes.len())
+            .sum()
     }
 }
 
 fn check(value: usize, limit: usize, what: &'static str, unit: &'static str) -> Result<(), LedgerError> {
-    if value > limit { Err(LedgerError::limit(what, value, limit, unit)) } else { Ok(()) }
+    if value > limit {
+        Err(LedgerError::limit(what, value, limit, unit))
+    } else {
+        Ok(())
+    }
 }
 
 /// Length of the leaf with the largest numbers that sequencing could add.
@@ -118,7 +159,10 @@ fn largest_leaf(event: &PreparedEvent, keys: &[KeyClaim]) -> usize {
         origin: "o".repeat(limit::ORIGIN_BYTES_MAX),
         index: LeafIndex(u64::MAX),
         previous: Some(Hash([0xff; 32])),
-        append: AppendRange { first: LeafIndex(u64::MAX), count: u32::MAX },
+        append: AppendRange {
+            first: LeafIndex(u64::MAX),
+            count: u32::MAX,
+        },
         event: event.event.clone(),
         stream_version: StreamVersion(u64::MAX),
         recorded_at: Micros(u64::MAX),
@@ -186,12 +230,18 @@ impl LedgerHead {
     /// Position of the last record, if there is one.
     pub fn last_position(&self) -> Option<Position> {
         let index = self.size.0.checked_sub(1)?;
-        Some(Position { epoch: self.epoch, index: LeafIndex(index) })
+        Some(Position {
+            epoch: self.epoch,
+            index: LeafIndex(index),
+        })
     }
 
     /// Position that the next record will get.
     pub fn next_position(&self) -> Position {
-        Position { epoch: self.epoch, index: self.size.next_index() }
+        Position {
+            epoch: self.epoch,
+            index: self.size.next_index(),
+        }
     }
 }
 
@@ -244,22 +294,36 @@ impl Record {
         leaf_bytes: Vec<u8>,
         payload: Vec<StoredFragment>,
     ) -> Result<Self, StoreError> {
-        let corrupt = |reason: String| StoreError::Corrupt { place: format!("record {position}"), reason };
+        let corrupt = |reason: String| StoreError::Corrupt {
+            place: format!("record {position}"),
+            reason,
+        };
         let leaf = Leaf::decode(&leaf_bytes).map_err(|e| corrupt(e.to_string()))?;
         if leaf.index != position.index {
             return Err(corrupt(format!("the leaf says index {}", leaf.index)));
         }
         if leaf.payload.len() != payload.len() {
-            return Err(corrupt(format!("{} fragments for {} commitments", payload.len(), leaf.payload.len())));
+            return Err(corrupt(format!(
+                "{} fragments for {} commitments",
+                payload.len(),
+                leaf.payload.len()
+            )));
         }
         for (n, (commitment, fragment)) in leaf.payload.iter().zip(&payload).enumerate() {
             if let StoredFragment::Present { opening, bytes } = fragment
                 && !commitment.opens(opening, bytes)
             {
-                return Err(corrupt(format!("payload fragment {n} does not open its commitment")));
+                return Err(corrupt(format!(
+                    "payload fragment {n} does not open its commitment"
+                )));
             }
         }
-        Ok(Self { position, leaf_bytes, leaf, payload })
+        Ok(Self {
+            position,
+            leaf_bytes,
+            leaf,
+            payload,
+        })
     }
 
     /// RFC 6962 leaf hash.
@@ -274,7 +338,11 @@ impl Record {
 
     /// Where it stands, as its author was told.
     pub fn receipt(&self) -> Receipt {
-        Receipt { position: self.position, leaf_hash: self.leaf_hash(), recorded_at: self.leaf.recorded_at }
+        Receipt {
+            position: self.position,
+            leaf_hash: self.leaf_hash(),
+            recorded_at: self.leaf.recorded_at,
+        }
     }
 }
 
@@ -342,7 +410,12 @@ pub trait EventStore: Send + Sync {
     async fn ledgers(&self) -> Result<Vec<LedgerId>, StoreError>;
 
     /// Up to `limit` records from `from` on, in order, running on into the next epochs. Empty at the end.
-    async fn read_ledger(&self, ledger: LedgerId, from: Position, limit: usize) -> Result<Vec<Record>, StoreError>;
+    async fn read_ledger(
+        &self,
+        ledger: LedgerId,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError>;
 
     /// Up to `limit` records of a stream from `from` on, in order.
     async fn read_stream(
@@ -354,7 +427,11 @@ pub trait EventStore: Send + Sync {
     ) -> Result<Vec<Record>, StoreError>;
 
     /// Version of the last event of a stream.
-    async fn stream_version(&self, ledger: LedgerId, stream: StreamId) -> Result<Option<StreamVersion>, StoreError>;
+    async fn stream_version(
+        &self,
+        ledger: LedgerId,
+        stream: StreamId,
+    ) -> Result<Option<StreamVersion>, StoreError>;
 
     /// Resolves once a record stands at or behind `position`. A wake-up only: read again afterwards.
     async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError>;

@@ -11,18 +11,28 @@ pub fn example() -> Leaf {
         "message.received",
         SchemaVersion(1),
         Micros(1_700_000_000_000_000),
-        Actor { kind: ActorKind::Human, reference: Some(id(3)) },
+        Actor {
+            kind: ActorKind::Human,
+            reference: Some(id(3)),
+        },
     );
     event.session = Some(SessionId(id(4)));
     Leaf {
         origin: "log.example/k3v9/e1".into(),
         index: LeafIndex(1),
         previous: Some(Hash([9; 32])),
-        append: AppendRange { first: LeafIndex(1), count: 1 },
+        append: AppendRange {
+            first: LeafIndex(1),
+            count: 1,
+        },
         event,
         stream_version: StreamVersion(0),
         recorded_at: Micros(1_700_000_000_000_001),
-        keys: vec![KeyClaim { layer: KeyLayer::Api, key: [5; 32], request: [6; 32] }],
+        keys: vec![KeyClaim {
+            layer: KeyLayer::Api,
+            key: [5; 32],
+            request: [6; 32],
+        }],
         payload: vec![Commitment {
             algorithm: Algorithm::Plain,
             media_type: "application/json".into(),
@@ -35,13 +45,17 @@ pub fn example() -> Leaf {
     }
 }
 
-fn optional<T: std::fmt::Debug + Clone + 'static>(s: impl Strategy<Value = T> + 'static) -> BoxedStrategy<Option<T>> {
+fn optional<T: std::fmt::Debug + Clone + 'static>(
+    s: impl Strategy<Value = T> + 'static,
+) -> BoxedStrategy<Option<T>> {
     proptest::option::of(s).boxed()
 }
 
 fn an_actor() -> impl Strategy<Value = Actor> {
-    (0..ActorKind::ALL.len(), optional(any::<[u8; 16]>()))
-        .prop_map(|(kind, id)| Actor { kind: ActorKind::ALL[kind], reference: id.map(Uuid::from_bytes) })
+    (0..ActorKind::ALL.len(), optional(any::<[u8; 16]>())).prop_map(|(kind, id)| Actor {
+        kind: ActorKind::ALL[kind],
+        reference: id.map(Uuid::from_bytes),
+    })
 }
 
 prop_compose! {
@@ -184,14 +198,36 @@ fn faults_name_their_field() {
         change(&mut leaf);
         assert_eq!(Leaf::decode(&leaf.encode()).unwrap_err().to_string(), expected);
     };
-    check(|l| l.previous = None, "field previous: absent in record 0 and only there");
-    check(|l| l.append.first = LeafIndex(2), "field append: does not contain the record itself");
-    check(|l| l.append = AppendRange { first: LeafIndex(0), count: 1 }, "field append: does not contain the record itself");
     check(
-        |l| l.append = AppendRange { first: LeafIndex(0), count: 2 },
+        |l| l.previous = None,
+        "field previous: absent in record 0 and only there",
+    );
+    check(
+        |l| l.append.first = LeafIndex(2),
+        "field append: does not contain the record itself",
+    );
+    check(
+        |l| {
+            l.append = AppendRange {
+                first: LeafIndex(0),
+                count: 1,
+            }
+        },
+        "field append: does not contain the record itself",
+    );
+    check(
+        |l| {
+            l.append = AppendRange {
+                first: LeafIndex(0),
+                count: 2,
+            }
+        },
         "field idempotency: stands on the first record of an append only",
     );
-    check(|l| l.origin = String::new(), "field origin: 0 bytes, 1 to 128 are allowed");
+    check(
+        |l| l.origin = String::new(),
+        "field origin: 0 bytes, 1 to 128 are allowed",
+    );
     check(
         |l| l.payload[0].salt = Some([0; 32]),
         "field payload: key reference, salt and key commitment stand with algorithm 1 and only there",
@@ -209,7 +245,12 @@ fn an_unknown_version_is_told_before_its_length_is_judged() {
 fn bytes_behind_a_leaf_are_refused() {
     let mut bytes = example().encode();
     bytes.push(0);
-    assert!(Leaf::decode(&bytes).unwrap_err().to_string().starts_with("field extensions"));
+    assert!(
+        Leaf::decode(&bytes)
+            .unwrap_err()
+            .to_string()
+            .starts_with("field extensions")
+    );
     assert_eq!(Leaf::decode(&[0; 1025]), Err(LeafError::TooLong(1025)));
 }
 
@@ -226,6 +267,9 @@ fn the_example_of_the_document_is_these_bytes() {
         .filter(|c| !c.is_whitespace())
         .collect();
     assert_eq!(hex::encode(example().encode()), hex);
-    let hash = document.lines().find_map(|l| l.strip_prefix("leaf hash: ")).unwrap();
+    let hash = document
+        .lines()
+        .find_map(|l| l.strip_prefix("leaf hash: "))
+        .unwrap();
     assert_eq!(example().hash().to_string(), hash);
 }

@@ -1,1 +1,145 @@
+//! The sequencer is judged by the contract suite on the in-memory engine; what only a batch can show stands here.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use super::*;
+use crate::memory::MemoryStore;
+use crate::store::{AppendOutcome, EventStore, StoreError};
+use crate::testing::faults::{Fault, FaultStore};
+use crate::testing::{Author, FixedClock, appended, check_ledger, contract, ledger};
+
+#[derive(Default)]
+struct Nothing;
+
+impl Heads for Nothing {
+    type Error = Infallible;
+    fn stream_version(&mut self, _: &StreamId) -> Result<Option<StreamVersion>, Infallible> {
+        Ok(None)
+    }
+    fn key(&mut self, _: KeyLayer, _: &[u8; 32]) -> Result<Option<KeyEntry>, Infallible> {
+        Ok(None)
+    }
+}
+
+fn head() -> LedgerHead {
+    LedgerHead {
+        epoch: Epoch(1),
+        origin: "test.example/x/e1".into(),
+        size: TreeSize(10),
+        last_leaf_hash: Some(Hash([1; 32])),
+        last_recorded_at: Micros(500),
+    }
+}
+
+#[test]
+fn one_conflict_leaves_its_neighbours_alone() {
+    let (a, mut known) = (Author::new(1), Nothing);
+    let mut s = Sequencer::new(head(), Micros(0), &mut known);
+    let one = |n| vec![a.event(a.stream(n), "{}")];
+    let Ok(first) = s.decide(a.append_expecting(ExpectedVersion::NoStream, one(1)));
+    let Ok(second) = s.decide(a.append_expecting(ExpectedVersion::NoStream, one(1)));
+    let Ok(third) = s.decide(a.append_expecting(ExpectedVersion::Exact(StreamVersion(0)), one(1)));
+    assert!(matches!(first, Decision::Append(_)));
+    assert!(
+        matches!(
+            second,
+            Decision::Conflict {
+                actual: Some(StreamVersion(0)),
+                ..
+            }
+        ),
+        "{second:?}"
+    );
+    assert!(matches!(third, Decision::Append(_)));
+    let batch = s.finish();
+    assert_eq!((batch.base, batch.head.size), (TreeSize(10), TreeSize(12)));
+    assert_eq!(batch.streams, HashMap::from([(a.stream(1), StreamVersion(1))]));
+    assert_eq!(batch.head.last_leaf_hash, Some(batch.records[1].leaf_hash));
+}
+
+#[test]
+fn a_key_of_the_same_batch_is_known_already() {
+    let (a, mut known) = (Author::new(1), Nothing);
+    let mut s = Sequencer::new(head(), Micros(0), &mut known);
+    let two = || vec![a.event(a.stream(1), "{}"), a.event(a.stream(2), "{}")];
+    let Ok(first) = s.decide(a.append_keyed(1, 1, two()));
+    let Ok(again) = s.decide(a.append_keyed(1, 1, two()));
+    let Ok(other) = s.decide(a.append_keyed(1, 2, two()));
+    assert!(matches!(first, Decision::Append(ref r) if r.len() == 2));
+    assert_eq!(
+        again,
+        Decision::Duplicate {
+            first: Position::new(1, 10),
+            count: 2
+        }
+    );
+    assert_eq!(other, Decision::KeyMismatch { layer: KeyLayer::Api });
+    assert_eq!(s.finish().records.len(), 2);
+}
+
+#[test]
+fn keys_stand_on_the_first_leaf_of_an_append_only() {
+    let (a, mut known) = (Author::new(1), Nothing);
+    let mut s = Sequencer::new(head(), Micros(0), &mut known);
+    let Ok(_) = s.decide(a.append_keyed(1, 1, vec![a.event(a.stream(1), "{}"), a.event(a.stream(1), "{}")]));
+    let leaves: Vec<_> = s
+        .finish()
+        .records
+        .iter()
+        .map(|r| Leaf::decode(&r.leaf).unwrap())
+        .collect();
+    assert_eq!(leaves[0].keys.len(), 1);
+    assert!(leaves[1].keys.is_empty());
+    assert_eq!(
+        leaves[1].append,
+        AppendRange {
+            first: LeafIndex(10),
+            count: 2
+        }
+    );
+    assert_eq!(leaves[1].previous, Some(leaves[0].hash()));
+    assert_eq!(leaves[0].recorded_at, Micros(500), "not before the last record");
+}
+
+#[tokio::test]
+async fn the_memory_engine_keeps_the_contract() {
+    contract::run(|clock| async move { Arc::new(MemoryStore::new(clock)) as Arc<dyn EventStore> }).await;
+}
+
+/// Each append fails in each way, is repeated with its key as a client would, and the whole ledger is judged.
+#[tokio::test]
+async fn repeating_with_the_key_resolves_every_fault() {
+    let inner = Arc::new(MemoryStore::new(Arc::new(FixedClock::at(1))));
+    let store = FaultStore::new(inner);
+    let a = Author::new(1);
+    store
+        .open_epoch(ledger(1), a.opening(ledger(1), 1, None))
+        .await
+        .unwrap();
+    for (n, fault) in Fault::ALL.into_iter().cycle().take(40).enumerate() {
+        store.inject(fault);
+        let request = || a.append_keyed(n as u8, 1, vec![a.event(a.stream(n as u128 % 3), "{}")]);
+        let first = store.append(ledger(1), request()).await;
+        let again = store.append(ledger(1), request()).await;
+        let persisted = matches!(fault, Fault::None | Fault::UnknownButPersisted);
+        match (&first, fault) {
+            (Ok(AppendOutcome::Appended { .. }), Fault::None) => {}
+            (Err(StoreError::Unavailable { .. }), Fault::NotPersisted) => {}
+            (Ok(AppendOutcome::Unknown), Fault::UnknownNotPersisted | Fault::UnknownButPersisted) => {}
+            other => panic!("{other:?}"),
+        }
+        let Ok(AppendOutcome::Appended { receipts, duplicate }) = again else {
+            panic!("{again:?}")
+        };
+        assert_eq!(duplicate, persisted, "{fault:?}");
+        assert_eq!(receipts[0].position, Position::new(1, n as u64 + 1), "{fault:?}");
+        assert_eq!(check_ledger(&store, ledger(1)).await, n as u64 + 2, "{fault:?}");
+    }
+    appended(
+        store
+            .append(ledger(1), a.append(vec![a.event(a.stream(9), "{}")]))
+            .await,
+    );
+}
