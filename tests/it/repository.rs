@@ -57,6 +57,43 @@ pub fn texts() -> Vec<TextFile> {
     paths().into_iter().filter_map(read).collect()
 }
 
+/// What stands under `#[cfg(test)]` in a source text.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct TestParts {
+    /// Index of the line where a module of tests begins that stands in the file itself; it runs to the end.
+    pub inline_from: Option<usize>,
+    /// Names of test modules that are files of their own.
+    pub modules: Vec<String>,
+}
+
+/// Finds the test modules a source declares; other items under `#[cfg(test)]` count as ordinary code.
+pub fn test_parts(source: &str) -> TestParts {
+    let mut parts = TestParts::default();
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    for (index, _) in lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.starts_with("#[cfg(test)]"))
+    {
+        let item = lines[index + 1..]
+            .iter()
+            .find(|line| !line.starts_with("#["))
+            .unwrap_or(&"");
+        let Some(module) = item
+            .strip_prefix("mod ")
+            .or_else(|| Some(item.split_once(" mod ")?.1))
+        else {
+            continue;
+        };
+        if let Some(name) = module.strip_suffix(';') {
+            parts.modules.push(name.to_owned());
+        } else if parts.inline_from.is_none() {
+            parts.inline_from = Some(index);
+        }
+    }
+    parts
+}
+
 /// Fails with all findings, one per line.
 pub fn assert_none(rule: &str, findings: &[String]) {
     assert!(findings.is_empty(), "{rule}:\n  {}\n", findings.join("\n  "));
@@ -108,5 +145,23 @@ fn without_git_the_walk_finds_every_tracked_file() {
         !walked
             .iter()
             .any(|path| path.starts_with("target/") || path.starts_with(".git/"))
+    );
+}
+
+#[test]
+fn test_modules_are_told_from_the_code_around_them() {
+    let declared = "mod a;\n#[cfg(test)]\npub(crate) mod testdata;\nmod b;\n#[cfg(test)]\nuse x;\n";
+    let parts = TestParts {
+        inline_from: None,
+        modules: vec!["testdata".to_owned()],
+    };
+    assert_eq!(test_parts(declared), parts);
+    let inline = "fn f() {}\n#[cfg(test)]\n#[allow(x)]\nmod tests {\n}\n";
+    assert_eq!(
+        test_parts(inline),
+        TestParts {
+            inline_from: Some(1),
+            modules: Vec::new()
+        }
     );
 }

@@ -1,8 +1,10 @@
 //! What decides takes its clock, its randomness and its data from the caller.
 
+use std::collections::BTreeSet;
+
 use super::edges::listed;
 use super::{PURE, Package, metadata, seen_by};
-use crate::repository::{self, TextFile, assert_none};
+use crate::repository::{self, TextFile, assert_none, test_parts};
 
 /// Crates that bring a clock, randomness, files, sockets, threads, processes or an engine.
 const IMPURE: [&str; 33] = [
@@ -117,12 +119,9 @@ fn differing_ban_lists(lists: &[(&str, Option<Vec<u8>>)]) -> Vec<String> {
 /// Clippy's ban list names single calls; this covers the modules they live in. Tests and the `testing` feature may.
 fn impure_lines(file: &TextFile) -> Vec<String> {
     let mut findings = Vec::new();
-    for (index, line) in file.text.lines().enumerate() {
+    let tests_from = test_parts(&file.text).inline_from.unwrap_or(usize::MAX);
+    for (index, line) in file.text.lines().enumerate().take(tests_from) {
         let code = line.trim_start();
-        if code.starts_with("#[cfg(test)]") {
-            // House style keeps the tests last; a `mod tests;` there is a file of its own.
-            break;
-        }
         if code.starts_with("//") {
             continue;
         }
@@ -147,14 +146,22 @@ fn names_module(code: &str, module: &str) -> bool {
     })
 }
 
-fn is_pure_source(path: &str) -> bool {
-    let Some((folder, inner)) = path.split_once("/src/") else {
-        return false;
+/// Sources of the pure crates without what only their tests compile.
+fn pure_sources(files: Vec<TextFile>) -> Vec<TextFile> {
+    let in_pure_crate = |file: &TextFile| {
+        let folder = file.path.split_once("/src/").map(|(folder, _)| folder);
+        file.path.ends_with(".rs") && folder.is_some_and(|folder| seen_by(folder).is_some())
     };
-    let for_tests = inner
-        .split('/')
-        .any(|part| matches!(part, "tests" | "tests.rs" | "testing" | "testing.rs"));
-    seen_by(folder).is_some() && inner.ends_with(".rs") && !for_tests
+    let files: Vec<TextFile> = files.into_iter().filter(in_pure_crate).collect();
+    // `testing` is the feature that gives other crates the contract suite and the faulty store.
+    let mut for_tests = BTreeSet::from(["testing".to_owned()]);
+    for_tests.extend(files.iter().flat_map(|file| test_parts(&file.text).modules));
+    let is_for_tests = |file: &TextFile| {
+        file.path
+            .split('/')
+            .any(|part| for_tests.contains(part.trim_end_matches(".rs")))
+    };
+    files.into_iter().filter(|file| !is_for_tests(file)).collect()
 }
 
 #[test]
@@ -178,10 +185,7 @@ fn pure_crates_carry_the_same_ban_list() {
 
 #[test]
 fn pure_crates_reach_for_nothing_outside() {
-    let files: Vec<TextFile> = repository::texts()
-        .into_iter()
-        .filter(|file| is_pure_source(&file.path))
-        .collect();
+    let files = pure_sources(repository::texts());
     assert!(files.len() >= PURE.len(), "the check looks at the wrong tree");
     let findings: Vec<String> = files.iter().flat_map(impure_lines).collect();
     assert_none(
@@ -300,14 +304,28 @@ mod tests {
             assert_eq!(lines(text), 0, "{text}");
         }
         assert_eq!(lines("fn f() {}\n#[cfg(test)]\nmod tests {\nuse std::fs;\n}"), 0);
-        assert!(is_pure_source("ledger/src/leaf.rs"));
-        for path in [
-            "ledger/src/leaf/tests.rs",
-            "ledger/src/testing/faults.rs",
-            "api/src/app.rs",
-            "ledger/tests/a.rs",
-        ] {
-            assert!(!is_pure_source(path), "{path}");
-        }
+    }
+
+    #[test]
+    fn what_only_tests_compile_is_left_out() {
+        let file = |path: &str, text: &str| TextFile {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        let files = vec![
+            file(
+                "ledger/src/lib.rs",
+                "mod leaf;\n#[cfg(test)]\nmod testdata;\nmod tree;",
+            ),
+            file("ledger/src/leaf.rs", "#[cfg(test)]\nmod tests;"),
+            file("ledger/src/leaf/tests.rs", ""),
+            file("ledger/src/testdata.rs", ""),
+            file("ledger/src/testing/faults.rs", ""),
+            file("api/src/app.rs", ""),
+            file("ledger/adapters/sqlite/src/lib.rs", ""),
+            file("ledger/src/layout.txt", ""),
+        ];
+        let paths: Vec<String> = pure_sources(files).into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, ["ledger/src/lib.rs", "ledger/src/leaf.rs"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Rules for Rust sources.
 
-use crate::repository::{TextFile, assert_none, texts};
+use crate::repository::{TextFile, assert_none, test_parts, texts};
 
 /// Lines of a file, above which it must be split.
 const FILE_LINES_MAX: usize = 800;
@@ -45,14 +45,12 @@ fn unfinished(file: &TextFile) -> Vec<String> {
     lines_with(file, &UNFINISHED, 0)
 }
 
-/// Sleeps in files of tests, and below the first `#[cfg(test)]` of any other.
+/// Sleeps in files of tests, and in the test module at the end of any other.
 fn sleeps_in_tests(file: &TextFile) -> Vec<String> {
     let first = if is_test_file(&file.path) {
         Some(0)
     } else {
-        file.text
-            .lines()
-            .position(|line| line.trim_start().starts_with("#[cfg(test)]"))
+        test_parts(&file.text).inline_from
     };
     first
         .map(|first| lines_with(file, &SLEEPS, first))
