@@ -197,6 +197,20 @@ catalogue! {
         "tool.arguments_changed" 1 ToolArgumentsChanged;
         "tool.not_executed" 1 ToolNotExecuted;
     }
+    /// What agents remember.
+    Memory = "memory", Client {
+        "memory.searched" 1 MemorySearched;
+        "memory.written" 1 MemoryWritten;
+        "memory.updated" 1 MemoryUpdated;
+        "memory.upserted" 1 MemoryUpserted;
+        "memory.invalidated" 1 MemoryInvalidated;
+        "memory.deleted" 1 MemoryDeleted;
+        "memory.retrieved" 1 MemoryRetrieved;
+        "memory.compacted" 1 MemoryCompacted;
+        "memory.reextracted" 1 MemoryReextracted;
+        "memory.store_created" 1 MemoryStoreCreated;
+        "memory.store_deleted" 1 MemoryStoreDeleted;
+    }
     /// Configuration: proposed, published, in effect.
     Config = "config", Command {
         "config.proposed" 1 ConfigProposed;
@@ -209,9 +223,85 @@ catalogue! {
         "config.prompt_changed" 1 ConfigPromptChanged;
         "config.price_table_changed" 1 ConfigPriceTableChanged;
     }
+    /// Bundles of rules and what they decided.
+    Policy = "policy", Command {
+        "policy.bundle_published" 1 PolicyBundlePublished;
+        "policy.evaluated" 1 PolicyEvaluated;
+        "policy.failed_closed" 1 PolicyFailedClosed;
+        "policy.shadow_evaluated" 1 PolicyShadowEvaluated;
+    }
+    /// Decisions of people, bound to the bytes they saw.
+    Approval = "approval", Command {
+        "approval.requested" 1 ApprovalRequested;
+        "approval.viewed" 1 ApprovalViewed;
+        "approval.claimed" 1 ApprovalClaimed;
+        "approval.delegated" 1 ApprovalDelegated;
+        "approval.escalated" 1 ApprovalEscalated;
+        "approval.comment" 1 ApprovalComment;
+        "approval.amended" 1 ApprovalAmended;
+        "approval.voted" 1 ApprovalVoted;
+        "approval.resolved" 1 ApprovalResolved;
+        "approval.consumed" 1 ApprovalConsumed;
+        "approval.expired" 1 ApprovalExpired;
+        "approval.cancelled" 1 ApprovalCancelled;
+        "approval.voided" 1 ApprovalVoided;
+        "approval.stale" 1 ApprovalStale;
+        "approval.grant_issued" 1 ApprovalGrantIssued;
+        "approval.grant_used" 1 ApprovalGrantUsed;
+        "approval.grant_revoked" 1 ApprovalGrantRevoked;
+        "approval.break_glass_used" 1 ApprovalBreakGlassUsed;
+    }
+    /// Guided courses of a conversation.
+    Scenario = "scenario", Command {
+        "scenario.entered" 1 ScenarioEntered;
+        "scenario.step_entered" 1 ScenarioStepEntered;
+        "scenario.step_exited" 1 ScenarioStepExited;
+        "scenario.checkpoint_passed" 1 ScenarioCheckpointPassed;
+        "scenario.completed" 1 ScenarioCompleted;
+        "scenario.abandoned" 1 ScenarioAbandoned;
+    }
+    /// What is to be reached.
+    Goal = "goal", Client {
+        "goal.set" 1 GoalSet;
+        "goal.progressed" 1 GoalProgressed;
+        "goal.achieved" 1 GoalAchieved;
+        "goal.missed" 1 GoalMissed;
+    }
+    /// Things that are to happen at a time.
+    Schedule = "schedule", Command {
+        "schedule.created" 1 ScheduleCreated;
+        "schedule.fired" 1 ScheduleFired;
+        "schedule.skipped" 1 ScheduleSkipped;
+        "schedule.cancelled" 1 ScheduleCancelled;
+    }
+    /// What agents intend to do.
+    Plan = "plan", Client {
+        "plan.proposed" 1 PlanProposed;
+        "plan.revised" 1 PlanRevised;
+    }
+    /// Agents that work for other agents.
+    Agent = "agent", Command {
+        "agent.delegated" 1 AgentDelegated;
+        "agent.returned" 1 AgentReturned;
+        "agent.handed_off" 1 AgentHandedOff;
+    }
     /// Scores of sessions, turns, calls and answers.
     Eval = "eval", Client {
         "eval.scored" 1 EvalScored;
+    }
+    /// What people thought of it.
+    Feedback = "feedback", Client {
+        "feedback.given" 1 FeedbackGiven;
+    }
+    /// Checkpoints of outside frameworks.
+    State = "state", Client {
+        "state.checkpointed" 1 StateCheckpointed;
+        "state.written" 1 StateWritten;
+        "state.forked" 1 StateForked;
+    }
+    /// Things that agents made.
+    Artifact = "artifact", Client {
+        "artifact.created" 1 ArtifactCreated;
     }
     /// Facts about Ruche itself: ledgers, keys, leases, deliveries.
     Infra = "infra", System {

@@ -1,0 +1,299 @@
+//! `approval.*`: people decide, bound to the exact bytes they saw. The stream names the request.
+
+use super::policy::Ehi;
+use crate::ids::{CallId, TurnId};
+use crate::measures::{BlobRef, Digest};
+use crate::numbers::Micros;
+use crate::payload::{Ext, List, payloads};
+use crate::side_effect::SideEffectPolicy;
+use crate::words::words;
+
+words! {
+    /// Whether the turn waits for the decision.
+    pub enum ApprovalMode {
+        /// The turn waits.
+        Blocking = "blocking",
+        /// The turn goes on; the decision opens a new one.
+        Detached = "detached",
+    }
+
+    /// What a reviewer decided.
+    pub enum ApprovalDecision {
+        /// It may happen, exactly so.
+        Approve = "approve",
+        /// It may not.
+        Reject = "reject",
+    }
+
+    /// How a request came out.
+    pub enum ApprovalOutcome {
+        /// Enough people agreed.
+        Approved = "approved",
+        /// Somebody said no.
+        Rejected = "rejected",
+        /// The outcome was reported by another system.
+        Reported = "reported",
+    }
+
+    /// What changed since people looked.
+    pub enum StaleCause {
+        /// The action.
+        Action = "action",
+        /// The policy bundle.
+        Policy = "policy",
+        /// The effective configuration.
+        Config = "config",
+        /// What happened in the session.
+        Session = "session",
+        /// A reviewer's key was revoked.
+        ReviewerKey = "reviewer_key",
+    }
+}
+
+payloads! {
+    /// What it takes to approve.
+    pub struct ApprovalRule {
+        /// How many distinct people have to agree.
+        pub approvals_required: u32,
+        /// Groups that they have to come from; empty means any reviewer.
+        pub groups: Vec<String>,
+        /// Who may not be among them, such as `requester` or `config_author`.
+        pub excluded: Vec<String>,
+        /// How surely a reviewer has to be known.
+        pub assurance: Option<String>,
+    }
+
+    /// Approval of an action was asked for.
+    pub struct ApprovalRequested {
+        /// SHA-256 of the canonical action.
+        pub action_digest: Digest,
+        /// What it takes to approve.
+        pub rule: ApprovalRule,
+        /// When the request lapses, which is a denial; µs since 1970 UTC.
+        pub expires_at: Micros,
+        /// Whether the turn waits.
+        pub mode: ApprovalMode,
+        /// The tool call.
+        pub call_id: Option<CallId>,
+        /// Name of the tool.
+        pub tool_name: Option<String>,
+        /// The arguments exactly as they will run.
+        pub arguments: Option<String>,
+        /// What the call does to the world.
+        pub side_effect: Option<SideEffectPolicy>,
+        /// SHA-256 of exactly what reviewers are shown, after redaction.
+        pub view_digest: Option<Digest>,
+        /// What reviewers are shown.
+        pub view: Option<BlobRef>,
+        /// The policy decision that asks for it.
+        pub decision_id: Option<String>,
+        /// SHA-256 of the policy bundle.
+        pub policy_digest: Option<Digest>,
+        /// SHA-256 of the effective configuration.
+        pub config_digest: Option<Digest>,
+        /// Leaf hash of the last record of the session.
+        pub session_head: Option<Digest>,
+        /// The agent's stated reason. Not to be trusted.
+        pub justification: Option<String>,
+        /// How unsure the agent was.
+        pub ehi: Option<Ehi>,
+        /// The client's own id of the request.
+        pub external_id: Option<String>,
+    }
+
+    /// A reviewer looked at a request.
+    pub struct ApprovalViewed {
+        /// Opaque reference of the reviewer.
+        pub reviewer: String,
+        /// SHA-256 of exactly what was shown.
+        pub view_digest: Digest,
+    }
+
+    /// A reviewer took a request on.
+    pub struct ApprovalClaimed {
+        /// Opaque reference of the reviewer.
+        pub reviewer: String,
+        /// Until when, µs since 1970 UTC.
+        pub until: Option<Micros>,
+    }
+
+    /// A reviewer passed a request on.
+    pub struct ApprovalDelegated {
+        /// Opaque reference of the reviewer.
+        pub from: String,
+        /// Opaque reference of who decides now.
+        pub to: String,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// A request went to further people.
+    pub struct ApprovalEscalated {
+        /// Step of the escalation, from 1.
+        pub level: u32,
+        /// Groups that are asked now.
+        pub groups: List<String>,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// Somebody commented on a request.
+    pub struct ApprovalComment {
+        /// Opaque reference of the author.
+        pub author: String,
+        /// The comment.
+        pub text: String,
+        /// Whether a model wrote it as advice. Advice never votes.
+        pub advice: Option<bool>,
+        /// Model that wrote it.
+        pub model: Option<String>,
+        /// SHA-256 of the prompt that it answered.
+        pub prompt_digest: Option<Digest>,
+    }
+
+    /// The action was edited. All votes are void; policy was asked again.
+    pub struct ApprovalAmended {
+        /// SHA-256 of the canonical action as it is now.
+        pub new_action_digest: Digest,
+        /// SHA-256 of the canonical action as it was.
+        pub previous_action_digest: Digest,
+        /// The arguments exactly as they are now.
+        pub arguments: String,
+        /// Opaque reference of the editor.
+        pub by: String,
+        /// SHA-256 of what reviewers are shown now.
+        pub view_digest: Option<Digest>,
+        /// The policy decision on the edited action.
+        pub decision_id: Option<String>,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// A reviewer decided and signed.
+    pub struct ApprovalVoted {
+        /// Opaque reference of the reviewer.
+        pub reviewer: String,
+        /// What the reviewer decided.
+        pub decision: ApprovalDecision,
+        /// Id of the reviewer's key.
+        pub key_id: String,
+        /// The DSSE envelope as signed, as JSON text: the exact bytes that verify.
+        pub signature: String,
+        /// SHA-256 of the canonical action.
+        pub action_digest: Digest,
+        /// SHA-256 of exactly what was shown.
+        pub view_digest: Digest,
+        /// How the reviewer signed in.
+        pub auth_context: Option<String>,
+        /// When the reviewer decided by the reviewer's clock, µs since 1970 UTC.
+        pub decided_at: Option<Micros>,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// A request was decided.
+    pub struct ApprovalResolved {
+        /// How it came out.
+        pub outcome: ApprovalOutcome,
+        /// Votes in favour.
+        pub approvals: Option<u32>,
+        /// Opaque reference of who decided, where it was reported.
+        pub by: Option<String>,
+        /// The decision in the other system's words, where it was reported.
+        pub detail: Option<String>,
+        /// Free fields of the source, kept as given.
+        pub ext: Ext,
+    }
+
+    /// An approval was used up by the start of the action. It happens once.
+    pub struct ApprovalConsumed {
+        /// The ticket that the start names.
+        pub ticket: String,
+        /// The tool call.
+        pub call_id: CallId,
+        /// Id of the effect.
+        pub effect_id: Option<String>,
+        /// SHA-256 of the canonical action, recomputed from the call that starts.
+        pub action_digest: Digest,
+    }
+
+    /// Nobody decided in time. That is a denial.
+    pub struct ApprovalExpired {
+        /// When it lapsed, µs since 1970 UTC.
+        pub expired_at: Micros,
+    }
+
+    /// A request was withdrawn.
+    pub struct ApprovalCancelled {
+        /// Why.
+        pub reason: String,
+        /// The turn whose end withdrew it.
+        pub turn_id: Option<TurnId>,
+    }
+
+    /// An approval was given and never used.
+    pub struct ApprovalVoided {
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// What people decided on is not what would happen any more.
+    pub struct ApprovalStale {
+        /// What changed.
+        pub what_changed: List<StaleCause>,
+    }
+
+    /// A standing permission was given.
+    pub struct ApprovalGrantIssued {
+        /// Id of the grant.
+        pub grant_id: String,
+        /// What it covers: constraints in the words of policy.
+        pub constraints: serde_json::Value,
+        /// When it lapses, µs since 1970 UTC.
+        pub expires_at: Micros,
+        /// Opaque reference of who gave it.
+        pub issued_by: String,
+        /// How often it may be used; absent means within its time without a count.
+        pub max_uses: Option<u64>,
+        /// The DSSE envelope as signed, as JSON text.
+        pub signature: Option<String>,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// A standing permission was used.
+    pub struct ApprovalGrantUsed {
+        /// Id of the grant.
+        pub grant_id: String,
+        /// The tool call.
+        pub call_id: CallId,
+        /// SHA-256 of the canonical action.
+        pub action_digest: Digest,
+        /// Uses so far, this one among them.
+        pub uses: Option<u64>,
+    }
+
+    /// A standing permission was taken back.
+    pub struct ApprovalGrantRevoked {
+        /// Id of the grant.
+        pub grant_id: String,
+        /// Opaque reference of who took it back.
+        pub by: String,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// Somebody used an emergency right. It has to be reviewed afterwards.
+    pub struct ApprovalBreakGlassUsed {
+        /// Opaque reference of who did it.
+        pub by: String,
+        /// Why.
+        pub reason: String,
+        /// SHA-256 of the canonical action.
+        pub action_digest: Digest,
+        /// The tool call.
+        pub call_id: Option<CallId>,
+        /// Until when it has to be reviewed, µs since 1970 UTC.
+        pub review_by: Option<Micros>,
+    }
+}
