@@ -93,10 +93,12 @@ payloads! {
         pub reason: Option<String>,
     }
 
-    /// An API key was made. The key itself is nowhere.
+    /// An API key was made. The key itself is nowhere: its secret part is 32 random bytes, of which only the hash stays.
     pub struct InfraApiKeyCreated {
         /// Id of the key.
         pub key_id: ApiKeyId,
+        /// SHA-256 of the secret part.
+        pub secret_digest: Digest,
         /// Roles that it carries.
         pub roles: List<String>,
         /// Name for people.

@@ -14,6 +14,16 @@ use crate::seal::{TreeHeadStore, TreeHeadStoreError, TreeStore};
 use crate::store::{Record, StoreError};
 use crate::tree_head::SignedTreeHead;
 
+impl MemoryStore {
+    /// Loses all tiles and copies of tree heads, for tests: they are derived and must come back.
+    pub fn forget_trees(&self) {
+        for state in self.lock().values_mut() {
+            state.tiles.clear();
+            state.tree_heads.clear();
+        }
+    }
+}
+
 #[async_trait]
 impl TreeStore for MemoryStore {
     async fn leaf_hashes(

@@ -1,0 +1,229 @@
+use ruche_domain::events::infra::EpochReason;
+use ruche_domain::numbers::TreeSize;
+
+use super::*;
+use crate::keys::MasterSeed;
+use crate::memory::{MemoryStore, MemoryTreeHeads};
+use crate::note::NoteSigner;
+use crate::seal::LogKeys;
+use crate::store::EventStore;
+use crate::testing::{Author, FixedClock, SeededRandom, appended, ledger};
+
+struct Keys(MasterSeed);
+
+impl LogKeys for Keys {
+    fn signer(&self, origin: &str) -> NoteSigner {
+        self.0.log_signer(origin).expect("origins are key names")
+    }
+}
+
+struct World {
+    store: Arc<MemoryStore>,
+    heads: Arc<MemoryTreeHeads>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            store: Arc::new(MemoryStore::new(Arc::new(FixedClock::at(1)))),
+            heads: Arc::default(),
+        }
+    }
+
+    /// The same promises, an empty database: what a restore to nothing looks like.
+    fn restored(&self) -> Self {
+        Self {
+            heads: self.heads.clone(),
+            ..Self::new()
+        }
+    }
+
+    fn opener(&self, seed: u8) -> Opener {
+        Opener {
+            sealer: Arc::new(Sealer {
+                events: self.store.clone(),
+                trees: self.store.clone(),
+                heads: self.heads.clone(),
+                keys: Arc::new(Keys(MasterSeed::from_slice(&[seed; 32]).expect("32 bytes"))),
+            }),
+            clock: Arc::new(FixedClock::at(7)),
+            random: Arc::new(SeededRandom::new(1)),
+            deployment: "test.example".into(),
+        }
+    }
+
+    async fn append(&self, a: &Author, count: usize) {
+        let events = (0..count).map(|_| a.event(a.stream(1), "{}")).collect();
+        appended(self.store.append(ledger(1), a.append(events)).await);
+    }
+
+    async fn opened(&self, epoch: u32) -> InfraLedgerOpened {
+        let record = self
+            .store
+            .read_ledger(ledger(1), Position::new(epoch, 0), 1)
+            .await
+            .unwrap()
+            .remove(0);
+        serde_json::from_slice(record.payload_bytes().unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn base32_of_rfc_4648() {
+    for (text, expected) in [("", ""), ("f", "my"), ("fo", "mzxq"), ("foobar", "mzxw6ytboi")] {
+        assert_eq!(base32(text.as_bytes()), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_is_created_sealed_and_goes_on_in_a_linked_epoch() {
+    let (w, a) = (World::new(), Author::new(1));
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&a, 300).await;
+    let head = o.sealer.seal(ledger(1)).await.unwrap().unwrap();
+    assert_eq!(head.head().size, TreeSize(301));
+    assert_eq!(
+        o.sealer.seal(ledger(1)).await.unwrap().unwrap(),
+        head,
+        "nothing new, nothing signed"
+    );
+    w.append(&a, 3).await;
+    o.next_epoch(ledger(1), EpochReason::Operator, Some("drill".into()))
+        .await
+        .unwrap();
+
+    let (first, second) = (w.opened(1).await, w.opened(2).await);
+    assert_eq!(
+        first.origin.rsplit_once('/').unwrap().0,
+        second.origin.rsplit_once('/').unwrap().0
+    );
+    assert!(second.origin.ends_with("/e2"));
+    assert_ne!(first.verifier_key, second.verifier_key);
+    let previous = second.previous.unwrap();
+    assert_eq!(
+        (previous.origin, previous.tree_size),
+        (first.origin, TreeSize(304))
+    );
+    assert_eq!(previous.lost_from, None);
+    assert!(
+        o.sealer
+            .seal(ledger(1))
+            .await
+            .unwrap()
+            .unwrap()
+            .head()
+            .origin
+            .ends_with("/e2")
+    );
+}
+
+#[tokio::test]
+async fn a_restored_database_is_not_signed_and_opens_an_epoch_that_names_the_loss() {
+    let (w, a) = (World::new(), Author::new(1));
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&a, 9).await;
+    o.sealer.seal(ledger(1)).await.unwrap();
+
+    let w = w.restored();
+    let o = w.opener(1);
+    // The same seed gives the same label: the database is as it was after its first record.
+    o.create(ledger(1)).await.unwrap();
+    let error = o.sealer.seal(ledger(1)).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SealError::Behind {
+                stored: 1,
+                promised: 10,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    o.next_epoch(ledger(1), EpochReason::Restored, None)
+        .await
+        .unwrap();
+    let previous = w.opened(2).await.previous.unwrap();
+    assert_eq!(previous.tree_size, TreeSize(10));
+    assert_eq!(
+        (previous.lost_from, previous.lost_to),
+        (Some(Position::new(1, 1)), Some(Position::new(1, 9)))
+    );
+}
+
+#[tokio::test]
+async fn an_epoch_number_that_was_promised_something_is_not_used_again() {
+    let w = World::new();
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    o.next_epoch(ledger(1), EpochReason::Operator, None)
+        .await
+        .unwrap();
+    o.sealer.seal(ledger(1)).await.unwrap();
+    let w = w.restored();
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    let receipt = o
+        .next_epoch(ledger(1), EpochReason::Restored, None)
+        .await
+        .unwrap();
+    assert_eq!(receipt.position, Position::new(3, 0));
+}
+
+#[tokio::test]
+async fn records_that_are_not_the_promised_ones_are_never_signed() {
+    let (w, a) = (World::new(), Author::new(1));
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&a, 2).await;
+    o.sealer.seal(ledger(1)).await.unwrap();
+    let w = w.restored();
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&Author::new(2), 5).await;
+    let error = o.sealer.seal(ledger(1)).await.unwrap_err();
+    assert!(
+        matches!(error, SealError::Contradiction { size: 3, .. }),
+        "{error}"
+    );
+    assert!(matches!(
+        o.next_epoch(ledger(1), EpochReason::Restored, None).await,
+        Err(OpenError::Seal(_))
+    ));
+}
+
+#[tokio::test]
+async fn another_master_seed_is_told_before_anything_is_signed() {
+    let w = World::new();
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    o.sealer.seal(ledger(1)).await.unwrap();
+    let error = w.opener(2).sealer.seal(ledger(1)).await.unwrap_err();
+    assert!(matches!(error, SealError::ForeignKey { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn lost_tiles_are_rebuilt_from_the_leaves() {
+    let (w, a) = (World::new(), Author::new(1));
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&a, 700).await;
+    let before = o.sealer.seal(ledger(1)).await.unwrap().unwrap();
+    w.store.forget_trees();
+    assert_eq!(o.sealer.seal(ledger(1)).await.unwrap().unwrap(), before);
+    w.append(&a, 1).await;
+    assert_eq!(
+        o.sealer.seal(ledger(1)).await.unwrap().unwrap().head().size,
+        TreeSize(702)
+    );
+}
+
+#[tokio::test]
+async fn a_deployment_name_is_checked() {
+    let w = World::new();
+    let mut o = w.opener(1);
+    o.deployment = "Has Spaces".into();
+    assert!(matches!(o.create(ledger(1)).await, Err(OpenError::Deployment(_))));
+}
