@@ -12,7 +12,7 @@ use ruche_domain::numbers::{LeafIndex, TreeSize};
 use crate::hash::{Hash, node_hash};
 use crate::tree::{TREE_SIZE_MAX, TreeRoot};
 
-/// Most hashes in a proof: the tree is never deeper, and C2SP tlog-witness takes no more.
+/// Most hashes in a proof: C2SP tlog-witness takes no more, and trees of up to [`TREE_SIZE_MAX`] leaves need no more.
 pub const PROOF_HASHES_MAX: usize = 63;
 
 /// A source of the tree's stored hashes.

@@ -313,10 +313,8 @@ fn tile_node(hashes: &[Hash], height: u8, first: usize) -> Hash {
     )
 }
 
-mod build;
 mod read;
 
-pub use build::TileBuilder;
 pub use read::{TileReadError, TileReader, TileSource};
 
 #[cfg(test)]

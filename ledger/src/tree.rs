@@ -7,9 +7,10 @@ use ruche_domain::numbers::TreeSize;
 
 use crate::hash::{Hash, node_hash};
 
-/// Most leaves a tree can have: sizes stay below 2^63, so that they fit a signed SQL integer and no proof
-/// needs more than [`crate::proof::PROOF_HASHES_MAX`] hashes. At a million records a second that is 292,000 years.
-pub const TREE_SIZE_MAX: u64 = (1 << 63) - 1;
+/// Most leaves a tree can have. Such a tree has 62 levels above its leaves, and a consistency proof at most one hash
+/// more than levels: the 63 of [`crate::proof::PROOF_HASHES_MAX`]. At a million records a second it takes 146,000
+/// years to fill.
+pub const TREE_SIZE_MAX: u64 = 1 << 62;
 
 /// A size and the root the tree has at that size: what a tree head says, without who says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,7 +99,7 @@ impl Frontier {
     /// # Panics
     /// When the tree has [`TREE_SIZE_MAX`] leaves, which no machine lives to see.
     pub fn append(&mut self, leaf: Hash) {
-        assert!(self.size < TREE_SIZE_MAX, "a tree of 2^63 leaves");
+        assert!(self.size < TREE_SIZE_MAX, "a tree of 2^62 leaves");
         let mut node = leaf;
         let mut level = 0;
         // Like a binary counter: each set bit below the first clear one is carried into it.

@@ -31,7 +31,7 @@ pub enum TreeHeadError {
     /// Fewer than three lines, an empty one among them, or no newline at the end.
     #[error("a tree head has three or more lines, none of them empty")]
     Lines,
-    /// The size is not a decimal number in its only spelling, or is beyond 2^63 - 1.
+    /// The size is not a decimal number in its only spelling, or is beyond [`TREE_SIZE_MAX`].
     #[error("the size is not a number of records")]
     Size,
     /// The root is not 32 bytes in base64.

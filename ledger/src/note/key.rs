@@ -185,3 +185,6 @@ pub(super) fn cosigned_message(unix_s: u64, text: &str) -> Option<Vec<u8>> {
     i64::try_from(unix_s).ok()?;
     Some(format!("cosignature/v1\ntime {unix_s}\n{text}").into_bytes())
 }
+
+#[cfg(test)]
+mod tests;
