@@ -41,6 +41,10 @@ pub const BATCH_BYTES_MAX: usize = APPEND_BYTES_MAX;
 pub const OVERLOADED_RETRY_AFTER_MS: u64 = 250;
 /// Records of one read from the ledger.
 pub const READ_RECORDS_MAX: usize = 1_000;
+/// Stored bytes after which one read from the ledger ends early; one record is always given.
+pub const READ_BYTES_MAX: usize = 16 * 1_048_576;
+/// Reads waiting for one engine; one more is refused with `OVERLOADED`.
+pub const READER_QUEUE_MAX: usize = 4_096;
 /// Tries of a command on a version conflict.
 pub const COMMAND_ATTEMPTS_MAX: u32 = 8;
 /// Longest wait of the sealer on an active ledger, milliseconds: a tree head covers an append within a second.

@@ -1,0 +1,126 @@
+//! Reading: a few threads, each with a read-only connection, so that no async caller blocks on a disk.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use futures_channel::oneshot;
+use ruche_domain::limits::{OVERLOADED_RETRY_AFTER_MS, READER_QUEUE_MAX};
+use ruche_ledger::store::StoreError;
+use rusqlite::Connection;
+
+use crate::error::OpenError;
+use crate::schema;
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// The queue that all readers take from.
+#[derive(Default)]
+pub(crate) struct Readers {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    reads: VecDeque<Read>,
+    closed: bool,
+}
+
+impl Readers {
+    /// Runs a read on one of the threads. It sees everything that was answered before it was asked for.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.push(Box::new(move |conn| {
+            // Nobody waits any more if the caller's future was dropped.
+            if !answer.is_canceled() {
+                drop(answer.send(in_one_view(conn, read)));
+            }
+        }))?;
+        let gone = |_| StoreError::Unavailable {
+            reason: "a reader of the ledger stopped".into(),
+        };
+        answered.await.map_err(gone)?
+    }
+
+    fn push(&self, read: Read) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(StoreError::Unavailable {
+                reason: "the ledger is closing".into(),
+            });
+        }
+        if state.reads.len() >= READER_QUEUE_MAX {
+            return Err(StoreError::Overloaded {
+                retry_after_ms: OVERLOADED_RETRY_AFTER_MS,
+            });
+        }
+        state.reads.push_back(read);
+        drop(state);
+        self.moved.notify_one();
+        Ok(())
+    }
+
+    /// Takes no more reads; those that wait are still done.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.moved.notify_all();
+    }
+
+    /// Starts one thread of the pool.
+    pub(crate) fn spawn(self: &Arc<Self>, path: &Path, n: usize) -> Result<JoinHandle<()>, OpenError> {
+        let conn = schema::open_reader(path)?;
+        let readers = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name(format!("ruche-ledger-read-{n}"))
+            .spawn(move || {
+                while let Some(read) = readers.take() {
+                    read(&conn);
+                }
+            });
+        spawned.map_err(|source| OpenError::Io {
+            doing: "start a reader of",
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    fn take(&self) -> Option<Read> {
+        let mut state = self.lock();
+        loop {
+            if let Some(read) = state.reads.pop_front() {
+                return Some(read);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Every statement under this lock leaves a whole state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs the queries of one read on one state of the file, whatever is committed meanwhile.
+fn in_one_view<T>(
+    conn: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let failed = |e: rusqlite::Error| crate::error::store_error("begin of a read", &e);
+    conn.prepare_cached("BEGIN")
+        .and_then(|mut s| s.execute([]))
+        .map_err(failed)?;
+    let result = read(conn);
+    // Ending a read cannot lose anything; if it fails, the next BEGIN says so.
+    if let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut s| s.execute([])) {
+        tracing::error!(%error, "a read did not end");
+    }
+    result
+}
