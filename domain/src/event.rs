@@ -137,7 +137,7 @@ macro_rules! catalogue {
 catalogue! {
     /// Conversations: opened, continued, ended, erased.
     Session = "session", Command {
-        "session.started" 1 SessionStarted;
+        "session.started" 2 SessionStarted;
         "session.continued_as" 1 SessionContinuedAs;
         "session.input_required" 1 SessionInputRequired;
         "session.ended" 1 SessionEnded;
@@ -400,7 +400,9 @@ impl AgentEvent {
 
 /// Reads a payload struct. The happy path does not track where it is; a failure reads again to name the place.
 fn parse<T: DeserializeOwned>(event_type: &'static str, bytes: &[u8]) -> Result<T, DomainError> {
-    if let Ok(payload) = serde_json::from_slice(bytes) {
+    // Structs would be read from arrays too, field by field; no schema allows that.
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    if let (true, Ok(payload)) = (is_object, serde_json::from_slice(bytes)) {
         return Ok(payload);
     }
     let invalid = |pointer: String, reason: String| DomainError::InvalidPayload {
@@ -408,6 +410,9 @@ fn parse<T: DeserializeOwned>(event_type: &'static str, bytes: &[u8]) -> Result<
         pointer,
         reason,
     };
+    if !is_object {
+        return Err(invalid(String::new(), "not an object".to_owned()));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize::<_, T>(&mut reader) {
         Err(error) => Err(invalid(pointer_of(error.path()), error.inner().to_string())),
@@ -430,6 +435,9 @@ fn schema_of<T: schemars::JsonSchema>(event_type: &str, version: u32) -> Value {
     let mut settings = schemars::generate::SchemaSettings::draft2020_12();
     // Each schema stands alone, so that a change of a shared type shows in every type it touches.
     settings.inline_subschemas = true;
+    settings
+        .transforms
+        .push(Box::new(schemars::transform::RecursiveTransform(assert_format)));
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
     schema.insert("title".to_owned(), event_type.into());
     schema.insert(
@@ -437,6 +445,24 @@ fn schema_of<T: schemars::JsonSchema>(event_type: &str, version: u32) -> Value {
         format!("urn:ruche:event:{event_type}:v{version}").into(),
     );
     schema.to_value()
+}
+
+/// Says in asserting keywords what schemars leaves to `format`, which validators ignore: otherwise a payload could
+/// pass the schema and not be readable.
+fn assert_format(schema: &mut schemars::Schema) {
+    let bounds = match schema.get("format").and_then(Value::as_str) {
+        Some("uint32") => (Value::from(u32::MIN), Value::from(u32::MAX)),
+        Some("uint64") => (Value::from(u64::MIN), Value::from(u64::MAX)),
+        Some("int64") => (Value::from(i64::MIN), Value::from(i64::MAX)),
+        Some("uuid") => {
+            let canonical = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+            schema.insert("pattern".to_owned(), canonical.into());
+            return;
+        }
+        _ => return,
+    };
+    schema.insert("minimum".to_owned(), bounds.0);
+    schema.insert("maximum".to_owned(), bounds.1);
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod side_effect;
 pub mod events;
 pub mod event;
 pub mod upcast;
+pub mod schema_compat;
 pub mod strict_json;
 pub mod ports;
 pub mod error;

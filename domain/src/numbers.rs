@@ -214,7 +214,7 @@ impl schemars::JsonSchema for Position {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[1-9][0-9]{0,9}:(0|[1-9][0-9]{0,19})$" })
+        schemars::json_schema!({ "type": "string", "pattern": "^[1-9][0-9]{0,8}:(0|[1-9][0-9]{0,18})$" })
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! They run on read. The stored bytes, and so the leaf that commits to them, never change.
 
+mod session_started;
+
 use serde_json::{Map, Value};
 
 use crate::error::DomainError;
@@ -23,8 +25,26 @@ pub struct Upcaster {
     pub schema: fn() -> Value,
 }
 
-/// All steps.
-pub static UPCASTERS: &[Upcaster] = &[];
+/// All steps, oldest first within a type. The frozen schemas are the released ones of `docs/events`.
+pub static UPCASTERS: &[Upcaster] = &[Upcaster {
+    event_type: "session.started",
+    from: SchemaVersion(1),
+    lift: session_started::lift,
+    schema: || frozen(include_str!("../../docs/events/session.started.v1.json")),
+}];
+
+fn frozen(schema: &str) -> Value {
+    serde_json::from_str(schema).expect("a schema of ours, compared by a test")
+}
+
+/// The schema of an event type at a version, current or old; `None` if there never was such a version.
+pub fn schema_at(event_type: &str, version: SchemaVersion) -> Option<Value> {
+    let descriptor = crate::event::descriptor(event_type)?;
+    if version == descriptor.schema_version {
+        return Some((descriptor.schema)());
+    }
+    step(event_type, version).map(|step| (step.schema)())
+}
 
 fn step(event_type: &str, from: SchemaVersion) -> Option<&'static Upcaster> {
     let live = event_type.strip_prefix("sim.").unwrap_or(event_type);

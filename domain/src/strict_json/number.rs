@@ -1,7 +1,5 @@
 //! Numbers: the grammar of RFC 8259 §6, and whether the value survives.
 
-use std::fmt::Write;
-
 use serde_json::Number;
 
 use super::{CONVENIENCE_INTEGER_MAX, JsonFaultKind, Profile};
@@ -10,6 +8,8 @@ use crate::limits::JSON_NUMBER_BYTES_MAX;
 /// Decimal digits that every `f64` in the normal range holds (`DBL_DIG`): two decimals of that many digits are never
 /// one `f64`, so the shortest form of what is read is what was written.
 const DIGITS_ALWAYS_EXACT: usize = 15;
+/// Powers of ten of `0.digits` well inside the normal range.
+const NORMAL_RANGE: std::ops::Range<i64> = -290..290;
 
 /// Whether a byte can be part of a number.
 pub(super) fn belongs(byte: u8) -> bool {
@@ -79,24 +79,19 @@ fn integer(text: &str, profile: Profile) -> Result<Number, JsonFaultKind> {
 fn float(text: &str, parts: &Parts<'_>) -> Result<Number, JsonFaultKind> {
     let value: f64 = text.parse().map_err(|_| JsonFaultKind::Syntax)?;
     let number = Number::from_f64(value).ok_or(JsonFaultKind::NumberNotExact)?;
-    let survives = match Decimal::of(parts) {
-        None => false,
-        Some(written) => {
-            let plain =
-                written.digits.len() <= DIGITS_ALWAYS_EXACT && (-290..290).contains(&written.exponent);
-            plain
-                || shortest(value)
-                    .as_deref()
-                    .and_then(split)
-                    .and_then(|parts| Decimal::of(&parts))
-                    == Some(written)
-        }
-    };
-    if survives {
+    let written = Decimal::of(parts).ok_or(JsonFaultKind::NumberNotExact)?;
+    let always = written.digits.len() <= DIGITS_ALWAYS_EXACT && NORMAL_RANGE.contains(&written.exponent);
+    if always || written_back(&number) == Some(written) {
         Ok(number)
     } else {
         Err(JsonFaultKind::NumberNotExact)
     }
+}
+
+/// What `serde_json` writes for a float: the shortest decimal that reads back as it, the even one of two equally near
+/// ones (ECMAScript and Python write the same; Rust's own formatter takes the upper one).
+fn written_back(number: &Number) -> Option<Decimal> {
+    Decimal::of(&split(&number.to_string())?)
 }
 
 /// The magnitude of a decimal number in one spelling: `0.digits × 10^exponent`, digits without zeros at either end.
@@ -132,11 +127,4 @@ impl Decimal {
             exponent: exponent + point,
         })
     }
-}
-
-/// The shortest decimal form that reads back as this `f64`.
-fn shortest(value: f64) -> Option<String> {
-    let mut text = String::new();
-    write!(text, "{value:e}").ok()?;
-    Some(text)
 }
