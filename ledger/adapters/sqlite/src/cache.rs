@@ -40,12 +40,6 @@ impl<K: Hash + Eq + Clone, V> Generations<K, V> {
         self.young.insert(key, value);
     }
 
-    /// Forgets one entry.
-    pub(crate) fn remove(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
-    }
-
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.young.clear();
