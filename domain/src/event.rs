@@ -377,6 +377,9 @@ impl AgentEvent {
 
     /// Reads a stored payload, lifting an older schema version to the current one first. The bytes are not changed.
     ///
+    /// The append path calls it too, after the schema: `1.0` is an integer to JSON Schema and none to us, and what was
+    /// stored has to be readable for ever.
+    ///
     /// Errors: [`DomainError::UnknownEventType`] for a name or version that never existed,
     /// [`DomainError::FutureSchemaVersion`] for one that a newer program wrote, [`DomainError::InvalidPayload`] with a
     /// JSON pointer otherwise.

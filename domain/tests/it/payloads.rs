@@ -175,3 +175,15 @@ fn simulated_types_have_the_schema_of_what_they_wrap() {
         assert_eq!(parse(simulated, &small), Ok(event.simulated()));
     }
 }
+
+#[test]
+fn one_point_zero_is_an_integer_to_the_schema_alone() {
+    let descriptor = ruche_domain::event::descriptor("message.received").expect("a type of the catalogue");
+    let payload = json!({"role": "user", "message_ordinal": 1.0});
+    assert!(validator(descriptor).is_valid(&payload));
+    let error = parse(descriptor, &payload).expect_err("not an integer");
+    assert!(
+        matches!(&error, DomainError::InvalidPayload { pointer, .. } if pointer == "/message_ordinal"),
+        "{error}"
+    );
+}

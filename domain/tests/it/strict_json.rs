@@ -195,3 +195,51 @@ proptest! {
         prop_assert_eq!(lenient.pointer(&fault.pointer), Some(&Value::from(2)));
     }
 }
+
+/// Folder of developers' data, or `None` where it is absent and need not be there.
+#[allow(clippy::disallowed_methods, reason = "test data is read in place")]
+fn data() -> Option<std::path::PathBuf> {
+    let default = || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("RUCHE_DATA").map_or_else(default, Into::into);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(
+        std::env::var_os("CI").is_none_or(|ci| ci != "true"),
+        "{} is absent",
+        folder.display()
+    );
+    eprintln!("skipped: {} is absent", folder.display());
+    None
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "test data is read in place")]
+fn real_conversations_are_read_as_serde_json_does() {
+    let Some(data) = data() else { return };
+    let files = [
+        "tau-bench-airline/gpt-4o-airline.json",
+        "agentdojo-gpt-4o-mini/agentdojo-gpt-4o-mini-2024-07-18.jsonl",
+        "tau2-runtime-events-mock/results.json",
+        "tau2-runtime-events-mock/runtime_events.jsonl",
+    ];
+    for file in files {
+        let text = std::fs::read(data.join(file)).unwrap_or_else(|problem| panic!("{file}: {problem}"));
+        let values: Vec<&[u8]> = match file.ends_with(".jsonl") {
+            true => text
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .collect(),
+            false => vec![&text],
+        };
+        for (number, value) in values.iter().enumerate() {
+            let ours = read(value, text.len(), Profile::Exact);
+            let ours = ours.unwrap_or_else(|fault| panic!("{file}, value {number}: {fault}"));
+            assert_eq!(
+                ours,
+                serde_json::from_slice::<Value>(value).expect("JSON"),
+                "{file}, value {number}"
+            );
+        }
+    }
+}
