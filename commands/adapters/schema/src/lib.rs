@@ -1,1 +1,152 @@
-//! Validation of payloads against the JSON schemas of the event catalogue.
+//! Payload validation by JSON schema (draft 2020-12).
+//!
+//! All schemas of the catalogue are compiled once, when the validator is made, the frozen ones of older versions among
+//! them. After that a validation allocates nothing unless it fails. Nothing is fetched: schemas stand alone.
+
+use std::collections::HashMap;
+
+use jsonschema::Validator;
+use ruche_commands::{PayloadValidator, Unfit, Violation};
+use ruche_domain::event::CATALOGUE;
+use ruche_domain::numbers::SchemaVersion;
+use ruche_domain::upcast::UPCASTERS;
+use serde_json::Value;
+
+/// Violations that are told of one payload; the client corrects and tries again.
+pub const VIOLATIONS_MAX: usize = 16;
+/// Characters of the description of one violation. The library quotes the value at fault, which may be long.
+const REASON_CHARS_MAX: usize = 300;
+
+/// A schema of the catalogue is not a JSON schema.
+#[derive(Debug, thiserror::Error)]
+#[error("the schema of {event_type} at version {version} cannot be compiled")]
+pub struct SchemaBroken {
+    event_type: &'static str,
+    version: u32,
+    #[source]
+    source: Box<jsonschema::ValidationError<'static>>,
+}
+
+/// The compiled schemas of all event types.
+pub struct CatalogueValidator {
+    schemas: HashMap<&'static str, Vec<(SchemaVersion, Validator)>>,
+}
+
+impl CatalogueValidator {
+    /// Compiles every schema.
+    ///
+    /// # Errors
+    /// When a schema of the catalogue is broken: a fault of this build.
+    pub fn new() -> Result<Self, SchemaBroken> {
+        let current = CATALOGUE
+            .iter()
+            .map(|d| (d.event_type, d.schema_version, d.schema));
+        let old = UPCASTERS.iter().map(|u| (u.event_type, u.from, u.schema));
+        let mut schemas: HashMap<_, Vec<_>> = HashMap::new();
+        for (event_type, version, schema) in current.chain(old) {
+            let compiled = jsonschema::options()
+                .build(&schema())
+                .map_err(|source| SchemaBroken {
+                    event_type,
+                    version: version.0,
+                    source: Box::new(source),
+                })?;
+            schemas.entry(event_type).or_default().push((version, compiled));
+        }
+        Ok(Self { schemas })
+    }
+}
+
+impl PayloadValidator for CatalogueValidator {
+    fn validate(&self, event_type: &str, version: SchemaVersion, payload: &Value) -> Result<(), Unfit> {
+        let versions = self.schemas.get(event_type).ok_or(Unfit::UnknownSchema)?;
+        let (_, schema) = versions
+            .iter()
+            .find(|(known, _)| *known == version)
+            .ok_or(Unfit::UnknownSchema)?;
+        if schema.is_valid(payload) {
+            return Ok(());
+        }
+        let violations = schema.iter_errors(payload).take(VIOLATIONS_MAX);
+        Err(Unfit::Violations(
+            violations.map(|error| violation(&error)).collect(),
+        ))
+    }
+}
+
+fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {
+    let mut reason = error.to_string();
+    if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS_MAX) {
+        reason.truncate(end);
+        reason.push('…');
+    }
+    Violation {
+        pointer: error.instance_path().to_string(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(event_type: &str, payload: Value) -> Result<(), Unfit> {
+        let validator = CatalogueValidator::new().unwrap();
+        validator.validate(event_type, SchemaVersion(1), &payload)
+    }
+
+    fn pointers(result: Result<(), Unfit>) -> Vec<String> {
+        match result {
+            Err(Unfit::Violations(violations)) => violations.into_iter().map(|v| v.pointer).collect(),
+            other => panic!("expected violations, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_schema_of_the_catalogue_compiles() {
+        let validator = CatalogueValidator::new().unwrap();
+        assert_eq!(validator.schemas.len(), CATALOGUE.len());
+    }
+
+    #[test]
+    fn what_fits_passes() {
+        check("eval.scored", json!({ "name": "reward", "value": 1.0 })).unwrap();
+        check("message.received", json!({ "role": "user", "text": "" })).unwrap();
+        check("message.received", json!({ "role": "user", "text": null })).unwrap();
+    }
+
+    #[test]
+    fn a_violation_names_its_place() {
+        assert_eq!(
+            pointers(check("message.received", json!({ "role": "king" }))),
+            ["/role"]
+        );
+        assert_eq!(pointers(check("message.received", json!({}))), [""]);
+        let nested = json!({ "role": "user", "tool_calls": [{ "ordinal": 0, "name": 7, "arguments": "" }] });
+        assert_eq!(
+            pointers(check("message.received", nested)),
+            ["/tool_calls/0/name"]
+        );
+    }
+
+    #[test]
+    fn a_long_value_does_not_make_a_long_message() {
+        let Err(Unfit::Violations(violations)) = check(
+            "eval.scored",
+            json!({ "name": "n", "value": "x".repeat(100_000) }),
+        ) else {
+            panic!("a text passed for a number");
+        };
+        assert!(violations[0].reason.chars().count() <= REASON_CHARS_MAX + 1);
+    }
+
+    #[test]
+    fn unknown_types_and_versions_have_no_schema() {
+        assert_eq!(check("message.guessed", json!({})), Err(Unfit::UnknownSchema));
+        let validator = CatalogueValidator::new().unwrap();
+        let future = validator.validate("eval.scored", SchemaVersion(99), &json!({}));
+        assert_eq!(future, Err(Unfit::UnknownSchema));
+    }
+}

@@ -1,0 +1,253 @@
+//! Why a command was not carried out: few kinds, each with a stable code and a page in `docs/errors/`.
+//!
+//! `Display` is what a client may read. What an operator needs beside it stands in `source()` and is logged, never
+//! sent. If several refusals apply, the first in this order is given: limits and form of the input, reserved names,
+//! unknown types, payload text, schema, idempotency, expected version, state of the session or tool.
+
+use ruche_domain::error::DomainError;
+use ruche_domain::numbers::StreamVersion;
+use ruche_domain::stream::StreamId;
+use ruche_ledger::LedgerError;
+use ruche_ledger::store::{ExpectedVersion, StoreError};
+
+/// Codes that [`CommandError::code`] can give, in alphabetical order.
+pub const ERROR_CODES: &[&str] = &[
+    "CONTENTION",
+    "IDEMPOTENCY_MISMATCH",
+    "ILLEGAL_TRANSITION",
+    "INTERNAL",
+    "INVALID_INPUT",
+    "INVALID_PAYLOAD",
+    "LIMIT_EXCEEDED",
+    "NOT_FOUND",
+    "OVERLOADED",
+    "RESERVED_NAMESPACE",
+    "SCHEMA_VIOLATION",
+    "UNAVAILABLE",
+    "UNKNOWN_EVENT_TYPE",
+    "UNKNOWN_OUTCOME",
+    "WRONG_EXPECTED_VERSION",
+];
+
+/// One way in which a payload does not fit its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// JSON pointer (RFC 6901) into the payload.
+    pub pointer: String,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// Why a command was not carried out. Unless it is `UnknownOutcome`, nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// A field of the command is not what it has to be.
+    #[error("{field}: {reason}")]
+    InvalidInput {
+        /// Which field, as a JSON pointer into the command.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A payload is not JSON that means the same to every reader.
+    #[error("payload of event {event} is refused at {pointer:?}: {reason}")]
+    InvalidPayload {
+        /// Number of the event in the command, from 0.
+        event: usize,
+        /// JSON pointer into the payload.
+        pointer: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A payload does not fit the schema of its type.
+    #[error("payload of event {event} does not fit {event_type}: {}", first(.violations))]
+    SchemaViolation {
+        /// Number of the event in the command, from 0.
+        event: usize,
+        /// Type of the event.
+        event_type: String,
+        /// All faults found, in the order of the payload; at least one.
+        violations: Vec<Violation>,
+    },
+    /// No such event type at this schema version.
+    #[error("unknown event type {event_type} at schema version {schema_version}")]
+    UnknownEventType {
+        /// Number of the event in the command, from 0.
+        event: usize,
+        /// As given.
+        event_type: String,
+        /// As given.
+        schema_version: u32,
+    },
+    /// An event type or stream that clients may not write.
+    #[error("{name} is written by Ruche alone")]
+    ReservedNamespace {
+        /// The event type or stream category.
+        name: String,
+    },
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyMismatch,
+    /// The stream is not at the version that the client expects.
+    #[error("stream {stream} is not at the expected version")]
+    WrongExpectedVersion {
+        /// Which stream.
+        stream: StreamId,
+        /// What the client expected.
+        expected: ExpectedVersion,
+        /// Version of its last event; absent for a stream without events.
+        actual: Option<StreamVersion>,
+    },
+    /// The thing is in a state that does not allow the command.
+    #[error("not possible while the {thing} is {state}")]
+    IllegalTransition {
+        /// What kind of thing, such as `session`.
+        thing: &'static str,
+        /// Its state.
+        state: &'static str,
+        /// Names of the commands that are possible.
+        legal: &'static [&'static str],
+    },
+    /// The command is larger than Ruche takes. Split it.
+    #[error("{what} has {value} {unit}, at most {limit} are taken")]
+    LimitExceeded {
+        /// Which quantity.
+        what: &'static str,
+        /// What was given.
+        value: u64,
+        /// What is taken.
+        limit: u64,
+        /// Unit of both.
+        unit: &'static str,
+    },
+    /// There is no such thing, or it is not for this caller.
+    #[error("no such {thing}")]
+    NotFound {
+        /// What kind of thing.
+        thing: &'static str,
+    },
+    /// The queue of the ledger is full.
+    #[error("too many appends are waiting; try again in {retry_after_ms} ms")]
+    Overloaded {
+        /// Milliseconds.
+        retry_after_ms: u64,
+    },
+    /// Other writers changed the same stream again and again.
+    #[error("other commands changed {stream} at the same time; try again")]
+    Contention {
+        /// Which stream.
+        stream: StreamId,
+    },
+    /// The store cannot be reached.
+    #[error("the ledger is not available; try again later")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It cannot be said whether the events were written.
+    #[error("the outcome is not known; send the same command with the same idempotency key again")]
+    UnknownOutcome,
+    /// A fault of Ruche.
+    #[error("an internal fault; the operator's log has the details")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn first(violations: &[Violation]) -> String {
+    violations
+        .first()
+        .map_or_else(String::new, |v| format!("{:?} {}", v.pointer, v.reason))
+}
+
+impl CommandError {
+    /// The stable code. Each has a page `docs/errors/<CODE>.md`.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidInput { .. } => "INVALID_INPUT",
+            Self::InvalidPayload { .. } => "INVALID_PAYLOAD",
+            Self::SchemaViolation { .. } => "SCHEMA_VIOLATION",
+            Self::UnknownEventType { .. } => "UNKNOWN_EVENT_TYPE",
+            Self::ReservedNamespace { .. } => "RESERVED_NAMESPACE",
+            Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
+            Self::WrongExpectedVersion { .. } => "WRONG_EXPECTED_VERSION",
+            Self::IllegalTransition { .. } => "ILLEGAL_TRANSITION",
+            Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
+            Self::NotFound { .. } => "NOT_FOUND",
+            Self::Overloaded { .. } => "OVERLOADED",
+            Self::Contention { .. } => "CONTENTION",
+            Self::Unavailable(_) => "UNAVAILABLE",
+            Self::UnknownOutcome => "UNKNOWN_OUTCOME",
+            Self::Internal(_) => "INTERNAL",
+        }
+    }
+
+    /// Whether the same command, with the same idempotency key, can succeed later.
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Overloaded { .. }
+            | Self::Contention { .. }
+            | Self::Unavailable(_)
+            | Self::UnknownOutcome => true,
+            Self::InvalidInput { .. }
+            | Self::InvalidPayload { .. }
+            | Self::SchemaViolation { .. }
+            | Self::UnknownEventType { .. }
+            | Self::ReservedNamespace { .. }
+            | Self::IdempotencyMismatch
+            | Self::WrongExpectedVersion { .. }
+            | Self::IllegalTransition { .. }
+            | Self::LimitExceeded { .. }
+            | Self::NotFound { .. }
+            | Self::Internal(_) => false,
+        }
+    }
+
+    /// When to try again, milliseconds, where the ledger says so.
+    pub const fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Overloaded { retry_after_ms } => Some(*retry_after_ms),
+            _ => None,
+        }
+    }
+
+    /// A field that is not what it has to be.
+    pub fn input(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::InvalidInput {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Bytes in the ledger that this program cannot read.
+    pub(crate) fn unreadable(source: DomainError) -> Self {
+        Self::Internal(Box::new(source))
+    }
+}
+
+impl From<LedgerError> for CommandError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::LimitExceeded {
+                what,
+                value,
+                limit,
+                unit,
+            } => Self::LimitExceeded {
+                what,
+                value,
+                limit,
+                unit,
+            },
+            // The pipeline builds requests; one that contradicts itself, or a leaf that is none, is our fault.
+            LedgerError::Invalid(_) | LedgerError::Leaf(_) => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Overloaded { retry_after_ms } => Self::Overloaded { retry_after_ms },
+            StoreError::NoSuchLedger => Self::NotFound { thing: "ledger" },
+            StoreError::Refused(refused) => refused.into(),
+            StoreError::Unavailable { .. } | StoreError::EpochMoved => Self::Unavailable(Box::new(error)),
+            StoreError::Corrupt { .. } => Self::Internal(Box::new(error)),
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! The command pipeline: the one way in which facts get into a ledger.
+//!
+//! # The life of a command
+//!
+//! 1. The context and the input are checked; the command names the streams it looks at. Nothing was read yet.
+//! 2. The streams are loaded and folded into the command's state.
+//! 3. The command decides. A refusal ends it here, unless its idempotency key says that it was carried out before.
+//! 4. The decided events are prepared: strict JSON, schema, ids, commitment. Still nothing was written, so a process
+//!    that dies up to here has done nothing.
+//! 5. One append, guarded by the versions of the streams as they were seen, and by the idempotency key. It is atomic:
+//!    a process that dies around it has written all or nothing, and the client's retry finds out which.
+//! 6. On a conflict steps 2 to 5 are repeated, a bounded number of times. On "unknown" step 5 is repeated with the
+//!    very same events, so that the key decides.
+
+use std::sync::Arc;
+
+use ruche_domain::envelope::{ACFEvent, Actor};
+use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, READ_RECORDS_MAX};
+use ruche_domain::numbers::{LeafIndex, Micros, Position, SchemaVersion, StreamVersion};
+use ruche_domain::ports::{Clock, Random, event_id};
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::leaf::{KeyClaim, KeyLayer};
+use ruche_ledger::store::{
+    AppendOutcome, AppendRequest, EventStore, Expectation, ExpectedVersion, PreparedEvent, Receipt, Record,
+};
+use uuid::Uuid;
+
+use crate::command::{Command, CommandReceipt, Decision, Depth, Load, PastEvent, RecordedEvent, Seen};
+use crate::context::{CommandContext, Ground};
+use crate::error::CommandError;
+use crate::ports::{LedgerSecrets, PayloadValidator, SecretsOf};
+use crate::prepare::Preparer;
+
+/// Records of one page of a stream that is read newest first.
+const NEWEST_PAGE_RECORDS: u64 = 32;
+
+/// Carries out commands. Cheap to share; holds no state of its own.
+pub struct Commands {
+    store: Arc<dyn EventStore>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    secrets: Arc<dyn SecretsOf>,
+    validator: Arc<dyn PayloadValidator>,
+}
+
+/// One try to append came to an end.
+enum Tried {
+    Written(CommandReceipt),
+    Moved(StreamId),
+}
+
+impl Commands {
+    /// A pipeline on these components.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        secrets: Arc<dyn SecretsOf>,
+        validator: Arc<dyn PayloadValidator>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            random,
+            secrets,
+            validator,
+        }
+    }
+
+    /// The keyed hashes of a ledger, for callers that look things up by clients' own ids.
+    pub fn secrets_of(&self, ledger: ruche_domain::ids::LedgerId) -> LedgerSecrets {
+        self.secrets.secrets_of(ledger)
+    }
+
+    /// Carries out a command: once per idempotency key, completely or not at all.
+    ///
+    /// # Errors
+    /// As [`CommandError`] says; nothing was written unless it is `UnknownOutcome`.
+    pub async fn execute<C: Command>(
+        &self,
+        context: &CommandContext,
+        command: &C,
+    ) -> Result<CommandReceipt, CommandError> {
+        context.check()?;
+        let secrets = self.secrets.secrets_of(context.ledger);
+        let claim = claim(&secrets, context, command)?;
+        let now = self.clock.now();
+        let ground = Ground {
+            references: &secrets.references,
+            now,
+            idempotency_key: &context.idempotency_key,
+        };
+        let loads = command.loads(&ground)?;
+        let mut moved = None;
+        for attempt in 1..=COMMAND_ATTEMPTS_MAX {
+            let (state, guards) = self.load(context, command, &loads).await?;
+            let decided = match command.decide(&state, &ground) {
+                Ok(decided) => decided,
+                // What was allowed the first time may be refused now because it was carried out.
+                Err(refusal) => return self.earlier_answer(context, claim, refusal).await,
+            };
+            let events = match decided {
+                Decision::Append(events) => events,
+                Decision::AlreadySo(events) => return self.already_so(context, claim, events).await,
+            };
+            let prepared = self.preparer(context, &secrets, now).prepare(events)?;
+            let own = command.expectation(&ground);
+            match self.append(context, claim, guards, own, prepared).await? {
+                Tried::Written(receipt) => return Ok(receipt),
+                Tried::Moved(stream) => {
+                    tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
+                    moved = Some(stream);
+                }
+            }
+        }
+        let stream =
+            moved.expect("COMMAND_ATTEMPTS_MAX is at least 1, and every attempt that goes on was a conflict");
+        Err(CommandError::Contention { stream })
+    }
+
+    fn preparer<'a>(
+        &'a self,
+        context: &'a CommandContext,
+        secrets: &'a LedgerSecrets,
+        now: Micros,
+    ) -> Preparer<'a> {
+        Preparer {
+            clock: &*self.clock,
+            random: &*self.random,
+            validator: &*self.validator,
+            references: &secrets.references,
+            context,
+            now,
+        }
+    }
+
+    async fn load<C: Command>(
+        &self,
+        context: &CommandContext,
+        command: &C,
+        loads: &[Load],
+    ) -> Result<(C::State, Vec<Expectation>), CommandError> {
+        let mut state = C::State::default();
+        let mut guards = Vec::new();
+        for load in loads {
+            let version = match load.depth {
+                Depth::Version => self.store.stream_version(context.ledger, load.stream).await?,
+                Depth::First => {
+                    for record in self.range(context, load.stream, 0, 1).await? {
+                        command.evolve(&mut state, &past(record)?);
+                    }
+                    continue;
+                }
+                Depth::Whole => self.whole(context, command, &mut state, load.stream).await?,
+                Depth::Newest => self.newest(context, command, &mut state, load.stream).await?,
+            };
+            let stream = load.stream;
+            command.seen(&mut state, Seen { stream, version });
+            if load.guarded {
+                let version = version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
+                guards.push(Expectation { stream, version });
+            }
+        }
+        Ok((state, guards))
+    }
+
+    async fn whole<C: Command>(
+        &self,
+        context: &CommandContext,
+        command: &C,
+        state: &mut C::State,
+        stream: StreamId,
+    ) -> Result<Option<StreamVersion>, CommandError> {
+        let mut version: Option<StreamVersion> = None;
+        loop {
+            let from = version.map_or(StreamVersion::FIRST, StreamVersion::next);
+            let page = self
+                .store
+                .read_stream(context.ledger, stream, from, READ_RECORDS_MAX)
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(version);
+            };
+            version = Some(last.leaf.stream_version);
+            for record in page {
+                command.evolve(state, &past(record)?);
+            }
+        }
+    }
+
+    async fn newest<C: Command>(
+        &self,
+        context: &CommandContext,
+        command: &C,
+        state: &mut C::State,
+        stream: StreamId,
+    ) -> Result<Option<StreamVersion>, CommandError> {
+        let version = self.store.stream_version(context.ledger, stream).await?;
+        // First record that was not yet looked at, counted from the end.
+        let mut end = version.map_or(0, |v| v.0 + 1);
+        while end > 0 {
+            let start = end.saturating_sub(NEWEST_PAGE_RECORDS);
+            let page = self.range(context, stream, start, end).await?;
+            for record in page.into_iter().rev() {
+                if command.is_settled(state, stream) {
+                    return Ok(version);
+                }
+                command.evolve(state, &past(record)?);
+            }
+            end = start;
+        }
+        Ok(version)
+    }
+
+    /// Records of a stream from version `start` up to, without, `end`. An engine ends a read early where payloads are
+    /// large, so it may take several.
+    async fn range(
+        &self,
+        context: &CommandContext,
+        stream: StreamId,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Record>, CommandError> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut from = start;
+        while from < end {
+            let wanted = usize::try_from(end - from).unwrap_or(READ_RECORDS_MAX);
+            let page = self
+                .store
+                .read_stream(context.ledger, stream, StreamVersion(from), wanted)
+                .await?;
+            let Some(last) = page.last() else { break };
+            from = last.leaf.stream_version.0 + 1;
+            records.extend(page);
+        }
+        Ok(records)
+    }
+
+    /// Appends, and asks again with the very same events while the outcome is unknown.
+    async fn append(
+        &self,
+        context: &CommandContext,
+        claim: KeyClaim,
+        guards: Vec<Expectation>,
+        own: Option<Expectation>,
+        prepared: Vec<PreparedEvent>,
+    ) -> Result<Tried, CommandError> {
+        let expectations = merge(guards, own);
+        let request = AppendRequest::new(expectations, prepared.clone(), vec![claim])?;
+        for _ in 0..COMMAND_ATTEMPTS_MAX {
+            match self.store.append(context.ledger, request.clone()).await? {
+                AppendOutcome::Appended {
+                    receipts,
+                    duplicate: false,
+                } => return Ok(Tried::Written(written(prepared, receipts))),
+                AppendOutcome::Appended { receipts, .. } => {
+                    let events = self.recorded(context, &receipts).await?;
+                    // After "unknown" the events may be our own; then this is the first answer and no duplicate.
+                    let first = events.first().map(|e| e.event.event_id);
+                    let duplicate = first != prepared.first().map(|p| p.event.event_id);
+                    return Ok(Tried::Written(CommandReceipt { duplicate, events }));
+                }
+                AppendOutcome::KeyMismatch { .. } => return Err(CommandError::IdempotencyMismatch),
+                AppendOutcome::Conflict {
+                    stream,
+                    expected,
+                    actual,
+                } => {
+                    return match own {
+                        Some(own) if own.stream == stream => Err(CommandError::WrongExpectedVersion {
+                            stream,
+                            expected,
+                            actual,
+                        }),
+                        _ => Ok(Tried::Moved(stream)),
+                    };
+                }
+                AppendOutcome::Unknown => {
+                    tracing::warn!(ledger = %context.ledger, "append of unknown outcome; asking by its key");
+                }
+            }
+        }
+        Err(CommandError::UnknownOutcome)
+    }
+
+    /// The answer that the key stands for; if it stands for none, the refusal.
+    async fn earlier_answer(
+        &self,
+        context: &CommandContext,
+        claim: KeyClaim,
+        refusal: CommandError,
+    ) -> Result<CommandReceipt, CommandError> {
+        match self.look_up(context, claim).await? {
+            Some(events) => Ok(CommandReceipt {
+                duplicate: true,
+                events,
+            }),
+            None => Err(refusal),
+        }
+    }
+
+    async fn already_so(
+        &self,
+        context: &CommandContext,
+        claim: KeyClaim,
+        events: Vec<RecordedEvent>,
+    ) -> Result<CommandReceipt, CommandError> {
+        let events = self.look_up(context, claim).await?.unwrap_or(events);
+        Ok(CommandReceipt {
+            duplicate: true,
+            events,
+        })
+    }
+
+    /// What a key stands for. Keys are looked at before expectations, so an append that can never happen asks for one
+    /// without writing: its stream is expected at a version that no stream reaches.
+    async fn look_up(
+        &self,
+        context: &CommandContext,
+        claim: KeyClaim,
+    ) -> Result<Option<Vec<RecordedEvent>>, CommandError> {
+        let stream = StreamId::new(Category::Ledger, Uuid::max());
+        let never = Expectation {
+            stream,
+            version: ExpectedVersion::Exact(StreamVersion(u64::MAX)),
+        };
+        let id = event_id(&*self.clock, &*self.random);
+        let event = ACFEvent::new(
+            id,
+            stream,
+            "infra.effect_recorded",
+            SchemaVersion(1),
+            Micros(0),
+            Actor::SYSTEM,
+        );
+        let question = PreparedEvent {
+            event,
+            payload: Vec::new(),
+        };
+        let request = AppendRequest::new(vec![never], vec![question], vec![claim])?;
+        match self.store.append(context.ledger, request).await? {
+            AppendOutcome::Appended { receipts, .. } => self.recorded(context, &receipts).await.map(Some),
+            AppendOutcome::Conflict { .. } => Ok(None),
+            AppendOutcome::KeyMismatch { .. } => Err(CommandError::IdempotencyMismatch),
+            AppendOutcome::Unknown => Err(CommandError::UnknownOutcome),
+        }
+    }
+
+    /// Reads back the records of an append. They stand side by side in one epoch.
+    async fn recorded(
+        &self,
+        context: &CommandContext,
+        receipts: &[Receipt],
+    ) -> Result<Vec<RecordedEvent>, CommandError> {
+        let (Some(first), Some(last)) = (receipts.first(), receipts.last()) else {
+            return Ok(Vec::new());
+        };
+        let mut events = Vec::with_capacity(receipts.len());
+        let mut from = first.position;
+        while from <= last.position {
+            let wanted = receipts.len() - events.len();
+            let page = self.store.read_ledger(context.ledger, from, wanted).await?;
+            let Some(end) = page.last() else {
+                return Err(CommandError::Internal(
+                    format!("record {from} was acknowledged and is not there").into(),
+                ));
+            };
+            from = Position {
+                epoch: end.position.epoch,
+                index: LeafIndex(end.position.index.0 + 1),
+            };
+            events.extend(page.into_iter().map(recorded));
+        }
+        Ok(events)
+    }
+}
+
+/// The claim of the command's key. The digest covers the name and the client's input, nothing that Ruche made up.
+fn claim<C: Command>(
+    secrets: &LedgerSecrets,
+    context: &CommandContext,
+    command: &C,
+) -> Result<KeyClaim, CommandError> {
+    let input = serde_json::to_vec(command).map_err(|error| CommandError::Internal(Box::new(error)))?;
+    let correlation = context.correlation.as_deref().unwrap_or_default();
+    let causation = context.causation.map(|id| *id.as_bytes());
+    let causation = causation.as_ref().map_or(&[][..], |id| &id[..]);
+    let parts = [C::NAME.as_bytes(), &input, correlation.as_bytes(), causation];
+    Ok(secrets
+        .idempotency
+        .claim(KeyLayer::Api, &context.idempotency_key, &parts))
+}
+
+/// The client's own expectation takes the place of the pipeline's guard on the same stream.
+fn merge(mut guards: Vec<Expectation>, own: Option<Expectation>) -> Vec<Expectation> {
+    if let Some(own) = own {
+        guards.retain(|guard| guard.stream != own.stream);
+        guards.insert(0, own);
+    }
+    guards
+}
+
+fn written(prepared: Vec<PreparedEvent>, receipts: Vec<Receipt>) -> CommandReceipt {
+    let event = |(prepared, receipt): (PreparedEvent, Receipt)| RecordedEvent {
+        receipt,
+        event: prepared.event,
+        payload: prepared.payload.into_iter().next().map(|fragment| fragment.bytes),
+    };
+    CommandReceipt {
+        duplicate: false,
+        events: prepared.into_iter().zip(receipts).map(event).collect(),
+    }
+}
+
+fn recorded(record: Record) -> RecordedEvent {
+    RecordedEvent {
+        receipt: record.receipt(),
+        payload: record.payload_bytes().map(<[u8]>::to_vec),
+        event: record.leaf.event,
+    }
+}
+
+fn past(record: Record) -> Result<PastEvent, CommandError> {
+    let version = record.leaf.stream_version;
+    let recorded = recorded(record);
+    let event = recorded.agent_event()?;
+    Ok(PastEvent {
+        recorded,
+        version,
+        event,
+    })
+}
