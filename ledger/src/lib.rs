@@ -45,6 +45,7 @@ pub mod note;
 pub mod tree_head;
 pub mod policy;
 pub mod tlog_proof;
+pub mod verify;
 pub mod keys;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]

@@ -1,0 +1,251 @@
+//! The record checker: what must hold in a ledger, said of stored bytes as they pass by.
+//!
+//! [`RecordChecker`] is rules 3 to 9 of `docs/formats/record.md`, "What must hold in an epoch". It is fed leaves and
+//! payload fragments in the order in which they are stored, of one epoch after the other, and names what does not
+//! hold. Rules 1 and 2 (signature and root) need a tree and a key and belong to the caller, who gets every leaf hash.
+//!
+//! # The life of a record in the checker
+//!
+//! 1. [`RecordChecker::leaf`] hashes the bytes and reads them without copying ([`view`]).
+//! 2. The record is put in its place ([`order`]). One that says its own index is placed at once. Any other waits for
+//!    the record behind it: only then can it be told whether a record is missing, two are swapped or one is surplus.
+//! 3. [`RecordChecker::fragment`] checks the payload against the commitments of the leaf that was read last.
+//!
+//! Memory: per record 16 bytes of event id, per tool call 16, per stream 25, each in a hash table that is between
+//! half and seven eighths full; at most 40 bytes per record where records have streams of many events. Ids are chosen
+//! by whoever wrote the records, so the tables keep the keyed hash function of the standard library.
+
+use std::collections::{HashMap, HashSet};
+
+use ruche_domain::numbers::{Epoch, TreeSize};
+
+use crate::hash::{Hash, leaf_hash};
+use crate::leaf::Leaf;
+use crate::payload::{Algorithm, StoredFragment, commit};
+use crate::store::Record;
+
+mod finding;
+mod order;
+mod view;
+
+pub use finding::{Finding, FindingKind, Findings, KindCount};
+
+use order::{Entry, Order};
+use view::{FragmentViews, LeafView, StreamKey};
+
+/// What a leaf was read as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeafChecked {
+    /// Leaf hash of the bytes, whatever they are.
+    pub hash: Hash,
+    /// How many payload fragments the leaf commits to; `None` if the bytes are not a leaf.
+    pub fragments: Option<usize>,
+}
+
+/// A payload fragment as it is stored beside the leaf.
+#[derive(Clone, Copy, Debug)]
+pub enum FragmentFound<'a> {
+    /// Opening and bytes are there.
+    Present {
+        /// Key of the commitment.
+        opening: &'a [u8; 32],
+        /// Stored bytes.
+        bytes: &'a [u8],
+    },
+    /// They are not there.
+    Missing,
+}
+
+/// What the checker remembers of the whole ledger, from its first epoch on.
+#[derive(Debug, Default)]
+struct History {
+    event_ids: HashSet<[u8; 16]>,
+    /// Version of the last event of each stream.
+    streams: HashMap<StreamKey, u64>,
+    /// Tool calls that have a `tool.started`.
+    started_calls: HashSet<[u8; 16]>,
+    last_recorded_at: u64,
+    /// Records before this point could not be read. What they would explain is not a finding.
+    has_holes: bool,
+}
+
+/// Checks the records of one ledger, epoch after epoch.
+#[derive(Debug, Default)]
+pub struct RecordChecker {
+    history: History,
+    epoch: Option<EpochState>,
+}
+
+/// The epoch that is being read.
+#[derive(Debug)]
+struct EpochState {
+    epoch: Epoch,
+    origin: String,
+    order: Order,
+    /// Index under which findings about the last leaf are reported.
+    at: u64,
+    fragments: FragmentViews,
+    /// Next of them.
+    fragment: usize,
+}
+
+impl RecordChecker {
+    /// A checker that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts an epoch. `size` is what its tree head says.
+    pub fn begin_epoch(&mut self, epoch: Epoch, origin: &str, size: TreeSize) {
+        self.epoch = Some(EpochState {
+            epoch,
+            origin: origin.to_owned(),
+            order: Order::new(epoch, size),
+            at: 0,
+            fragments: FragmentViews::default(),
+            fragment: 0,
+        });
+    }
+
+    /// Says that an epoch before the next one cannot be read at all.
+    pub fn skip_epoch(&mut self) {
+        self.history.has_holes = true;
+    }
+
+    /// Says that the next `count` records of the epoch cannot be read.
+    ///
+    /// # Panics
+    /// Outside [`RecordChecker::begin_epoch`] and [`RecordChecker::end_epoch`].
+    pub fn skip_records(&mut self, count: u64, findings: &mut Findings) {
+        let state = self.epoch.as_mut().expect("records are skipped within an epoch");
+        state.order.skip(count, &mut self.history, findings);
+        self.history.has_holes = true;
+    }
+
+    /// Takes the next leaf of the epoch.
+    ///
+    /// # Panics
+    /// Outside [`RecordChecker::begin_epoch`] and [`RecordChecker::end_epoch`].
+    pub fn leaf(&mut self, bytes: &[u8], findings: &mut Findings) -> LeafChecked {
+        let state = self.epoch.as_mut().expect("a leaf belongs to an epoch");
+        let hash = leaf_hash(bytes);
+        state.at = state.order.next_index();
+        state.fragment = 0;
+        let Some(view) = LeafView::read(bytes) else {
+            let reason = Leaf::decode(bytes)
+                .err()
+                .map_or_else(String::new, |error| error.to_string());
+            findings.push(Finding::at(
+                FindingKind::LeafMalformed,
+                state.epoch,
+                state.at,
+                reason,
+            ));
+            state.fragments = FragmentViews::default();
+            state
+                .order
+                .entry(Entry::unreadable(hash), &mut self.history, findings);
+            return LeafChecked {
+                hash,
+                fragments: None,
+            };
+        };
+        state.fragments = view.fragments;
+        let fragments = Some(view.fragments.count);
+        if view.origin != state.origin {
+            let reason = format!("the leaf is record {} of {}", view.index, view.origin);
+            findings.push(Finding::at(
+                FindingKind::ForeignRecord,
+                state.epoch,
+                state.at,
+                reason,
+            ));
+            state
+                .order
+                .entry(Entry::unreadable(hash), &mut self.history, findings);
+            return LeafChecked { hash, fragments };
+        }
+        state.at = view.index;
+        if !self.history.event_ids.insert(*view.event_id) {
+            let reason = format!("event id {}", hex::encode(view.event_id));
+            findings.push(Finding::at(
+                FindingKind::EventIdRepeated,
+                state.epoch,
+                state.at,
+                reason,
+            ));
+        }
+        state
+            .order
+            .entry(Entry::of(&view, hash), &mut self.history, findings);
+        LeafChecked { hash, fragments }
+    }
+
+    /// Takes the next payload fragment of the leaf that was read last. Not called for fragments that cannot be read:
+    /// that is the caller's finding.
+    ///
+    /// # Panics
+    /// When the leaf does not commit to so many fragments.
+    pub fn fragment(&mut self, found: FragmentFound<'_>, findings: &mut Findings) {
+        let state = self.epoch.as_mut().expect("a fragment belongs to an epoch");
+        let number = state.fragment;
+        let committed = &state
+            .fragments
+            .get(number)
+            .expect("the caller counts the fragments");
+        state.fragment += 1;
+        let (kind, reason) = match found {
+            FragmentFound::Missing => (FindingKind::PayloadMissing, "is not there"),
+            FragmentFound::Present { .. } if committed.algorithm == Algorithm::Encrypted => (
+                FindingKind::PayloadNotChecked,
+                "has algorithm 1, which is not known here",
+            ),
+            FragmentFound::Present { bytes, .. } if bytes.len() as u64 != committed.stored_length => (
+                FindingKind::PayloadMismatch,
+                "has another length than the leaf says",
+            ),
+            FragmentFound::Present { opening, bytes } if commit(opening, bytes) != committed.commitment => {
+                (FindingKind::PayloadMismatch, "does not open its commitment")
+            }
+            FragmentFound::Present { .. } => return,
+        };
+        findings.push(Finding::at(
+            kind,
+            state.epoch,
+            state.at,
+            format!("payload fragment {number} {reason}"),
+        ));
+    }
+
+    /// Takes a record as an [`EventStore`](crate::store::EventStore) returns it, and gives its leaf hash.
+    pub fn record(&mut self, record: &Record, findings: &mut Findings) -> Hash {
+        let checked = self.leaf(&record.leaf_bytes, findings);
+        for fragment in record.payload.iter().take(checked.fragments.unwrap_or(0)) {
+            let found = match fragment {
+                StoredFragment::Present { opening, bytes } => FragmentFound::Present { opening, bytes },
+                StoredFragment::Missing => FragmentFound::Missing,
+            };
+            self.fragment(found, findings);
+        }
+        checked.hash
+    }
+
+    /// Ends the epoch: what is still waiting is judged, and so is the end.
+    ///
+    /// # Panics
+    /// When no epoch was begun.
+    pub fn end_epoch(&mut self, findings: &mut Findings) {
+        let state = self.epoch.take().expect("an epoch ends once, after it began");
+        state.order.end(&mut self.history, findings);
+    }
+
+    /// Index under which findings about the leaf that was read last are reported.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.epoch.as_ref().map_or(0, |state| state.at)
+    }
+}
+
+#[cfg(test)]
+mod tests;
