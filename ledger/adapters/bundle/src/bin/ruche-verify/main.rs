@@ -1,0 +1,159 @@
+//! `ruche-verify`: checks an export of a ledger offline, without a server, a database or the network.
+
+mod arguments;
+mod show;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use ruche_ledger::note::{NOTE_BYTES_MAX, VerifierKey};
+use ruche_ledger::policy::{POLICY_BYTES_MAX, Policy};
+use ruche_ledger::tlog_proof::TLOG_PROOF_BYTES_MAX;
+use ruche_ledger::tree_head::SignedTreeHead;
+use ruche_ledger_bundle::{Options, Progress, Report, Trust, verify_bundle, verify_proof};
+
+use arguments::{Arguments, Task};
+use show::Show;
+
+/// Exit code of a run that gave no verdict.
+const COULD_NOT_RUN: u8 = 1;
+/// Longest leaf that is read: as long as an entry bundle can hold.
+const LEAF_FILE_BYTES_MAX: usize = 65_535;
+
+/// Why there is no verdict: what was tried, and what came in the way.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Exit code 2 would mean that a ledger was tampered with. Help and version are no errors.
+            let code = if error.use_stderr() { COULD_NOT_RUN } else { 0 };
+            return if error.print().is_ok() {
+                code.into()
+            } else {
+                COULD_NOT_RUN.into()
+            };
+        }
+    };
+    match run(&arguments) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            // With nowhere to write to there is nobody to tell.
+            let _ = writeln!(
+                io::stderr(),
+                "ruche-verify could not run: {}",
+                chain(failure.as_ref())
+            );
+            COULD_NOT_RUN.into()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let trust = trust(arguments)?;
+    let report = match arguments.task() {
+        Task::Export(folder) => verify_export(folder, &trust, arguments)?,
+        Task::Proof { proof, leaf } => {
+            let proof = read(proof, TLOG_PROOF_BYTES_MAX)?;
+            verify_proof(&proof, &read(leaf, LEAF_FILE_BYTES_MAX)?, &trust)
+        }
+    };
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut out, &report.to_json())?;
+        writeln!(out)?;
+    } else {
+        let colour =
+            io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Show { colour }.report(&report, &mut out)?;
+    }
+    // A verdict that did not reach anybody is none.
+    out.flush()?;
+    Ok(report.verdict.exit_code())
+}
+
+fn verify_export(folder: &Path, trust: &Trust, arguments: &Arguments) -> Result<Report, Failure> {
+    let mut options = Options {
+        at_least: arguments.at_least.clone(),
+        ..Options::default()
+    };
+    for path in &arguments.since {
+        let head = SignedTreeHead::parse(&read(path, NOTE_BYTES_MAX)?);
+        options
+            .known_heads
+            .push(head.map_err(|error| naming(path, error))?);
+    }
+    let bar = progress_bar();
+    let report = verify_bundle(
+        folder,
+        trust,
+        &options,
+        &mut |Progress {
+                  records,
+                  records_total,
+              }| {
+            bar.set_length(records_total);
+            bar.set_position(records);
+        },
+    );
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+/// Draws on stderr, and nothing where stderr is no terminal.
+fn progress_bar() -> ProgressBar {
+    let style = "{bar:40} {human_pos} of {human_len} records, {per_sec}, {eta} left";
+    let style = ProgressStyle::with_template(style).expect("the template is constant and well formed");
+    ProgressBar::new(0).with_style(style)
+}
+
+fn trust(arguments: &Arguments) -> Result<Trust, Failure> {
+    let keys = arguments.key.iter().map(|text| {
+        text.trim()
+            .parse::<VerifierKey>()
+            .map_err(|error| Failure::from(format!("--key {text}: {error}")))
+    });
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let Some(path) = &arguments.policy else {
+        return Ok(Trust::keys(keys));
+    };
+    let policy = Policy::parse(&read(path, POLICY_BYTES_MAX)?).map_err(|error| naming(path, error))?;
+    let trust = Trust::policy(policy, &keys);
+    if trust.is_nobody() {
+        return Err(format!("{}: the policy names no log; add --key", path.display()).into());
+    }
+    Ok(trust)
+}
+
+/// Reads a file that the auditor named.
+fn read(path: &PathBuf, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| naming(path, error))?;
+    file.take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| naming(path, error))?;
+    if bytes.len() > bytes_max {
+        return Err(format!("{} is longer than {bytes_max} bytes", path.display()).into());
+    }
+    Ok(bytes)
+}
+
+fn naming(path: &Path, error: impl std::error::Error) -> Failure {
+    format!("{}: {}", path.display(), chain(&error)).into()
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

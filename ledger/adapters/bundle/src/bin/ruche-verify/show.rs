@@ -1,0 +1,123 @@
+//! The report for people.
+
+use std::io::{self, Write};
+
+use ruche_ledger::verify::Finding;
+use ruche_ledger_bundle::{EpochReport, Report, Verdict};
+
+/// How to show a report.
+pub struct Show {
+    /// Whether the reader is a terminal that wants colours.
+    pub colour: bool,
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+
+impl Show {
+    /// Writes the report.
+    pub fn report(&self, report: &Report, out: &mut impl Write) -> io::Result<()> {
+        let (colour, title) = match report.verdict {
+            Verdict::Verified => (GREEN, "VERIFIED"),
+            Verdict::Tampered => (RED, "TAMPERED"),
+            Verdict::PayloadsMissing => (YELLOW, "PAYLOADS MISSING"),
+            Verdict::SelfConsistent => (YELLOW, "SELF-CONSISTENT, NOT AUTHENTICATED"),
+        };
+        let records = counted(report.records, "record");
+        writeln!(
+            out,
+            "{}  {records} in {:.1} s",
+            self.paint(colour, title),
+            report.seconds
+        )?;
+        if let Some(ledger) = &report.ledger {
+            writeln!(out, "ledger {ledger}")?;
+        }
+        for epoch in &report.epochs {
+            show_epoch(epoch, out)?;
+        }
+        match report.verdict {
+            Verdict::SelfConsistent => {
+                writeln!(
+                    out,
+                    "\nThe key came inside the export, so whoever rewrote the ledger could have signed it"
+                )?;
+                writeln!(
+                    out,
+                    "again. Bring the key that you were given by another way: --key, see --help."
+                )?;
+            }
+            Verdict::Verified => {}
+            Verdict::Tampered | Verdict::PayloadsMissing => self.findings(report, colour, out)?,
+        }
+        Ok(())
+    }
+
+    fn findings(&self, report: &Report, colour: &str, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "\n{}:", counted(report.findings.total(), "finding"))?;
+        for (kind, known) in report.findings.by_kind() {
+            let name = self.paint(colour, &format!("{:<28}", kind.name()));
+            writeln!(out, "  {name} {:>7} x  {}", known.count, kind.meaning())?;
+        }
+        writeln!(out)?;
+        for finding in report.findings.kept() {
+            let Finding { kind, detail, .. } = finding;
+            writeln!(out, "  {:<12} {kind:<28} {}", finding.place(), harmless(detail))?;
+        }
+        let hidden = report.findings.total() - report.findings.kept().len() as u64;
+        if hidden > 0 {
+            writeln!(out, "  … and {hidden} more")?;
+        }
+        Ok(())
+    }
+
+    fn paint(&self, colour: &str, text: &str) -> String {
+        if self.colour {
+            format!("\u{1b}[1;{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+fn show_epoch(epoch: &EpochReport, out: &mut impl Write) -> io::Result<()> {
+    // A proof names a log and no epoch.
+    let name = if epoch.epoch.0 > 0 {
+        format!("epoch {}", epoch.epoch)
+    } else {
+        "log".to_owned()
+    };
+    let size = counted(epoch.size.0, "record");
+    writeln!(
+        out,
+        "{name}  {}  {size} under its tree head",
+        harmless(&epoch.origin)
+    )?;
+    if let Some(root) = epoch.root {
+        writeln!(out, "  root      {root}")?;
+    }
+    if let Some(key) = &epoch.authenticated_by {
+        writeln!(out, "  signed by {}", harmless(key))?;
+    }
+    Ok(())
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Text from an export must not move the cursor or turn lines around.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}

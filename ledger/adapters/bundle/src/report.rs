@@ -1,0 +1,145 @@
+//! The answer of the verifier.
+
+use ruche_domain::ids::LedgerId;
+use ruche_domain::numbers::{Epoch, TreeSize};
+use ruche_ledger::hash::Hash;
+use ruche_ledger::verify::{FindingKind, Findings};
+use serde_json::{Value, json};
+
+/// What a verifier answers (`docs/formats/bundle.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything holds, and every tree head is signed by a key that the auditor brought.
+    Verified,
+    /// At least one finding.
+    Tampered,
+    /// Everything else holds, but payloads are missing and no erasure explains them.
+    PayloadsMissing,
+    /// Everything holds, but the key comes from the export itself: nothing is authenticated.
+    SelfConsistent,
+}
+
+impl Verdict {
+    /// Name in reports and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "VERIFIED",
+            Self::Tampered => "TAMPERED",
+            Self::PayloadsMissing => "PAYLOADS_MISSING",
+            Self::SelfConsistent => "SELF_CONSISTENT",
+        }
+    }
+
+    /// Exit code of the process. 1 is for those that could not run.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Verified => 0,
+            Self::Tampered => 2,
+            Self::PayloadsMissing => 3,
+            Self::SelfConsistent => 4,
+        }
+    }
+}
+
+/// What was found out about an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochReport {
+    /// Its number.
+    pub epoch: Epoch,
+    /// Origin of its tree head; empty if that cannot be read.
+    pub origin: String,
+    /// Size of its tree head.
+    pub size: TreeSize,
+    /// Root over the records that were read; `None` if some could not be.
+    pub root: Option<Hash>,
+    /// Records that were read.
+    pub records: u64,
+    /// Verifier key that the auditor brought and that signed the tree head.
+    pub authenticated_by: Option<String>,
+}
+
+/// What was found out about an export.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The answer.
+    pub verdict: Verdict,
+    /// What is wrong.
+    pub findings: Findings,
+    /// Which ledger the manifest names. Not authenticated by itself: what authenticates are origins and keys.
+    pub ledger: Option<LedgerId>,
+    /// Its epochs.
+    pub epochs: Vec<EpochReport>,
+    /// Records that were read.
+    pub records: u64,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl Report {
+    pub(crate) fn new(
+        findings: Findings,
+        ledger: Option<LedgerId>,
+        epochs: Vec<EpochReport>,
+        seconds: f64,
+    ) -> Self {
+        let is_tampered = findings.by_kind().keys().any(|kind| kind.is_tampering());
+        let is_authenticated =
+            !epochs.is_empty() && epochs.iter().all(|epoch| epoch.authenticated_by.is_some());
+        let verdict = if is_tampered {
+            Verdict::Tampered
+        } else if !findings.is_empty() {
+            Verdict::PayloadsMissing
+        } else if is_authenticated {
+            Verdict::Verified
+        } else {
+            Verdict::SelfConsistent
+        };
+        let records = epochs.iter().map(|epoch| epoch.records).sum();
+        Self {
+            verdict,
+            findings,
+            ledger,
+            epochs,
+            records,
+            seconds,
+        }
+    }
+
+    /// Whether a kind was found.
+    #[must_use]
+    pub fn has(&self, kind: FindingKind) -> bool {
+        self.findings.has(kind)
+    }
+
+    /// The report for programs. Members are added, never renamed.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let epoch = |epoch: &EpochReport| {
+            json!({
+                "epoch": epoch.epoch, "origin": epoch.origin, "size": epoch.size, "records": epoch.records,
+                "root": epoch.root.map(|root| root.to_string()), "authenticated_by": epoch.authenticated_by,
+            })
+        };
+        let finding = |finding: &ruche_ledger::verify::Finding| {
+            json!({
+                "kind": finding.kind.name(), "epoch": finding.epoch, "index": finding.index,
+                "detail": finding.detail,
+            })
+        };
+        let by_kind = self.findings.by_kind().iter();
+        let by_kind = by_kind.map(|(kind, known)| (kind.name().to_owned(), Value::from(known.count)));
+        json!({
+            "verdict": self.verdict.name(),
+            "exit_code": self.verdict.exit_code(),
+            "ledger": self.ledger,
+            "epochs": self.epochs.iter().map(epoch).collect::<Vec<_>>(),
+            "records": self.records,
+            "seconds": self.seconds,
+            "findings_total": self.findings.total(),
+            "findings_by_kind": by_kind.collect::<serde_json::Map<_, _>>(),
+            "findings": self.findings.kept().iter().map(finding).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,493 @@
+//! Verifying an export from one end to the other.
+
+use std::path::Path;
+use std::time::Instant;
+
+use ruche_domain::numbers::{Epoch, TreeSize};
+use ruche_ledger::note::VerifierKey;
+use ruche_ledger::tree_head::SignedTreeHead;
+use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker};
+
+use crate::layout::{CHECKPOINT, KEY, MANIFEST, Manifest};
+use crate::opening::{EpochEnd, Facts, Opening};
+use crate::reader::{BundleReader, EpochReader, ReadError};
+use crate::report::{EpochReport, Report};
+use crate::trust::{Trust, named};
+
+mod epoch;
+
+use epoch::EpochRun;
+
+/// How many records there must be at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtLeast {
+    /// In the whole ledger.
+    Ledger(u64),
+    /// In one epoch.
+    Epoch(Epoch, u64),
+}
+
+/// What else the auditor knows and wants.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Findings that are kept; all are counted.
+    pub findings_max: usize,
+    /// Tree heads that the auditor kept from earlier: the export must extend each.
+    pub known_heads: Vec<SignedTreeHead>,
+    /// Sizes that the auditor knows from elsewhere.
+    pub at_least: Vec<AtLeast>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            findings_max: 100,
+            known_heads: Vec::new(),
+            at_least: Vec::new(),
+        }
+    }
+}
+
+/// How far the verifier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Records read so far.
+    pub records: u64,
+    /// Records that the bundles claim to hold.
+    pub records_total: u64,
+}
+
+/// Verifies the export in `folder`. `progress` is called every 256 records.
+///
+/// Memory: at most 40 bytes per record for what may not repeat (see `ruche_ledger::verify`), 16 bytes per tile file,
+/// one entry bundle, and the longest payload fragment. Nothing that an export claims makes it larger than the files.
+///
+/// # Errors
+/// When there is no export or its files cannot be read. What is wrong with them is in the report.
+pub fn verify_bundle(
+    folder: &Path,
+    trust: &Trust,
+    options: &Options,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report, ReadError> {
+    let started = Instant::now();
+    let reader = BundleReader::open(folder)?;
+    let mut findings = Findings::keeping(options.findings_max);
+    let manifest = read_manifest(&reader, &mut findings)?;
+    let mut epochs = Vec::new();
+    for epoch in reader.epochs() {
+        epochs.push(Prepared::read(
+            &reader,
+            *epoch,
+            manifest.as_ref(),
+            trust,
+            &mut findings,
+        )?);
+    }
+    check_list(&epochs, manifest.as_ref(), &mut findings);
+    let mut run = Run {
+        epochs: &epochs,
+        options,
+        checker: RecordChecker::new(),
+        done: Vec::new(),
+        findings,
+    };
+    run.all(progress)?;
+    let Run {
+        done, mut findings, ..
+    } = run;
+    check_known_heads(&epochs, &done, trust, options, &mut findings);
+    let reports: Vec<EpochReport> = epochs
+        .iter()
+        .zip(&done)
+        .map(|(epoch, done)| epoch.report(done))
+        .collect();
+    check_at_least(&reports, options, &mut findings);
+    let ledger = manifest.map(|manifest| manifest.ledger);
+    Ok(Report::new(
+        findings,
+        ledger,
+        reports,
+        started.elapsed().as_secs_f64(),
+    ))
+}
+
+/// An epoch before its records are read.
+struct Prepared {
+    epoch: Epoch,
+    files: EpochReader,
+    head: Option<SignedTreeHead>,
+    /// Of the tree head; without one, of the manifest or of the files.
+    size: TreeSize,
+    origin: String,
+    opening: Opening,
+    /// The key that signed the tree head.
+    key: Option<VerifierKey>,
+    /// Whether the auditor brought it.
+    is_authenticated: bool,
+}
+
+use epoch::EpochRoots as Done;
+
+impl Prepared {
+    fn read(
+        reader: &BundleReader,
+        epoch: Epoch,
+        manifest: Option<&Manifest>,
+        trust: &Trust,
+        findings: &mut Findings,
+    ) -> Result<Self, ReadError> {
+        let files = reader.epoch(epoch)?;
+        let head = read_head(&files, findings)?;
+        let listed = manifest.and_then(|manifest| manifest.epoch(epoch));
+        let (origin, size) = match (&head, listed) {
+            (Some(head), _) => (head.head().origin.clone(), head.head().size),
+            (None, Some(listed)) => (listed.origin.clone(), listed.size),
+            (None, None) => (String::new(), TreeSize(files.inventory().entries_end())),
+        };
+        let opening = Opening::read(&files, size)?;
+        let mut prepared = Self {
+            epoch,
+            files,
+            head,
+            size,
+            origin,
+            opening,
+            key: None,
+            is_authenticated: false,
+        };
+        let exported = prepared.read_key(findings)?;
+        prepared.authenticate(exported, trust, findings);
+        prepared
+            .opening
+            .check(epoch, &prepared.origin, prepared.key.as_ref(), findings);
+        Ok(prepared)
+    }
+
+    /// The key that comes with the export.
+    fn read_key(&self, findings: &mut Findings) -> Result<Option<VerifierKey>, ReadError> {
+        let Some(bytes) = self.files.key()? else {
+            findings.push(Finding::of_epoch(
+                FindingKind::FileMissing,
+                self.epoch,
+                KEY.to_owned(),
+            ));
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        match text.strip_suffix('\n').unwrap_or(text).parse::<VerifierKey>() {
+            Ok(key) => Ok(Some(key)),
+            Err(error) => {
+                let reason = format!("{KEY}: {error}");
+                findings.push(Finding::of_epoch(FindingKind::FileMalformed, self.epoch, reason));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Finds out who signed the tree head.
+    fn authenticate(&mut self, exported: Option<VerifierKey>, trust: &Trust, findings: &mut Findings) {
+        let Some(head) = &self.head else { return };
+        let mut found = |kind, reason| findings.push(Finding::of_epoch(kind, self.epoch, reason));
+        if let Some(key) = exported.as_ref().filter(|key| key.name() != self.origin) {
+            let reason = format!(
+                "{KEY} is the key of {}, the tree head is one of {}",
+                key.name(),
+                self.origin
+            );
+            found(FindingKind::OriginMismatch, reason);
+        }
+        if trust.is_nobody() {
+            match exported.filter(|key| key.name() == self.origin) {
+                Some(key) => match head.verify(std::slice::from_ref(&key)) {
+                    Ok(_) => self.key = Some(key),
+                    Err(error) => found(FindingKind::TreeHeadSignatureInvalid, format!("{KEY}: {error}")),
+                },
+                None => found(
+                    FindingKind::TreeHeadUntrusted,
+                    "there is no key to check it with".to_owned(),
+                ),
+            }
+            return;
+        }
+        match trust.check(head) {
+            Ok(key) => {
+                if exported.is_some_and(|exported| exported != *key && exported.name() == self.origin) {
+                    let reason = format!("{KEY} is another key than the one that signed the tree head");
+                    found(FindingKind::FileMalformed, reason);
+                }
+                self.key = Some(key.clone());
+                self.is_authenticated = true;
+            }
+            Err((kind, reason)) => found(kind, reason),
+        }
+    }
+
+    fn report(&self, done: &Done) -> EpochReport {
+        EpochReport {
+            epoch: self.epoch,
+            origin: self.origin.clone(),
+            size: self.size,
+            root: done.root,
+            records: done.records,
+            authenticated_by: self
+                .key
+                .as_ref()
+                .filter(|_| self.is_authenticated)
+                .map(ToString::to_string),
+        }
+    }
+}
+
+fn read_head(files: &EpochReader, findings: &mut Findings) -> Result<Option<SignedTreeHead>, ReadError> {
+    let Some(bytes) = files.checkpoint()? else {
+        findings.push(Finding::of_epoch(
+            FindingKind::FileMissing,
+            files.epoch(),
+            CHECKPOINT.to_owned(),
+        ));
+        return Ok(None);
+    };
+    match SignedTreeHead::parse(&bytes) {
+        Ok(head) => Ok(Some(head)),
+        Err(error) => {
+            let (kind, reason) = named(&error);
+            findings.push(Finding::of_epoch(kind, files.epoch(), reason));
+            Ok(None)
+        }
+    }
+}
+
+fn read_manifest(reader: &BundleReader, findings: &mut Findings) -> Result<Option<Manifest>, ReadError> {
+    let parsed = match reader.manifest()? {
+        None => Err("is not there".to_owned()),
+        Some(bytes) => serde_json::from_slice::<Manifest>(&bytes).map_err(|error| error.to_string()),
+    };
+    let manifest = parsed.and_then(|manifest| manifest.fault().map_or(Ok(manifest), Err));
+    Ok(manifest.map_err(|reason| manifest_says(findings, reason)).ok())
+}
+
+fn manifest_says(findings: &mut Findings, reason: String) {
+    findings.push(Finding::of_ledger(
+        FindingKind::ManifestMismatch,
+        format!("{MANIFEST}: {reason}"),
+    ));
+}
+
+/// Whether the epochs that are there are all there should be.
+fn check_list(epochs: &[Prepared], manifest: Option<&Manifest>, findings: &mut Findings) {
+    let mut expected = Epoch::FIRST;
+    for prepared in epochs {
+        if prepared.epoch > expected {
+            let reason = match prepared.epoch.0 - 1 {
+                last if last == expected.0 => format!("epoch {last} is not there"),
+                last => format!("epochs {expected} to {last} are not there"),
+            };
+            findings.push(Finding::of_epoch(FindingKind::EpochMissing, expected, reason));
+        }
+        expected = Epoch(prepared.epoch.0.saturating_add(1));
+    }
+    let Some(manifest) = manifest else { return };
+    for prepared in epochs {
+        let said = manifest
+            .epoch(prepared.epoch)
+            .map(|listed| (listed.origin.as_str(), listed.size));
+        if said != Some((prepared.origin.as_str(), prepared.size)) && prepared.head.is_some() {
+            manifest_says(
+                findings,
+                format!("says otherwise of epoch {} than its checkpoint", prepared.epoch),
+            );
+        }
+        let stream = prepared.opening.stream;
+        if stream.is_some_and(|stream| stream.category.name() != "ledger" || stream.id != manifest.ledger.0) {
+            manifest_says(
+                findings,
+                format!("names another ledger than record {}:0", prepared.epoch),
+            );
+        }
+    }
+    for listed in manifest.epochs.iter().filter(|listed| listed.epoch >= expected) {
+        manifest_says(
+            findings,
+            format!("lists epoch {}, which is not there", listed.epoch),
+        );
+    }
+}
+
+/// The walk through all epochs.
+struct Run<'a> {
+    epochs: &'a [Prepared],
+    options: &'a Options,
+    checker: RecordChecker,
+    done: Vec<Done>,
+    findings: Findings,
+}
+
+impl Run<'_> {
+    fn all(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), ReadError> {
+        let claimed = |prepared: &Prepared| prepared.size.0.min(prepared.files.inventory().entries_end());
+        let records_total = self.epochs.iter().map(claimed).fold(0, u64::saturating_add);
+        let mut before = Epoch(0);
+        for (number, prepared) in self.epochs.iter().enumerate() {
+            if prepared.epoch.0 != before.0 + 1 {
+                self.checker.skip_epoch();
+            }
+            before = prepared.epoch;
+            let earlier: u64 = self.done.iter().map(|done| done.records).sum();
+            let mut on_progress = |records| {
+                progress(Progress {
+                    records: earlier + records,
+                    records_total,
+                })
+            };
+            let run = EpochRun::new(
+                &prepared.files,
+                prepared.size,
+                self.watched(number),
+                &mut self.checker,
+                &mut self.findings,
+            );
+            let done = run.all(&prepared.origin, &mut on_progress)?;
+            self.check_root(prepared, &done);
+            self.done.push(done);
+            self.check_link(number);
+        }
+        Ok(())
+    }
+
+    /// Sizes of this epoch at which somebody asks for the root.
+    fn watched(&self, number: usize) -> Vec<u64> {
+        let prepared = &self.epochs[number];
+        let known = self.options.known_heads.iter().map(SignedTreeHead::head);
+        let known = known
+            .filter(|head| head.origin == prepared.origin)
+            .map(|head| head.size.0);
+        let next = self
+            .epochs
+            .get(number + 1)
+            .and_then(|next| next.opening.previous());
+        known.chain(next.map(|previous| previous.tree_size.0)).collect()
+    }
+
+    fn check_root(&mut self, prepared: &Prepared, done: &Done) {
+        let Some(head) = &prepared.head else { return };
+        if let Some(root) = done.root
+            && root != head.head().root
+        {
+            let reason = format!("the leaves give {root}, the tree head says {}", head.head().root);
+            self.findings.push(Finding::of_epoch(
+                FindingKind::RootMismatch,
+                prepared.epoch,
+                reason,
+            ));
+        }
+        if prepared.size.0 == 0 {
+            let reason = "the epoch has no records".to_owned();
+            self.findings.push(Finding::of_epoch(
+                FindingKind::OpeningRecordWrong,
+                prepared.epoch,
+                reason,
+            ));
+        }
+    }
+
+    /// Whether an epoch goes on where the one before it ended.
+    fn check_link(&mut self, number: usize) {
+        let prepared = &self.epochs[number];
+        let Some((end, done)) = number
+            .checked_sub(1)
+            .map(|before| (&self.epochs[before], &self.done[before]))
+        else {
+            return;
+        };
+        let is_next = prepared.epoch.0 == end.epoch.0 + 1;
+        let Some(previous) = prepared.opening.previous() else {
+            // Whoever takes the payload of record 0 away takes the proof of the link away.
+            if is_next
+                && (prepared.opening.stream.is_some() || !matches!(prepared.opening.facts, Facts::Unknown))
+            {
+                let reason = "record 0 does not say what was before".to_owned();
+                self.findings.push(Finding::at(
+                    FindingKind::EpochLinkBroken,
+                    prepared.epoch,
+                    0,
+                    reason,
+                ));
+            }
+            return;
+        };
+        // Of an epoch that is not there nothing can be compared; that it is not there is said already.
+        if is_next || previous.origin == end.origin {
+            let root = done.roots.get(&previous.tree_size.0).copied();
+            let end = EpochEnd {
+                epoch: end.epoch,
+                origin: &end.origin,
+                size: end.size,
+                key: end.key.as_ref(),
+                root,
+            };
+            previous.check(prepared.epoch, &end, &mut self.findings);
+        }
+    }
+}
+
+/// Whether the export extends what the auditor knew before.
+fn check_known_heads(
+    epochs: &[Prepared],
+    done: &[Done],
+    trust: &Trust,
+    options: &Options,
+    findings: &mut Findings,
+) {
+    for known in &options.known_heads {
+        let head = known.head();
+        if let Err((_, reason)) = trust.check_log(known) {
+            findings.push(Finding::of_ledger(FindingKind::KnownHeadUnrelated, reason));
+            continue;
+        }
+        let Some((prepared, done)) = epochs
+            .iter()
+            .zip(done)
+            .find(|(epoch, _)| epoch.origin == head.origin)
+        else {
+            let reason = format!("no epoch here is {}", head.origin);
+            findings.push(Finding::of_ledger(FindingKind::KnownHeadUnrelated, reason));
+            continue;
+        };
+        let reason = match done.roots.get(&head.size.0) {
+            Some(root) if *root == head.root => continue,
+            Some(_) => format!("the first {} records have another root", head.size),
+            None if head.size > prepared.size => {
+                format!("there were {} records, there are {}", head.size, prepared.size)
+            }
+            None => format!("the first {} records could not be read", head.size),
+        };
+        findings.push(Finding::of_epoch(
+            FindingKind::InconsistentWithKnownHead,
+            prepared.epoch,
+            reason,
+        ));
+    }
+}
+
+fn check_at_least(reports: &[EpochReport], options: &Options, findings: &mut Findings) {
+    for at_least in &options.at_least {
+        let (epoch, expected) = match *at_least {
+            AtLeast::Ledger(records) => (None, records),
+            AtLeast::Epoch(epoch, records) => (Some(epoch), records),
+        };
+        let counted = reports
+            .iter()
+            .filter(|report| epoch.is_none_or(|epoch| report.epoch == epoch));
+        let records: u64 = counted.map(|report| report.records).sum();
+        if records < expected {
+            let detail = format!("{records} records, at least {expected} are expected");
+            findings.push(Finding {
+                kind: FindingKind::SmallerThanExpected,
+                epoch,
+                index: None,
+                detail,
+            });
+        }
+    }
+}
