@@ -6,3 +6,4 @@ mod markdown;
 mod architecture;
 mod tidy;
 mod documents;
+mod power_cut;

@@ -1,1 +1,3 @@
-//! Whole-system tests.
+//! Whole-system tests. The tests are in `it/`; here is what they and `cargo xtask soak` share.
+
+pub mod power_cut;

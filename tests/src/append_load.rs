@@ -1,0 +1,78 @@
+//! Appends to an embedded store without end and tells each receipt on standard output, one line each:
+//! `ack <epoch:index> <leaf hash>`. A test kills it and asks the store whether every line was true.
+//!
+//! Usage: append-load FOLDER full|normal|off SEED
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use ruche_ledger::store::{AppendOutcome, EventStore};
+use ruche_ledger::testing::{Author, SeededRandom, ledger};
+use ruche_ledger_keys::SystemClock;
+use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore, Synchronous};
+
+const CALLERS: u64 = 8;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, synchronous, seed] = &args[..] else {
+        return Err("usage: append-load FOLDER full|normal|off SEED".into());
+    };
+    let synchronous = match synchronous.as_str() {
+        "full" => Synchronous::Full,
+        "normal" => Synchronous::Normal,
+        "off" => Synchronous::Off,
+        other => return Err(format!("no such setting: {other}").into()),
+    };
+    let seed: u64 = seed.parse()?;
+    let lock = Arc::new(DataLock::acquire(&PathBuf::from(folder), "append-load")?);
+    let options = SqliteOptions {
+        synchronous,
+        ..SqliteOptions::default()
+    };
+    let store = SqliteStore::open(lock, Arc::new(SystemClock), options)?;
+    let author = Author::new(u64::MAX - seed);
+    if store.head(ledger(1)).await?.is_none() {
+        store
+            .open_epoch(ledger(1), author.opening(ledger(1), 1, None))
+            .await?;
+    }
+    join_all((0..CALLERS).map(|caller| append_for_ever(&store, seed, caller))).await;
+    Ok(())
+}
+
+/// Ends when the other end of standard output is gone, or with the process.
+async fn append_for_ever(store: &SqliteStore, seed: u64, caller: u64) {
+    let author = Author::new(seed * CALLERS + caller);
+    let dice = SeededRandom::new(seed ^ caller);
+    loop {
+        let text = format!(r#"{{"text":"{}"}}"#, "x".repeat((dice.next() % 900) as usize));
+        let events = (0..1 + dice.next() % 3)
+            .map(|_| author.event(author.stream(u128::from(dice.next() % 20)), &text))
+            .collect();
+        match store.append(ledger(1), author.append(events)).await {
+            Ok(AppendOutcome::Appended { receipts, .. }) => {
+                let lines: String = receipts
+                    .iter()
+                    .map(|r| format!("ack {} {}\n", r.position, r.leaf_hash))
+                    .collect();
+                // One write, so that a kill cannot tear a line in two.
+                if io::stdout()
+                    .write_all(lines.as_bytes())
+                    .and_then(|()| io::stdout().flush())
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            other => {
+                // A refused append is no defect of what is tested here, but it must not go unseen.
+                let _ = writeln!(io::stderr(), "not appended: {other:?}");
+                return;
+            }
+        }
+    }
+}
