@@ -1,1 +1,30 @@
-//! The ruche binary: GraphQL, command line, composition root.
+//! The `ruche` binary: command line, HTTP and GraphQL, loops, and the composition root.
+//!
+//! # What this crate promises
+//!
+//! 1. Tenant and roles come from the credential alone. Nothing in a body, a path or a header changes them.
+//! 2. Nothing is answered before it is durable, and a shutdown finishes what was begun.
+//! 3. Clients get a stable code, a message for people and nothing of the inside.
+//! 4. Only [`app`] names a concrete engine.
+//!
+//! # The life of a process
+//!
+//! [`cli`] reads the command line; [`app`] puts everything together on the embedded store; [`serve`] runs the
+//! [`seal_loop`] and the [`project_loop`] of every ledger and the [`http`] edge; a request finds its tenant in
+//! [`auth`] and its answer in [`graphql`].
+
+pub mod cli;
+pub mod app;
+pub mod serve;
+pub mod services;
+pub mod seal_loop;
+pub mod project_loop;
+pub mod http;
+pub mod graphql;
+pub mod auth;
+pub mod telemetry;
+pub mod demo;
+pub mod error;
+pub mod error_codes;
+pub mod limits;
+pub mod out;

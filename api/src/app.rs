@@ -1,0 +1,244 @@
+//! The composition root: the only file that names concrete adapters.
+//!
+//! # The life of a process
+//!
+//! 1. Take the data lock, or name who has it.
+//! 2. Load the master seed, or make it. Open the ledger; a file that contradicts itself is refused here.
+//! 3. Seal every epoch that a crash left unsealed, with the same steps as always. A ledger that is behind its last
+//!    promise is named and stays unsealed: nothing is ever signed twice.
+//! 4. Open the read models and the access keys.
+//! 5. Serve, or do one command's work.
+//! 6. Close: stop taking work, finish what is queued, seal, flush, release the lock.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ruche_commands::Commands;
+use ruche_commands_schema::SchemaValidator;
+use ruche_domain::ids::{LedgerId, TenantId};
+use ruche_domain::numbers::Position;
+use ruche_domain::ports::{Clock, Random};
+use ruche_ledger::epoch::{OpenError, Opener};
+use ruche_ledger::keys::MasterSeed;
+use ruche_ledger::note::NoteSigner;
+use ruche_ledger::seal::{LogKeys, SealError, Sealer, TreeStore};
+use ruche_ledger::store::{EventStore, StoreError};
+use ruche_ledger_bundle::{BundleWriter, WriteError};
+use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
+use ruche_ledger_sqlite::{DataLock, LEDGER_FILE, SqliteOptions, SqliteStore};
+use ruche_projections_sqlite::SqliteReadStore;
+
+use crate::auth::Access;
+use crate::cli::Common;
+
+/// Why the application could not be put together, or could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The data folder or the ledger cannot be opened.
+    #[error(transparent)]
+    Open(#[from] ruche_ledger_sqlite::OpenError),
+    /// The keys folder cannot be used.
+    #[error(transparent)]
+    Keys(#[from] ruche_ledger_keys::KeysError),
+    /// The read models cannot be opened.
+    #[error(transparent)]
+    ReadModels(#[from] ruche_projections_sqlite::OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A ledger cannot be opened.
+    #[error(transparent)]
+    Ledger(#[from] OpenError),
+    /// A ledger cannot be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// An export cannot be written.
+    #[error(transparent)]
+    Export(#[from] WriteError),
+    /// There is nothing of this tenant here.
+    #[error("this tenant has no ledger here; `ruche keys new` makes one")]
+    NoLedger,
+}
+
+struct SeedKeys(MasterSeed);
+
+impl LogKeys for SeedKeys {
+    fn signer(&self, origin: &str) -> NoteSigner {
+        self.0.log_signer(origin).expect("every origin that was opened is the name of a key")
+    }
+}
+
+/// Everything, put together on the embedded engine.
+pub struct App {
+    /// The records.
+    pub events: Arc<dyn EventStore>,
+    /// Tiles and tree heads.
+    pub trees: Arc<dyn TreeStore>,
+    /// Signs tree heads.
+    pub sealer: Arc<Sealer>,
+    /// Opens ledgers and epochs.
+    pub opener: Opener,
+    /// The write side.
+    pub commands: Arc<Commands>,
+    /// The read side.
+    pub reads: Arc<SqliteReadStore>,
+    /// API keys.
+    pub access: Arc<Access>,
+    /// The clock of the process.
+    pub clock: Arc<dyn Clock>,
+    store: Arc<SqliteStore>,
+}
+
+impl App {
+    /// Opens the embedded store. `what` names this process to others that want the data folder.
+    ///
+    /// # Errors
+    /// See [`AppError`]. Nothing is left locked.
+    pub async fn open(common: &Common, what: &str) -> Result<Self, AppError> {
+        let lock = Arc::new(lock(common, what)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(OsRandom);
+        let seed = MasterSeedFile::load_or_create(&common.keys_dir)?;
+        let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
+        let events: Arc<dyn EventStore> = store.clone();
+        let trees: Arc<dyn TreeStore> = store.clone();
+        let sealer = Arc::new(Sealer {
+            events: events.clone(),
+            trees: trees.clone(),
+            heads: Arc::new(TreeHeadFiles::open(&common.keys_dir)?),
+            keys: Arc::new(SeedKeys(seed.clone())),
+        });
+        let opener = Opener {
+            sealer: sealer.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            deployment: common.deployment.clone(),
+        };
+        let validator = Arc::new(SchemaValidator::new());
+        let commands =
+            Arc::new(Commands::new(events.clone(), clock.clone(), random.clone(), Arc::new(seed), validator));
+        let reads = Arc::new(SqliteReadStore::open(&common.data_dir)?);
+        let access = Arc::new(Access::open(events.clone(), clock.clone(), random).await?);
+        let app = Self { events, trees, sealer, opener, commands, reads, access, clock, store };
+        app.finish_sealing().await;
+        Ok(app)
+    }
+
+    /// Seals what a crash left unsealed. A ledger that cannot be sealed is told and left alone: its records can still
+    /// be read and exported, and the sealing loop goes on telling.
+    async fn finish_sealing(&self) {
+        let ledgers = match self.events.ledgers().await {
+            Ok(ledgers) => ledgers,
+            Err(error) => return tracing::error!(%error, "the ledgers cannot be listed"),
+        };
+        for ledger in ledgers {
+            if let Err(error) = self.sealer.seal(ledger).await {
+                tracing::error!(%ledger, error = %crate::error::chain(&error), "the ledger is not sealed");
+            }
+        }
+    }
+
+    /// Makes the main ledger of a tenant if it has none. Returns whether it was made.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn ensure_ledger(&self, tenant: TenantId) -> Result<bool, AppError> {
+        let ledger = LedgerId::main_of(tenant);
+        if self.events.head(ledger).await?.is_some() {
+            return Ok(false);
+        }
+        match self.opener.create(ledger).await {
+            Ok(_) => {
+                self.sealer.seal(ledger).await?;
+                Ok(true)
+            }
+            // Somebody else made it in between: as good.
+            Err(OpenError::Store(StoreError::EpochMoved)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes a ledger to a directory, sealed up to now. Returns how many records it has. `progress` is told of each
+    /// page: records written, records in all.
+    ///
+    /// # Errors
+    /// See [`AppError`]. Then the directory is not there.
+    pub async fn export(
+        &self,
+        ledger: LedgerId,
+        target: &Path,
+        progress: impl Fn(u64, u64),
+    ) -> Result<u64, AppError> {
+        // A ledger that cannot be sealed any more is exported under its last tree head: the verifier says the rest.
+        let sealed = self.sealer.seal(ledger).await;
+        let epochs = self.events.epochs(ledger).await?;
+        if epochs.is_empty() {
+            return Err(AppError::NoLedger);
+        }
+        let (mut written, total) = (0, epochs.iter().map(|e| e.size.0).sum());
+        let mut writer = BundleWriter::create(target, ledger)?;
+        for epoch in &epochs {
+            let head = self.trees.tree_head(ledger, epoch.epoch).await?;
+            let Some(head) = head else {
+                return Err(sealed.err().map_or(AppError::NoLedger, AppError::Seal));
+            };
+            let signer = self.sealer.keys.signer(&epoch.origin);
+            writer.begin_epoch(epoch.epoch, &head, signer.verifier())?;
+            let mut next = Position { epoch: epoch.epoch, index: ruche_domain::numbers::LeafIndex(0) };
+            while next.index.0 < head.head().size.0 {
+                let records = self.events.read_ledger(ledger, next, ruche_domain::limits::READ_RECORDS_MAX).await?;
+                let of_epoch = records.iter().take_while(|r| {
+                    r.position.epoch == epoch.epoch && r.position.index.0 < head.head().size.0
+                });
+                let before = next;
+                for record in of_epoch {
+                    writer.record(&record.leaf_bytes, &record.payload)?;
+                    next = record.position.next();
+                    written += 1;
+                }
+                progress(written, total);
+                if next == before {
+                    break;
+                }
+            }
+            writer.end_epoch()?;
+        }
+        writer.finish()?;
+        Ok(written)
+    }
+
+    /// Copies the ledger's file while appends go on, and checks the copy.
+    ///
+    /// # Errors
+    /// See [`AppError`]. Then there is no copy.
+    pub async fn backup(&self, target: &Path) -> Result<(), AppError> {
+        Ok(self.store.backup_to(target).await?)
+    }
+
+    /// Finishes what is queued and releases the data folder.
+    ///
+    /// # Errors
+    /// When the last flush fails. Everything that was answered is durable all the same.
+    pub async fn close(self) -> Result<(), AppError> {
+        for ledger in self.events.ledgers().await? {
+            if let Err(error) = self.sealer.seal(ledger).await {
+                tracing::warn!(%ledger, error = %crate::error::chain(&error), "closing without a last tree head");
+            }
+        }
+        self.reads.close().await.map_err(|e| StoreError::Unavailable { reason: e.to_string() })?;
+        Ok(self.store.close().await?)
+    }
+}
+
+/// Takes the data folder for this process.
+///
+/// # Errors
+/// Names the process that has it.
+pub fn lock(common: &Common, what: &str) -> Result<DataLock, AppError> {
+    Ok(DataLock::acquire(&common.data_dir, what)?)
+}
+
+/// The ledger's file.
+pub fn ledger_file(common: &Common) -> PathBuf {
+    common.data_dir.join(LEDGER_FILE)
+}

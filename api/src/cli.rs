@@ -1,0 +1,233 @@
+//! The command line: one file per command under `cli/`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
+use serde::Serialize;
+
+use crate::app::AppError;
+use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
+
+mod backup;
+mod doctor;
+mod export;
+mod import;
+mod keys;
+mod ledger;
+mod seed;
+mod serve;
+mod verify;
+
+/// The system of record for AI agents.
+///
+/// Without a command, `ruche` starts the demo: an embedded store in ./ruche-data with some hundred conversations, a
+/// GraphQL API on http://127.0.0.1:4000/graphql, and a ready API key.
+#[derive(Parser)]
+#[command(name = "ruche", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ruche                                     start the demo and serve it
+  ruche keys new --tenant acme --role writer --role reader
+  ruche serve --listen 127.0.0.1:4000
+  ruche import --tenant acme --format tau-bench conversations.json
+  ruche export --tenant acme ./export
+  ruche verify ./export --key \"$(cat auditor.vkey)\"";
+
+/// What every command takes.
+#[derive(Args, Clone)]
+pub struct Common {
+    /// Folder of the embedded store
+    #[arg(long, env = "RUCHE_DATA_DIR", default_value = "ruche-data", global = true)]
+    pub data_dir: PathBuf,
+    /// Folder of the master seed and of the last tree heads; apart from the data, never restored with it
+    #[arg(long, env = "RUCHE_KEYS_DIR", default_value = "ruche-keys", global = true)]
+    pub keys_dir: PathBuf,
+    /// Name of the deployment in origins, by custom a domain you own; chosen when the first ledger is made
+    #[arg(long, env = "RUCHE_DEPLOYMENT", default_value = "unnamed.ruche.example", global = true)]
+    pub deployment: String,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API
+    Serve(ServeArgs),
+    /// Fill an empty store with made-up conversations and serve it (the default)
+    Demo(ServeArgs),
+    /// Read conversations from files into the ledger
+    Import(import::ImportArgs),
+    /// Write a ledger to a folder that auditors and transparency-log tools read
+    Export(export::ExportArgs),
+    /// Check an export offline, as `ruche-verify` does
+    Verify(verify::VerifyArgs),
+    /// Fill an empty ledger with the conversations of the demo
+    Seed(seed::SeedArgs),
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Look for what is wrong with this installation
+    Doctor,
+    /// Copy the store while nobody else has it open; keys and tree heads are not in the copy
+    Backup(backup::BackupArgs),
+    /// Put a backup in the place of the store; open a new epoch afterwards
+    Restore(backup::RestoreArgs),
+    /// Look at a ledger, or open its next epoch
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+}
+
+/// What `serve` and `demo` take.
+#[derive(Args, Clone)]
+pub struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, env = "RUCHE_LISTEN", default_value = "127.0.0.1:4000")]
+    pub listen: SocketAddr,
+    /// Folder that somebody else owns, to which every tree head is written
+    #[arg(long, env = "RUCHE_PUBLISH_DIR")]
+    pub publish_dir: Option<PathBuf>,
+    /// Where to send traces (OTLP over HTTP), such as http://127.0.0.1:4318
+    #[arg(long, env = "RUCHE_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Log lines as JSON
+    #[arg(long, env = "RUCHE_LOG_JSON")]
+    pub log_json: bool,
+    /// What is logged, such as `info,ruche_api=debug`
+    #[arg(long, env = "RUCHE_LOG")]
+    pub log: Option<String>,
+}
+
+impl Default for ServeArgs {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 4000));
+        Self { listen, publish_dir: None, otlp_endpoint: None, log_json: false, log: None }
+    }
+}
+
+/// Why a command did not do its work. Printed once, by [`run`].
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The store could not be opened, or failed.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// What was asked for makes no sense here; says what to try.
+    #[error("{0}")]
+    Usage(String),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Output could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// The work was refused or failed half-way; says what to try.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Parses the command line and runs it.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.common.json;
+    match cli.dispatch() {
+        Ok(code) => code,
+        Err(error) => {
+            report(json, &error);
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn report(json: bool, error: &CliError) {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    let line = if json { serde_json::json!({ "error": text }).to_string() } else { format!("error: {text}") };
+    // Nothing is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+impl Cli {
+    fn dispatch(self) -> Result<ExitCode, CliError> {
+        let common = self.common;
+        match self.command.unwrap_or_else(|| Command::Demo(ServeArgs::default())) {
+            Command::Serve(args) => with_telemetry(&args.clone(), || block_on(serve::serve(common, args))),
+            Command::Demo(args) => with_telemetry(&args.clone(), || block_on(serve::demo(common, args))),
+            Command::Import(args) => block_on(import::run(common, args)),
+            Command::Export(args) => block_on(export::run(common, args)),
+            Command::Verify(args) => verify::run(&common, args),
+            Command::Seed(args) => block_on(seed::run(common, args)),
+            Command::Keys(command) => block_on(keys::run(common, command)),
+            Command::Doctor => block_on(doctor::run(common)),
+            Command::Backup(args) => block_on(backup::backup(common, args)),
+            Command::Restore(args) => backup::restore(&common, &args),
+            Command::Ledger(command) => block_on(ledger::run(common, command)),
+        }
+    }
+}
+
+/// Logs and traces of a server. Set up before the runtime, because the exporter's client brings its own.
+fn with_telemetry(
+    args: &ServeArgs,
+    work: impl FnOnce() -> Result<ExitCode, CliError>,
+) -> Result<ExitCode, CliError> {
+    let settings = TelemetrySettings {
+        format: if args.log_json { LogFormat::Json } else { LogFormat::Auto },
+        filter: args.log.clone(),
+        otlp_endpoint: args.otlp_endpoint.clone(),
+    };
+    let telemetry = Telemetry::install(&settings).map_err(|e| CliError::Usage(crate::error::chain(&e)))?;
+    let done = work();
+    telemetry.finish();
+    done
+}
+
+fn block_on(work: impl Future<Output = Result<ExitCode, CliError>>) -> Result<ExitCode, CliError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// The tenant that people call `name`: its uuid if it is one, else a uuid made of the name, always the same.
+pub fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap_or_else(|_| {
+        let hash = ruche_ledger::hash::Hash::sha256(format!("ruche/tenant/v1\0{name}").as_bytes());
+        TenantId(uuid_v8(hash.as_bytes()))
+    })
+}
+
+/// The main ledger of the tenant that people call `name`.
+pub fn main_ledger(name: &str) -> LedgerId {
+    LedgerId::main_of(tenant(name))
+}
+
+/// Prints `value` as JSON, or the text that `text` makes of it.
+pub fn print<T: Serialize>(common: &Common, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+    let line = if common.json {
+        serde_json::to_string_pretty(value).map_err(io::Error::from)?
+    } else {
+        text(value)
+    };
+    writeln!(io::stdout(), "{line}")?;
+    Ok(())
+}

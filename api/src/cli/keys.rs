@@ -1,0 +1,107 @@
+//! `ruche keys`: API keys of a tenant. Making the first key of a tenant makes its ledger.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use ruche_domain::ids::ApiKeyId;
+use serde::Serialize;
+
+use super::{CliError, Common, print, tenant};
+use crate::app::App;
+use crate::auth::{KeySummary, Role, Roles};
+use crate::out::{Table, time};
+
+/// What to do with keys.
+#[derive(Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it, once
+    New(NewArgs),
+    /// List the keys of a tenant; the keys themselves are stored nowhere
+    List(TenantArgs),
+    /// Revoke a key
+    Revoke(RevokeArgs),
+}
+
+/// A tenant.
+#[derive(Args)]
+pub struct TenantArgs {
+    /// Tenant: a uuid, or a name that always stands for the same uuid
+    #[arg(long)]
+    tenant: String,
+}
+
+/// A new key.
+#[derive(Args)]
+pub struct NewArgs {
+    #[command(flatten)]
+    tenant: TenantArgs,
+    /// Role of the key; may be given several times
+    #[arg(long = "role", value_name = "reader|writer|auditor|admin", required = true)]
+    roles: Vec<Role>,
+    /// Name for people
+    #[arg(long)]
+    label: Option<String>,
+}
+
+/// A key to revoke.
+#[derive(Args)]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    tenant: TenantArgs,
+    /// Id of the key, as `list` prints it
+    key_id: ApiKeyId,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NewKey {
+    tenant: String,
+    key: String,
+}
+
+/// Runs the command.
+pub async fn run(common: Common, command: KeysCommand) -> Result<ExitCode, CliError> {
+    let app = App::open(&common, "ruche keys").await?;
+    let done = on_app(&app, &common, command).await;
+    app.close().await?;
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), CliError> {
+    let failed = |error: crate::auth::KeyError| CliError::Failed(error.to_string());
+    match command {
+        KeysCommand::New(args) => {
+            let tenant = tenant(&args.tenant.tenant);
+            app.ensure_ledger(tenant).await?;
+            let roles: Roles = args.roles.into_iter().collect();
+            let key = app.access.create_key(tenant, roles, args.label.as_deref()).await.map_err(failed)?;
+            print(common, &NewKey { tenant: tenant.to_string(), key }, |new| new.key.clone())
+        }
+        KeysCommand::List(args) => {
+            let keys = app.access.keys_of(tenant(&args.tenant)).await.map_err(failed)?;
+            print(common, &keys, |keys| table(keys))
+        }
+        KeysCommand::Revoke(args) => {
+            let tenant = tenant(&args.tenant.tenant);
+            app.access.revoke_key(tenant, args.key_id, args.reason.as_deref()).await.map_err(failed)?;
+            print(common, &serde_json::json!({ "revoked": args.key_id }), |_| format!("revoked {}", args.key_id))
+        }
+    }
+}
+
+fn table(keys: &[KeySummary]) -> String {
+    let mut table = Table::new(["key", "roles", "label", "made", "state"]);
+    for key in keys {
+        let state = if key.revoked { "revoked" } else { "valid" };
+        table.row([
+            key.key_id.to_string(),
+            key.roles.to_string(),
+            key.label.clone().unwrap_or_default(),
+            time(key.created_at),
+            state.to_owned(),
+        ]);
+    }
+    table.to_string()
+}

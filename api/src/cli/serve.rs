@@ -1,0 +1,71 @@
+//! `ruche serve` and `ruche demo`.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use ruche_domain::ids::LedgerId;
+
+use super::{CliError, Common, ServeArgs, tenant};
+use crate::app::App;
+use crate::auth::Role;
+use crate::serve::{self, Settings};
+use crate::demo;
+
+/// Name of the tenant of the demo.
+const DEMO_TENANT: &str = "demo";
+/// Sessions that the demo makes.
+const DEMO_SESSIONS: usize = 400;
+
+/// Serves what is there.
+pub async fn serve(common: Common, args: ServeArgs) -> Result<ExitCode, CliError> {
+    let app = App::open(&common, "ruche serve").await?;
+    let json = common.json;
+    run(app, args, move |address| announce(json, address, None)).await
+}
+
+/// Fills an empty store, makes a key, and serves.
+pub async fn demo(common: Common, args: ServeArgs) -> Result<ExitCode, CliError> {
+    let app = App::open(&common, "ruche demo").await?;
+    let tenant = tenant(DEMO_TENANT);
+    app.ensure_ledger(tenant).await?;
+    if demo::is_empty(&app, LedgerId::main_of(tenant)).await? {
+        demo::seed(&app, tenant, DEMO_SESSIONS).await?;
+    }
+    // The plaintext of a key is stored nowhere, so every start makes a new one; old ones stay listed and can be revoked.
+    let roles = [Role::Reader, Role::Writer, Role::Auditor];
+    let (_, key) = app
+        .access
+        .create_key(tenant, &roles, Some("demo"), None)
+        .await
+        .map_err(|error| CliError::Failed(error.to_string()))?;
+    let json = common.json;
+    run(app, args, move |address| announce(json, address, Some(&key))).await
+}
+
+async fn run(app: App, args: ServeArgs, ready: impl FnOnce(SocketAddr)) -> Result<ExitCode, CliError> {
+    let settings = Settings { listen: args.listen, publish_dir: args.publish_dir };
+    serve::run(app, settings, ready).await.map_err(|error| CliError::Failed(crate::error::chain(&error)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn announce(json: bool, address: SocketAddr, key: Option<&str>) {
+    let text = if json {
+        serde_json::json!({ "listening": address.to_string(), "key": key }).to_string()
+    } else {
+        match key {
+            None => format!("ruche serves http://{address}/graphql"),
+            Some(key) => format!(
+                "\nruche serves http://{address}/graphql with made-up conversations of a bicycle shop\n\n\
+                 API key (shown once; `ruche keys list --tenant demo` lists what was made):\n  {key}\n\n\
+                 Try:\n  curl -s http://{address}/graphql -H 'Authorization: Bearer {key}' \\\n    \
+                 -H 'Content-Type: application/json' \\\n    \
+                 -d '{{\"query\":\"{{ sessions(first: 3) {{ nodes {{ agent startedAt turnCount costs {{ amount currency }} }} }} }}\"}}'\n\n\
+                 In a browser: http://{address}/graphql (user: any, password: the key)\n\
+                 Stop with Ctrl-C.\n"
+            ),
+        }
+    };
+    // Whoever closed standard output does not want to know.
+    let _ = writeln!(io::stdout(), "{text}");
+}

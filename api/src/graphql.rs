@@ -1,0 +1,35 @@
+//! GraphQL: the schema, and the only door to it.
+//!
+//! # What this module promises
+//!
+//! 1. No operation runs that was not authenticated, looked at before parsing ([`document`]) and bounded in depth and
+//!    cost. [`Engine`] is the only holder of the schema, so no transport can leave a check out.
+//! 2. GraphQL types are made by hand at this edge; no stored format and no domain type is a GraphQL type.
+//! 3. An expected refusal is a member of the result's union. A GraphQL error is a fault of the request or of Ruche, and
+//!    carries `extensions.code`.
+//! 4. The tenant comes from the caller's key. No argument names one.
+//!
+//! The life of an operation: a transport reads [`Params`], [`Engine::prepare`] looks at the document and says what
+//! kind of operation it is, [`Engine::execute`] or [`Engine::stream`] runs it, and the transport writes the
+//! [`Answer`] in its own form.
+
+mod document;
+mod engine;
+mod errors;
+mod page;
+mod params;
+mod scalars;
+mod time;
+
+mod ledger;
+mod query;
+mod record;
+mod subscription;
+
+pub use engine::{Answer, Engine, Prepared};
+pub use params::{Params, ParamsFault};
+
+pub use async_graphql::parser::types::OperationType;
+
+#[cfg(test)]
+mod tests;

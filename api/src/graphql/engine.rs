@@ -1,0 +1,247 @@
+//! The schema and the only way to run operations on it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextValidation};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::{EmptyMutation, Request, Response, Schema, ServerError, ServerResult, ValidationResult, Variables};
+use futures_util::stream::{BoxStream, StreamExt};
+use metrics::counter;
+use serde_json::{Value, json};
+
+use super::document;
+use super::errors::with_code;
+use super::params::Params;
+use super::query::Query;
+use super::subscription::Subscription;
+use crate::error_codes as code;
+use crate::http::Caller;
+use crate::limits::{FIELD_DIRECTIVES_MAX, QUERY_COST_MAX, QUERY_DEPTH_MAX};
+use crate::services::Services;
+
+type RucheSchema = Schema<Query, EmptyMutation, Subscription>;
+
+/// Runs operations. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    schema: RucheSchema,
+}
+
+/// An operation whose document was looked at and parsed.
+pub struct Prepared {
+    request: Request,
+    /// What kind of operation it is; absent where the document does not say which one is meant.
+    pub kind: Option<OperationType>,
+}
+
+/// The answer to an operation, or one item of a subscription.
+#[derive(Debug)]
+pub struct Answer {
+    response: Response,
+    /// Whether execution began. Without it the answer has no `data` (GraphQL, October 2021, §7.1.2).
+    pub executed: bool,
+}
+
+impl Engine {
+    /// The schema over these services.
+    pub fn new(services: Arc<Services>) -> Self {
+        let schema = Schema::build(Query, EmptyMutation, Subscription)
+            .data(services)
+            .extension(Stages)
+            .limit_depth(QUERY_DEPTH_MAX)
+            .limit_complexity(QUERY_COST_MAX)
+            .limit_directives(FIELD_DIRECTIVES_MAX)
+            // A suggestion quotes names that the caller did not write and makes one error cost much.
+            .disable_suggestions()
+            .finish();
+        Self { schema }
+    }
+
+    /// The schema in the schema definition language, as `api/schema.graphql` holds it.
+    pub fn sdl() -> String {
+        let schema = Schema::build(Query, EmptyMutation, Subscription).finish();
+        let options = async_graphql::SDLExportOptions::new()
+            .prefer_single_line_descriptions()
+            .use_space_ident()
+            .include_specified_by();
+        format!("{}\n", schema.sdl_with_options(options).trim_end())
+    }
+
+    /// Looks at the document and parses it.
+    ///
+    /// # Errors
+    /// The answer: too large, or not GraphQL.
+    pub fn prepare(&self, params: Params) -> Result<Prepared, Answer> {
+        if let Err(fault) = document::check(&params.query) {
+            return Err(Answer::refused(with_code(
+                ServerError::new(fault.message, Some(fault.at)),
+                fault.code,
+            )));
+        }
+        let mut request = Request::new(params.query)
+            .variables(Variables::from_json(Value::Object(params.variables)));
+        request.operation_name = params.operation_name;
+        let name = request.operation_name.clone();
+        match request.parsed_query() {
+            Ok(document) => {
+                let kind = kind_of(document, name.as_deref());
+                Ok(Prepared { request, kind })
+            }
+            Err(error) => Err(Answer::refused(with_code(error, code::GRAPHQL_PARSE_FAILED))),
+        }
+    }
+
+    /// Runs a query or a mutation.
+    pub async fn execute(&self, prepared: Prepared, caller: Caller, transport: &'static str) -> Answer {
+        count(prepared.kind, transport);
+        let begun = Begun::default();
+        let request = prepared.request.data(caller).data(begun.clone());
+        let response = self.schema.execute(request).await;
+        Answer::of(response, begun.is_set())
+    }
+
+    /// Runs any operation; a query or a mutation gives one answer.
+    pub fn stream(&self, prepared: Prepared, caller: Caller, transport: &'static str) -> BoxStream<'static, Answer> {
+        count(prepared.kind, transport);
+        let begun = Begun::default();
+        let subscription = prepared.kind == Some(OperationType::Subscription);
+        let request = prepared.request.data(caller).data(begun.clone());
+        let answers = self.schema.execute_stream(request);
+        answers
+            .map(move |response| {
+                // Subscriptions pass no execute stage; what they yield with data has run.
+                let ran = subscription && (response.is_ok() || response.data != async_graphql::Value::Null);
+                Answer::of(response, begun.is_set() || ran)
+            })
+            .boxed()
+    }
+}
+
+fn kind_of(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+    match (&document.operations, name) {
+        (DocumentOperations::Single(operation), None) => Some(operation.node.ty),
+        (DocumentOperations::Single(_), Some(_)) => None,
+        (DocumentOperations::Multiple(operations), Some(name)) => {
+            operations.get(name).map(|operation| operation.node.ty)
+        }
+        (DocumentOperations::Multiple(operations), None) => {
+            let mut all = operations.values();
+            all.next().filter(|_| operations.len() == 1).map(|operation| operation.node.ty)
+        }
+    }
+}
+
+fn count(kind: Option<OperationType>, transport: &'static str) {
+    let kind = match kind {
+        Some(OperationType::Query) => "query",
+        Some(OperationType::Mutation) => "mutation",
+        Some(OperationType::Subscription) => "subscription",
+        None => "refused",
+    };
+    counter!("ruche_graphql_operations_total", "kind" => kind, "transport" => transport).increment(1);
+}
+
+impl Answer {
+    fn refused(error: ServerError) -> Self {
+        Self {
+            response: Response::from_errors(vec![error]),
+            executed: false,
+        }
+    }
+
+    fn of(mut response: Response, executed: bool) -> Self {
+        // After execution began, what still has no code is an argument that could not be read.
+        let rest = if executed { code::INVALID_ARGUMENT } else { code::GRAPHQL_VALIDATION_FAILED };
+        let errors = std::mem::take(&mut response.errors).into_iter();
+        response.errors = errors.map(|error| with_code(error, rest)).collect();
+        Self { response, executed }
+    }
+
+    /// An answer that only refuses.
+    pub fn refusal(code: &'static str, message: impl Into<String>) -> Self {
+        Self::refused(with_code(ServerError::new(message, None), code))
+    }
+
+    /// Whether it holds errors.
+    pub fn has_errors(&self) -> bool {
+        self.response.is_err()
+    }
+
+    /// The errors as JSON.
+    pub fn errors(&self) -> Value {
+        json!(self.response.errors)
+    }
+
+    /// The JSON of the answer: `data` only if execution began.
+    pub fn to_json(&self) -> Vec<u8> {
+        let written = if self.executed {
+            serde_json::to_vec(&self.response)
+        } else {
+            serde_json::to_vec(&json!({ "errors": self.response.errors }))
+        };
+        written.expect("an answer has text keys and finite numbers")
+    }
+
+    /// The answer as a JSON value.
+    pub fn to_value(&self) -> Value {
+        serde_json::from_slice(&self.to_json()).expect("what was just written is JSON")
+    }
+}
+
+/// Set when execution begins.
+#[derive(Clone, Default)]
+struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Says which stage an error came from, and whether execution began.
+struct Stages;
+
+impl ExtensionFactory for Stages {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Stages)
+    }
+}
+
+#[async_trait::async_trait]
+impl Extension for Stages {
+    async fn parse_query(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        query: &str,
+        variables: &Variables,
+        next: NextParseQuery<'_>,
+    ) -> ServerResult<ExecutableDocument> {
+        let parsed = next.run(ctx, query, variables).await;
+        // The document was parsed before; what fails here is a bound of the schema.
+        parsed.map_err(|error| with_code(error, code::QUERY_LIMIT_EXCEEDED))
+    }
+
+    async fn validation(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let validated = next.run(ctx).await;
+        validated.map_err(|errors| {
+            let stage = |error: &ServerError| match error.message.as_str() {
+                // The words of async-graphql 7.2 (`src/validation/mod.rs`); a test holds them.
+                "Query is too complex." | "Query is nested too deep." => code::QUERY_LIMIT_EXCEEDED,
+                _ => code::GRAPHQL_VALIDATION_FAILED,
+            };
+            errors.into_iter().map(|error| { let code = stage(&error); with_code(error, code) }).collect()
+        })
+    }
+
+    async fn execute(&self, ctx: &ExtensionContext<'_>, operation_name: Option<&str>, next: NextExecute<'_>) -> Response {
+        if let Some(begun) = ctx.data_opt::<Begun>() {
+            begun.0.store(true, Ordering::Release);
+        }
+        next.run(ctx, operation_name).await
+    }
+}

@@ -1,0 +1,79 @@
+//! The HTTP edge: GraphQL, plain ingest, the auditors' files, and what operators ask.
+//!
+//! The life of a request:
+//! 1. [`observe`] gives it an id, a span whose parent is the caller's `traceparent`, and a place in the metrics.
+//! 2. [`caller`] turns its key into a [`Caller`]. Without one it is answered 401 and its body is never read.
+//! 3. [`body`] reads the body: bounded in bytes, in time, and over all requests together.
+//! 4. The route's handler parses, calls one use case and converts. Everything that goes wrong before the use case is a
+//!    [`Refusal`]: status, stable code, message for people.
+//!
+//! `/health` and `/ready` are the only routes that ask for no key. They say nothing about any tenant.
+
+mod accept;
+mod body;
+mod caller;
+mod console;
+mod graphql;
+mod observe;
+mod operators;
+mod refusal;
+mod tiles;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get};
+use http::{HeaderName, HeaderValue, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::graphql::Engine;
+use crate::services::Services;
+
+pub use caller::Caller;
+pub use refusal::Refusal;
+
+/// What every handler is given.
+#[derive(Clone)]
+pub struct Edge {
+    /// Ports and use cases.
+    pub services: Arc<Services>,
+    /// GraphQL.
+    pub engine: Engine,
+    budget: body::Budget,
+    sockets: graphql::Sockets,
+}
+
+/// All routes.
+pub fn router(services: Arc<Services>) -> Router {
+    let edge = Edge {
+        engine: Engine::new(services.clone()),
+        services,
+        budget: body::Budget::default(),
+        sockets: graphql::Sockets::default(),
+    };
+    Router::new()
+        .route("/graphql", any(graphql::serve))
+        .route("/ledgers/{*path}", get(tiles::serve))
+        .route("/health", get(operators::health))
+        .route("/ready", get(operators::ready))
+        .route("/metrics", get(operators::metrics))
+        .fallback(|| async { Refusal::not_found("there is no such path") })
+        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed("the path does not take this method", None) })
+        // Handlers read bodies through `body`, which knows better limits.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(refusal::of_panic))
+        .layer(axum::middleware::from_fn_with_state(edge.clone(), observe::observe))
+        .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(set(header::REFERRER_POLICY, "no-referrer"))
+        .layer(set(header::X_FRAME_OPTIONS, "DENY"))
+        .with_state(edge)
+}
+
+fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! Bounds of the network edge, with their units. Bounds of records, appends and queues stand in
+//! [`ruche_domain::limits`]; those of the edge relate to them, and the relations are proven at compile time.
+
+use std::time::Duration;
+
+use ruche_domain::limits as domain;
+
+/// Bytes of a request's body. An append of the greatest size fits, with every byte escaped in JSON text once.
+pub const BODY_BYTES_MAX: usize = 2 * domain::APPEND_BYTES_MAX + 1_048_576;
+/// Longest wait for the whole body of a request.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Requests that are served at the same time; one more is answered `OVERLOADED`.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 4_096;
+/// Bytes of request bodies in memory at the same time; more is answered `OVERLOADED`.
+pub const BODY_BYTES_IN_FLIGHT_MAX: usize = 32 * BODY_BYTES_MAX;
+
+/// Bytes of a GraphQL document.
+pub const DOCUMENT_BYTES_MAX: usize = BODY_BYTES_MAX;
+/// Lexical tokens of a GraphQL document.
+pub const DOCUMENT_TOKENS_MAX: usize = 10_000;
+/// Nesting of brackets in a GraphQL document. Looked at before the parser, which recurses.
+pub const DOCUMENT_NESTING_MAX: usize = 64;
+/// Aliases in a GraphQL document.
+pub const DOCUMENT_ALIASES_MAX: usize = 30;
+/// Depth of selected fields. Introspection as GraphiQL does it needs 13.
+pub const QUERY_DEPTH_MAX: usize = 16;
+/// Cost of an operation: one per field, times the page size below a connection.
+pub const QUERY_COST_MAX: usize = 20_000;
+/// Directives on one field.
+pub const FIELD_DIRECTIVES_MAX: usize = 5;
+/// Items of one page of a connection.
+pub const PAGE_ITEMS_MAX: usize = 100;
+/// Items of a page whose `first` is not given.
+pub const PAGE_ITEMS_DEFAULT: usize = 20;
+
+/// Bytes of one message from a WebSocket client.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 1_048_576;
+/// WebSocket connections of a process.
+pub const SOCKETS_MAX: usize = 16_384;
+/// WebSocket connections of one tenant.
+pub const SOCKETS_PER_TENANT_MAX: usize = 12_288;
+/// Running operations of one connection.
+pub const OPERATIONS_PER_SOCKET_MAX: usize = 128;
+/// Messages waiting to be written to one connection; who produces more waits.
+pub const SOCKET_QUEUE_MESSAGES_MAX: usize = 32;
+/// Longest wait for `connection_init`.
+pub const SOCKET_INIT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How often a quiet connection is pinged and its credential looked at again.
+pub const SOCKET_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Longest silence of a client that answers pings; longer is a dead connection.
+pub const SOCKET_SILENCE_MAX: Duration = Duration::from_secs(75);
+/// Longest wait for a client to take one message.
+pub const SOCKET_WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Shortest time between two looks for keys that were made elsewhere.
+pub const ACCESS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+/// Keys of one deployment that are held in memory.
+pub const API_KEYS_MAX: usize = 1_000_000;
+/// Bytes of the label of an API key.
+pub const KEY_LABEL_BYTES_MAX: usize = 128;
+
+/// Events of one request to `/v1/events`, over all its appends.
+pub const INGEST_EVENTS_MAX: usize = domain::EVENTS_PER_APPEND_MAX;
+
+/// Lag of a projection beyond which `/ready` says no, records.
+pub const READY_LAG_RECORDS_MAX: u64 = 100_000;
+/// Longest wait of `/ready` for the store.
+pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
+
+const _: () = assert!(
+    BODY_BYTES_MAX > domain::APPEND_BYTES_MAX,
+    "the largest append fits a request"
+);
+const _: () = assert!(DOCUMENT_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
+const _: () = assert!(
+    PAGE_ITEMS_MAX <= domain::READ_RECORDS_MAX,
+    "a page is one read of the store"
+);
+const _: () = assert!(SOCKETS_PER_TENANT_MAX < SOCKETS_MAX, "one tenant cannot take all connections");
+const _: () = assert!(SOCKET_PING_INTERVAL.as_secs() * 2 < SOCKET_SILENCE_MAX.as_secs());

@@ -1,0 +1,90 @@
+//! Text for people: tables that line up, times that read, a progress bar where somebody looks.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use comfy_table::presets::NOTHING;
+use indicatif::{ProgressBar, ProgressStyle};
+use ruche_domain::numbers::Micros;
+
+/// A table without lines, so that it can be cut and pasted.
+pub struct Table(comfy_table::Table);
+
+impl Table {
+    /// With these columns.
+    pub fn new<const N: usize>(columns: [&str; N]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(NOTHING).set_header(columns);
+        Self(table)
+    }
+
+    /// One more row.
+    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.0.add_row(cells);
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.0.lines() {
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// RFC 3339, UTC, whole seconds.
+pub fn time(at: Micros) -> String {
+    let seconds = at.0 / 1_000_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
+}
+
+/// Year, month and day of a day since 1970-01-01 (proleptic Gregorian; Howard Hinnant's civil_from_days).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day_of_year - (153 * shifted + 2) / 5 + 1)
+}
+
+/// A bar on standard error, or nothing where nobody looks at a terminal.
+pub fn progress(total: u64, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{msg} [{wide_bar}] {human_pos}/{human_len} {per_sec} {eta}")
+        .expect("the template is a constant");
+    ProgressBar::new(total).with_style(style).with_message(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00Z"),
+            (1_700_000_000_999_999, "2023-11-14T22:13:20Z"),
+            (4_107_542_399_000_000, "2100-02-28T23:59:59Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(time(Micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let mut table = Table::new(["a", "long"]);
+        table.row(["x".into(), "1".into()]);
+        table.row(["yyyy".into(), "2".into()]);
+        let lines: Vec<_> = table.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(lines[1].find('1'), lines[2].find('2'));
+    }
+}

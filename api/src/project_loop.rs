@@ -1,0 +1,37 @@
+//! The following loop: keeps the read models of one ledger up to date until told to stop.
+//!
+//! The runner decides what to do about a failing event; this loop only waits between tries and never gives up on a
+//! store that may come back. A run that is dropped half-way is safe: its step was committed or it was not, and the
+//! next run asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ruche_domain::ids::LedgerId;
+use ruche_projections::runner::{RunError, Runner};
+use tokio::sync::watch;
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Follows one ledger.
+pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receiver<bool>) {
+    let mut retry = RETRY_FIRST;
+    loop {
+        let error: RunError = tokio::select! {
+            ended = runner.follow(ledger) => match ended {
+                Err(error) => error,
+            },
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        metrics::counter!("ruche_projection_failures_total").increment(1);
+        tracing::error!(%ledger, error = %crate::error::chain(&error), retryable = error.is_retryable(),
+            "the read models do not follow");
+        // What cannot be retried waits for a person; the longest pause keeps it visible in the log.
+        retry = if error.is_retryable() { RETRY_LONGEST.min(retry * 2) } else { RETRY_LONGEST };
+        tokio::select! {
+            () = tokio::time::sleep(retry) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}

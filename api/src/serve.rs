@@ -1,0 +1,154 @@
+//! The server process: one task per ledger that seals, one that follows for the read models, and the HTTP edge.
+//!
+//! Shutdown loses nothing: no new connections, requests in flight are finished, the loops seal and apply once more,
+//! the writer's queue is emptied, the lock is released. A second signal ends the process at once; what was
+//! acknowledged is durable even then.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use ruche_domain::ids::LedgerId;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::app::{App, AppError};
+use crate::services::Shutdown;
+use crate::{http, project_loop, seal_loop};
+
+/// How often new ledgers are looked for. Their first records are sealed that much later, once.
+const LEDGERS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What `serve` is told.
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Folder of somebody else for every tree head.
+    pub publish_dir: Option<PathBuf>,
+}
+
+/// Why the server did not start or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}. Is another ruche serving there? Try --listen 127.0.0.1:0")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Metrics can be installed once per process.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// The network failed while serving.
+    #[error("serving: {0}")]
+    Serve(std::io::Error),
+    /// Closing failed.
+    #[error(transparent)]
+    App(#[from] AppError),
+}
+
+/// Serves until a signal comes. `ready` is told the address once requests are answered.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
+    let address = settings.listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let (stop, shutdown) = Shutdown::channel();
+    let (stop_loops, stopped) = watch::channel(false);
+    let services = Arc::new(app.services(metrics, shutdown.clone()));
+    let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publish_dir), stopped));
+    tracing::info!(%address, "serving");
+    let server = axum::serve(listener, http::router(services)).with_graceful_shutdown(async move {
+        signal().await;
+        tracing::info!("closing: finishing what was begun; a second signal ends at once");
+        tokio::spawn(async {
+            signal().await;
+            // Everything acknowledged is durable; only answers in flight are lost.
+            std::process::exit(130);
+        });
+        // The loops run until the last request is answered; connections that never end are told to.
+        stop.send_replace(true);
+    });
+    ready(address);
+    let served = server.await.map_err(ServeError::Serve);
+    stop_loops.send_replace(true);
+    if let Err(error) = loops.await {
+        tracing::error!(%error, "a loop ended badly");
+    }
+    app.close().await?;
+    served
+}
+
+/// What the loops of one ledger need.
+struct LoopParts {
+    events: Arc<dyn ruche_ledger::store::EventStore>,
+    sealer: Arc<ruche_ledger::seal::Sealer>,
+    runner: Arc<ruche_projections::runner::Runner>,
+    publish_dir: Option<PathBuf>,
+}
+
+impl LoopParts {
+    fn of(app: &App, publish_dir: Option<PathBuf>) -> Self {
+        Self {
+            events: app.events.clone(),
+            sealer: app.sealer.clone(),
+            runner: app.runner.clone(),
+            publish_dir,
+        }
+    }
+}
+
+/// Starts the loops of every ledger, of new ones as they come, and waits for all of them at the end.
+async fn follow_ledgers(parts: LoopParts, mut stop: watch::Receiver<bool>) {
+    let mut known: HashSet<LedgerId> = HashSet::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        match parts.events.ledgers().await {
+            Ok(ledgers) => {
+                for ledger in ledgers {
+                    if known.insert(ledger) {
+                        let dir = parts.publish_dir.clone();
+                        tasks.spawn(seal_loop::run(parts.sealer.clone(), ledger, dir, stop.clone()));
+                        tasks.spawn(project_loop::run(parts.runner.clone(), ledger, stop.clone()));
+                    }
+                }
+            }
+            Err(error) => tracing::error!(%error, "the ledgers cannot be listed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LEDGERS_INTERVAL) => {}
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a loop ended badly");
+        }
+    }
+}
+
+/// SIGINT or SIGTERM.
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM is not heard, SIGINT is");
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

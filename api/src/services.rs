@@ -1,0 +1,55 @@
+//! What the network edge needs from the rest of Ruche: ports and use cases, no adapter. Built by the composition root.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use ruche_domain::ports::{Clock, Random};
+use ruche_ledger::seal::TreeStore;
+use ruche_ledger::store::EventStore;
+use tokio::sync::watch;
+
+use crate::auth::{Access, Credential};
+
+/// Everything that handlers and resolvers call. Shared by all of them.
+pub struct Services {
+    /// Records.
+    pub events: Arc<dyn EventStore>,
+    /// Tiles and tree heads.
+    pub trees: Arc<dyn TreeStore>,
+    /// API keys.
+    pub access: Arc<Access>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// Reads `/metrics` on a deployment of many tenants, where no tenant's key may: the figures cover all of them.
+    pub operator: Option<Credential>,
+    /// Tells long-lived connections to end.
+    pub shutdown: Shutdown,
+}
+
+/// Says when the process begins to close.
+#[derive(Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+impl Shutdown {
+    /// A signal that has not come yet, and the sender of it. The sender lives as long as the process serves.
+    pub fn channel() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
+    /// Whether it began.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Resolves when it begins.
+    pub async fn begun(&self) {
+        let mut receiver = self.0.clone();
+        // A sender that is gone is a process that is closing.
+        let _closing = receiver.wait_for(|begun| *begun).await;
+    }
+}
