@@ -126,7 +126,11 @@ impl<'a> Reader<'a> {
             27 => (be(self.take(8)?), 0x1_0000_0000),
             _ => return Err(CborError::NotShortest { at }),
         };
-        if value < least { Err(CborError::NotShortest { at }) } else { Ok(value) }
+        if value < least {
+            Err(CborError::NotShortest { at })
+        } else {
+            Ok(value)
+        }
     }
 
     /// An unsigned integer.
@@ -156,7 +160,11 @@ impl<'a> Reader<'a> {
 
     /// Whether the next item is the empty array, which stands for "absent". Consumes it if so.
     pub fn absent(&mut self) -> Result<bool, CborError> {
-        let empty = self.bytes.get(self.at).ok_or(CborError::Truncated { at: self.at })? == &(ARRAY << 5);
+        let empty = self
+            .bytes
+            .get(self.at)
+            .ok_or(CborError::Truncated { at: self.at })?
+            == &(ARRAY << 5);
         if empty {
             self.at += 1;
         }
@@ -212,18 +220,48 @@ mod tests {
 
     #[test]
     fn longer_forms_are_refused() {
-        for hex in ["1817", "190018", "1900ff", "1a0000ffff", "1b00000000ffffffff", "1f", "1c"] {
+        for hex in [
+            "1817",
+            "190018",
+            "1900ff",
+            "1a0000ffff",
+            "1b00000000ffffffff",
+            "1f",
+            "1c",
+        ] {
             let bytes = hex::decode(hex).unwrap();
-            assert_eq!(Reader::new(&bytes).uint(), Err(CborError::NotShortest { at: 0 }), "{hex}");
+            assert_eq!(
+                Reader::new(&bytes).uint(),
+                Err(CborError::NotShortest { at: 0 }),
+                "{hex}"
+            );
         }
     }
 
     #[test]
     fn strings_are_bounded_and_utf8() {
-        assert_eq!(Reader::new(&[0x62, b'a']).text(), Err(CborError::Truncated { at: 1 }));
-        assert_eq!(Reader::new(&[0x61, 0xff]).text(), Err(CborError::NotUtf8 { at: 1 }));
-        assert_eq!(Reader::new(&[0x5f, 0xff]).bytes(), Err(CborError::NotShortest { at: 0 }));
-        assert_eq!(Reader::new(&[0x5b, 255, 255, 255, 255, 255, 255, 255, 255]).bytes(), Err(CborError::Truncated { at: 9 }));
-        assert_eq!(Reader::new(&[0xa0]).array(), Err(CborError::WrongType { expected: "an array", at: 0 }));
+        assert_eq!(
+            Reader::new(&[0x62, b'a']).text(),
+            Err(CborError::Truncated { at: 1 })
+        );
+        assert_eq!(
+            Reader::new(&[0x61, 0xff]).text(),
+            Err(CborError::NotUtf8 { at: 1 })
+        );
+        assert_eq!(
+            Reader::new(&[0x5f, 0xff]).bytes(),
+            Err(CborError::NotShortest { at: 0 })
+        );
+        assert_eq!(
+            Reader::new(&[0x5b, 255, 255, 255, 255, 255, 255, 255, 255]).bytes(),
+            Err(CborError::Truncated { at: 9 })
+        );
+        assert_eq!(
+            Reader::new(&[0xa0]).array(),
+            Err(CborError::WrongType {
+                expected: "an array",
+                at: 0
+            })
+        );
     }
 }

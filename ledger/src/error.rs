@@ -27,7 +27,12 @@ pub enum LedgerError {
 
 impl LedgerError {
     pub(crate) fn limit(what: &'static str, value: usize, limit: usize, unit: &'static str) -> Self {
-        Self::LimitExceeded { what, value: value as u64, limit: limit as u64, unit }
+        Self::LimitExceeded {
+            what,
+            value: value as u64,
+            limit: limit as u64,
+            unit,
+        }
     }
 }
 

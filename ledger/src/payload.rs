@@ -87,10 +87,20 @@ impl Fragment {
     /// `LedgerError::LimitExceeded` when bytes or media type are longer than a record may hold.
     pub fn plain(random: &dyn Random, media_type: &str, bytes: Vec<u8>) -> Result<Self, LedgerError> {
         if bytes.len() > PAYLOAD_BYTES_MAX {
-            return Err(LedgerError::limit("payload", bytes.len(), PAYLOAD_BYTES_MAX, "bytes"));
+            return Err(LedgerError::limit(
+                "payload",
+                bytes.len(),
+                PAYLOAD_BYTES_MAX,
+                "bytes",
+            ));
         }
         if media_type.len() > MEDIA_TYPE_BYTES_MAX {
-            return Err(LedgerError::limit("media type", media_type.len(), MEDIA_TYPE_BYTES_MAX, "bytes"));
+            return Err(LedgerError::limit(
+                "media type",
+                media_type.len(),
+                MEDIA_TYPE_BYTES_MAX,
+                "bytes",
+            ));
         }
         let mut opening = [0u8; 32];
         random.fill(&mut opening);
@@ -103,7 +113,11 @@ impl Fragment {
             salt: None,
             key_commitment: None,
         };
-        Ok(Self { commitment, opening, bytes })
+        Ok(Self {
+            commitment,
+            opening,
+            bytes,
+        })
     }
 }
 
@@ -134,7 +148,12 @@ impl StoredFragment {
 /// Refuses more fragments than the stored form has room for.
 pub(crate) fn check_count(count: usize) -> Result<(), LedgerError> {
     if count > FRAGMENTS_PER_RECORD_MAX {
-        return Err(LedgerError::limit("payload fragments", count, FRAGMENTS_PER_RECORD_MAX, "fragments"));
+        return Err(LedgerError::limit(
+            "payload fragments",
+            count,
+            FRAGMENTS_PER_RECORD_MAX,
+            "fragments",
+        ));
     }
     Ok(())
 }
@@ -172,6 +191,9 @@ mod tests {
     #[test]
     fn too_large_a_payload_is_refused() {
         let err = Fragment::plain(&Fixed, JSON, vec![b' '; PAYLOAD_BYTES_MAX + 1]).unwrap_err();
-        assert_eq!(err.to_string(), "payload has 1048577 bytes, at most 1048576 are taken");
+        assert_eq!(
+            err.to_string(),
+            "payload has 1048577 bytes, at most 1048576 are taken"
+        );
     }
 }

@@ -98,7 +98,6 @@ impl IdempotencyHasher {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

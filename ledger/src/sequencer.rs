@@ -110,7 +110,13 @@ impl<'a, H: Heads> Sequencer<'a, H> {
     pub fn new(head: LedgerHead, now: Micros, known: &'a mut H) -> Self {
         let now = now.max(head.last_recorded_at);
         let base = head.size;
-        let batch = Batch { base, head, records: Vec::new(), streams: HashMap::new(), keys: HashMap::new() };
+        let batch = Batch {
+            base,
+            head,
+            records: Vec::new(),
+            streams: HashMap::new(),
+            keys: HashMap::new(),
+        };
         Self { known, now, batch }
     }
 
@@ -125,17 +131,28 @@ impl<'a, H: Heads> Sequencer<'a, H> {
         for e in &request.expectations {
             let actual = self.stream_version(&e.stream)?;
             if !e.version.holds(actual) {
-                return Ok(Decision::Conflict { stream: e.stream, expected: e.version, actual });
+                return Ok(Decision::Conflict {
+                    stream: e.stream,
+                    expected: e.version,
+                    actual,
+                });
             }
         }
         let first = self.batch.head.next_position();
         let count = u32::try_from(request.events.len()).expect("EVENTS_PER_APPEND_MAX fits 32 bits");
         for key in &request.keys {
-            let entry = KeyEntry { request: key.request, first, count };
+            let entry = KeyEntry {
+                request: key.request,
+                first,
+                count,
+            };
             self.batch.keys.insert((key.layer, key.key), entry);
         }
         let mut receipts = Vec::with_capacity(request.events.len());
-        let append = AppendRange { first: first.index, count };
+        let append = AppendRange {
+            first: first.index,
+            count,
+        };
         let mut keys = request.keys;
         for event in request.events {
             receipts.push(self.link(event, append, std::mem::take(&mut keys))?);
@@ -156,7 +173,10 @@ impl<'a, H: Heads> Sequencer<'a, H> {
             };
             match entry {
                 Some(entry) if entry.request == claim.request => {
-                    return Ok(Some(Decision::Duplicate { first: entry.first, count: entry.count }));
+                    return Ok(Some(Decision::Duplicate {
+                        first: entry.first,
+                        count: entry.count,
+                    }));
                 }
                 Some(_) => return Ok(Some(Decision::KeyMismatch { layer: claim.layer })),
                 None => {}
@@ -179,7 +199,9 @@ impl<'a, H: Heads> Sequencer<'a, H> {
         keys: Vec<KeyClaim>,
     ) -> Result<Receipt, H::Error> {
         let stream = prepared.event.stream;
-        let stream_version = self.stream_version(&stream)?.map_or(StreamVersion::FIRST, StreamVersion::next);
+        let stream_version = self
+            .stream_version(&stream)?
+            .map_or(StreamVersion::FIRST, StreamVersion::next);
         let position = self.batch.head.next_position();
         let leaf = Leaf {
             origin: self.batch.head.origin.clone(),
@@ -199,8 +221,19 @@ impl<'a, H: Heads> Sequencer<'a, H> {
         self.batch.head.last_recorded_at = self.now;
         self.batch.streams.insert(stream, stream_version);
         let payload = prepared.payload;
-        self.batch.records.push(SequencedRecord { position, leaf, leaf_hash, stream, stream_version, payload });
-        Ok(Receipt { position, leaf_hash, recorded_at: self.now })
+        self.batch.records.push(SequencedRecord {
+            position,
+            leaf,
+            leaf_hash,
+            stream,
+            stream_version,
+            payload,
+        });
+        Ok(Receipt {
+            position,
+            leaf_hash,
+            recorded_at: self.now,
+        })
     }
 }
 
@@ -222,7 +255,10 @@ pub fn open_epoch<H: Heads>(
         last_recorded_at,
     };
     let mut sequencer = Sequencer::new(head, now, known);
-    let append = AppendRange { first: LeafIndex(0), count: 1 };
+    let append = AppendRange {
+        first: LeafIndex(0),
+        count: 1,
+    };
     sequencer.link(opening.record, append, Vec::new())?;
     Ok(sequencer.finish())
 }

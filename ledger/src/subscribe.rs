@@ -25,7 +25,12 @@ pub fn subscribe(
     ledger: LedgerId,
     from: Position,
 ) -> impl Stream<Item = Result<Record, StoreError>> + Send {
-    let state = State { store, ledger, next: from, buffered: VecDeque::new() };
+    let state = State {
+        store,
+        ledger,
+        next: from,
+        buffered: VecDeque::new(),
+    };
     stream::unfold(Some(state), |state| async move {
         let mut state = state?;
         match state.next_record().await {
@@ -42,7 +47,10 @@ impl State {
                 self.next = record.position.next();
                 return Ok(record);
             }
-            let read = self.store.read_ledger(self.ledger, self.next, READ_RECORDS_MAX).await?;
+            let read = self
+                .store
+                .read_ledger(self.ledger, self.next, READ_RECORDS_MAX)
+                .await?;
             if read.is_empty() {
                 // A new epoch starts behind every index of the old one, so waiting for `next` covers it.
                 self.store.wait_for(self.ledger, self.next).await?;

@@ -21,6 +21,7 @@ use crate::store::{
     Receipt, StoreError,
 };
 
+#[allow(clippy::unwrap_used, reason = "a panic here is the finding of a test")]
 pub mod contract;
 pub mod faults;
 

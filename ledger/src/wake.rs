@@ -41,7 +41,11 @@ impl Wakeups {
     fn listen(&self, ledger: LedgerId, position: Position) -> Option<EventListener> {
         let mut ledgers = self.lock();
         let waiting = ledgers.entry(ledger).or_default();
-        if waiting.last >= Some(position) { None } else { Some(waiting.moved.listen()) }
+        if waiting.last >= Some(position) {
+            None
+        } else {
+            Some(waiting.moved.listen())
+        }
     }
 
     /// The map is consistent after each statement, so a panic of another holder changes nothing.
