@@ -20,7 +20,7 @@
 //! 3. [`verify_bundle`] checks, for each epoch: who signed the tree head ([`trust`]); record 0 ([`opening`]); every
 //!    leaf and payload with the record checker of `ruche-ledger`, while the tree grows beside it and is compared with
 //!    the tiles ([`verify`]); the root; the link to the epoch before.
-//! 4. The [`Report`] has a verdict, and an exit code for `ruche-verify`.
+//! 4. The [`Report`] has a verdict, and an exit code for `ruche-verify`, whose command line is [`cli`].
 
 pub mod layout;
 pub mod writer;
@@ -31,6 +31,7 @@ pub mod opening;
 pub mod report;
 pub mod verify;
 pub mod proof;
+pub mod cli;
 
 pub use proof::verify_proof;
 pub use reader::{BundleReader, ReadError};

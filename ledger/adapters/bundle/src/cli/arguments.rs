@@ -1,10 +1,11 @@
-//! The command line.
+//! The arguments.
 
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Parser};
 use ruche_domain::numbers::Epoch;
-use ruche_ledger_bundle::AtLeast;
+
+use crate::verify::AtLeast;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use ruche_ledger::verify::Finding;
-use ruche_ledger_bundle::{EpochReport, Report, Verdict};
+
+use crate::report::{EpochReport, Report, Verdict};
 
 /// How to show a report.
 pub struct Show {

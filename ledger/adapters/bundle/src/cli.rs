@@ -1,4 +1,5 @@
-//! `ruche-verify`: checks an export of a ledger offline, without a server, a database or the network.
+//! The command line of `ruche-verify`: checks an export of a ledger offline, without a server, a database or the
+//! network. `ruche verify` is the same command line inside the big binary.
 
 mod arguments;
 mod show;
@@ -14,10 +15,15 @@ use ruche_ledger::note::{NOTE_BYTES_MAX, VerifierKey};
 use ruche_ledger::policy::{POLICY_BYTES_MAX, Policy};
 use ruche_ledger::tlog_proof::TLOG_PROOF_BYTES_MAX;
 use ruche_ledger::tree_head::SignedTreeHead;
-use ruche_ledger_bundle::{Options, Progress, Report, Trust, verify_bundle, verify_proof};
 
-use arguments::{Arguments, Task};
+use crate::report::Report;
+use crate::trust::Trust;
+use crate::verify::{Options, Progress, verify_bundle};
+use crate::verify_proof;
+use arguments::Task;
 use show::Show;
+
+pub use arguments::Arguments;
 
 /// Exit code of a run that gave no verdict.
 const COULD_NOT_RUN: u8 = 1;
@@ -27,20 +33,25 @@ const LEAF_FILE_BYTES_MAX: usize = 65_535;
 /// Why there is no verdict: what was tried, and what came in the way.
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+/// Reads the arguments of the process and does what they say. The exit code is in the help text.
+pub fn main() -> ExitCode {
+    match Arguments::try_parse() {
+        Ok(arguments) => run(&arguments),
         Err(error) => {
             // Exit code 2 would mean that a ledger was tampered with. Help and version are no errors.
             let code = if error.use_stderr() { COULD_NOT_RUN } else { 0 };
-            return if error.print().is_ok() {
+            if error.print().is_ok() {
                 code.into()
             } else {
                 COULD_NOT_RUN.into()
-            };
+            }
         }
-    };
-    match run(&arguments) {
+    }
+}
+
+/// Verifies, and reports on standard output. The exit code is in the help text.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match verdict(arguments) {
         Ok(code) => code.into(),
         Err(failure) => {
             // With nowhere to write to there is nobody to tell.
@@ -54,7 +65,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<u8, Failure> {
+fn verdict(arguments: &Arguments) -> Result<u8, Failure> {
     let trust = trust(arguments)?;
     let report = match arguments.task() {
         Task::Export(folder) => verify_export(folder, &trust, arguments)?,
