@@ -25,6 +25,7 @@ pub mod tool;
 pub mod append;
 pub mod configuration;
 pub mod score;
+pub mod import;
 pub mod error;
 
 pub use append::{AppendEvents, AppendTarget, ClientEvent, OwnCategory};
@@ -38,4 +39,4 @@ pub use ports::{LedgerSecrets, PayloadValidator, SecretsOf, Unfit};
 pub use score::ScoreSession;
 pub use session::{EndSession, SessionRef, StartSession};
 pub use tool::RegisterTool;
-pub use turn::{RecordTurn, RecordedTurn, TurnEnd, TurnStep};
+pub use turn::{RecordSession, RecordTurn, RecordedTurn, TurnEnd, TurnStep};

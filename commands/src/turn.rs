@@ -25,8 +25,10 @@ use crate::session::{SessionRef, observed_stream, session_stream};
 use crate::tool::{ToolTraits, tool_stream};
 
 mod build;
+mod session;
 
-pub(crate) use build::TurnPlace;
+use build::TurnPlace;
+pub use session::RecordSession;
 
 /// Different tools of one recorded turn.
 pub const TOOLS_PER_TURN_MAX: usize = 256;
@@ -255,11 +257,8 @@ impl Command for RecordTurn {
     }
 
     fn evolve(&self, state: &mut RecordTurnState, event: &PastEvent) {
-        match (event.stream().category, &event.event) {
-            (Category::Tool, Some(AgentEvent::ToolRegistered(tool))) => {
-                state.tools.entry(event.stream()).or_insert_with(|| tool.into());
-            }
-            (Category::Tool, _) => {}
+        match event.stream().category {
+            Category::Tool => evolve_tools(&mut state.tools, event),
             _ => state.conversation.evolve(event),
         }
     }
@@ -280,7 +279,14 @@ impl Command for RecordTurn {
             turn: state.conversation.observed.next_turn(),
             message: state.conversation.observed.next_message(),
         };
-        let built = build::turn(&self.turn, place, &state.tools, ground);
+        let built = build::turn(&self.turn, place, &state.tools, ground, 0);
         Ok(Decision::Append(built.events))
+    }
+}
+
+/// Takes an event of a tool's stream, newest first: the first registration seen is the one that stands.
+fn evolve_tools(tools: &mut HashMap<StreamId, ToolTraits>, event: &PastEvent) {
+    if let Some(AgentEvent::ToolRegistered(tool)) = &event.event {
+        tools.entry(event.stream()).or_insert_with(|| tool.into());
     }
 }

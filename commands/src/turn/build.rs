@@ -57,14 +57,19 @@ struct Builder<'a> {
     calls: Vec<Call>,
     responses: Vec<MessageId>,
     events: Vec<NewEvent>,
+    /// Events of the same decision in front of the turn.
+    first: usize,
+    /// The latest time that the source told. What has none of its own happened no earlier.
+    last_at: Option<Micros>,
 }
 
-/// The events of a turn at its place in the session.
+/// The events of a turn at its place in the session. `first` events of the same decision come before them.
 pub(crate) fn turn(
     turn: &RecordedTurn,
     place: TurnPlace,
     tools: &HashMap<StreamId, ToolTraits>,
     ground: &Ground<'_>,
+    first: usize,
 ) -> BuiltTurn {
     let mut builder = Builder {
         ground,
@@ -75,6 +80,8 @@ pub(crate) fn turn(
         calls: Vec::new(),
         responses: Vec::new(),
         events: Vec::with_capacity(turn.events_max()),
+        first,
+        last_at: None,
     };
     builder.opened(turn);
     for step in &turn.steps {
@@ -98,6 +105,8 @@ impl Builder<'_> {
     /// Adds an event of the turn; gives its number.
     fn push(&mut self, event: impl Into<AgentEvent>, at: Option<Micros>) -> usize {
         let stream = observed_stream(self.place.session);
+        let at = at.or(self.last_at);
+        self.last_at = at;
         let mut event = NewEvent::fact(stream, event)
             .of_session(self.place.session, self.place.subject)
             .at(at);
@@ -115,8 +124,12 @@ impl Builder<'_> {
     ) -> usize {
         let number = self.push(event, at);
         self.events[number].call = Some(call);
-        self.events[number].caused_by = cause;
+        self.caused(number, cause);
         number
+    }
+
+    fn caused(&mut self, number: usize, cause: Option<usize>) {
+        self.events[number].caused_by = cause.map(|cause| self.first + cause);
     }
 
     fn message(&mut self) -> (u64, MessageId) {
@@ -171,7 +184,7 @@ impl Builder<'_> {
             let mut responded = model_call.responded.clone();
             responded.message_ordinal = Some(ordinal);
             let number = self.push(responded, model_call.responded_at.or(said.at));
-            self.events[number].caused_by = cause;
+            self.caused(number, cause);
             cause = Some(number);
         }
         let mut message = said.message.clone();
@@ -188,7 +201,7 @@ impl Builder<'_> {
         } else {
             self.push(message, said.at)
         };
-        self.events[number].caused_by = cause;
+        self.caused(number, cause);
         self.proposed(&calls, first, ordinal, number, said.at);
     }
 
