@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ruche_commands::Commands;
-use ruche_commands_schema::SchemaValidator;
+use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::numbers::Position;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::epoch::{OpenError, Opener};
 use ruche_ledger::keys::MasterSeed;
 use ruche_ledger::note::NoteSigner;
-use ruche_ledger::seal::{LogKeys, SealError, Sealer, TreeStore};
+use ruche_ledger::seal::{LogKeys, SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
@@ -39,7 +39,13 @@ pub enum AppError {
     Open(#[from] ruche_ledger_sqlite::OpenError),
     /// The keys folder cannot be used.
     #[error(transparent)]
-    Keys(#[from] ruche_ledger_keys::KeysError),
+    Keys(#[from] ruche_ledger_keys::SeedFileError),
+    /// The folder of tree heads cannot be used.
+    #[error(transparent)]
+    TreeHeads(#[from] TreeHeadStoreError),
+    /// The event catalogue of this build is broken.
+    #[error(transparent)]
+    Catalogue(#[from] ruche_commands_schema::SchemaBroken),
     /// The read models cannot be opened.
     #[error(transparent)]
     ReadModels(#[from] ruche_projections_sqlite::OpenError),
@@ -98,7 +104,7 @@ impl App {
         let lock = Arc::new(lock(common, what)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let seed = MasterSeedFile::load_or_create(&common.keys_dir)?;
+        let seed = MasterSeedFile::load_or_create(&common.keys_dir)?.seed().clone();
         let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
         let events: Arc<dyn EventStore> = store.clone();
         let trees: Arc<dyn TreeStore> = store.clone();
@@ -114,7 +120,7 @@ impl App {
             random: random.clone(),
             deployment: common.deployment.clone(),
         };
-        let validator = Arc::new(SchemaValidator::new());
+        let validator = Arc::new(CatalogueValidator::new()?);
         let commands =
             Arc::new(Commands::new(events.clone(), clock.clone(), random.clone(), Arc::new(seed), validator));
         let reads = Arc::new(SqliteReadStore::open(&common.data_dir)?);
@@ -236,6 +242,30 @@ impl App {
 /// Names the process that has it.
 pub fn lock(common: &Common, what: &str) -> Result<DataLock, AppError> {
     Ok(DataLock::acquire(&common.data_dir, what)?)
+}
+
+/// Opens a backup as every start opens a ledger, and checks every page of it.
+///
+/// # Errors
+/// When it is not a backup, or contradicts itself.
+pub fn check_backup(file: &Path) -> Result<(), AppError> {
+    Ok(ruche_ledger_sqlite::check_backup(file)?)
+}
+
+/// Renames everything in the data folder but the lock, so that nothing is deleted before the operator says so.
+///
+/// # Errors
+/// When a file cannot be renamed.
+pub fn put_aside(common: &Common) -> std::io::Result<PathBuf> {
+    let aside = common.data_dir.join(format!("before-restore-{}", SystemClock.now().0));
+    std::fs::create_dir(&aside)?;
+    for entry in std::fs::read_dir(&common.data_dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != "lock" {
+            std::fs::rename(entry.path(), aside.join(entry.file_name()))?;
+        }
+    }
+    Ok(aside)
 }
 
 /// The ledger's file.

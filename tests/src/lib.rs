@@ -1,3 +1,4 @@
 //! Whole-system tests. The tests are in `it/`; here is what they and `cargo xtask soak` share.
 
 pub mod power_cut;
+pub mod server;

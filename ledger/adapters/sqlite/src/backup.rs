@@ -52,7 +52,16 @@ fn make(
     verify(partial, failed)
 }
 
-/// Opens the copy and checks it as every start does, and every page of it besides.
+/// Opens a copy that `SqliteStore::backup_to` made and checks it as every start does, and every page of it besides.
+///
+/// # Errors
+/// `Unavailable` if it cannot be read, `Corrupt` if it contradicts itself.
+pub fn check_backup(copy: &Path) -> Result<(), StoreError> {
+    verify(copy, &|step, error| StoreError::Unavailable {
+        reason: format!("backup {}: {step}: {error}", copy.display()),
+    })
+}
+
 fn verify(
     copy: &Path,
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> StoreError,

@@ -1,0 +1,138 @@
+//! A real `ruche serve` in a process of its own, for tests that kill it or talk to it.
+
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+/// A running server. Killed when dropped.
+pub struct Server {
+    child: Child,
+    /// `http://127.0.0.1:<port>`.
+    pub url: String,
+}
+
+/// Folders of a server and the program to run.
+pub struct Home {
+    /// The program: `ruche` under test.
+    pub program: PathBuf,
+    /// Data folder.
+    pub data: PathBuf,
+    /// Keys folder.
+    pub keys: PathBuf,
+}
+
+impl Home {
+    /// Folders below `folder`.
+    pub fn new(program: &str, folder: &Path) -> Self {
+        Self { program: program.into(), data: folder.join("data"), keys: folder.join("keys") }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .arg("--json")
+            .arg("--data-dir")
+            .arg(&self.data)
+            .arg("--keys-dir")
+            .arg(&self.keys)
+            .env("RUCHE_LOG", "warn")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end and gives its JSON output.
+    ///
+    /// # Errors
+    /// When it fails; the message holds what it said.
+    pub fn run(&self, arguments: &[&str]) -> io::Result<Value> {
+        let output = self.command(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return Err(io::Error::other(format!("ruche {arguments:?}: {}: {said}", output.status)));
+        }
+        serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+    }
+
+    /// A key of a tenant.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn new_key(&self, tenant: &str, roles: &[&str]) -> io::Result<String> {
+        let mut arguments = vec!["keys", "new", "--tenant", tenant];
+        for role in roles {
+            arguments.extend(["--role", role]);
+        }
+        let made = self.run(&arguments)?;
+        let key = made["key"].as_str().ok_or_else(|| io::Error::other(format!("no key in {made}")))?;
+        Ok(key.to_owned())
+    }
+
+    /// Starts the server on a free port and waits until it says where it listens.
+    ///
+    /// # Errors
+    /// When it ends before that.
+    pub fn serve(&self) -> io::Result<Server> {
+        let mut child = self.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        let said: Value = serde_json::from_str(&line).map_err(|e| io::Error::other(format!("{e}: {line:?}")))?;
+        let address = said["listening"].as_str().ok_or_else(|| io::Error::other(format!("no address in {line}")))?;
+        Ok(Server { url: format!("http://{address}"), child })
+    }
+}
+
+impl Server {
+    /// SIGKILL, now; waits until the process is gone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    /// SIGTERM; waits until the process has finished its work, and tells whether it ended well.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn stop(mut self) -> io::Result<bool> {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("kill: {status}")));
+        }
+        Ok(self.child.wait()?.success())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone after `kill` and `stop`; otherwise a test failed and nothing of it must go on running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One GraphQL request.
+///
+/// # Errors
+/// When the server does not answer, or answers with errors.
+pub fn graphql(client: &reqwest::blocking::Client, url: &str, key: &str, query: &str, variables: Value) -> io::Result<Value> {
+    let answer = client
+        .post(format!("{url}/graphql"))
+        .bearer_auth(key)
+        .header("content-type", "application/json")
+        .header("accept", "application/graphql-response+json")
+        .body(serde_json::json!({ "query": query, "variables": variables }).to_string())
+        .send()
+        .map_err(io::Error::other)?;
+    let text = answer.text().map_err(io::Error::other)?;
+    let body: Value = serde_json::from_str(&text).map_err(|e| io::Error::other(format!("{e}: {text}")))?;
+    if body.get("errors").is_some() {
+        return Err(io::Error::other(format!("errors: {body}")));
+    }
+    Ok(body["data"].clone())
+}
