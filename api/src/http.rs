@@ -60,11 +60,16 @@ pub fn router(services: Arc<Services>) -> Router {
         .route("/ready", get(operators::ready))
         .route("/metrics", get(operators::metrics))
         .fallback(|| async { Refusal::not_found("there is no such path") })
-        .method_not_allowed_fallback(|| async { Refusal::method_not_allowed("the path does not take this method", None) })
+        .method_not_allowed_fallback(|| async {
+            Refusal::method_not_allowed("the path does not take this method", None)
+        })
         // Handlers read bodies through `body`, which knows better limits.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(refusal::of_panic))
-        .layer(axum::middleware::from_fn_with_state(edge.clone(), observe::observe))
+        .layer(axum::middleware::from_fn_with_state(
+            edge.clone(),
+            observe::observe,
+        ))
         .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(set(header::REFERRER_POLICY, "no-referrer"))
         .layer(set(header::X_FRAME_OPTIONS, "DENY"))

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use ruche_commands::Commands;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::seal::TreeStore;
 use ruche_ledger::store::EventStore;
+use ruche_projections::runner::Runner;
 use tokio::sync::watch;
 
 use crate::auth::{Access, Credential};
@@ -16,6 +18,10 @@ pub struct Services {
     pub events: Arc<dyn EventStore>,
     /// Tiles and tree heads.
     pub trees: Arc<dyn TreeStore>,
+    /// The write side.
+    pub commands: Arc<Commands>,
+    /// The read models, and how far they are.
+    pub runner: Arc<Runner>,
     /// API keys.
     pub access: Arc<Access>,
     /// Time.

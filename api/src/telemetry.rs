@@ -89,8 +89,14 @@ impl Telemetry {
             log.with_ansi(std::io::stderr().is_terminal()).boxed()
         };
         let otlp = settings.otlp_endpoint.as_deref().map(otlp::start).transpose()?;
-        let traces = otlp.as_ref().map(|otlp| tracing_opentelemetry::layer().with_tracer(otlp.tracer()));
-        tracing_subscriber::registry().with(filter).with(log).with(traces).try_init()?;
+        let traces = otlp
+            .as_ref()
+            .map(|otlp| tracing_opentelemetry::layer().with_tracer(otlp.tracer()));
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(log)
+            .with(traces)
+            .try_init()?;
         Ok(Self { otlp })
     }
 

@@ -49,7 +49,11 @@ impl Credential {
 
     /// The text that its holder keeps. Shown once.
     pub fn plaintext(&self) -> String {
-        format!("{PREFIX}{}_{}", self.key_id.0.as_simple(), hex::encode(self.secret))
+        format!(
+            "{PREFIX}{}_{}",
+            self.key_id.0.as_simple(),
+            hex::encode(self.secret)
+        )
     }
 }
 

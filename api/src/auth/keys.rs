@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use ruche_domain::envelope::{ACFEvent, Actor, ActorKind, Classification, Provenance};
+use ruche_domain::envelope::{ACFEvent, Actor, Classification, Provenance};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::infra::{InfraApiKeyCreated, InfraApiKeyRevoked};
 use ruche_domain::ids::{ApiKeyId, LedgerId, TenantId};
@@ -41,7 +41,7 @@ impl Principal {
 }
 
 /// A key as it is listed: everything but the secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct KeySummary {
     /// Its id.
     pub key_id: ApiKeyId,
@@ -181,7 +181,9 @@ impl Access {
         self.random.fill(&mut id);
         self.random.fill(&mut secret);
         let credential = Credential::new(ApiKeyId(Builder::from_random_bytes(id).into_uuid()), secret);
-        let names = Roles::of(roles.iter().copied()).iter().map(|role| role.name().to_owned());
+        let names = Roles::of(roles.iter().copied())
+            .iter()
+            .map(|role| role.name().to_owned());
         let created = InfraApiKeyCreated {
             label: label.map(str::to_owned),
             expires_at,
@@ -260,10 +262,7 @@ impl Access {
             event.event_type(),
             event.schema_version(),
             self.clock.now(),
-            Actor {
-                kind: ActorKind::System,
-                reference: None,
-            },
+            Actor::SYSTEM,
         );
         envelope.provenance = Provenance::Attested;
         envelope.classification = Classification::Internal;

@@ -61,13 +61,35 @@ impl Roles {
 
     /// Whether one of `wanted` is in the set, or `admin`, which carries all.
     pub fn allow(self, wanted: &[Role]) -> bool {
-        let wanted = wanted.iter().fold(Role::Admin.bit(), |bits, role| bits | role.bit());
+        let wanted = wanted
+            .iter()
+            .fold(Role::Admin.bit(), |bits, role| bits | role.bit());
         self.0 & wanted != 0
     }
 
     /// The roles in the set.
     pub fn iter(self) -> impl Iterator<Item = Role> {
         Role::ALL.into_iter().filter(move |role| self.0 & role.bit() != 0)
+    }
+}
+
+impl FromIterator<Role> for Roles {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self::of(roles)
+    }
+}
+
+impl fmt::Display for Roles {
+    /// Their names with commas between.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.iter().map(Role::name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+impl serde::Serialize for Roles {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(Role::name))
     }
 }
 

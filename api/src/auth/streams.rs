@@ -77,7 +77,9 @@ fn fact(record: &Record) -> Result<Option<KeyFact>, StoreError> {
             created_at: record.leaf.recorded_at,
             expires_at: created.expires_at,
         }),
-        AgentEvent::InfraApiKeyRevoked(revoked) => Some(KeyFact::Revoked { key_id: revoked.key_id }),
+        AgentEvent::InfraApiKeyRevoked(revoked) => Some(KeyFact::Revoked {
+            key_id: revoked.key_id,
+        }),
         _ => None,
     })
 }

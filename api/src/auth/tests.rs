@@ -7,7 +7,7 @@ use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::numbers::Micros;
 use ruche_ledger::memory::MemoryStore;
 use ruche_ledger::store::EventStore;
-use ruche_ledger::testing::{Fixture, FixedClock, SeededRandom, ledger};
+use ruche_ledger::testing::{FixedClock, Fixture, SeededRandom, ledger};
 
 use super::*;
 
@@ -23,7 +23,9 @@ fn tenant(n: u128) -> TenantId {
 
 async fn open(store: &Arc<MemoryStore>, clock: &Arc<FixedClock>, seed: u64) -> Access {
     let random = Arc::new(SeededRandom::new(seed));
-    Access::open(store.clone(), clock.clone(), random).await.expect("the store answers")
+    Access::open(store.clone(), clock.clone(), random)
+        .await
+        .expect("the store answers")
 }
 
 async fn world() -> World {
@@ -45,8 +47,17 @@ fn credential(plaintext: &str) -> Credential {
 async fn a_key_opens_its_own_tenant_with_its_roles_and_only_with_its_secret() {
     let world = world().await;
     let roles = [Role::Reader, Role::Writer];
-    let (summary, text) = world.access.create_key(tenant(1), &roles, Some("ci"), None).await.unwrap();
-    let principal = world.access.authenticate(&credential(&text)).await.unwrap().unwrap();
+    let (summary, text) = world
+        .access
+        .create_key(tenant(1), &roles, Some("ci"), None)
+        .await
+        .unwrap();
+    let principal = world
+        .access
+        .authenticate(&credential(&text))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(principal.tenant, tenant(1));
     assert_eq!(principal.ledger(), LedgerId(tenant(1).0));
     assert!(principal.roles.allow(&[Role::Writer]) && !principal.roles.allow(&[Role::Auditor]));
@@ -60,15 +71,27 @@ async fn a_key_opens_its_own_tenant_with_its_roles_and_only_with_its_secret() {
 #[tokio::test]
 async fn the_ledger_holds_the_digest_and_not_the_secret() {
     let world = world().await;
-    let (_, text) = world.access.create_key(tenant(1), &[Role::Admin], None, None).await.unwrap();
+    let (_, text) = world
+        .access
+        .create_key(tenant(1), &[Role::Admin], None, None)
+        .await
+        .unwrap();
     let secret = text.rsplit('_').next().unwrap();
     let records = world
         .store
-        .read_stream(ledger(1), super::streams::stream_of(tenant(1)), ruche_domain::numbers::StreamVersion(0), 10)
+        .read_stream(
+            ledger(1),
+            super::streams::stream_of(tenant(1)),
+            ruche_domain::numbers::StreamVersion(0),
+            10,
+        )
         .await
         .unwrap();
     let payload = String::from_utf8(records[0].payload_bytes().unwrap().to_vec()).unwrap();
-    assert!(payload.contains(&hex::encode(credential(&text).digest())), "{payload}");
+    assert!(
+        payload.contains(&hex::encode(credential(&text).digest())),
+        "{payload}"
+    );
     assert!(!payload.contains(secret), "{payload}");
 }
 
@@ -76,15 +99,38 @@ async fn the_ledger_holds_the_digest_and_not_the_secret() {
 async fn revoked_and_lapsed_keys_open_nothing() {
     let world = world().await;
     let roles = [Role::Reader];
-    let (revoked, text) = world.access.create_key(tenant(1), &roles, None, None).await.unwrap();
-    assert!(world.access.revoke_key(tenant(2), revoked.key_id, None).await.is_err(), "not its tenant");
-    world.access.revoke_key(tenant(1), revoked.key_id, Some("lost")).await.unwrap();
-    world.access.revoke_key(tenant(1), revoked.key_id, None).await.expect("twice is no error");
+    let (revoked, text) = world
+        .access
+        .create_key(tenant(1), &roles, None, None)
+        .await
+        .unwrap();
+    assert!(
+        world
+            .access
+            .revoke_key(tenant(2), revoked.key_id, None)
+            .await
+            .is_err(),
+        "not its tenant"
+    );
+    world
+        .access
+        .revoke_key(tenant(1), revoked.key_id, Some("lost"))
+        .await
+        .unwrap();
+    world
+        .access
+        .revoke_key(tenant(1), revoked.key_id, None)
+        .await
+        .expect("twice is no error");
     assert_eq!(world.access.authenticate(&credential(&text)).await.unwrap(), None);
     assert!(!world.access.is_live(revoked.key_id));
 
     let lapse = Some(Micros(2_000_000));
-    let (lapsing, text) = world.access.create_key(tenant(1), &roles, None, lapse).await.unwrap();
+    let (lapsing, text) = world
+        .access
+        .create_key(tenant(1), &roles, None, lapse)
+        .await
+        .unwrap();
     assert!(world.access.is_live(lapsing.key_id));
     world.clock.0.store(2_000_000, Ordering::SeqCst);
     assert_eq!(world.access.authenticate(&credential(&text)).await.unwrap(), None);
@@ -94,7 +140,10 @@ async fn revoked_and_lapsed_keys_open_nothing() {
 async fn a_key_made_elsewhere_is_found_without_a_restart() {
     let world = world().await;
     let elsewhere = open(&world.store, &world.clock, 8).await;
-    let (_, text) = elsewhere.create_key(tenant(2), &[Role::Reader], None, None).await.unwrap();
+    let (_, text) = elsewhere
+        .create_key(tenant(2), &[Role::Reader], None, None)
+        .await
+        .unwrap();
     assert_eq!(
         world.access.authenticate(&credential(&text)).await.unwrap(),
         None,
@@ -107,12 +156,28 @@ async fn a_key_made_elsewhere_is_found_without_a_restart() {
 
 #[test]
 fn a_key_has_one_spelling() {
-    let key = Credential::new("00112233-4455-4677-8899-aabbccddeeff".parse().unwrap(), [0xab; 32]);
+    let key = Credential::new(
+        "00112233-4455-4677-8899-aabbccddeeff".parse().unwrap(),
+        [0xab; 32],
+    );
     let text = key.plaintext();
-    assert_eq!(text, format!("ruche_00112233445546778899aabbccddeeff_{}", "ab".repeat(32)));
+    assert_eq!(
+        text,
+        format!("ruche_00112233445546778899aabbccddeeff_{}", "ab".repeat(32))
+    );
     assert_eq!(Credential::parse(&text), Some(key.clone()));
-    assert_eq!(format!("{key:?}"), "Credential(00112233-4455-4677-8899-aabbccddeeff)");
-    for bad in ["", "ruche_", &text[1..], &text.to_uppercase(), &text.replace("ab", "AB"), &format!("{text} ")] {
+    assert_eq!(
+        format!("{key:?}"),
+        "Credential(00112233-4455-4677-8899-aabbccddeeff)"
+    );
+    for bad in [
+        "",
+        "ruche_",
+        &text[1..],
+        &text.to_uppercase(),
+        &text.replace("ab", "AB"),
+        &format!("{text} "),
+    ] {
         assert_eq!(Credential::parse(bad), None, "{bad}");
     }
 }
@@ -120,7 +185,10 @@ fn a_key_has_one_spelling() {
 #[test]
 fn keys_come_as_bearer_or_as_basic_password() {
     use base64::Engine as _;
-    let key = Credential::new("00112233-4455-4677-8899-aabbccddeeff".parse().unwrap(), [0xab; 32]);
+    let key = Credential::new(
+        "00112233-4455-4677-8899-aabbccddeeff".parse().unwrap(),
+        [0xab; 32],
+    );
     let text = key.plaintext();
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("anyone:{text}"));
     let read = |value: &str| {

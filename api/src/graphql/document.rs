@@ -262,8 +262,14 @@ mod tests {
         let limit = Some(code::QUERY_LIMIT_EXCEEDED);
         assert_eq!(fault(&many("{ a ", 100_000)), limit);
         assert_eq!(fault(&format!("{{ f(a: {}) }}", many("[", 100_000))), limit);
-        assert_eq!(fault(&format!("{{ {} }}", many("x: me ", DOCUMENT_ALIASES_MAX + 1))), limit);
-        assert_eq!(fault(&format!("{{ {} }}", many("x: me ", DOCUMENT_ALIASES_MAX))), None);
+        assert_eq!(
+            fault(&format!("{{ {} }}", many("x: me ", DOCUMENT_ALIASES_MAX + 1))),
+            limit
+        );
+        assert_eq!(
+            fault(&format!("{{ {} }}", many("x: me ", DOCUMENT_ALIASES_MAX))),
+            None
+        );
         assert_eq!(fault(&many("a ", DOCUMENT_TOKENS_MAX + 1)), limit);
         // Arguments and variables are no aliases.
         assert_eq!(fault(&format!("{{ f({}) }}", many("x: 1 ", 100))), None);
@@ -274,7 +280,10 @@ mod tests {
         let found = check("mutation {\n  f(input: {a: 1, b: {a: 2}, a: 3}) }").unwrap_err();
         assert_eq!(found.code, code::GRAPHQL_VALIDATION_FAILED);
         assert_eq!((found.at.line, found.at.column), (2, 30));
-        assert_eq!(fault("query ($x: T = {a: 1, a: 2}) { f }"), Some(code::GRAPHQL_VALIDATION_FAILED));
+        assert_eq!(
+            fault("query ($x: T = {a: 1, a: 2}) { f }"),
+            Some(code::GRAPHQL_VALIDATION_FAILED)
+        );
         assert_eq!(fault("{ f(list: [{a: 1}, {a: 1}]) a: b { a: c } }"), None);
     }
 }

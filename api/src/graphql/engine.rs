@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextValidation};
+use async_graphql::extensions::{
+    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextValidation,
+};
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
-use async_graphql::{EmptyMutation, Request, Response, Schema, ServerError, ServerResult, ValidationResult, Variables};
+use async_graphql::{
+    EmptyMutation, Request, Response, Schema, ServerError, ServerResult, ValidationResult, Variables,
+};
 use futures_util::stream::{BoxStream, StreamExt};
 use metrics::counter;
 use serde_json::{Value, json};
@@ -79,8 +83,8 @@ impl Engine {
                 fault.code,
             )));
         }
-        let mut request = Request::new(params.query)
-            .variables(Variables::from_json(Value::Object(params.variables)));
+        let mut request =
+            Request::new(params.query).variables(Variables::from_json(Value::Object(params.variables)));
         request.operation_name = params.operation_name;
         let name = request.operation_name.clone();
         match request.parsed_query() {
@@ -102,7 +106,12 @@ impl Engine {
     }
 
     /// Runs any operation; a query or a mutation gives one answer.
-    pub fn stream(&self, prepared: Prepared, caller: Caller, transport: &'static str) -> BoxStream<'static, Answer> {
+    pub fn stream(
+        &self,
+        prepared: Prepared,
+        caller: Caller,
+        transport: &'static str,
+    ) -> BoxStream<'static, Answer> {
         count(prepared.kind, transport);
         let begun = Begun::default();
         let subscription = prepared.kind == Some(OperationType::Subscription);
@@ -127,7 +136,9 @@ fn kind_of(document: &ExecutableDocument, name: Option<&str>) -> Option<Operatio
         }
         (DocumentOperations::Multiple(operations), None) => {
             let mut all = operations.values();
-            all.next().filter(|_| operations.len() == 1).map(|operation| operation.node.ty)
+            all.next()
+                .filter(|_| operations.len() == 1)
+                .map(|operation| operation.node.ty)
         }
     }
 }
@@ -152,7 +163,11 @@ impl Answer {
 
     fn of(mut response: Response, executed: bool) -> Self {
         // After execution began, what still has no code is an argument that could not be read.
-        let rest = if executed { code::INVALID_ARGUMENT } else { code::GRAPHQL_VALIDATION_FAILED };
+        let rest = if executed {
+            code::INVALID_ARGUMENT
+        } else {
+            code::GRAPHQL_VALIDATION_FAILED
+        };
         let errors = std::mem::take(&mut response.errors).into_iter();
         response.errors = errors.map(|error| with_code(error, rest)).collect();
         Self { response, executed }
@@ -234,11 +249,22 @@ impl Extension for Stages {
                 "Query is too complex." | "Query is nested too deep." => code::QUERY_LIMIT_EXCEEDED,
                 _ => code::GRAPHQL_VALIDATION_FAILED,
             };
-            errors.into_iter().map(|error| { let code = stage(&error); with_code(error, code) }).collect()
+            errors
+                .into_iter()
+                .map(|error| {
+                    let code = stage(&error);
+                    with_code(error, code)
+                })
+                .collect()
         })
     }
 
-    async fn execute(&self, ctx: &ExtensionContext<'_>, operation_name: Option<&str>, next: NextExecute<'_>) -> Response {
+    async fn execute(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        operation_name: Option<&str>,
+        next: NextExecute<'_>,
+    ) -> Response {
         if let Some(begun) = ctx.data_opt::<Begun>() {
             begun.0.store(true, Ordering::Release);
         }

@@ -76,7 +76,10 @@ impl LedgerEpoch {
     /// Its last signed tree head.
     async fn tree_head(&self) -> Result<Option<TreeHead>> {
         let head = self.services.trees.tree_head(self.ledger, self.info.epoch).await;
-        Ok(head.map_err(|error| of_store(&error))?.as_ref().map(TreeHead::from))
+        Ok(head
+            .map_err(|error| of_store(&error))?
+            .as_ref()
+            .map(TreeHead::from))
     }
 }
 
@@ -103,7 +106,11 @@ pub(super) struct Ledger {
 impl Ledger {
     /// The ledger as it stands now.
     pub(super) async fn load(services: &Arc<Services>, ledger: LedgerId) -> Result<Self> {
-        let head = services.events.head(ledger).await.map_err(|error| of_store(&error))?;
+        let head = services
+            .events
+            .head(ledger)
+            .await
+            .map_err(|error| of_store(&error))?;
         let head = head.ok_or_else(|| fault(code::NOT_FOUND, "nothing is recorded here yet"))?;
         Ok(Self {
             services: services.clone(),
@@ -144,7 +151,10 @@ impl Ledger {
     /// The last signed tree head of the open epoch.
     async fn tree_head(&self) -> Result<Option<TreeHead>> {
         let head = self.services.trees.tree_head(self.ledger, self.head.epoch).await;
-        Ok(head.map_err(|error| of_store(&error))?.as_ref().map(TreeHead::from))
+        Ok(head
+            .map_err(|error| of_store(&error))?
+            .as_ref()
+            .map(TreeHead::from))
     }
 
     /// All epochs, oldest first.
@@ -166,10 +176,15 @@ impl Ledger {
         &self,
         #[graphql(desc = "Items of the page, 1 to 100; 20 if absent.")] first: Option<i32>,
         #[graphql(desc = "Cursor behind which the page starts.")] after: Option<String>,
-        #[graphql(desc = "Position at which the first page starts; the beginning if absent.")] from: Option<PositionScalar>,
+        #[graphql(desc = "Position at which the first page starts; the beginning if absent.")] from: Option<
+            PositionScalar,
+        >,
     ) -> Result<Connection<Cursor, Record>> {
         let page = Page::new(RECORD, first, after.as_deref())?;
-        let after = page.after.as_deref().map(|key| key.parse::<Position>().map_err(|_| bad_cursor()));
+        let after = page
+            .after
+            .as_deref()
+            .map(|key| key.parse::<Position>().map_err(|_| bad_cursor()));
         let start = match (after.transpose()?, from) {
             (Some(after), _) => after.next(),
             (None, Some(from)) => from.0,
@@ -208,7 +223,10 @@ async fn read(services: &Services, ledger: LedgerId, from: Position, limit: usiz
     let mut stored = Vec::new();
     let mut next = from;
     while stored.len() < limit {
-        let read = services.events.read_ledger(ledger, next, limit - stored.len()).await;
+        let read = services
+            .events
+            .read_ledger(ledger, next, limit - stored.len())
+            .await;
         let read = read.map_err(|error| of_store(&error))?;
         let Some(last) = read.last() else { break };
         next = last.position.next();
@@ -238,18 +256,34 @@ pub(super) async fn with_states(
 }
 
 /// The record at a position; nothing where there is none.
-pub(super) async fn record(services: &Services, ledger: LedgerId, position: Position) -> Result<Option<Record>> {
+pub(super) async fn record(
+    services: &Services,
+    ledger: LedgerId,
+    position: Position,
+) -> Result<Option<Record>> {
     let records = read(services, ledger, position, 1).await?;
     // Beyond the end of an epoch the store runs on into the next one.
     Ok(records.into_iter().find(|record| record.position() == position))
 }
 
 /// The epoch of that number, and its last tree head.
-async fn epoch_and_head(services: &Services, ledger: LedgerId, epoch: Epoch) -> Result<(EpochInfo, SignedTreeHead)> {
-    let epochs = services.events.epochs(ledger).await.map_err(|error| of_store(&error))?;
+async fn epoch_and_head(
+    services: &Services,
+    ledger: LedgerId,
+    epoch: Epoch,
+) -> Result<(EpochInfo, SignedTreeHead)> {
+    let epochs = services
+        .events
+        .epochs(ledger)
+        .await
+        .map_err(|error| of_store(&error))?;
     let info = epochs.into_iter().find(|info| info.epoch == epoch);
     let info = info.ok_or_else(|| fault(code::NOT_FOUND, "the ledger has no such epoch"))?;
-    let head = services.trees.tree_head(ledger, epoch).await.map_err(|error| of_store(&error))?;
+    let head = services
+        .trees
+        .tree_head(ledger, epoch)
+        .await
+        .map_err(|error| of_store(&error))?;
     let head = head.ok_or_else(|| fault(code::NOT_SEALED, "the epoch has no signed tree head yet"))?;
     Ok((info, head))
 }
@@ -278,5 +312,8 @@ fn require_within(index: LeafIndex, size: TreeSize) -> Result<()> {
     if index.0 < size.0 {
         return Ok(());
     }
-    Err(fault(code::NOT_SEALED, format!("record {index} is not among the first {size} records")))
+    Err(fault(
+        code::NOT_SEALED,
+        format!("record {index} is not among the first {size} records"),
+    ))
 }

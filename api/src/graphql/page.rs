@@ -53,13 +53,18 @@ impl Page {
                 .ok()
                 .filter(|first| (1..=PAGE_ITEMS_MAX).contains(first))
                 .ok_or_else(|| {
-                    fault(code::INVALID_ARGUMENT, format!("`first` is from 1 to {PAGE_ITEMS_MAX}"))
+                    fault(
+                        code::INVALID_ARGUMENT,
+                        format!("`first` is from 1 to {PAGE_ITEMS_MAX}"),
+                    )
                 })?,
         };
         let after = after.map(|cursor| {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
             let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-            let key = text.as_deref().and_then(|text| text.strip_prefix(kind)?.strip_prefix('/'));
+            let key = text
+                .as_deref()
+                .and_then(|text| text.strip_prefix(kind)?.strip_prefix('/'));
             key.map(str::to_owned).ok_or_else(bad_cursor)
         });
         Ok(Self {
@@ -81,7 +86,9 @@ impl Page {
         let more = items.len() > self.first;
         items.truncate(self.first);
         let mut connection = Connection::new(self.after.is_some(), more);
-        connection.edges.extend(items.into_iter().map(|(cursor, node)| Edge::new(cursor, node)));
+        connection
+            .edges
+            .extend(items.into_iter().map(|(cursor, node)| Edge::new(cursor, node)));
         connection
     }
 }
@@ -93,7 +100,9 @@ pub(super) fn bad_cursor() -> Error {
 
 /// What a field with pages costs: what is below it, once for each item.
 pub(super) fn cost(first: Option<i32>, child: usize) -> usize {
-    let items = first.map_or(PAGE_ITEMS_DEFAULT, |first| usize::try_from(first).unwrap_or(0).min(PAGE_ITEMS_MAX));
+    let items = first.map_or(PAGE_ITEMS_DEFAULT, |first| {
+        usize::try_from(first).unwrap_or(0).min(PAGE_ITEMS_MAX)
+    });
     1 + items * child
 }
 

@@ -43,7 +43,9 @@ impl Params {
     /// What is wrong, with its place.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ParamsFault> {
         if bytes.is_empty() {
-            return Err(ParamsFault::new("the body is empty; a JSON object with \"query\" is expected"));
+            return Err(ParamsFault::new(
+                "the body is empty; a JSON object with \"query\" is expected",
+            ));
         }
         let value = strict_json::read(bytes, BODY_BYTES_MAX, Profile::Exact)
             .map_err(|fault| ParamsFault::new(format!("the body cannot be read: {fault}")))?;
@@ -94,12 +96,16 @@ impl Params {
         for (name, value) in pairs {
             let value = match name.as_str() {
                 "query" | "operationName" => Value::String(value),
-                "variables" | "extensions" => strict_json::read(value.as_bytes(), BODY_BYTES_MAX, Profile::Exact)
-                    .map_err(|fault| ParamsFault::new(format!("\"{name}\" cannot be read: {fault}")))?,
+                "variables" | "extensions" => {
+                    strict_json::read(value.as_bytes(), BODY_BYTES_MAX, Profile::Exact)
+                        .map_err(|fault| ParamsFault::new(format!("\"{name}\" cannot be read: {fault}")))?
+                }
                 _ => continue,
             };
             if members.insert(name.clone(), value).is_some() {
-                return Err(ParamsFault::new(format!("\"{name}\" stands twice in the address")));
+                return Err(ParamsFault::new(format!(
+                    "\"{name}\" stands twice in the address"
+                )));
             }
         }
         Self::from_value(Value::Object(members))
@@ -137,7 +143,8 @@ mod tests {
 
     #[test]
     fn parameters_are_read_with_null_as_absent() {
-        let body = r#"{"query":"{ me }","variables":null,"operationName":null,"extensions":{"a":1},"more":1}"#;
+        let body =
+            r#"{"query":"{ me }","variables":null,"operationName":null,"extensions":{"a":1},"more":1}"#;
         let params = Params::from_json(body.as_bytes()).unwrap();
         assert_eq!(params.query, "{ me }");
         assert_eq!((params.operation_name, params.variables.len()), (None, 0));
@@ -146,7 +153,14 @@ mod tests {
     #[test]
     fn what_is_not_a_request_is_refused() {
         assert_eq!(fault("[{\"query\":\"{ me }\"}]").0, code::BATCH_NOT_SUPPORTED);
-        for body in ["", "{", "1", "{}", r#"{"query":1}"#, r#"{"query":"{me}","variables":[]}"#] {
+        for body in [
+            "",
+            "{",
+            "1",
+            "{}",
+            r#"{"query":1}"#,
+            r#"{"query":"{me}","variables":[]}"#,
+        ] {
             assert_eq!(fault(body).0, code::BAD_REQUEST, "{body}");
         }
         let (_, message) = fault(r#"{"query":"{me}","variables":{"a":1,"a":2}}"#);

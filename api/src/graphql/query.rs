@@ -42,7 +42,11 @@ impl Query {
         Me {
             tenant: ID(principal.tenant.to_string()),
             key_id: ID(principal.key_id.to_string()),
-            roles: principal.roles.iter().map(|role| role.name().to_owned()).collect(),
+            roles: principal
+                .roles
+                .iter()
+                .map(|role| role.name().to_owned())
+                .collect(),
         }
     }
 
@@ -64,7 +68,8 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         position: PositionScalar,
-        #[graphql(desc = "Size of the tree to prove it for; that of the last tree head if absent.")] tree_size: Option<Long>,
+        #[graphql(desc = "Size of the tree to prove it for; that of the last tree head if absent.")]
+        tree_size: Option<Long>,
     ) -> Result<InclusionProof> {
         let principal = require(ctx, RECORDS)?;
         ledger::inclusion(services(ctx), principal.ledger(), position.0, tree_size).await
@@ -77,9 +82,18 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Epoch, from 1.")] epoch: u32,
         #[graphql(desc = "Size of the earlier tree.")] from_size: Long,
-        #[graphql(desc = "Size of the later tree; that of the last tree head if absent.")] to_size: Option<Long>,
+        #[graphql(desc = "Size of the later tree; that of the last tree head if absent.")] to_size: Option<
+            Long,
+        >,
     ) -> Result<ConsistencyProof> {
         let principal = require(ctx, RECORDS)?;
-        ledger::consistency(services(ctx), principal.ledger(), Epoch(epoch), from_size, to_size).await
+        ledger::consistency(
+            services(ctx),
+            principal.ledger(),
+            Epoch(epoch),
+            from_size,
+            to_size,
+        )
+        .await
     }
 }

@@ -16,7 +16,9 @@ impl ScalarType for PositionScalar {
     fn parse(value: Value) -> InputValueResult<Self> {
         match text(value)?.parse() {
             Ok(position) => Ok(Self(position)),
-            Err(_) => Err(InputValueError::custom("a position is `epoch:index`, such as 1:42")),
+            Err(_) => Err(InputValueError::custom(
+                "a position is `epoch:index`, such as 1:42",
+            )),
         }
     }
 
@@ -42,7 +44,10 @@ impl ScalarType for Long {
         let parsed = match &value {
             // As a literal in a document or a variable it may be a number as well.
             Value::Number(number) => number.as_i64(),
-            Value::String(text) => text.parse().ok().filter(|parsed: &i64| parsed.to_string() == *text),
+            Value::String(text) => text
+                .parse()
+                .ok()
+                .filter(|parsed: &i64| parsed.to_string() == *text),
             _ => None,
         };
         parsed
@@ -80,7 +85,10 @@ impl ScalarType for Hash {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DateTime(pub Micros);
 
-#[Scalar(name = "DateTime", specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339")]
+#[Scalar(
+    name = "DateTime",
+    specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339"
+)]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         let text = text(value)?;
@@ -124,7 +132,9 @@ fn inexact(value: &serde_json::Value) -> Option<&serde_json::Number> {
                 (Some(positive), _, _) => positive <= CONVENIENCE_INTEGER_MAX,
                 (None, Some(negative), _) => negative.unsigned_abs() <= CONVENIENCE_INTEGER_MAX,
                 // An integer literal beyond 64 bits arrives here as a fraction without fraction.
-                (None, None, Some(float)) => float.fract() != 0.0 || float.abs() <= CONVENIENCE_INTEGER_MAX as f64,
+                (None, None, Some(float)) => {
+                    float.fract() != 0.0 || float.abs() <= CONVENIENCE_INTEGER_MAX as f64
+                }
                 (None, None, None) => false,
             };
             (!exact).then_some(number)
@@ -181,8 +191,14 @@ mod tests {
     #[test]
     fn numbers_that_clients_change_are_refused_in_json() {
         let parse = |value| Json::parse(Value::from_json(value).unwrap());
-        assert!(parse(json!({"a": [9_007_199_254_740_992_u64, -9_007_199_254_740_992_i64, 0.5, 1e-9]})).is_ok());
-        for bad in [json!(9_007_199_254_740_993_u64), json!({"a": [-9_007_199_254_740_993_i64]}), json!(1e30)] {
+        assert!(
+            parse(json!({"a": [9_007_199_254_740_992_u64, -9_007_199_254_740_992_i64, 0.5, 1e-9]})).is_ok()
+        );
+        for bad in [
+            json!(9_007_199_254_740_993_u64),
+            json!({"a": [-9_007_199_254_740_993_i64]}),
+            json!(1e30),
+        ] {
             assert!(parse(bad.clone()).is_err(), "{bad}");
         }
     }
@@ -195,6 +211,9 @@ mod tests {
             assert!(Long::parse(Value::String(bad.into())).is_err(), "{bad}");
         }
         assert!(Hash::parse(Value::String("AB".repeat(32))).is_err());
-        assert_eq!(Hash::parse(Value::String("ab".repeat(32))).unwrap(), Hash([0xab; 32]));
+        assert_eq!(
+            Hash::parse(Value::String("ab".repeat(32))).unwrap(),
+            Hash([0xab; 32])
+        );
     }
 }

@@ -26,7 +26,9 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         session_id: ID,
-        #[graphql(desc = "Position to start at; the beginning of the ledger if absent.")] from: Option<PositionScalar>,
+        #[graphql(desc = "Position to start at; the beginning of the ledger if absent.")] from: Option<
+            PositionScalar,
+        >,
     ) -> Result<impl Stream<Item = Result<Record>> + use<>> {
         let ledger = require(ctx, &[Role::Reader])?.ledger();
         let session: SessionId = session_id
@@ -47,7 +49,9 @@ impl Subscription {
             async move {
                 let record = record.map_err(|error| of_store(&error))?;
                 let mut records = with_states(&services, ledger, vec![record]).await?;
-                records.pop().ok_or_else(|| fault(code::INTERNAL, "one record gives one record"))
+                records
+                    .pop()
+                    .ok_or_else(|| fault(code::INTERNAL, "one record gives one record"))
             }
         }))
     }

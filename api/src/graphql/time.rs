@@ -20,7 +20,9 @@ pub(super) fn format(time: Micros) -> String {
 pub(super) fn parse(text: &str) -> Option<Micros> {
     let bytes = text.as_bytes();
     let shape = bytes.len() >= 20
-        && [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')].iter().all(|(at, mark)| bytes[*at] == *mark)
+        && [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')]
+            .iter()
+            .all(|(at, mark)| bytes[*at] == *mark)
         && matches!(bytes[10], b'T' | b't');
     if !shape || !text.is_ascii() {
         return None;
@@ -39,7 +41,9 @@ pub(super) fn parse(text: &str) -> Option<Micros> {
     let (micros, rest) = fraction(&text[19..])?;
     let local = days_since_1970(year, month, day)? * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second;
     let seconds = local.checked_add_signed(-offset(rest)?)?;
-    Some(Micros(seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(micros)?))
+    Some(Micros(
+        seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(micros)?,
+    ))
 }
 
 /// The fraction behind the seconds in microseconds, and what follows it.
@@ -128,7 +132,10 @@ mod tests {
             assert_eq!(format(Micros(micros)), text);
             assert_eq!(parse(text), Some(Micros(micros)), "{text}");
         }
-        assert_eq!(parse("2023-11-14T23:13:20.5+01:00"), Some(Micros(1_700_000_000_500_000)));
+        assert_eq!(
+            parse("2023-11-14T23:13:20.5+01:00"),
+            Some(Micros(1_700_000_000_500_000))
+        );
         assert_eq!(parse("2023-11-14t22:13:20z"), Some(Micros(1_700_000_000_000_000)));
     }
 
@@ -143,10 +150,22 @@ mod tests {
     #[test]
     fn what_is_no_time_is_refused() {
         for bad in [
-            "", "2023-11-14", "2023-11-14 22:13:20Z", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z",
-            "2023-02-29T00:00:00Z", "2023-11-14T24:00:00Z", "2023-11-14T22:13:60Z", "2023-11-14T22:13:20.1234567Z",
-            "2023-11-14T22:13:20.Z", "1969-12-31T23:59:59Z", "1970-01-01T00:00:00+00:01", "2023-11-14T22:13:20+1:00",
-            "2023-11-14T22:13:20+24:00", "２023-11-14T22:13:20Z", "+023-11-14T22:13:20Z",
+            "",
+            "2023-11-14",
+            "2023-11-14 22:13:20Z",
+            "2023-11-14T22:13:20",
+            "2023-13-14T22:13:20Z",
+            "2023-02-29T00:00:00Z",
+            "2023-11-14T24:00:00Z",
+            "2023-11-14T22:13:60Z",
+            "2023-11-14T22:13:20.1234567Z",
+            "2023-11-14T22:13:20.Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+            "2023-11-14T22:13:20+1:00",
+            "2023-11-14T22:13:20+24:00",
+            "２023-11-14T22:13:20Z",
+            "+023-11-14T22:13:20Z",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }

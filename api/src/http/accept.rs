@@ -45,7 +45,9 @@ pub fn negotiate(headers: &HeaderMap) -> Option<AnswerType> {
     match (json, graphql) {
         ((0, _), (0, _)) => None,
         // Both named and equally liked: the type that says more. Both by a wildcard: the one that all clients read.
-        (json, graphql) if graphql > json || (graphql == json && graphql.1 == 3) => Some(AnswerType::GraphqlResponse),
+        (json, graphql) if graphql > json || (graphql == json && graphql.1 == 3) => {
+            Some(AnswerType::GraphqlResponse)
+        }
         _ => Some(AnswerType::Json),
     }
 }
@@ -58,8 +60,14 @@ pub fn wants_html(headers: &HeaderMap) -> bool {
 }
 
 fn ranges(headers: &HeaderMap) -> Vec<Range<'_>> {
-    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(range).collect()
+    let values = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .filter_map(range)
+        .collect()
 }
 
 fn range(text: &str) -> Option<Range<'_>> {
@@ -80,7 +88,9 @@ fn range(text: &str) -> Option<Range<'_>> {
 fn weight(text: &str) -> Option<u16> {
     let value: f32 = text.parse().ok()?;
     // From 0 to 1, so it fits; more than three digits are rounded.
-    (0.0..=1.0).contains(&value).then_some((value * 1_000.0).round() as u16)
+    (0.0..=1.0)
+        .contains(&value)
+        .then_some((value * 1_000.0).round() as u16)
 }
 
 /// The most exact range decides, as RFC 9110 asks.
@@ -94,7 +104,9 @@ fn rank(ranges: &[Range<'_>], kind: &str, subtype: &str) -> Rank {
         };
         Some((exactness, range.weight))
     });
-    matches.max().map_or((0, 0), |(exactness, weight)| (weight, exactness))
+    matches
+        .max()
+        .map_or((0, 0), |(exactness, weight)| (weight, exactness))
 }
 
 #[cfg(test)]
@@ -112,9 +124,18 @@ mod tests {
         use AnswerType::{GraphqlResponse, Json};
         check("application/json", Some(Json));
         check("application/graphql-response+json", Some(GraphqlResponse));
-        check("application/graphql-response+json, application/json;q=0.9", Some(GraphqlResponse));
-        check("application/graphql-response+json;q=0.1, application/json;q=0.9", Some(Json));
-        check("application/json, application/graphql-response+json", Some(GraphqlResponse));
+        check(
+            "application/graphql-response+json, application/json;q=0.9",
+            Some(GraphqlResponse),
+        );
+        check(
+            "application/graphql-response+json;q=0.1, application/json;q=0.9",
+            Some(Json),
+        );
+        check(
+            "application/json, application/graphql-response+json",
+            Some(GraphqlResponse),
+        );
         check("application/json; charset=utf-8", Some(Json));
         check("*/*", Some(Json));
         check("application/*", Some(Json));

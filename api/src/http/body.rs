@@ -96,7 +96,11 @@ fn announced_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
 pub fn require_media_type(headers: &HeaderMap, wanted: &[&str]) -> Result<(), Refusal> {
     let refuse = |what: String| {
         let message = format!("{what}; send {}", wanted.join(" or "));
-        Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::UNSUPPORTED_MEDIA_TYPE, message)
+        Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code::UNSUPPORTED_MEDIA_TYPE,
+            message,
+        )
     };
     let encoding = headers.get(CONTENT_ENCODING);
     if encoding.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity")) {

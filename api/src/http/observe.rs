@@ -23,21 +23,41 @@ static ROOM: Semaphore = Semaphore::const_new(REQUESTS_IN_FLIGHT_MAX);
 
 /// Says in `/metrics` what the figures of the edge mean. No label carries a tenant, a session or any other id.
 pub fn describe_metrics() {
-    describe_counter!("ruche_http_requests_total", Unit::Count, "Requests answered, by route, method and status.");
+    describe_counter!(
+        "ruche_http_requests_total",
+        Unit::Count,
+        "Requests answered, by route, method and status."
+    );
     describe_histogram!(
         "ruche_http_request_duration_seconds",
         Unit::Seconds,
         "Time from the request's head to the answer's head, by route."
     );
-    describe_gauge!("ruche_http_requests_in_flight", Unit::Count, "Requests being answered.");
+    describe_gauge!(
+        "ruche_http_requests_in_flight",
+        Unit::Count,
+        "Requests being answered."
+    );
     describe_counter!(
         "ruche_graphql_operations_total",
         Unit::Count,
         "GraphQL operations, by kind (query, mutation, subscription, refused) and transport."
     );
-    describe_gauge!("ruche_websocket_connections", Unit::Count, "Open WebSocket connections.");
-    describe_gauge!("ruche_websocket_operations", Unit::Count, "Running operations of WebSocket connections.");
-    describe_counter!("ruche_ingested_events_total", Unit::Count, "Events taken by /v1/events.");
+    describe_gauge!(
+        "ruche_websocket_connections",
+        Unit::Count,
+        "Open WebSocket connections."
+    );
+    describe_gauge!(
+        "ruche_websocket_operations",
+        Unit::Count,
+        "Running operations of WebSocket connections."
+    );
+    describe_counter!(
+        "ruche_ingested_events_total",
+        Unit::Count,
+        "Events taken by /v1/events."
+    );
 }
 
 /// The middleware around all routes.
@@ -71,7 +91,8 @@ pub async fn observe(State(edge): State<Edge>, mut request: Request, next: Next)
 
     let started = Instant::now();
     let Ok(_room) = ROOM.try_acquire() else {
-        return Refusal::overloaded("too many requests are being answered", OVERLOADED_RETRY_AFTER_MS).into_response();
+        return Refusal::overloaded("too many requests are being answered", OVERLOADED_RETRY_AFTER_MS)
+            .into_response();
     };
     let in_flight = gauge!("ruche_http_requests_in_flight");
     in_flight.increment(1);

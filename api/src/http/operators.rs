@@ -30,23 +30,36 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
         Err(_) => "slow",
     };
     let ready = !closing && store == "ok";
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    uncached(status, json!({ "ready": ready, "closing": closing, "store": store }))
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    uncached(
+        status,
+        json!({ "ready": ready, "closing": closing, "store": store }),
+    )
 }
 
 /// Figures in the Prometheus text form. They cover all tenants, so a tenant's key reads them only where it is the
 /// only tenant; otherwise the operator's key does.
-pub async fn metrics(State(edge): State<Edge>, headers: HeaderMap, caller: Result<Caller, Refusal>) -> Result<Response, Refusal> {
+pub async fn metrics(
+    State(edge): State<Edge>,
+    headers: HeaderMap,
+    caller: Result<Caller, Refusal>,
+) -> Result<Response, Refusal> {
     let given = auth::from_headers(&headers);
     let operator = edge.services.operator.as_ref();
-    let by_operator = operator
-        .zip(given.as_ref())
-        .is_some_and(|(operator, given)| operator.key_id == given.key_id && operator.digest() == given.digest());
+    let by_operator = operator.zip(given.as_ref()).is_some_and(|(operator, given)| {
+        operator.key_id == given.key_id && operator.digest() == given.digest()
+    });
     if !by_operator {
         let caller = caller?;
         caller.require(&[Role::Admin])?;
         if edge.services.access.tenant_count() > 1 {
-            return Err(Refusal::forbidden("with several tenants, /metrics is read with the operator's key"));
+            return Err(Refusal::forbidden(
+                "with several tenants, /metrics is read with the operator's key",
+            ));
         }
     }
     let text = edge.services.metrics.render();
@@ -55,5 +68,10 @@ pub async fn metrics(State(edge): State<Edge>, headers: HeaderMap, caller: Resul
 }
 
 fn uncached(status: StatusCode, body: serde_json::Value) -> Response {
-    (status, [(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body)).into_response()
+    (
+        status,
+        [(CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        Json(body),
+    )
+        .into_response()
 }

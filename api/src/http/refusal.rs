@@ -48,7 +48,9 @@ impl Refusal {
         let message = "an API key is needed: Authorization: Bearer <key>, or the key as password of Basic";
         Self::new(StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, message).with(
             WWW_AUTHENTICATE,
-            HeaderValue::from_static(r#"Basic realm="ruche: any name, the API key as password", charset="UTF-8""#),
+            HeaderValue::from_static(
+                r#"Basic realm="ruche: any name, the API key as password", charset="UTF-8""#,
+            ),
         )
     }
 
@@ -74,7 +76,8 @@ impl Refusal {
     /// 503 of a process that has too much to do.
     pub fn overloaded(message: impl Into<String>, retry_after_ms: u64) -> Self {
         let seconds = retry_after_ms.div_ceil(1_000).max(1);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code::OVERLOADED, message).with(RETRY_AFTER, HeaderValue::from(seconds))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code::OVERLOADED, message)
+            .with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// 503 of a store that does not answer.
@@ -95,7 +98,9 @@ impl Refusal {
             StoreError::Overloaded { retry_after_ms } => Self::overloaded(error.to_string(), *retry_after_ms),
             StoreError::NoSuchLedger => Self::not_found("nothing is recorded here yet"),
             StoreError::Refused(_) => Self::bad_request(error.to_string()),
-            StoreError::EpochMoved => Self::overloaded("the ledger is being reopened", OVERLOADED_RETRY_AFTER_MS),
+            StoreError::EpochMoved => {
+                Self::overloaded("the ledger is being reopened", OVERLOADED_RETRY_AFTER_MS)
+            }
             StoreError::Unavailable { .. } => {
                 tracing::warn!(error = %error, "the store is not available");
                 Self::unavailable("the store is not available")

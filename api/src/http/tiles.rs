@@ -41,20 +41,32 @@ fn parse(path: &str) -> Option<(&str, Wanted)> {
 }
 
 /// Answers a checkpoint or a tile of one of the caller's own ledgers. Those of others look as if there were none.
-pub async fn serve(State(edge): State<Edge>, caller: Caller, Path(path): Path<String>) -> Result<Response, Refusal> {
+pub async fn serve(
+    State(edge): State<Edge>,
+    caller: Caller,
+    Path(path): Path<String>,
+) -> Result<Response, Refusal> {
     caller.require(&[Role::Auditor, Role::Reader])?;
     let absent = || Refusal::not_found("there is no such ledger, tree head or tile");
     let (origin, wanted) = parse(&path).ok_or_else(absent)?;
     let ledger = caller.principal.ledger();
-    let epoch = epoch_of(&edge.services, ledger, origin).await?.ok_or_else(absent)?;
+    let epoch = epoch_of(&edge.services, ledger, origin)
+        .await?
+        .ok_or_else(absent)?;
     let head = edge.services.trees.tree_head(ledger, epoch.epoch).await;
-    let head = head.map_err(|error| Refusal::of_store(&error))?.ok_or_else(absent)?;
+    let head = head
+        .map_err(|error| Refusal::of_store(&error))?
+        .ok_or_else(absent)?;
     match wanted {
         Wanted::Checkpoint => Ok(file(head.as_bytes().to_vec(), "text/plain; charset=utf-8", FRESH)),
         Wanted::Tile(tile) => {
             let bytes = tile_bytes(&edge.services, ledger, &epoch, &head, tile).await?;
             // A partial tile of a given width does not change either: the width is part of its name.
-            Ok(file(bytes.ok_or_else(absent)?, "application/octet-stream", IMMUTABLE))
+            Ok(file(
+                bytes.ok_or_else(absent)?,
+                "application/octet-stream",
+                IMMUTABLE,
+            ))
         }
     }
 }
@@ -78,14 +90,24 @@ async fn tile_bytes(
     let width = usize::from(tile.width());
     match tile.kind() {
         TileKind::Hashes { level } => {
-            let stored = services.trees.hash_tile(ledger, epoch.epoch, level, tile.index()).await;
+            let stored = services
+                .trees
+                .hash_tile(ledger, epoch.epoch, level, tile.index())
+                .await;
             let stored = stored.map_err(|error| Refusal::of_store(&error))?;
             // The stored tile may be wider than what is asked for; its beginning is the narrower one.
             let hashes = stored.as_ref().and_then(|tile| tile.hashes.get(..width));
             Ok(hashes.and_then(|hashes| encode_hashes(hashes).ok()))
         }
         TileKind::Entries => {
-            let leaves = leaves(services, ledger, epoch, tile.index() * u64::from(TILE_WIDTH), width).await?;
+            let leaves = leaves(
+                services,
+                ledger,
+                epoch,
+                tile.index() * u64::from(TILE_WIDTH),
+                width,
+            )
+            .await?;
             Ok(encode_entries(&leaves).ok().filter(|_| leaves.len() == width))
         }
     }
@@ -109,7 +131,9 @@ async fn leaves(
         let read = services.events.read_ledger(ledger, from, limit).await;
         let read = read.map_err(|error| Refusal::of_store(&error))?;
         let before = leaves.len();
-        let of_epoch = read.into_iter().take_while(|record| record.position.epoch == epoch.epoch);
+        let of_epoch = read
+            .into_iter()
+            .take_while(|record| record.position.epoch == epoch.epoch);
         leaves.extend(of_epoch.map(|record| record.leaf_bytes));
         if leaves.len() == before {
             break;
@@ -134,11 +158,21 @@ mod tests {
     fn a_path_is_an_origin_and_what_of_it() {
         let tile = |path: &str| Wanted::Tile(path.parse().unwrap());
         let origin = "audit.example.com/abc/e1";
-        assert_eq!(parse(&format!("{origin}/checkpoint")), Some((origin, Wanted::Checkpoint)));
+        assert_eq!(
+            parse(&format!("{origin}/checkpoint")),
+            Some((origin, Wanted::Checkpoint))
+        );
         for path in ["tile/0/000", "tile/0/x001/067.p/8", "tile/entries/000.p/3"] {
             assert_eq!(parse(&format!("{origin}/{path}")), Some((origin, tile(path))));
         }
-        for bad in ["", "checkpoint", "a/b/e1", "a/tile/0/1", "a/tile/0/000.p/256", "a/tile/0/000/../checkpoints"] {
+        for bad in [
+            "",
+            "checkpoint",
+            "a/b/e1",
+            "a/tile/0/1",
+            "a/tile/0/000.p/256",
+            "a/tile/0/000/../checkpoints",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

@@ -21,7 +21,8 @@ pub fn parse_traceparent(headers: &HeaderMap) -> Option<(TraceContext, u8)> {
     let flags: [u8; 1] = lower_hex(parts.next()?)?;
     // Later versions may have further parts; version 00 has none.
     let known = version[0] != 0xff && (version[0] != 0 || parts.next().is_none());
-    (known && trace_id != [0; 16] && span_id != [0; 8]).then_some((TraceContext { trace_id, span_id }, flags[0]))
+    (known && trace_id != [0; 16] && span_id != [0; 8])
+        .then_some((TraceContext { trace_id, span_id }, flags[0]))
 }
 
 fn lower_hex<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -116,11 +116,20 @@ pub(in crate::graphql) async fn consistency(
     let new = tree_size(to, &head)?;
     let old = tree_size(Some(from), &head)?;
     if old > new {
-        return Err(fault(code::INVALID_ARGUMENT, "`fromSize` is larger than `toSize`"));
+        return Err(fault(
+            code::INVALID_ARGUMENT,
+            "`fromSize` is larger than `toSize`",
+        ));
     }
     let roots = (
-        TreeRoot { size: old, root: root_at(services, ledger, epoch, old).await? },
-        TreeRoot { size: new, root: root_at(services, ledger, epoch, new).await? },
+        TreeRoot {
+            size: old,
+            root: root_at(services, ledger, epoch, old).await?,
+        },
+        TreeRoot {
+            size: new,
+            root: root_at(services, ledger, epoch, new).await?,
+        },
     );
     let hashes = from_tiles(services, ledger, epoch, new, |reader| {
         proof::consistency_proof(reader, old, new)
@@ -153,13 +162,20 @@ fn damaged(epoch: Epoch) -> async_graphql::Error {
 async fn root_at(services: &Services, ledger: LedgerId, epoch: Epoch, size: TreeSize) -> Result<TreeHash> {
     let mut tiles = Vec::new();
     for partial in partial_tiles(size) {
-        let tile = services.trees.hash_tile(ledger, epoch, partial.level, partial.index).await;
+        let tile = services
+            .trees
+            .hash_tile(ledger, epoch, partial.level, partial.index)
+            .await;
         let tile = tile.map_err(|error| of_store(&error))?;
-        let mut tile = tile.filter(|tile| tile.hashes.len() >= partial.width).ok_or_else(|| damaged(epoch))?;
+        let mut tile = tile
+            .filter(|tile| tile.hashes.len() >= partial.width)
+            .ok_or_else(|| damaged(epoch))?;
         tile.hashes.truncate(partial.width);
         tiles.push(tile);
     }
-    RightEdge::from_partial_tiles(size, tiles).root().ok_or_else(|| damaged(epoch))
+    RightEdge::from_partial_tiles(size, tiles)
+        .root()
+        .ok_or_else(|| damaged(epoch))
 }
 
 /// A tile that has to be fetched before the proof can be made.
@@ -200,7 +216,12 @@ async fn from_tiles(
     Err(damaged(epoch))
 }
 
-async fn fetch(services: &Services, ledger: LedgerId, epoch: Epoch, tile: &TileId) -> Result<Option<Vec<u8>>> {
+async fn fetch(
+    services: &Services,
+    ledger: LedgerId,
+    epoch: Epoch,
+    tile: &TileId,
+) -> Result<Option<Vec<u8>>> {
     let TileKind::Hashes { level } = tile.kind() else {
         return Ok(None);
     };
