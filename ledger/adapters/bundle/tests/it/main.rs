@@ -3,4 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod binary;
 mod good;
+mod large;
+mod mutated;
+mod writer;

@@ -104,9 +104,9 @@ impl Export {
 pub struct Shape {
     pub epochs: u32,
     /// Appends after the opening record, in each epoch.
-    pub appends: u64,
+    pub appends: usize,
     /// Most events of an append.
-    pub events_max: u64,
+    pub events_max: usize,
 }
 
 impl Shape {
@@ -144,7 +144,7 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 /// The good export of a seed.
 pub fn export(seed: u64, shape: Shape) -> Export {
     let random = Arc::new(SeededRandom::new(seed));
-    let mut bytes = [0; 32];
+    let mut bytes = [1; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let master = || MasterSeed::from_slice(&bytes).expect("32 bytes");
     let clock = Arc::new(FixedClock::at(1_700_000_000_000_000 + seed));
@@ -236,8 +236,10 @@ struct Author {
 }
 
 impl Author {
-    fn append(&mut self, events_max: u64) -> AppendRequest {
-        self.clock.0.fetch_add(below(&self.random, 5), Ordering::SeqCst);
+    fn append(&mut self, events_max: usize) -> AppendRequest {
+        self.clock
+            .0
+            .fetch_add(below(&self.random, 5) as u64, Ordering::SeqCst);
         let events = 1 + below(&self.random, events_max);
         let events = (0..events).map(|_| self.event()).collect();
         let mut keys = Vec::new();
@@ -249,7 +251,7 @@ impl Author {
     }
 
     fn event(&mut self) -> PreparedEvent {
-        let thing = Uuid::from_u128(1 + u128::from(below(&self.random, 4)));
+        let thing = Uuid::from_u128(1 + u128::from(below(&self.random, 4) as u64));
         let (category, event_type, call) = match below(&self.random, 5) {
             0 => {
                 let call = CallId(Uuid::from_u64_pair(7, self.random.next()));
@@ -257,14 +259,10 @@ impl Author {
                 (Category::Lane, "tool.started", Some(call))
             }
             1 if !self.calls.is_empty() => {
-                let call = self
-                    .calls
-                    .swap_remove(below(&self.random, self.calls.len() as u64) as usize);
-                let outcome = super::one_of(
-                    &self.random,
-                    &["tool.completed", "tool.failed", "tool.outcome_unknown"],
-                );
-                (Category::Lane, *outcome, Some(call))
+                let call = self.calls.swap_remove(below(&self.random, self.calls.len()));
+                let outcomes = ["tool.completed", "tool.failed", "tool.outcome_unknown"];
+                let outcome = outcomes[below(&self.random, 3)];
+                (Category::Lane, outcome, Some(call))
             }
             2 => (Category::Observed, "message.received", None),
             3 => (Category::Session, "feedback.given", None),
@@ -280,16 +278,13 @@ impl Author {
         );
         event.call = call;
         event.session = Some(SessionId(thing));
-        let fragments = [1, 1, 1, 2, 0][below(&self.random, 5) as usize];
+        let fragments = [1, 1, 1, 2, 0][below(&self.random, 5)];
         let payload = (0..fragments).map(|_| self.fragment()).collect();
         PreparedEvent { event, payload }
     }
 
     fn fragment(&self) -> Fragment {
-        let text = format!(
-            "{{\"text\":\"{}\"}}",
-            "x".repeat(below(&self.random, 60) as usize)
-        );
+        let text = format!("{{\"text\":\"{}\"}}", "x".repeat(below(&self.random, 60)));
         Fragment::plain(self.random.as_ref(), JSON, text.into_bytes()).expect("within the limits")
     }
 }
