@@ -1,1 +1,63 @@
-//! Followers of the ledger: read models and their runner.
+//! Followers of the ledger: read models, and the runner that keeps them up to date.
+//!
+//! # What this crate promises
+//!
+//! 1. Every event is in a read model exactly once: rows and checkpoint are committed in one transaction, and only from
+//!    the checkpoint that the worker started at. A second worker, a repeated step and a crash between any two lines
+//!    change nothing.
+//! 2. Everything here can be thrown away and made again from the ledger, and comes out the same, row by row.
+//! 3. An event that cannot be applied stops one projection of one ledger, and nothing else.
+//! 4. Every table is keyed by ledger and every query names it first: tenant A sees nothing of tenant B.
+//! 5. SQL is written once, next to what it is for, in what both SQLite and PostgreSQL run.
+//! 6. Nothing here reads a clock, does I/O or knows a database.
+//!
+//! # The life of an event in the read models
+//!
+//! 1. The [`runner`] reads records behind the lowest checkpoint of a ledger, each once for all projections, and reads
+//!    each payload once ([`event`]).
+//! 2. Each [`projection`] says what the event changes ([`change`]): writes in their place, additions that are summed up
+//!    over the batch ([`counter`]).
+//! 3. The [`store`] commits statements and checkpoint together. What fails is asked for its checkpoint again and tried
+//!    again from there; what fails five times is put aside as a dead letter, and the projection of that ledger waits
+//!    for a person, who has it redriven or discarded.
+//! 4. Whoever waits for the position is woken, and the queries beside each projection find the rows ([`select`]).
+
+pub mod store;
+pub mod change;
+pub mod money;
+pub mod event;
+pub mod projection;
+pub mod counter;
+pub mod tally;
+pub mod select;
+pub mod sessions;
+pub mod turns;
+pub mod timeline;
+pub mod messages;
+pub mod tool_effects;
+pub mod configuration;
+pub mod usage;
+pub mod ledger_health;
+pub mod runner;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+/// Tables of all read models; checkpoints and dead letters are kept beside them.
+pub fn tables() -> Vec<&'static str> {
+    [
+        sessions::TABLES,
+        turns::TABLES,
+        timeline::TABLES,
+        messages::TABLES,
+        tool_effects::TABLES,
+        configuration::TABLES,
+        usage::TABLES,
+        ledger_health::TABLES,
+    ]
+    .concat()
+}
+
+/// JSON of a value made of text keys and finite numbers.
+fn json(value: &(impl serde::Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("payload parts have text keys and no failing serialisers")
+}

@@ -1,0 +1,152 @@
+//! Compares two generations of read models, row by row.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+use ruche_projections::change::SqlValue;
+use rusqlite::{Connection, Rows};
+
+use crate::error::{OpenError, sqlite};
+use crate::file;
+use crate::read;
+
+/// What differs in one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The table.
+    pub table: String,
+    /// Rows with a key that only the first has.
+    pub only_first: u64,
+    /// Rows with a key that only the second has.
+    pub only_second: u64,
+    /// Rows that both have and that say different things.
+    pub unequal: u64,
+    /// The first difference found, for people.
+    pub example: String,
+}
+
+/// What differs between two files of read models. Each is read in one snapshot; memory does not grow with them.
+///
+/// # Errors
+/// `OpenError` if one of them cannot be read.
+pub fn compare(first: &Path, second: &Path) -> Result<Vec<Difference>, OpenError> {
+    let (a, b) = (file::open_reader(first)?, file::open_reader(second)?);
+    a.execute_batch("BEGIN").map_err(sqlite("read", first))?;
+    b.execute_batch("BEGIN").map_err(sqlite("read", second))?;
+    differences((&a, first), (&b, second))
+}
+
+/// The tables that are compared: checkpoints and all read models.
+fn tables() -> Vec<&'static str> {
+    [&["checkpoint"][..], &ruche_projections::tables()].concat()
+}
+
+/// The same on connections whose snapshots are already taken.
+pub(crate) fn differences(
+    (a, first): (&Connection, &Path),
+    (b, second): (&Connection, &Path),
+) -> Result<Vec<Difference>, OpenError> {
+    let mut found = Vec::new();
+    for table in tables() {
+        let key = key_columns(a, table).map_err(sqlite("read", first))?;
+        let order: Vec<String> = key.iter().map(usize::to_string).collect();
+        let sql = format!("SELECT * FROM {table} ORDER BY {}", order.join(", "));
+        let mut a = a.prepare(&sql).map_err(sqlite("read", first))?;
+        let mut b = b.prepare(&sql).map_err(sqlite("read", second))?;
+        let a = Side {
+            rows: a.query([]).map_err(sqlite("read", first))?,
+            path: first,
+        };
+        let b = Side {
+            rows: b.query([]).map_err(sqlite("read", second))?,
+            path: second,
+        };
+        found.extend(merge(table, &key, a, b)?);
+    }
+    Ok(found)
+}
+
+/// Numbers, from 1, of the columns of a table's primary key, in their order in the key.
+fn key_columns(conn: &Connection, table: &str) -> rusqlite::Result<Vec<usize>> {
+    let mut statement = conn.prepare("SELECT cid + 1 FROM pragma_table_info($1) WHERE pk > 0 ORDER BY pk")?;
+    let columns = statement.query_map([table], |row| row.get::<_, i64>(0))?;
+    columns
+        .map(|column| column.map(|column| column as usize))
+        .collect()
+}
+
+struct Side<'s> {
+    rows: Rows<'s>,
+    path: &'s Path,
+}
+
+impl Side<'_> {
+    fn next(&mut self) -> Result<Option<Vec<SqlValue>>, OpenError> {
+        let path = self.path;
+        let Some(row) = self.rows.next().map_err(sqlite("read", path))? else {
+            return Ok(None);
+        };
+        let columns = row.as_ref().column_count();
+        let values = (0..columns).map(|n| {
+            let value = row.get_ref(n).map_err(sqlite("read", path))?;
+            // A float says that somebody else wrote here; it differs from everything as it is.
+            Ok(read::value(value).unwrap_or_else(|_| SqlValue::Text(format!("{value:?}"))))
+        });
+        values.collect::<Result<_, OpenError>>().map(Some)
+    }
+}
+
+/// Walks both in the order of the key.
+fn merge(
+    table: &str,
+    key: &[usize],
+    mut a: Side<'_>,
+    mut b: Side<'_>,
+) -> Result<Option<Difference>, OpenError> {
+    let mut difference = Difference {
+        table: table.to_owned(),
+        only_first: 0,
+        only_second: 0,
+        unequal: 0,
+        example: String::new(),
+    };
+    let (mut left, mut right) = (a.next()?, b.next()?);
+    loop {
+        let order = match (&left, &right) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(l), Some(r)) => compare_keys(key, l, r),
+        };
+        if order != Ordering::Equal || left != right {
+            if difference.example.is_empty() {
+                difference.example = format!("{left:?} | {right:?}");
+            }
+            match order {
+                Ordering::Less => difference.only_first += 1,
+                Ordering::Greater => difference.only_second += 1,
+                Ordering::Equal => difference.unequal += 1,
+            }
+        }
+        if order != Ordering::Greater {
+            left = a.next()?;
+        }
+        if order != Ordering::Less {
+            right = b.next()?;
+        }
+    }
+    Ok((!difference.example.is_empty()).then_some(difference))
+}
+
+/// As SQLite orders keys: numbers by size, text and bytes byte by byte. Key columns hold one type each.
+fn compare_keys(key: &[usize], left: &[SqlValue], right: &[SqlValue]) -> Ordering {
+    let order = key
+        .iter()
+        .map(|column| match (&left[column - 1], &right[column - 1]) {
+            (SqlValue::Int(l), SqlValue::Int(r)) => l.cmp(r),
+            (SqlValue::Text(l), SqlValue::Text(r)) => l.as_bytes().cmp(r.as_bytes()),
+            (SqlValue::Bytes(l), SqlValue::Bytes(r)) => l.cmp(r),
+            (l, r) => format!("{l:?}").cmp(&format!("{r:?}")),
+        });
+    order.fold(Ordering::Equal, Ordering::then)
+}

@@ -1,0 +1,139 @@
+//! Upserts that add: written down as lists of columns, so that the same columns can be counted per session, per turn
+//! and per day.
+
+use std::fmt::Write as _;
+
+/// A column of a key and where its value comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyColumn {
+    /// The parameter itself.
+    Param(&'static str),
+    /// An expression with as many parameters as it has `?`.
+    Lookup(&'static str, &'static str),
+}
+
+/// A table whose rows are added to.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter {
+    /// The table.
+    pub table: &'static str,
+    /// Columns of its primary key.
+    pub key: &'static [KeyColumn],
+    /// Columns that are set when the row is made.
+    pub first: &'static [&'static str],
+    /// Columns that each addition replaces.
+    pub last: &'static [&'static str],
+    /// Columns that are added to, in two parts for the sake of shared lists.
+    pub sums: [&'static [&'static str]; 2],
+    /// Whether the row holds money (`cost_nanos`, `cost_rest`).
+    pub money: bool,
+    /// Further assignments of the update, or nothing.
+    pub also: &'static str,
+}
+
+impl Counter {
+    /// The upsert. Its parameters stand in the order of the fields of [`crate::change::Add`].
+    pub fn sql(&self) -> String {
+        let Self { table, .. } = self;
+        let (mut columns, mut values, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let mut next = 0;
+        let mut param = || {
+            next += 1;
+            format!("${next}")
+        };
+        for column in self.key {
+            let (name, value) = match column {
+                KeyColumn::Param(name) => (*name, param()),
+                KeyColumn::Lookup(name, expression) => (*name, numbered(expression, &mut param)),
+            };
+            keys.push(name);
+            columns.push(name);
+            values.push(value);
+        }
+        let sums = || self.sums.iter().copied().flatten().copied();
+        let money: &[&str] = if self.money {
+            &["cost_nanos", "cost_rest"]
+        } else {
+            &[]
+        };
+        for name in self
+            .first
+            .iter()
+            .chain(self.last)
+            .copied()
+            .chain(sums())
+            .chain(money.iter().copied())
+        {
+            columns.push(name);
+            values.push(param());
+        }
+        let mut updates: Vec<String> = self.last.iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        updates.extend(sums().map(|c| format!("{c} = {table}.{c} + excluded.{c}")));
+        if self.money {
+            // Both rests are below 10^18, so their sum fits and carries at most one.
+            let rest = format!("({table}.cost_rest + excluded.cost_rest)");
+            updates.push(format!(
+                "cost_nanos = {table}.cost_nanos + excluded.cost_nanos + {rest} / 1000000000000000000"
+            ));
+            updates.push(format!("cost_rest = {rest} % 1000000000000000000"));
+        }
+        if !self.also.is_empty() {
+            updates.push(self.also.to_owned());
+        }
+        let mut sql = String::new();
+        write!(
+            sql,
+            "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
+            columns.join(", "),
+            values.join(", "),
+            keys.join(", "),
+            updates.join(", ")
+        )
+        .expect("writing to a string cannot fail");
+        sql
+    }
+}
+
+/// The expression with each `?` replaced by the next placeholder.
+fn numbered(expression: &str, param: &mut impl FnMut() -> String) -> String {
+    let mut parts = expression.split('?');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(&param());
+        out.push_str(part);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upsert_adds_carries_and_replaces() {
+        let counter = Counter {
+            table: "t",
+            key: &[
+                KeyColumn::Param("ledger"),
+                KeyColumn::Lookup(
+                    "agent",
+                    "COALESCE((SELECT agent FROM s WHERE ledger = ? AND id = ?), '')",
+                ),
+            ],
+            first: &["started_at"],
+            last: &["last_at"],
+            sums: [&["a"], &["b"]],
+            money: true,
+            also: "",
+        };
+        assert_eq!(
+            counter.sql(),
+            "INSERT INTO t (ledger, agent, started_at, last_at, a, b, cost_nanos, cost_rest) VALUES ($1, \
+             COALESCE((SELECT agent FROM s WHERE ledger = $2 AND id = $3), ''), $4, $5, $6, $7, $8, $9) \
+             ON CONFLICT (ledger, agent) DO UPDATE SET last_at = excluded.last_at, a = t.a + excluded.a, \
+             b = t.b + excluded.b, \
+             cost_nanos = t.cost_nanos + excluded.cost_nanos + (t.cost_rest + excluded.cost_rest) / \
+             1000000000000000000, cost_rest = (t.cost_rest + excluded.cost_rest) % 1000000000000000000"
+        );
+    }
+}

@@ -1,0 +1,570 @@
+//! Read model: tool calls and their effects, from intent to outcome, and the tools that are registered.
+
+use std::collections::HashMap;
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::tool::{AssertedOutcome, ToolProposed, ToolRegistered, ToolStarted};
+use ruche_domain::ids::{CallId, LedgerId, SessionId, TurnId};
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
+
+use crate::change::{Change, SqlValue};
+use crate::event::{ProjectedEvent, micros, optional};
+use crate::projection::{PoisonReason, Projection};
+use crate::select::{Cursor, Fields, Page, PageRequest, Select};
+use crate::store::{ReadStore, ReadStoreError};
+
+/// Tables of this read model.
+pub const TABLES: &[&str] = &["tool", "tool_effect"];
+
+const REGISTERED: &str = "INSERT INTO tool (ledger, name, side_effect, tool_kind, description, version, \
+    schema_digest, argument_schema, compensation_tool, position, registered_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+    ON CONFLICT (ledger, name) DO UPDATE SET side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
+    description = excluded.description, version = excluded.version, schema_digest = excluded.schema_digest, \
+    argument_schema = excluded.argument_schema, compensation_tool = excluded.compensation_tool, \
+    position = excluded.position, registered_at = excluded.registered_at";
+const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
+    tool, side_effect, tool_kind, arguments, arguments_form, ordinal, message_ordinal, provider_call_id, requestor, \
+    business_key, action_digest, proposed_at, intent_position, erased) \
+    VALUES ($1, $2, $3, $4, $5, $6, 'proposed', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
+    tool = excluded.tool, side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
+    arguments = excluded.arguments, arguments_form = excluded.arguments_form, ordinal = excluded.ordinal, \
+    message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
+    requestor = excluded.requestor, business_key = excluded.business_key, action_digest = excluded.action_digest, \
+    proposed_at = excluded.proposed_at, intent_position = excluded.intent_position";
+const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
+    tool, side_effect, started_at, started_position, attempts, erased) \
+    VALUES ($1, $2, $3, $4, $5, $6, 'started', $7, $8, $9, $10, 1, $11) \
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
+    tool = COALESCE(tool_effect.tool, excluded.tool), \
+    side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
+    started_at = COALESCE(tool_effect.started_at, excluded.started_at), \
+    started_position = COALESCE(tool_effect.started_position, excluded.started_position), \
+    attempts = tool_effect.attempts + 1";
+const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
+    tool, side_effect, result, result_form, error_type, error, external_ref, duration_us, ended_at, \
+    outcome_position, erased) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
+    tool = COALESCE(tool_effect.tool, excluded.tool), \
+    side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
+    result = excluded.result, result_form = excluded.result_form, error_type = excluded.error_type, \
+    error = excluded.error, external_ref = excluded.external_ref, duration_us = excluded.duration_us, \
+    ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, \
+    erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END";
+const STATUS: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
+    erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status";
+
+/// The projection.
+pub struct ToolEffects;
+
+impl Projection for ToolEffects {
+    fn name(&self) -> &'static str {
+        "tool_effects"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
+        if event.family() != "tool" {
+            return Ok(vec![]);
+        }
+        if let Some(AgentEvent::ToolRegistered(tool)) = event.agent()? {
+            return Ok(vec![registered(event, tool)?]);
+        }
+        let Some(call) = event.header().call else {
+            return Ok(vec![]);
+        };
+        Ok(effect(event, call)?.into_iter().collect())
+    }
+}
+
+fn registered(event: &ProjectedEvent, tool: &ToolRegistered) -> Result<Change, PoisonReason> {
+    let params = vec![
+        event.ledger_key().into(),
+        tool.name.clone().into(),
+        tool.side_effect.name().into(),
+        tool.tool_kind.map(ToolKind::name).into(),
+        tool.description.as_ref().into(),
+        tool.version.as_ref().into(),
+        tool.schema_digest.map(|digest| digest.to_string()).into(),
+        tool.schema.as_ref().map(crate::json).into(),
+        tool.compensation_tool.as_ref().into(),
+        event.place()?.into(),
+        event.occurred_at()?.into(),
+    ];
+    Ok(Change::write(REGISTERED, params))
+}
+
+/// What the event does to the effect of a call.
+fn effect(event: &ProjectedEvent, call: CallId) -> Result<Option<Change>, PoisonReason> {
+    let status = |word: EffectState| status(event, call, word).map(Some);
+    match event.agent()? {
+        Some(AgentEvent::ToolProposed(t)) => proposed(event, call, Some(t)).map(Some),
+        Some(AgentEvent::ToolStarted(t)) => started(event, call, Some(t)).map(Some),
+        Some(AgentEvent::ToolDeferred(_)) => status(EffectState::Deferred),
+        Some(AgentEvent::ToolNotExecuted(_)) => status(EffectState::NotExecuted),
+        Some(AgentEvent::ToolCompensated(_)) => status(EffectState::Compensated),
+        Some(AgentEvent::ToolCompensationFailed(_)) => status(EffectState::CompensationFailed),
+        Some(_) => Outcome::of(event)?
+            .map(|outcome| outcome.change(event, call))
+            .transpose(),
+        None => match event.event_type() {
+            "tool.proposed" => proposed(event, call, None).map(Some),
+            "tool.started" => started(event, call, None).map(Some),
+            "tool.completed" => Outcome::new(EffectState::Completed).change(event, call).map(Some),
+            "tool.failed" => Outcome::new(EffectState::Failed).change(event, call).map(Some),
+            "tool.outcome_unknown" => Outcome::new(EffectState::OutcomeUnknown)
+                .change(event, call)
+                .map(Some),
+            "tool.deferred" => status(EffectState::Deferred),
+            "tool.not_executed" => status(EffectState::NotExecuted),
+            "tool.compensated" => status(EffectState::Compensated),
+            "tool.compensation_failed" => status(EffectState::CompensationFailed),
+            _ => Ok(None),
+        },
+    }
+}
+
+/// The parameters with which every statement about a call starts.
+fn common(event: &ProjectedEvent, call: CallId) -> Result<Vec<SqlValue>, PoisonReason> {
+    let header = event.header();
+    Ok(vec![
+        event.ledger_key().into(),
+        (*call.as_bytes()).into(),
+        header.session.map(|id| *id.as_bytes()).into(),
+        header.turn.map(|id| *id.as_bytes()).into(),
+        event.place()?.into(),
+        event.place()?.into(),
+    ])
+}
+
+fn status(event: &ProjectedEvent, call: CallId, state: EffectState) -> Result<Change, PoisonReason> {
+    let mut params = common(event, call)?;
+    params.extend([state.name().into(), event.is_erased().into()]);
+    Ok(Change::about(call.as_bytes(), STATUS, params))
+}
+
+fn proposed(
+    event: &ProjectedEvent,
+    call: CallId,
+    tool: Option<&ToolProposed>,
+) -> Result<Change, PoisonReason> {
+    let mut params = common(event, call)?;
+    let side_effect = tool.map(|t| t.side_effect.unwrap_or_default().name());
+    params.extend([
+        tool.map(|t| t.name.clone()).into(),
+        side_effect.into(),
+        tool.and_then(|t| t.tool_kind).map(ToolKind::name).into(),
+        tool.map(|t| t.arguments.clone()).into(),
+        tool.and_then(|t| t.arguments_form).map(|form| form.name()).into(),
+        tool.and_then(|t| t.ordinal).map(i64::from).into(),
+        optional(tool.and_then(|t| t.message_ordinal), "a message ordinal")?.into(),
+        tool.and_then(|t| t.provider_call_id.clone()).into(),
+        tool.and_then(|t| t.requestor)
+            .map(|requestor| requestor.name())
+            .into(),
+        tool.and_then(|t| t.business_key.clone()).into(),
+        tool.and_then(|t| t.action_digest)
+            .map(|digest| digest.to_string())
+            .into(),
+        event.occurred_at()?.into(),
+        event.place()?.into(),
+        event.is_erased().into(),
+    ]);
+    Ok(Change::about(call.as_bytes(), PROPOSED, params))
+}
+
+fn started(event: &ProjectedEvent, call: CallId, tool: Option<&ToolStarted>) -> Result<Change, PoisonReason> {
+    let mut params = common(event, call)?;
+    let at = tool.and_then(|t| t.started_at);
+    params.extend([
+        tool.map(|t| t.name.clone()).into(),
+        tool.and_then(|t| t.side_effect)
+            .map(SideEffectPolicy::name)
+            .into(),
+        at.map_or_else(|| event.occurred_at(), micros)?.into(),
+        event.place()?.into(),
+        event.is_erased().into(),
+    ]);
+    Ok(Change::about(call.as_bytes(), STARTED, params))
+}
+
+/// How a call came out.
+struct Outcome<'a> {
+    state: EffectState,
+    tool: Option<&'a String>,
+    side_effect: Option<SideEffectPolicy>,
+    result: Option<&'a String>,
+    result_form: Option<&'static str>,
+    error_type: Option<&'a String>,
+    error: Option<&'a String>,
+    external_ref: Option<&'a String>,
+    duration_us: Option<u64>,
+    ended_at: Option<Micros>,
+}
+
+impl<'a> Outcome<'a> {
+    fn new(state: EffectState) -> Self {
+        Self {
+            state,
+            tool: None,
+            side_effect: None,
+            result: None,
+            result_form: None,
+            error_type: None,
+            error: None,
+            external_ref: None,
+            duration_us: None,
+            ended_at: None,
+        }
+    }
+
+    fn of(event: &'a ProjectedEvent) -> Result<Option<Self>, PoisonReason> {
+        Ok(match event.agent()? {
+            Some(AgentEvent::ToolCompleted(t)) => Some(Self {
+                tool: t.name.as_ref(),
+                side_effect: t.side_effect,
+                result: t.result.as_ref(),
+                result_form: t.result_form.map(|form| form.name()),
+                external_ref: t.external_ref.as_ref(),
+                duration_us: t.duration_us,
+                ended_at: t.ended_at,
+                ..Self::new(EffectState::Completed)
+            }),
+            Some(AgentEvent::ToolFailed(t)) => Some(Self {
+                tool: t.name.as_ref(),
+                side_effect: t.side_effect,
+                result: t.result.as_ref(),
+                result_form: t.result_form.map(|form| form.name()),
+                error_type: t.error_type.as_ref(),
+                error: t.error.as_ref(),
+                duration_us: t.duration_us,
+                ended_at: t.ended_at,
+                ..Self::new(EffectState::Failed)
+            }),
+            Some(AgentEvent::ToolOutcomeUnknown(t)) => Some(Self {
+                error: Some(&t.cause),
+                external_ref: t.external_ref.as_ref(),
+                ..Self::new(EffectState::OutcomeUnknown)
+            }),
+            Some(AgentEvent::ToolOutcomeAsserted(t)) => Some(Self {
+                result: t.result.as_ref(),
+                external_ref: t.external_ref.as_ref(),
+                ..Self::new(match t.outcome {
+                    AssertedOutcome::Completed => EffectState::Completed,
+                    AssertedOutcome::NotExecuted => EffectState::NotExecuted,
+                })
+            }),
+            _ => None,
+        })
+    }
+
+    fn change(&self, event: &ProjectedEvent, call: CallId) -> Result<Change, PoisonReason> {
+        let mut params = common(event, call)?;
+        params.extend([
+            self.state.name().into(),
+            self.tool.into(),
+            self.side_effect.map(SideEffectPolicy::name).into(),
+            self.result.into(),
+            self.result_form.into(),
+            self.error_type.into(),
+            self.error.into(),
+            self.external_ref.into(),
+            optional(self.duration_us, "a duration")?.into(),
+            self.ended_at.map_or_else(|| event.occurred_at(), micros)?.into(),
+            event.place()?.into(),
+            event.is_erased().into(),
+        ]);
+        Ok(Change::about(call.as_bytes(), OUTCOME, params))
+    }
+}
+
+/// Where the effect of a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EffectState {
+    /// Asked for; nothing ran yet.
+    Proposed,
+    /// It waits for an approval while the turn goes on.
+    Deferred,
+    /// Started, outcome not yet known.
+    Started,
+    /// Done.
+    Completed,
+    /// It failed.
+    Failed,
+    /// Nobody can say; a person has to.
+    OutcomeUnknown,
+    /// It never ran.
+    NotExecuted,
+    /// Done and undone.
+    Compensated,
+    /// Done, and undoing it failed.
+    CompensationFailed,
+}
+
+impl EffectState {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Proposed,
+        Self::Deferred,
+        Self::Started,
+        Self::Completed,
+        Self::Failed,
+        Self::OutcomeUnknown,
+        Self::NotExecuted,
+        Self::Compensated,
+        Self::CompensationFailed,
+    ];
+
+    /// The word in the column.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proposed => "proposed",
+            Self::Deferred => "deferred",
+            Self::Started => "started",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::NotExecuted => "not_executed",
+            Self::Compensated => "compensated",
+            Self::CompensationFailed => "compensation_failed",
+        }
+    }
+}
+
+impl std::str::FromStr for EffectState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|state| state.name() == text).ok_or(())
+    }
+}
+
+/// A tool call and its effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolEffect {
+    /// Our id of the call.
+    pub call: CallId,
+    /// Session that it belongs to.
+    pub session: Option<SessionId>,
+    /// Turn that it belongs to.
+    pub turn: Option<TurnId>,
+    /// Where it stands.
+    pub status: EffectState,
+    /// Name of the tool.
+    pub tool: Option<String>,
+    /// What the call does to the world; nothing is known of a call whose proposal was erased or never seen.
+    pub side_effect: Option<SideEffectPolicy>,
+    /// Kind of work.
+    pub tool_kind: Option<ToolKind>,
+    /// The arguments exactly as the model wrote them.
+    pub arguments: Option<String>,
+    /// How the source wrote the arguments; absent means as a string.
+    pub arguments_form: Option<String>,
+    /// Number of the call within its message.
+    pub ordinal: Option<u64>,
+    /// Number of the message that asks for it.
+    pub message_ordinal: Option<u64>,
+    /// The provider's id of the call.
+    pub provider_call_id: Option<String>,
+    /// Who asked for it.
+    pub requestor: Option<String>,
+    /// The caller's business key.
+    pub business_key: Option<String>,
+    /// SHA-256 of the canonical action.
+    pub action_digest: Option<Digest>,
+    /// The result exactly as the model is given it.
+    pub result: Option<String>,
+    /// How the source wrote the result; absent means as a string.
+    pub result_form: Option<String>,
+    /// Stable word for the kind of error.
+    pub error_type: Option<String>,
+    /// The error, or why the outcome is unknown, in words.
+    pub error: Option<String>,
+    /// Reference of the effect in the system that carried it out.
+    pub external_ref: Option<String>,
+    /// How often it was started.
+    pub attempts: u64,
+    /// When it was asked for.
+    pub proposed_at: Option<Micros>,
+    /// When it was first started.
+    pub started_at: Option<Micros>,
+    /// When it came out.
+    pub ended_at: Option<Micros>,
+    /// How long it took, µs.
+    pub duration_us: Option<u64>,
+    /// The record that asks for it.
+    pub intent_position: Option<Position>,
+    /// The record that says it was about to run.
+    pub started_position: Option<Position>,
+    /// The record that says how it came out.
+    pub outcome_position: Option<Position>,
+    /// The first record about it.
+    pub first_position: Position,
+    /// The last record about it.
+    pub last_position: Position,
+    /// Whether a payload about it was erased.
+    pub erased: bool,
+}
+
+const COLUMNS: &str = "call, session, turn, status, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
+    message_ordinal, provider_call_id, requestor, business_key, action_digest, result, result_form, error_type, error, \
+    external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
+    outcome_position, first_position, last_position, erased";
+
+fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
+    let effect = ToolEffect {
+        call: fields.id()?,
+        session: fields.optional_id()?,
+        turn: fields.optional_id()?,
+        status: fields.word()?,
+        tool: fields.optional_text()?,
+        side_effect: fields.optional_word()?,
+        tool_kind: fields.optional_word()?,
+        arguments: fields.optional_text()?,
+        arguments_form: fields.optional_text()?,
+        ordinal: fields.optional_count()?,
+        message_ordinal: fields.optional_count()?,
+        provider_call_id: fields.optional_text()?,
+        requestor: fields.optional_text()?,
+        business_key: fields.optional_text()?,
+        action_digest: fields.optional_word()?,
+        result: fields.optional_text()?,
+        result_form: fields.optional_text()?,
+        error_type: fields.optional_text()?,
+        error: fields.optional_text()?,
+        external_ref: fields.optional_text()?,
+        attempts: fields.count()?,
+        proposed_at: fields.optional_time()?,
+        started_at: fields.optional_time()?,
+        ended_at: fields.optional_time()?,
+        duration_us: fields.optional_count()?,
+        intent_position: fields.optional_position()?,
+        started_position: fields.optional_position()?,
+        outcome_position: fields.optional_position()?,
+        first_position: fields.position()?,
+        last_position: fields.position()?,
+        erased: fields.flag()?,
+    };
+    let at = crate::event::pack(effect.first_position).unwrap_or(i64::MAX);
+    Ok((Cursor::of_id(at, *effect.call.as_bytes()), effect))
+}
+
+/// Which effects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EffectFilter {
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// Of this turn.
+    pub turn: Option<TurnId>,
+    /// Of this tool.
+    pub tool: Option<String>,
+    /// Standing here.
+    pub status: Option<EffectState>,
+    /// With this side effect.
+    pub side_effect: Option<SideEffectPolicy>,
+}
+
+/// Effects by their first record.
+///
+/// # Errors
+/// Those of the store; so for all queries.
+pub async fn list(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    filter: &EffectFilter,
+    page: &PageRequest,
+) -> Result<Page<ToolEffect>, ReadStoreError> {
+    let select = Select::of(COLUMNS, "tool_effect", ledger)
+        .and_if("session = ", filter.session.map(|id| *id.as_bytes()))
+        .and_if("turn = ", filter.turn.map(|id| *id.as_bytes()))
+        .and_if("tool = ", filter.tool.clone())
+        .and_if("status = ", filter.status.map(EffectState::name))
+        .and_if("side_effect = ", filter.side_effect.map(SideEffectPolicy::name));
+    let rows = select
+        .page(["first_position", "call"], Cursor::id_value, page)
+        .rows(store)
+        .await?;
+    Page::read(page, rows, read)
+}
+
+/// The effects of these calls, by call.
+///
+/// # Errors
+/// Those of the store.
+pub async fn by_calls(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    calls: &[CallId],
+) -> Result<HashMap<CallId, ToolEffect>, ReadStoreError> {
+    let calls = calls.iter().map(|call| *call.as_bytes());
+    let rows = Select::of(COLUMNS, "tool_effect", ledger)
+        .and_in("call", calls)
+        .rows(store)
+        .await?;
+    let effects = rows.into_iter().map(|row| read(&mut Fields::new(row)));
+    effects
+        .map(|effect| effect.map(|(_, effect)| (effect.call, effect)))
+        .collect()
+}
+
+/// A registered tool, as it was registered last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// What a call does to the world.
+    pub side_effect: SideEffectPolicy,
+    /// Kind of work.
+    pub tool_kind: Option<ToolKind>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// SHA-256 of the schema of its arguments.
+    pub schema_digest: Option<Digest>,
+    /// JSON schema of its arguments.
+    pub argument_schema: Option<String>,
+    /// Name of the tool that undoes a call.
+    pub compensation_tool: Option<String>,
+    /// The record that registered it.
+    pub position: Position,
+    /// When that was.
+    pub registered_at: Micros,
+}
+
+/// All tools of a ledger, by name.
+///
+/// # Errors
+/// Those of the store.
+pub async fn tools(store: &dyn ReadStore, ledger: LedgerId) -> Result<Vec<Tool>, ReadStoreError> {
+    let columns = "name, side_effect, tool_kind, description, version, schema_digest, argument_schema, \
+        compensation_tool, position, registered_at";
+    let rows = Select::of(columns, "tool", ledger)
+        .text(" ORDER BY name")
+        .rows(store)
+        .await?;
+    let read = |row| {
+        let fields = &mut Fields::new(row);
+        Ok(Tool {
+            name: fields.text()?,
+            side_effect: fields.word()?,
+            tool_kind: fields.optional_word()?,
+            description: fields.optional_text()?,
+            version: fields.optional_text()?,
+            schema_digest: fields.optional_word()?,
+            argument_schema: fields.optional_text()?,
+            compensation_tool: fields.optional_text()?,
+            position: fields.position()?,
+            registered_at: fields.time()?,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}

@@ -1,0 +1,470 @@
+//! Read model: logical turns, from opened to over.
+
+use std::sync::LazyLock;
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::turn::{OutcomeCategory, TurnOpened, TurnTrigger};
+use ruche_domain::ids::{LedgerId, SessionId, TurnId};
+use ruche_domain::measures::{Cost, Usage};
+use ruche_domain::numbers::{Micros, Position};
+
+use crate::change::{Add, Change, SqlValue};
+use crate::counter::{Counter, KeyColumn};
+use crate::event::{ProjectedEvent, micros, optional};
+use crate::projection::{PoisonReason, Projection};
+use crate::select::{Cursor, Fields, Page, PageRequest, Select};
+use crate::store::{ReadStore, ReadStoreError};
+use crate::tally::{self, CostTotal, Tally};
+
+/// Tables of this read model.
+pub const TABLES: &[&str] = &["turn", "turn_cost"];
+
+const OPENED: &str = "UPDATE turn SET session = $1, ordinal = $2, external_id = $3, agent = $4, opened_by = $5, \
+    opened_at = $6 WHERE ledger = $7 AND turn = $8";
+const STARTED: &str = "UPDATE turn SET status = 'processing', started_at = COALESCE(started_at, $1), \
+    attempts = attempts + 1 WHERE ledger = $2 AND turn = $3";
+const STATUS: &str = "UPDATE turn SET status = $1 WHERE ledger = $2 AND turn = $3";
+const OVER: &str = "UPDATE turn SET status = $1, outcome = $2, error_type = $3, error = $4, ended_at = $5, \
+    duration_us = $6, usage_total = $7, cost_total = $8 WHERE ledger = $9 AND turn = $10";
+
+static COUNTED: LazyLock<String> = LazyLock::new(|| {
+    Counter {
+        table: "turn",
+        key: &[KeyColumn::Param("ledger"), KeyColumn::Param("turn")],
+        first: &["session", "opened_at", "first_position"],
+        last: &["last_position"],
+        sums: [tally::COLUMNS, &[]],
+        money: false,
+        also: "",
+    }
+    .sql()
+});
+
+static COST: LazyLock<String> = LazyLock::new(|| {
+    Counter {
+        table: "turn_cost",
+        key: &[
+            KeyColumn::Param("ledger"),
+            KeyColumn::Param("turn"),
+            KeyColumn::Param("currency"),
+        ],
+        first: &[],
+        last: &[],
+        sums: [&["costs"], &[]],
+        money: true,
+        also: "",
+    }
+    .sql()
+});
+
+/// The projection.
+pub struct Turns;
+
+impl Projection for Turns {
+    fn name(&self) -> &'static str {
+        "turns"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
+        let Some(turn) = event.header().turn else {
+            return Ok(vec![]);
+        };
+        let id = *turn.as_bytes();
+        let key = || vec![event.ledger_key().into(), SqlValue::Id(id)];
+        // The row is made by the addition, so what changes a row that is there comes behind it.
+        let mut changes = vec![Change::Add(Box::new(Add {
+            about: vec![id],
+            sql: &COUNTED,
+            key: key(),
+            first: vec![
+                event.header().session.map(|id| *id.as_bytes()).into(),
+                event.occurred_at()?.into(),
+                event.place()?.into(),
+            ],
+            last: vec![event.place()?.into()],
+            sums: Tally::of(event)?.values(),
+            money: None,
+        }))];
+        if let Some((currency, amount)) = tally::cost_of(event)? {
+            let mut key = key();
+            key.push(currency.into());
+            changes.push(Change::Add(Box::new(Add {
+                about: vec![],
+                sql: &COST,
+                key,
+                first: vec![],
+                last: vec![],
+                sums: vec![1],
+                money: Some(amount),
+            })));
+        }
+        changes.extend(lifecycle(event, &id)?);
+        Ok(changes)
+    }
+}
+
+fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, PoisonReason> {
+    let status = |status: TurnStatus| {
+        let params = vec![status.name().into(), event.ledger_key().into(), (*id).into()];
+        Some(Change::about(id, STATUS, params))
+    };
+    let started = |at: Option<Micros>| {
+        let at = at.map_or_else(|| event.occurred_at(), micros)?;
+        let params = vec![at.into(), event.ledger_key().into(), (*id).into()];
+        Ok(Some(Change::about(id, STARTED, params)))
+    };
+    if let Some(over) = Over::of(event)? {
+        return over.change(event, id).map(Some);
+    }
+    Ok(match event.agent()? {
+        Some(AgentEvent::TurnOpened(t)) => Some(opened(event, id, t)?),
+        Some(AgentEvent::TurnStarted(t)) => return started(t.started_at),
+        Some(_) => next_status(event.event_type()).and_then(status),
+        None if event.event_type() == "turn.started" => return started(None),
+        None => next_status(event.event_type()).and_then(status),
+    })
+}
+
+/// Where a turn stands after an event that says nothing else of it.
+fn next_status(event_type: &str) -> Option<TurnStatus> {
+    Some(match event_type {
+        "turn.sealed" | "turn.attempt_failed" => TurnStatus::Ready,
+        "turn.queued" => TurnStatus::Queued,
+        "turn.supersede_requested" | "turn.cancel_requested" => TurnStatus::Draining,
+        "turn.cancel_refused" => TurnStatus::Processing,
+        "turn.compensating" => TurnStatus::Compensating,
+        _ => return None,
+    })
+}
+
+fn opened(event: &ProjectedEvent, id: &[u8; 16], turn: &TurnOpened) -> Result<Change, PoisonReason> {
+    let params = vec![
+        event.header().session.map(|id| *id.as_bytes()).into(),
+        optional(turn.turn_ordinal, "a turn ordinal")?.into(),
+        turn.external_id.as_ref().into(),
+        turn.agent_id.as_ref().into(),
+        turn.trigger.name().into(),
+        event.occurred_at()?.into(),
+        event.ledger_key().into(),
+        (*id).into(),
+    ];
+    Ok(Change::about(id, OPENED, params))
+}
+
+/// The end of a turn.
+struct Over<'a> {
+    status: TurnStatus,
+    outcome: Option<OutcomeCategory>,
+    error_type: Option<&'a String>,
+    error: Option<&'a String>,
+    ended_at: Option<Micros>,
+    duration_us: Option<u64>,
+    usage: Option<&'a Usage>,
+    costs: &'a [Cost],
+}
+
+impl<'a> Over<'a> {
+    fn erased(status: TurnStatus) -> Self {
+        Self {
+            status,
+            outcome: None,
+            error_type: None,
+            error: None,
+            ended_at: None,
+            duration_us: None,
+            usage: None,
+            costs: &[],
+        }
+    }
+
+    fn of(event: &'a ProjectedEvent) -> Result<Option<Self>, PoisonReason> {
+        Ok(match event.agent()? {
+            Some(AgentEvent::TurnCommitted(t)) => Some(Self {
+                outcome: t.outcome_category,
+                ended_at: t.ended_at,
+                duration_us: t.duration_us,
+                usage: t.usage_total.as_ref(),
+                costs: &t.cost_total,
+                ..Self::erased(TurnStatus::Committed)
+            }),
+            Some(AgentEvent::TurnFailed(t)) => Some(Self {
+                error_type: Some(&t.error_type),
+                error: t.error.as_ref(),
+                ended_at: t.ended_at,
+                duration_us: t.duration_us,
+                usage: t.usage_total.as_ref(),
+                costs: &t.cost_total,
+                ..Self::erased(TurnStatus::Failed)
+            }),
+            Some(AgentEvent::TurnSuperseded(t)) => Some(Self {
+                usage: t.usage_total.as_ref(),
+                costs: &t.cost_total,
+                ..Self::erased(TurnStatus::Superseded)
+            }),
+            Some(AgentEvent::TurnCancelled(t)) => Some(Self {
+                error: t.reason.as_ref(),
+                usage: t.usage_total.as_ref(),
+                costs: &t.cost_total,
+                ..Self::erased(TurnStatus::Cancelled)
+            }),
+            Some(_) => None,
+            None => match event.event_type() {
+                "turn.committed" => Some(Self::erased(TurnStatus::Committed)),
+                "turn.failed" => Some(Self::erased(TurnStatus::Failed)),
+                "turn.superseded" => Some(Self::erased(TurnStatus::Superseded)),
+                "turn.cancelled" => Some(Self::erased(TurnStatus::Cancelled)),
+                _ => None,
+            },
+        })
+    }
+
+    fn change(&self, event: &ProjectedEvent, id: &[u8; 16]) -> Result<Change, PoisonReason> {
+        let params = vec![
+            self.status.name().into(),
+            self.outcome.map(OutcomeCategory::name).into(),
+            self.error_type.into(),
+            self.error.into(),
+            self.ended_at.map_or_else(|| event.occurred_at(), micros)?.into(),
+            optional(self.duration_us, "a duration")?.into(),
+            self.usage.map(crate::json).into(),
+            (!self.costs.is_empty()).then(|| crate::json(&self.costs)).into(),
+            event.ledger_key().into(),
+            (*id).into(),
+        ];
+        Ok(Change::about(id, OVER, params))
+    }
+}
+
+/// Where a turn stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TurnStatus {
+    /// It takes messages.
+    Gathering,
+    /// It waits for another turn of its lane.
+    Queued,
+    /// It waits for a worker.
+    Ready,
+    /// A worker has it.
+    Processing,
+    /// It is to end early and waits for its effects to settle.
+    Draining,
+    /// It undoes what it did.
+    Compensating,
+    /// It is over and its answer stands.
+    Committed,
+    /// A newer turn took its place.
+    Superseded,
+    /// It was cancelled.
+    Cancelled,
+    /// It failed for good.
+    Failed,
+}
+
+impl TurnStatus {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Gathering,
+        Self::Queued,
+        Self::Ready,
+        Self::Processing,
+        Self::Draining,
+        Self::Compensating,
+        Self::Committed,
+        Self::Superseded,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
+    /// The word in the column.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gathering => "gathering",
+            Self::Queued => "queued",
+            Self::Ready => "ready",
+            Self::Processing => "processing",
+            Self::Draining => "draining",
+            Self::Compensating => "compensating",
+            Self::Committed => "committed",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl std::str::FromStr for TurnStatus {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name() == text)
+            .ok_or(())
+    }
+}
+
+/// A turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Our id.
+    pub id: TurnId,
+    /// Session that it belongs to.
+    pub session: Option<SessionId>,
+    /// Its number in the session.
+    pub ordinal: Option<u64>,
+    /// The client's own id.
+    pub external_id: Option<String>,
+    /// The client's own id of the agent that answers.
+    pub agent: Option<String>,
+    /// What opened it.
+    pub opened_by: Option<TurnTrigger>,
+    /// Where it stands.
+    pub status: TurnStatus,
+    /// How it came out, if it was committed and the source says.
+    pub outcome: Option<OutcomeCategory>,
+    /// What went wrong: a stable word.
+    pub error_type: Option<String>,
+    /// What went wrong, or why it was cancelled, in words.
+    pub error: Option<String>,
+    /// How often it was started.
+    pub attempts: u64,
+    /// When it began to gather messages.
+    pub opened_at: Micros,
+    /// When its first attempt began.
+    pub started_at: Option<Micros>,
+    /// When it was over.
+    pub ended_at: Option<Micros>,
+    /// How long it took by the source's clock, µs.
+    pub duration_us: Option<u64>,
+    /// Tokens as the end of the turn told them.
+    pub usage_total: Option<Usage>,
+    /// Cost as the end of the turn told it.
+    pub cost_total: Vec<Cost>,
+    /// Its first record.
+    pub first_position: Position,
+    /// Its last record.
+    pub last_position: Position,
+    /// What happened in it, counted.
+    pub tally: Tally,
+    /// What its model calls cost, by currency.
+    pub costs: Vec<CostTotal>,
+}
+
+const FIELDS: &str = "turn, session, ordinal, external_id, agent, opened_by, status, outcome, error_type, error, \
+    attempts, opened_at, started_at, ended_at, duration_us, usage_total, cost_total, first_position, last_position";
+
+static COLUMNS: LazyLock<String> = LazyLock::new(|| format!("{FIELDS}, {}", tally::COLUMNS.join(", ")));
+
+fn read(fields: &mut Fields) -> Result<(Cursor, Turn), ReadStoreError> {
+    let id = fields.id()?;
+    let turn = Turn {
+        id,
+        session: fields.optional_id()?,
+        ordinal: fields.optional_count()?,
+        external_id: fields.optional_text()?,
+        agent: fields.optional_text()?,
+        opened_by: fields.optional_word()?,
+        status: fields.word()?,
+        outcome: fields.optional_word()?,
+        error_type: fields.optional_text()?,
+        error: fields.optional_text()?,
+        attempts: fields.count()?,
+        opened_at: fields.time()?,
+        started_at: fields.optional_time()?,
+        ended_at: fields.optional_time()?,
+        duration_us: fields.optional_count()?,
+        usage_total: fields.optional_json()?,
+        cost_total: fields.optional_json()?.unwrap_or_default(),
+        first_position: fields.position()?,
+        last_position: fields.position()?,
+        tally: Tally::read(fields)?,
+        costs: Vec::new(),
+    };
+    let at = crate::event::pack(turn.first_position).unwrap_or(i64::MAX);
+    Ok((Cursor::of_id(at, *turn.id.as_bytes()), turn))
+}
+
+/// Which turns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnFilter {
+    /// Of this session.
+    pub session: Option<SessionId>,
+    /// Standing here.
+    pub status: Option<TurnStatus>,
+    /// That came out so.
+    pub outcome: Option<OutcomeCategory>,
+}
+
+/// Turns by their first record.
+///
+/// # Errors
+/// Those of the store; so for all queries.
+pub async fn list(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    filter: &TurnFilter,
+    page: &PageRequest,
+) -> Result<Page<Turn>, ReadStoreError> {
+    let select = Select::of(&COLUMNS, "turn", ledger)
+        .and_if("session = ", filter.session.map(|id| *id.as_bytes()))
+        .and_if("status = ", filter.status.map(TurnStatus::name))
+        .and_if("outcome = ", filter.outcome.map(OutcomeCategory::name));
+    let rows = select
+        .page(["first_position", "turn"], Cursor::id_value, page)
+        .rows(store)
+        .await?;
+    let mut page = Page::read(page, rows, read)?;
+    with_costs(store, ledger, page.rows.iter_mut().map(|(_, turn)| turn)).await?;
+    Ok(page)
+}
+
+/// The turns with these ids that there are, in no particular order.
+///
+/// # Errors
+/// Those of the store.
+pub async fn by_ids(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    ids: &[TurnId],
+) -> Result<Vec<Turn>, ReadStoreError> {
+    let ids = ids.iter().map(|id| *id.as_bytes());
+    let rows = Select::of(&COLUMNS, "turn", ledger)
+        .and_in("turn", ids)
+        .rows(store)
+        .await?;
+    let turns: Result<Vec<_>, _> = rows.into_iter().map(|row| read(&mut Fields::new(row))).collect();
+    let mut turns: Vec<Turn> = turns?.into_iter().map(|(_, turn)| turn).collect();
+    with_costs(store, ledger, turns.iter_mut()).await?;
+    Ok(turns)
+}
+
+/// One turn.
+///
+/// # Errors
+/// Those of the store.
+pub async fn get(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    id: TurnId,
+) -> Result<Option<Turn>, ReadStoreError> {
+    Ok(by_ids(store, ledger, &[id]).await?.pop())
+}
+
+async fn with_costs(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    turns: impl Iterator<Item = &mut Turn>,
+) -> Result<(), ReadStoreError> {
+    let turns: Vec<&mut Turn> = turns.collect();
+    let told = turns.iter().filter(|t| t.tally.costs_known > 0);
+    let ids = told.map(|t| *t.id.as_bytes()).collect();
+    let mut costs = tally::costs_by_id(store, ledger, ("turn_cost", "turn"), ids).await?;
+    for turn in turns {
+        turn.costs = costs.remove(turn.id.as_bytes()).unwrap_or_default();
+    }
+    Ok(())
+}

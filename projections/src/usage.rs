@@ -1,0 +1,433 @@
+//! Read model: what was used and how it came out, per day, agent, model and tool.
+//!
+//! Each event is counted once, in the row of its day (UTC, by when it happened), of its session's agent, of its model
+//! if it is about a model call and of its tool if it is about a tool call. So sums over any of these are exact, and
+//! rows without a model or tool hold the rest. An agent is known from the start of its session on; a tool from its
+//! proposal on, because answers need not name it.
+
+use std::sync::LazyLock;
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::ids::LedgerId;
+
+use crate::change::{Add, Change, SqlValue};
+use crate::counter::{Counter, KeyColumn};
+use crate::event::ProjectedEvent;
+use crate::money::Money;
+use crate::projection::{PoisonReason, Projection};
+use crate::select::{Fields, Select};
+use crate::store::{ReadStore, ReadStoreError};
+use crate::tally::{self, CostTotal, Tally};
+
+/// Tables of this read model.
+pub const TABLES: &[&str] = &[
+    "usage_session",
+    "usage_call",
+    "usage_day",
+    "usage_cost",
+    "outcome_day",
+];
+
+const DAY_US: i64 = 86_400_000_000;
+
+const SESSION: &str = "INSERT INTO usage_session (ledger, session, agent) VALUES ($1, $2, $3) \
+    ON CONFLICT (ledger, session) DO UPDATE SET agent = excluded.agent";
+const CALL: &str = "INSERT INTO usage_call (ledger, call, tool) VALUES ($1, $2, $3) \
+    ON CONFLICT (ledger, call) DO UPDATE SET tool = excluded.tool";
+
+const AGENT: KeyColumn = KeyColumn::Lookup(
+    "agent",
+    "COALESCE((SELECT s.agent FROM usage_session s WHERE s.ledger = ? AND s.session = ?), '')",
+);
+const TOOL: KeyColumn = KeyColumn::Lookup(
+    "tool",
+    "COALESCE((SELECT c.tool FROM usage_call c WHERE c.ledger = ? AND c.call = ?), ?)",
+);
+
+static USED: LazyLock<String> = LazyLock::new(|| {
+    Counter {
+        table: "usage_day",
+        key: &[
+            KeyColumn::Param("ledger"),
+            KeyColumn::Param("day"),
+            AGENT,
+            KeyColumn::Param("model"),
+            TOOL,
+        ],
+        first: &[],
+        last: &[],
+        sums: [tally::COLUMNS, &[]],
+        money: false,
+        also: "",
+    }
+    .sql()
+});
+
+static COST: LazyLock<String> = LazyLock::new(|| {
+    Counter {
+        table: "usage_cost",
+        key: &[
+            KeyColumn::Param("ledger"),
+            KeyColumn::Param("day"),
+            AGENT,
+            KeyColumn::Param("model"),
+            KeyColumn::Param("currency"),
+        ],
+        first: &[],
+        last: &[],
+        sums: [&["costs"], &[]],
+        money: true,
+        also: "",
+    }
+    .sql()
+});
+
+static OUTCOME: LazyLock<String> = LazyLock::new(|| {
+    Counter {
+        table: "outcome_day",
+        key: &[
+            KeyColumn::Param("ledger"),
+            KeyColumn::Param("day"),
+            AGENT,
+            KeyColumn::Param("outcome"),
+        ],
+        first: &[],
+        last: &[],
+        sums: [&["turns", "duration_us", "durations"], &[]],
+        money: false,
+        also: "",
+    }
+    .sql()
+});
+
+/// The projection.
+pub struct UsageAndOutcome;
+
+impl Projection for UsageAndOutcome {
+    fn name(&self) -> &'static str {
+        "usage"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
+        let Some(session) = event.header().session else {
+            return Ok(vec![]);
+        };
+        let ledger = SqlValue::Id(event.ledger_key());
+        let session = *session.as_bytes();
+        let call = event.header().call.map(|call| *call.as_bytes());
+        let tally = Tally::of(event)?;
+        let mut changes = Vec::with_capacity(2);
+        changes.extend(known(event, &ledger, session, call)?);
+
+        let mut key = vec![ledger.clone(), (event.occurred_at()? / DAY_US).into()];
+        key.extend([ledger.clone(), session.into()]);
+        let add = |about: Vec<[u8; 16]>,
+                   sql: &'static str,
+                   key: Vec<SqlValue>,
+                   sums: Vec<i64>,
+                   money: Option<Money>| {
+            Change::Add(Box::new(Add {
+                about,
+                sql,
+                key,
+                first: vec![],
+                last: vec![],
+                sums,
+                money,
+            }))
+        };
+        let model = model(event)?;
+        if let Some((currency, amount)) = tally::cost_of(event)? {
+            let mut key = key.clone();
+            key.extend([model.clone().into(), currency.into()]);
+            changes.push(add(vec![session], &COST, key, vec![1], Some(amount)));
+        }
+        if let Some(outcome) = outcome(event)? {
+            let mut key = key.clone();
+            key.push(outcome.into());
+            let sums = vec![1, tally.turn_duration_us, tally.turn_durations];
+            changes.push(add(vec![session], &OUTCOME, key, sums, None));
+        }
+        key.extend([model.into(), ledger, call.into(), tool(event)?.into()]);
+        let about = [Some(session), call].into_iter().flatten().collect();
+        changes.push(add(about, &USED, key, tally.values(), None));
+        Ok(changes)
+    }
+}
+
+/// What later events need to know of this one.
+fn known(
+    event: &ProjectedEvent,
+    ledger: &SqlValue,
+    session: [u8; 16],
+    call: Option<[u8; 16]>,
+) -> Result<Option<Change>, PoisonReason> {
+    Ok(match (event.agent()?, call) {
+        (Some(AgentEvent::SessionStarted(s)), _) => {
+            let agent = s.agent_id.clone().unwrap_or_default();
+            let params = vec![ledger.clone(), session.into(), agent.into()];
+            Some(Change::about(&session, SESSION, params))
+        }
+        (Some(AgentEvent::ToolProposed(t)), Some(call)) => {
+            let params = vec![ledger.clone(), call.into(), t.name.clone().into()];
+            Some(Change::about(&call, CALL, params))
+        }
+        _ => None,
+    })
+}
+
+/// The model of a model call, else nothing.
+fn model(event: &ProjectedEvent) -> Result<String, PoisonReason> {
+    let model = match event.agent()? {
+        Some(AgentEvent::LlmRequested(l)) => Some(&l.model),
+        Some(AgentEvent::LlmResponded(l)) => l.response_model.as_ref().or(l.model.as_ref()),
+        Some(AgentEvent::LlmFailed(l)) => l.model.as_ref(),
+        Some(AgentEvent::LlmEmbedded(l)) => Some(&l.model),
+        _ => None,
+    };
+    Ok(model.cloned().unwrap_or_default())
+}
+
+/// The tool that the event names itself, else nothing.
+fn tool(event: &ProjectedEvent) -> Result<String, PoisonReason> {
+    let tool = match event.agent()? {
+        Some(AgentEvent::ToolProposed(t)) => Some(&t.name),
+        Some(AgentEvent::ToolStarted(t)) => Some(&t.name),
+        Some(AgentEvent::ToolCompleted(t)) => t.name.as_ref(),
+        Some(AgentEvent::ToolFailed(t)) => t.name.as_ref(),
+        _ => None,
+    };
+    Ok(tool.cloned().unwrap_or_default())
+}
+
+/// How a turn came out: the category of a committed one, `unspecified` if the source does not say, else how it ended.
+fn outcome(event: &ProjectedEvent) -> Result<Option<&'static str>, PoisonReason> {
+    Ok(match (event.agent()?, event.event_type()) {
+        (Some(AgentEvent::TurnCommitted(t)), _) => {
+            Some(t.outcome_category.map_or("unspecified", |outcome| outcome.name()))
+        }
+        (None, "turn.committed") => Some("unspecified"),
+        (_, "turn.failed") => Some("failed"),
+        (_, "turn.superseded") => Some("superseded"),
+        (_, "turn.cancelled") => Some("cancelled"),
+        _ => None,
+    })
+}
+
+/// What rows are told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    /// The day, UTC.
+    Day,
+    /// The agent.
+    Agent,
+    /// The model.
+    Model,
+    /// The tool.
+    Tool,
+}
+
+impl Dimension {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Agent => "agent",
+            Self::Model => "model",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// Which rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    /// From this day on: days since 1970-01-01.
+    pub from_day: Option<i64>,
+    /// Before this day.
+    pub before_day: Option<i64>,
+    /// Of this agent.
+    pub agent: Option<String>,
+    /// Of this model.
+    pub model: Option<String>,
+    /// Of this tool. Model calls have no tool, so costs are left out where one is given.
+    pub tool: Option<String>,
+}
+
+impl UsageFilter {
+    fn days(&self, select: Select) -> Select {
+        select
+            .and_if("day >= ", self.from_day)
+            .and_if("day < ", self.before_day)
+            .and_if("agent = ", self.agent.clone())
+    }
+}
+
+/// Values of the dimensions of a row. Empty text is what has no agent, is no model call, or no tool call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UsageKey {
+    /// Days since 1970-01-01.
+    pub day: Option<i64>,
+    /// Agent.
+    pub agent: Option<String>,
+    /// Model.
+    pub model: Option<String>,
+    /// Tool.
+    pub tool: Option<String>,
+}
+
+/// One row of an analysis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// What it is about; dimensions that were not asked for are absent.
+    pub key: UsageKey,
+    /// What happened, counted.
+    pub tally: Tally,
+    /// What its model calls cost, by currency. Costs have no tool: they stand in the row of the empty tool.
+    pub costs: Vec<CostTotal>,
+}
+
+fn read_key(dimensions: &[Dimension], fields: &mut Fields) -> Result<UsageKey, ReadStoreError> {
+    let mut key = UsageKey::default();
+    for dimension in dimensions {
+        match dimension {
+            Dimension::Day => key.day = Some(fields.int()?),
+            Dimension::Agent => key.agent = Some(fields.text()?),
+            Dimension::Model => key.model = Some(fields.text()?),
+            Dimension::Tool => key.tool = Some(fields.text()?),
+        }
+    }
+    Ok(key)
+}
+
+/// Exact sums by the given dimensions, in the order of their values.
+///
+/// # Errors
+/// Those of the store; so for all queries.
+pub async fn by(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    dimensions: &[Dimension],
+    filter: &UsageFilter,
+) -> Result<Vec<UsageRow>, ReadStoreError> {
+    let mut dimensions = dimensions.to_vec();
+    dimensions.sort_unstable();
+    dimensions.dedup();
+    let columns: Vec<&str> = dimensions.iter().map(|d| d.column()).collect();
+    let sums = tally::COLUMNS
+        .iter()
+        .map(|c| format!("COALESCE(CAST(SUM({c}) AS BIGINT), 0)"));
+    let selected: Vec<String> = columns.iter().map(|c| (*c).to_owned()).chain(sums).collect();
+    let select = filter
+        .days(Select::of(&selected.join(", "), "usage_day", ledger))
+        .and_if("model = ", filter.model.clone())
+        .and_if("tool = ", filter.tool.clone());
+    let select = if columns.is_empty() {
+        select
+    } else {
+        let columns = columns.join(", ");
+        select.text(&format!(" GROUP BY {columns} ORDER BY {columns}"))
+    };
+    let mut rows = Vec::new();
+    for row in select.rows(store).await? {
+        let fields = &mut Fields::new(row);
+        let key = read_key(&dimensions, fields)?;
+        rows.push(UsageRow {
+            key,
+            tally: Tally::read(fields)?,
+            costs: Vec::new(),
+        });
+    }
+    if filter.tool.is_none() {
+        attach_costs(store, ledger, &dimensions, filter, &mut rows).await?;
+    }
+    Ok(rows)
+}
+
+async fn attach_costs(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    dimensions: &[Dimension],
+    filter: &UsageFilter,
+    rows: &mut [UsageRow],
+) -> Result<(), ReadStoreError> {
+    let kept: Vec<Dimension> = dimensions
+        .iter()
+        .copied()
+        .filter(|d| *d != Dimension::Tool)
+        .collect();
+    let mut columns: Vec<&str> = kept.iter().map(|d| d.column()).collect();
+    columns.push("currency");
+    let columns = columns.join(", ");
+    // Rests are summed in two parts, so that no sum of theirs passes 2^63 below nine billion rows.
+    let sums = "CAST(SUM(cost_nanos) AS BIGINT), CAST(SUM(cost_rest / 1000000000) AS BIGINT), \
+        CAST(SUM(cost_rest % 1000000000) AS BIGINT), CAST(SUM(costs) AS BIGINT)";
+    let select = filter
+        .days(Select::of(&format!("{columns}, {sums}"), "usage_cost", ledger))
+        .and_if("model = ", filter.model.clone())
+        .text(&format!(" GROUP BY {columns} ORDER BY {columns}"));
+    let by_tool = dimensions.contains(&Dimension::Tool);
+    for row in select.rows(store).await? {
+        let fields = &mut Fields::new(row);
+        let mut key = read_key(&kept, fields)?;
+        key.tool = by_tool.then(String::new);
+        let currency = fields.text()?;
+        let amount = Money::of_sums(fields.int()?, fields.int()?, fields.int()?);
+        let cost = CostTotal {
+            currency,
+            amount,
+            known: fields.int()?,
+        };
+        // Every cost was counted in the same transaction as its event, so its row is there.
+        if let Some(row) = rows.iter_mut().find(|row| row.key == key) {
+            row.costs.push(cost);
+        }
+    }
+    Ok(())
+}
+
+/// Turns of an agent on a day that came out the same way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeRow {
+    /// Days since 1970-01-01.
+    pub day: i64,
+    /// Agent; empty if none is known.
+    pub agent: String,
+    /// A category of committed turns, `unspecified`, `failed`, `superseded` or `cancelled`.
+    pub outcome: String,
+    /// How many turns.
+    pub turns: u64,
+    /// Duration of those whose duration is known, µs.
+    pub duration_us: u64,
+    /// How many those are.
+    pub durations: u64,
+}
+
+/// Outcomes of turns by day, agent and outcome. Only the days and the agent of the filter count.
+///
+/// # Errors
+/// Those of the store.
+pub async fn outcomes(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    filter: &UsageFilter,
+) -> Result<Vec<OutcomeRow>, ReadStoreError> {
+    let columns = "day, agent, outcome, turns, duration_us, durations";
+    let select = filter.days(Select::of(columns, "outcome_day", ledger));
+    let rows = select.text(" ORDER BY day, agent, outcome").rows(store).await?;
+    let read = |row| {
+        let fields = &mut Fields::new(row);
+        Ok(OutcomeRow {
+            day: fields.int()?,
+            agent: fields.text()?,
+            outcome: fields.text()?,
+            turns: fields.count()?,
+            duration_us: fields.count()?,
+            durations: fields.count()?,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
