@@ -13,23 +13,27 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ruche_commands::Commands;
+use metrics_exporter_prometheus::PrometheusHandle;
+use ruche_commands::{Commands, LedgerSecrets, SecretsOf};
 use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::numbers::Position;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::epoch::{OpenError, Opener};
-use ruche_ledger::keys::MasterSeed;
-use ruche_ledger::note::NoteSigner;
-use ruche_ledger::seal::{LogKeys, SealError, Sealer, TreeHeadStoreError, TreeStore};
+use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{DataLock, LEDGER_FILE, SqliteOptions, SqliteStore};
-use ruche_projections_sqlite::SqliteReadStore;
+use ruche_projections::runner::Runner;
+use ruche_projections_sqlite::ReadModels;
 
 use crate::auth::Access;
 use crate::cli::Common;
+use crate::services::{Services, Shutdown};
+
+/// The command line of `ruche-verify`, which `ruche verify` shares.
+pub use ruche_ledger_bundle::cli as offline_verifier;
 
 /// Why the application could not be put together, or could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +70,19 @@ pub enum AppError {
     NoLedger,
 }
 
-struct SeedKeys(MasterSeed);
+impl AppError {
+    /// Whether another process has the data folder, as a running server does.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Open(ruche_ledger_sqlite::OpenError::Locked { .. }))
+    }
+}
 
-impl LogKeys for SeedKeys {
-    fn signer(&self, origin: &str) -> NoteSigner {
-        self.0.log_signer(origin).expect("every origin that was opened is the name of a key")
+/// The seed, which is in memory once, as the source of the pipeline's keyed hashes.
+struct SeedSecrets(Arc<MasterSeedFile>);
+
+impl SecretsOf for SeedSecrets {
+    fn secrets_of(&self, ledger: LedgerId) -> LedgerSecrets {
+        self.0.seed().secrets_of(ledger)
     }
 }
 
@@ -86,12 +98,14 @@ pub struct App {
     pub opener: Opener,
     /// The write side.
     pub commands: Arc<Commands>,
-    /// The read side.
-    pub reads: Arc<SqliteReadStore>,
+    /// The read models, and what keeps them up to date.
+    pub runner: Arc<Runner>,
     /// API keys.
     pub access: Arc<Access>,
     /// The clock of the process.
     pub clock: Arc<dyn Clock>,
+    /// The random source of the process.
+    pub random: Arc<dyn Random>,
     store: Arc<SqliteStore>,
 }
 
@@ -104,7 +118,10 @@ impl App {
         let lock = Arc::new(lock(common, what)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let seed = MasterSeedFile::load_or_create(&common.keys_dir)?.seed().clone();
+        let seed = Arc::new(MasterSeedFile::load_or_create(&common.keys_dir)?);
+        if seed.is_new() {
+            tracing::warn!(path = %seed.path().display(), "a new master seed: keep a copy of this file somewhere safe");
+        }
         let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
         let events: Arc<dyn EventStore> = store.clone();
         let trees: Arc<dyn TreeStore> = store.clone();
@@ -112,7 +129,7 @@ impl App {
             events: events.clone(),
             trees: trees.clone(),
             heads: Arc::new(TreeHeadFiles::open(&common.keys_dir)?),
-            keys: Arc::new(SeedKeys(seed.clone())),
+            keys: seed.clone(),
         });
         let opener = Opener {
             sealer: sealer.clone(),
@@ -121,11 +138,12 @@ impl App {
             deployment: common.deployment.clone(),
         };
         let validator = Arc::new(CatalogueValidator::new()?);
-        let commands =
-            Arc::new(Commands::new(events.clone(), clock.clone(), random.clone(), Arc::new(seed), validator));
-        let reads = Arc::new(SqliteReadStore::open(&common.data_dir)?);
-        let access = Arc::new(Access::open(events.clone(), clock.clone(), random).await?);
-        let app = Self { events, trees, sealer, opener, commands, reads, access, clock, store };
+        let secrets = Arc::new(SeedSecrets(seed));
+        let commands = Commands::new(events.clone(), clock.clone(), random.clone(), secrets, validator);
+        let commands = Arc::new(commands);
+        let runner = Arc::new(Runner::new(events.clone(), Arc::new(ReadModels::open(&common.data_dir)?)));
+        let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
+        let app = Self { events, trees, sealer, opener, commands, runner, access, clock, random, store };
         app.finish_sealing().await;
         Ok(app)
     }
@@ -213,6 +231,22 @@ impl App {
         Ok(written)
     }
 
+    /// What the network edge needs.
+    pub fn services(&self, metrics: PrometheusHandle, shutdown: Shutdown) -> Services {
+        Services {
+            events: self.events.clone(),
+            trees: self.trees.clone(),
+            commands: self.commands.clone(),
+            runner: self.runner.clone(),
+            access: self.access.clone(),
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+            metrics,
+            operator: None,
+            shutdown,
+        }
+    }
+
     /// Copies the ledger's file while appends go on, and checks the copy.
     ///
     /// # Errors
@@ -231,7 +265,6 @@ impl App {
                 tracing::warn!(%ledger, error = %crate::error::chain(&error), "closing without a last tree head");
             }
         }
-        self.reads.close().await.map_err(|e| StoreError::Unavailable { reason: e.to_string() })?;
         Ok(self.store.close().await?)
     }
 }

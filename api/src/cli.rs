@@ -10,6 +10,7 @@ use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
 use serde::Serialize;
 
 use crate::app::AppError;
+use crate::demo::DemoError;
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
 mod backup;
@@ -122,6 +123,9 @@ pub enum CliError {
     /// The store could not be opened, or failed.
     #[error(transparent)]
     App(#[from] AppError),
+    /// The demo could not be written.
+    #[error(transparent)]
+    Demo(#[from] DemoError),
     /// What was asked for makes no sense here; says what to try.
     #[error("{0}")]
     Usage(String),
@@ -143,7 +147,14 @@ pub enum CliError {
 
 /// Parses the command line and runs it.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // 2 has a meaning of its own where files are verified or imported. Help and version are no errors.
+            let code = if error.use_stderr() { 1 } else { 0 };
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
+        }
+    };
     let json = cli.common.json;
     match cli.dispatch() {
         Ok(code) => code,

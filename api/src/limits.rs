@@ -59,6 +59,14 @@ pub const API_KEYS_MAX: usize = 1_000_000;
 /// Bytes of the label of an API key.
 pub const KEY_LABEL_BYTES_MAX: usize = 128;
 
+/// Sessions that the demo makes up at most.
+pub const SEED_SESSIONS_MAX: u64 = 100_000;
+/// Sessions that seeding and importing record at the same time. Enough for every group commit to be full, few enough
+/// to leave the writer's queue to others.
+pub const SESSIONS_AT_ONCE_MAX: usize = 64;
+/// Bytes of one file to import. Read as a whole.
+pub const IMPORT_FILE_BYTES_MAX: u64 = 1_073_741_824;
+
 /// Events of one request to `/v1/events`, over all its appends.
 pub const INGEST_EVENTS_MAX: usize = domain::EVENTS_PER_APPEND_MAX;
 
@@ -70,6 +78,10 @@ pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 const _: () = assert!(
     BODY_BYTES_MAX > domain::APPEND_BYTES_MAX,
     "the largest append fits a request"
+);
+const _: () = assert!(
+    SESSIONS_AT_ONCE_MAX < domain::WRITER_QUEUE_APPENDS_MAX,
+    "an import leaves room in the queue"
 );
 const _: () = assert!(DOCUMENT_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);

@@ -14,7 +14,7 @@ impl Table {
     /// With these columns.
     pub fn new<const N: usize>(columns: [&str; N]) -> Self {
         let mut table = comfy_table::Table::new();
-        table.load_preset(NOTHING).set_header(columns);
+        table.load_style(NOTHING).set_header(columns);
         Self(table)
     }
 

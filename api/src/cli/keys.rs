@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{CliError, Common, print, tenant};
 use crate::app::App;
-use crate::auth::{KeySummary, Role, Roles};
+use crate::auth::{KeySummary, Role};
 use crate::out::{Table, time};
 
 /// What to do with keys.
@@ -75,13 +75,14 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
         KeysCommand::New(args) => {
             let tenant = tenant(&args.tenant.tenant);
             app.ensure_ledger(tenant).await?;
-            let roles: Roles = args.roles.into_iter().collect();
-            let key = app.access.create_key(tenant, roles, args.label.as_deref()).await.map_err(failed)?;
+            let made = app.access.create_key(tenant, &args.roles, args.label.as_deref(), None).await;
+            let (_, key) = made.map_err(failed)?;
             print(common, &NewKey { tenant: tenant.to_string(), key }, |new| new.key.clone())
         }
         KeysCommand::List(args) => {
-            let keys = app.access.keys_of(tenant(&args.tenant)).await.map_err(failed)?;
-            print(common, &keys, |keys| table(keys))
+            let keys = app.access.keys(tenant(&args.tenant));
+            let lines: Vec<KeyLine> = keys.iter().map(KeyLine::of).collect();
+            print(common, &lines, |lines| table(lines))
         }
         KeysCommand::Revoke(args) => {
             let tenant = tenant(&args.tenant.tenant);
@@ -91,17 +92,38 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
     }
 }
 
-fn table(keys: &[KeySummary]) -> String {
+/// A key as it is listed.
+#[derive(Serialize)]
+struct KeyLine {
+    key_id: String,
+    roles: Vec<&'static str>,
+    label: Option<String>,
+    created_at: String,
+    state: &'static str,
+}
+
+impl KeyLine {
+    fn of(key: &KeySummary) -> Self {
+        Self {
+            key_id: key.key_id.to_string(),
+            roles: key.roles.iter().map(Role::name).collect(),
+            label: key.label.clone(),
+            created_at: time(key.created_at),
+            state: if key.revoked { "revoked" } else { "valid" },
+        }
+    }
+}
+
+fn table(lines: &[KeyLine]) -> String {
     let mut table = Table::new(["key", "roles", "label", "made", "state"]);
-    for key in keys {
-        let state = if key.revoked { "revoked" } else { "valid" };
+    for line in lines {
         table.row([
-            key.key_id.to_string(),
-            key.roles.to_string(),
-            key.label.clone().unwrap_or_default(),
-            time(key.created_at),
-            state.to_owned(),
+            line.key_id.clone(),
+            line.roles.join(" "),
+            line.label.clone().unwrap_or_default(),
+            line.created_at.clone(),
+            line.state.to_owned(),
         ]);
     }
-    table.to_string()
+    table.to_string().trim_end().to_owned()
 }

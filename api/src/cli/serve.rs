@@ -4,8 +4,6 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use ruche_domain::ids::LedgerId;
-
 use super::{CliError, Common, ServeArgs, tenant};
 use crate::app::App;
 use crate::auth::Role;
@@ -14,8 +12,6 @@ use crate::demo;
 
 /// Name of the tenant of the demo.
 const DEMO_TENANT: &str = "demo";
-/// Sessions that the demo makes.
-const DEMO_SESSIONS: usize = 400;
 
 /// Serves what is there.
 pub async fn serve(common: Common, args: ServeArgs) -> Result<ExitCode, CliError> {
@@ -29,9 +25,7 @@ pub async fn demo(common: Common, args: ServeArgs) -> Result<ExitCode, CliError>
     let app = App::open(&common, "ruche demo").await?;
     let tenant = tenant(DEMO_TENANT);
     app.ensure_ledger(tenant).await?;
-    if demo::is_empty(&app, LedgerId::main_of(tenant)).await? {
-        demo::seed(&app, tenant, DEMO_SESSIONS).await?;
-    }
+    demo::seed(&app, tenant, demo::SESSIONS).await?;
     // The plaintext of a key is stored nowhere, so every start makes a new one; old ones stay listed and can be revoked.
     let roles = [Role::Reader, Role::Writer, Role::Auditor];
     let (_, key) = app

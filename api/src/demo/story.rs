@@ -4,7 +4,7 @@
 //! outcomes and costs over six weeks. Nothing here is a real person, order or price.
 
 use ruche_domain::numbers::Micros;
-use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
 use super::dice::Dice;
 
@@ -14,6 +14,8 @@ pub struct DemoTool {
     pub name: &'static str,
     /// What may be done with it.
     pub side_effect: SideEffectPolicy,
+    /// What kind of work it does.
+    pub kind: ToolKind,
     /// What takes it back.
     pub compensation: Option<&'static str>,
     /// For people.
@@ -22,26 +24,27 @@ pub struct DemoTool {
 
 /// All tools, two of each policy at least.
 pub const TOOLS: &[DemoTool] = &[
-    tool("find_order", SideEffectPolicy::Pure, None, "Looks up an order by number or e-mail"),
-    tool("search_catalogue", SideEffectPolicy::Pure, None, "Full-text search in the catalogue"),
-    tool("stock_level", SideEffectPolicy::Pure, None, "Pieces on stock, by branch"),
-    tool("update_address", SideEffectPolicy::Idempotent, None, "Sets the delivery address of an order"),
-    tool("tag_ticket", SideEffectPolicy::Idempotent, None, "Sets the labels of a ticket"),
-    tool("reserve_item", SideEffectPolicy::Compensatable, Some("release_item"), "Holds a piece for 48 hours"),
-    tool("release_item", SideEffectPolicy::Idempotent, None, "Releases a held piece"),
-    tool("book_workshop", SideEffectPolicy::Compensatable, Some("cancel_workshop"), "Books a workshop slot"),
-    tool("cancel_workshop", SideEffectPolicy::Idempotent, None, "Cancels a workshop slot"),
-    tool("refund_payment", SideEffectPolicy::Irreversible, None, "Pays money back"),
-    tool("send_email", SideEffectPolicy::Irreversible, None, "Sends an e-mail to the customer"),
+    tool("find_order", SideEffectPolicy::Pure, ToolKind::Read, None, "Looks up an order by number or e-mail"),
+    tool("search_catalogue", SideEffectPolicy::Pure, ToolKind::Search, None, "Full-text search in the catalogue"),
+    tool("stock_level", SideEffectPolicy::Pure, ToolKind::Read, None, "Pieces on stock, by branch"),
+    tool("update_address", SideEffectPolicy::Idempotent, ToolKind::Edit, None, "Sets the delivery address of an order"),
+    tool("tag_ticket", SideEffectPolicy::Idempotent, ToolKind::Edit, None, "Sets the labels of a ticket"),
+    tool("reserve_item", SideEffectPolicy::Compensatable, ToolKind::Execute, Some("release_item"), "Holds a piece for 48 hours"),
+    tool("release_item", SideEffectPolicy::Idempotent, ToolKind::Execute, None, "Releases a held piece"),
+    tool("book_workshop", SideEffectPolicy::Compensatable, ToolKind::Execute, Some("cancel_workshop"), "Books a workshop slot"),
+    tool("cancel_workshop", SideEffectPolicy::Idempotent, ToolKind::Execute, None, "Cancels a workshop slot"),
+    tool("refund_payment", SideEffectPolicy::Irreversible, ToolKind::Execute, None, "Pays money back"),
+    tool("send_email", SideEffectPolicy::Irreversible, ToolKind::Execute, None, "Sends an e-mail to the customer"),
 ];
 
 const fn tool(
     name: &'static str,
     side_effect: SideEffectPolicy,
+    kind: ToolKind,
     compensation: Option<&'static str>,
     description: &'static str,
 ) -> DemoTool {
-    DemoTool { name, side_effect, compensation, description }
+    DemoTool { name, side_effect, kind, compensation, description }
 }
 
 /// One conversation.
@@ -80,34 +83,40 @@ pub struct DemoTurn {
 
 /// One thing an agent did.
 pub enum Step {
-    /// A call of the model.
-    Model {
-        /// Which model.
-        model: &'static str,
-        /// When it was asked.
-        at: Micros,
-        /// How long it took, microseconds.
-        took_us: u64,
-        /// Tokens read.
-        input: u64,
-        /// Tokens written.
-        output: u64,
-        /// Cost in millionths of a US dollar.
-        cost_micro_usd: u64,
-    },
-    /// A call of a tool.
-    Tool {
-        /// Which tool.
-        name: &'static str,
-        /// JSON text as the model wrote it.
-        arguments: String,
-        /// When it started.
-        at: Micros,
-        /// How long it took, microseconds.
-        took_us: u64,
-        /// What came of it.
-        outcome: ToolOutcome,
-    },
+    /// It called the model.
+    Model(DemoModelCall),
+    /// It called a tool.
+    Tool(DemoToolCall),
+}
+
+/// A call of the model.
+pub struct DemoModelCall {
+    /// Which model.
+    pub model: &'static str,
+    /// When it was asked.
+    pub at: Micros,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// Tokens read.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// Cost in millionths of a US dollar.
+    pub cost_micro_usd: u64,
+}
+
+/// A call of a tool.
+pub struct DemoToolCall {
+    /// Which tool.
+    pub name: &'static str,
+    /// JSON text as the model wrote it.
+    pub arguments: String,
+    /// When it started.
+    pub at: Micros,
+    /// How long it took, microseconds.
+    pub took_us: u64,
+    /// What came of it.
+    pub outcome: ToolOutcome,
 }
 
 /// What came of a tool call.
@@ -123,24 +132,28 @@ pub enum ToolOutcome {
 const SECOND_US: u64 = 1_000_000;
 const DAY_US: u64 = 86_400 * SECOND_US;
 /// Days that the demo covers.
-pub const DAYS: u64 = 42;
+const DAYS: u64 = 42;
 /// Models with the price of a million tokens read and written, in US cents.
-const MODELS: &[(&str, u64, u64)] = &[("shop-large-2", 250, 1_000), ("shop-small-2", 15, 60)];
+pub const MODELS: &[(&str, u64, u64)] = &[("shop-large-2", 250, 1_000), ("shop-small-2", 15, 60)];
 
 /// `count` sessions of the six weeks before `until`, oldest first.
-pub fn sessions(seed: u64, until: Micros, count: usize) -> Vec<DemoSession> {
+pub fn sessions(seed: u64, until: Micros, count: u64) -> Vec<DemoSession> {
     let mut dice = Dice::new(seed);
     let mut sessions: Vec<_> = (0..count).map(|n| session(&mut dice, n, until)).collect();
     sessions.sort_by_key(|s| s.started_at);
     sessions
 }
 
-fn session(dice: &mut Dice, n: usize, until: Micros) -> DemoSession {
+fn session(dice: &mut Dice, n: u64, until: Micros) -> DemoSession {
     let (agent, topics) = dice.pick(AGENTS);
     let back = dice.below(DAYS * DAY_US - 3_600 * SECOND_US) + 3_600 * SECOND_US;
     let started_at = Micros(until.0 - back);
     let mut clock = started_at.0;
-    let turns = (0..1 + dice.below(4)).map(|_| turn(dice, dice_topic(dice, topics), &mut clock)).collect();
+    let mut turns = Vec::new();
+    for _ in 0..1 + dice.below(4) {
+        let topic = &topics[dice.below(topics.len() as u64) as usize];
+        turns.push(turn(dice, topic, &mut clock));
+    }
     DemoSession {
         external_id: format!("chat-{n:04}"),
         agent,
@@ -153,10 +166,6 @@ fn session(dice: &mut Dice, n: usize, until: Micros) -> DemoSession {
     }
 }
 
-fn dice_topic(dice: &mut Dice, topics: &'static [Topic]) -> &'static Topic {
-    &topics[dice.below(topics.len() as u64) as usize]
-}
-
 fn turn(dice: &mut Dice, topic: &'static Topic, clock: &mut u64) -> DemoTurn {
     let at = Micros(*clock);
     let order = 10_000 + dice.below(4_000);
@@ -166,7 +175,7 @@ fn turn(dice: &mut Dice, topic: &'static Topic, clock: &mut u64) -> DemoTurn {
         let (step, ok) = call(dice, name, order, clock);
         steps.push(step);
         if !ok && dice.one_in(2) {
-            // A second try with the same arguments: a genuine repetition, not a duplicate delivery.
+            // A second try with the same arguments: it happened twice and is recorded twice.
             steps.push(model(dice, clock));
             steps.push(call(dice, name, order, clock).0);
         }
@@ -190,7 +199,7 @@ fn model(dice: &mut Dice, clock: &mut u64) -> Step {
     *clock += took_us;
     // Cents for a million tokens are hundredths of a micro-dollar for one.
     let cost_micro_usd = (input * cents_in + output * cents_out) / 100;
-    Step::Model { model, at, took_us, input, output, cost_micro_usd }
+    Step::Model(DemoModelCall { model, at, took_us, input, output, cost_micro_usd })
 }
 
 fn call(dice: &mut Dice, name: &'static str, order: u64, clock: &mut u64) -> (Step, bool) {
@@ -206,14 +215,18 @@ fn call(dice: &mut Dice, name: &'static str, order: u64, clock: &mut u64) -> (St
         ToolOutcome::Completed(result(dice, name, order))
     };
     let ok = matches!(outcome, ToolOutcome::Completed(_));
-    (Step::Tool { name, arguments: arguments(dice, name, order), at, took_us, outcome }, ok)
+    (Step::Tool(DemoToolCall { name, arguments: arguments(name, order), at, took_us, outcome }), ok)
 }
 
-fn arguments(dice: &mut Dice, name: &str, order: u64) -> String {
+/// The same for the same order, so that a second try is a genuine repetition.
+fn arguments(name: &str, order: u64) -> String {
     match name {
-        "search_catalogue" => format!(r#"{{"query": "{}"}}"#, dice.pick(&["gravel bike 54", "winter tyre", "child seat"])),
+        "search_catalogue" => {
+            let queries = ["gravel bike 54", "winter tyre", "child seat"];
+            format!(r#"{{"query": "{}"}}"#, queries[(order % 3) as usize])
+        }
         "stock_level" | "reserve_item" | "release_item" => format!(r#"{{"item": "B-{}"}}"#, 100 + order % 400),
-        "update_address" => format!(r#"{{"order": {order}, "postcode": "{:05}"}}"#, dice.below(99_999)),
+        "update_address" => format!(r#"{{"order": {order}, "postcode": "{:05}"}}"#, order * 7 % 99_999),
         "tag_ticket" => format!(r#"{{"order": {order}, "labels": ["delivery"]}}"#),
         "book_workshop" | "cancel_workshop" => format!(r#"{{"slot": "2-{}"}}"#, 8 + order % 9),
         "refund_payment" => format!(r#"{{"order": {order}, "amount": "{}.00", "currency": "EUR"}}"#, 10 + order % 290),

@@ -1,0 +1,273 @@
+//! `ruche doctor`: looks for what is wrong with an installation, and repairs nothing.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use ruche_domain::ids::LedgerId;
+use ruche_domain::numbers::Micros;
+use serde::Serialize;
+
+use super::{CliError, Common, print};
+use crate::app::{self, App};
+use crate::out::{Table, time};
+
+/// Free bytes below which the disk counts as nearly full: a few checkpoints of the write-ahead log and a backup.
+const FREE_BYTES_MIN: u64 = 1_073_741_824;
+/// Flushes of one measurement.
+const FLUSHES: u32 = 32;
+/// Flushes per second that no disk can do: the file system only says that it flushed.
+const FLUSHES_PER_S_CREDIBLE_MAX: u64 = 100_000;
+/// Difference of clock and last record that is still taken for a clock being set, µs.
+const CLOCK_BEHIND_US_MAX: u64 = 60_000_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// As it should be.
+    Ok,
+    /// Could not be looked at, or worth knowing.
+    Note,
+    /// Somebody has to do something.
+    Wrong,
+}
+
+#[derive(Serialize)]
+struct Finding {
+    check: String,
+    state: State,
+    detail: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, check: impl Into<String>, state: State, detail: impl Into<String>) {
+        self.0.push(Finding { check: check.into(), state, detail: detail.into() });
+    }
+
+    fn ok(&mut self, check: impl Into<String>, detail: impl Into<String>) {
+        self.add(check, State::Ok, detail);
+    }
+
+    fn note(&mut self, check: impl Into<String>, detail: impl Into<String>) {
+        self.add(check, State::Note, detail);
+    }
+
+    fn wrong(&mut self, check: impl Into<String>, detail: impl Into<String>) {
+        self.add(check, State::Wrong, detail);
+    }
+}
+
+/// Runs the command. Exit code 1 if anything is wrong.
+pub async fn run(common: Common) -> Result<ExitCode, CliError> {
+    let mut findings = Findings::default();
+    let has_ledger = app::ledger_file(&common).exists();
+    let has_seed = keys_folder(&mut findings, &common, has_ledger);
+    if has_ledger {
+        disk(&mut findings, &common.data_dir);
+    }
+    match (has_ledger, has_seed) {
+        (false, _) => findings.note("data folder", format!("{}: no ledger yet", common.data_dir.display())),
+        // Opening would make a new seed, under which nothing that was promised could be kept.
+        (true, false) => findings.note("ledgers", "not looked at without the master seed"),
+        (true, true) => ledgers(&mut findings, &common).await?,
+    }
+    let wrong = findings.0.iter().any(|finding| finding.state == State::Wrong);
+    print(&common, &findings.0, |findings| table(findings))?;
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn table(findings: &[Finding]) -> String {
+    let mut table = Table::new(["", "check", "finding"]);
+    for finding in findings {
+        let mark = match finding.state {
+            State::Ok => "ok",
+            State::Note => "note",
+            State::Wrong => "WRONG",
+        };
+        table.row([mark.to_owned(), finding.check.clone(), finding.detail.clone()]);
+    }
+    table.to_string().trim_end().to_owned()
+}
+
+/// Looks at the keys folder without making anything. Returns whether there is a seed.
+fn keys_folder(findings: &mut Findings, common: &Common, has_ledger: bool) -> bool {
+    let (dir, seed) = (&common.keys_dir, common.keys_dir.join("master.seed"));
+    match (seed.is_file(), has_ledger) {
+        (true, _) => private(findings, "master seed", &seed),
+        (false, false) => findings.note("master seed", format!("{}: none yet", seed.display())),
+        (false, true) => findings.wrong(
+            "master seed",
+            format!("{} is not there: nothing can be signed; put it back from where you keep it", seed.display()),
+        ),
+    }
+    if dir.is_dir() {
+        private(findings, "keys folder", dir);
+    }
+    if let (Ok(data), Ok(keys)) = (common.data_dir.canonicalize(), dir.canonicalize())
+        && keys.starts_with(&data)
+    {
+        findings.wrong(
+            "keys folder",
+            format!("{} is inside the data folder, so a restored copy takes back promises", dir.display()),
+        );
+    }
+    seed.is_file()
+}
+
+/// Whether only the owner can read and write.
+fn private(findings: &mut Findings, check: &str, path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        match std::fs::metadata(path).map(|found| found.permissions().mode() & 0o777) {
+            Ok(mode) if mode & 0o077 == 0 => {
+                findings.ok(check, format!("{} (mode {mode:o})", path.display()));
+            }
+            Ok(mode) => {
+                let right = if path.is_dir() { "700" } else { "600" };
+                findings.wrong(
+                    check,
+                    format!("others can use {0} (mode {mode:o}); run chmod {right} {0}", path.display()),
+                );
+            }
+            Err(error) => findings.wrong(check, format!("{}: {error}", path.display())),
+        }
+    }
+    #[cfg(not(unix))]
+    findings.note(check, format!("{}: permissions are not looked at on this system", path.display()));
+}
+
+fn disk(findings: &mut Findings, dir: &Path) {
+    match flushes_per_s(dir) {
+        Ok(rate) if rate > FLUSHES_PER_S_CREDIBLE_MAX => findings.note(
+            "disk flush",
+            format!("{rate} per second: more than a disk can do; a power cut may lose what was acknowledged"),
+        ),
+        Ok(rate) => findings.ok("disk flush", format!("{rate} per second, each one by itself")),
+        Err(error) => findings.wrong("disk flush", format!("{}: {error}", dir.display())),
+    }
+    match free_bytes(dir) {
+        Ok(free) if free < FREE_BYTES_MIN => {
+            findings.wrong("free disk", format!("{} MiB left", free / 1_048_576));
+        }
+        Ok(free) => findings.ok("free disk", format!("{} MiB", free / 1_048_576)),
+        Err(error) => findings.note("free disk", format!("not known: {error}")),
+    }
+}
+
+/// Measures how often a small write can be made durable, in a file that is removed again.
+fn flushes_per_s(dir: &Path) -> io::Result<u64> {
+    let path = dir.join(format!("doctor-{}.tmp", std::process::id()));
+    let measured = measure(&path);
+    std::fs::remove_file(&path)?;
+    measured
+}
+
+fn measure(path: &Path) -> io::Result<u64> {
+    let mut file = std::fs::File::create(path)?;
+    let begun = Instant::now();
+    for _ in 0..FLUSHES {
+        file.write_all(&[0x72; 4_096])?;
+        file.sync_data()?;
+    }
+    Ok((f64::from(FLUSHES) / begun.elapsed().as_secs_f64().max(1e-9)) as u64)
+}
+
+/// Asks the system's own tool: the standard library does not know, and one figure is not worth a dependency.
+fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let output = std::process::Command::new("df").arg("-Pk").arg("--").arg(dir).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    // POSIX: one line per file system, the fourth column is what is available, in KiB.
+    let available = text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    available.map(|kib| kib.saturating_mul(1_024)).ok_or_else(|| io::Error::other("df gave no figure"))
+}
+
+async fn ledgers(findings: &mut Findings, common: &Common) -> Result<(), CliError> {
+    let app = match App::open(common, "ruche doctor").await {
+        Ok(app) => app,
+        Err(error) if error.is_in_use() => {
+            findings.note("ledgers", format!("not looked at: {error}"));
+            return Ok(());
+        }
+        Err(error) => {
+            findings.wrong("ledgers", crate::error::chain(&error));
+            return Ok(());
+        }
+    };
+    findings.ok("data folder", format!("{}: opens, and its records agree", common.data_dir.display()));
+    match app.events.ledgers().await {
+        Ok(ledgers) => {
+            for ledger in ledgers {
+                sealing(findings, &app, ledger).await;
+                read_models(findings, &app, ledger).await;
+            }
+        }
+        Err(error) => findings.wrong("ledgers", error.to_string()),
+    }
+    app.close().await?;
+    Ok(())
+}
+
+/// Compares what is stored with what was promised; the open epoch is sealed as always.
+async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
+    let check = format!("ledger {ledger}");
+    let epochs = match app.events.epochs(ledger).await {
+        Ok(epochs) => epochs,
+        Err(error) => return findings.wrong(check, error.to_string()),
+    };
+    for epoch in &epochs {
+        match app.sealer.seal_epoch(ledger, epoch).await {
+            Ok(head) => findings.ok(
+                &check,
+                format!("epoch {}: {} records, {} sealed", epoch.epoch, epoch.size.0, head.head().size.0),
+            ),
+            Err(error) => {
+                findings.wrong(&check, format!("epoch {}: {}", epoch.epoch, crate::error::chain(&error)));
+            }
+        }
+    }
+    if let Ok(Some(head)) = app.events.head(ledger).await {
+        let last = head.last_recorded_at;
+        if last > Micros(app.clock.now().0.saturating_add(CLOCK_BEHIND_US_MAX)) {
+            findings.wrong(&check, format!("the clock of this machine stands before the last record ({})", time(last)));
+        }
+    }
+}
+
+async fn read_models(findings: &mut Findings, app: &App, ledger: LedgerId) {
+    let check = format!("read models of {ledger}");
+    let lags = match app.runner.lag(ledger).await {
+        Ok(lags) => lags,
+        Err(error) => return findings.wrong(check, crate::error::chain(&error)),
+    };
+    let mut behind = 0;
+    for lag in &lags {
+        behind = behind.max(lag.records);
+        if let Some(parked) = lag.parked {
+            findings.wrong(&check, format!("{} stands before record {parked}, which it cannot apply", lag.projection));
+        } else if !lag.is_gapless() {
+            let (passed, applied) = (lag.passed, lag.checkpoint.applied);
+            findings.wrong(&check, format!("{} passed {passed} records and applied {applied}", lag.projection));
+        }
+    }
+    match behind {
+        0 => findings.ok(check, format!("{} up to date", lags.len())),
+        behind => findings.note(check, format!("{behind} records behind; `ruche serve` catches up")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_of_the_working_folder_can_be_measured() {
+        let dir = std::env::temp_dir();
+        assert!(flushes_per_s(&dir).unwrap() > 0);
+        assert!(free_bytes(&dir).unwrap() > 0);
+    }
+}
