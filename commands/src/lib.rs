@@ -27,6 +27,10 @@ pub mod configuration;
 pub mod score;
 pub mod import;
 pub mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use append::{AppendEvents, AppendTarget, ClientEvent, OwnCategory};
 pub use command::{CommandReceipt, GivenPayload, RecordedEvent};

@@ -331,7 +331,8 @@ pub async fn import_session(
     Ok(counts)
 }
 
-async fn in_parts(
+/// The same, part by part.
+pub(crate) async fn in_parts(
     commands: &Commands,
     context: &CommandContext,
     plan: &SessionPlan,

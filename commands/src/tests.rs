@@ -1,0 +1,11 @@
+//! Tests of the crate as its callers see it.
+
+mod appends;
+mod configurations;
+mod faults;
+mod imports;
+mod properties;
+mod scores;
+mod sessions;
+mod tools;
+mod turns;

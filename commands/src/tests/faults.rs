@@ -1,0 +1,323 @@
+use std::sync::Arc;
+
+use ruche_domain::events::{SessionEndReason, SessionStarted};
+use ruche_domain::limits::COMMAND_ATTEMPTS_MAX;
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_ledger::memory::MemoryStore;
+use ruche_ledger::testing::FixedClock;
+use ruche_ledger::testing::check_ledger;
+use ruche_ledger::testing::faults::{Fault, FaultStore};
+
+use super::properties::turn_of;
+use crate::testing::{NoObjection, TEST_NOW, TestLedger};
+use crate::{EndSession, RecordTurn, RegisterTool, SessionRef, StartSession};
+
+async fn faulty() -> (TestLedger, Arc<FaultStore>) {
+    let clock = Arc::new(FixedClock::at(TEST_NOW.0));
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new(clock.clone()))));
+    let ledger = TestLedger::on(store.clone(), clock, Arc::new(NoObjection)).await;
+    (ledger, store)
+}
+
+fn record(text: &str) -> RecordTurn {
+    RecordTurn {
+        session: SessionRef::External("s-1".to_owned()),
+        turn: turn_of(text),
+    }
+}
+
+fn end() -> EndSession {
+    EndSession::new(
+        SessionRef::External("s-1".to_owned()),
+        SessionEndReason::Completed,
+    )
+}
+
+#[tokio::test]
+async fn every_fault_leaves_the_command_carried_out_once_after_a_retry() {
+    for fault in Fault::ALL {
+        let (ledger, store) = faulty().await;
+        let context = ledger.context.with_key("start");
+        ledger
+            .commands
+            .execute(&context, &StartSession::new("s-1"))
+            .await
+            .unwrap();
+        let before = ledger.size().await;
+        let context = ledger.context.with_key("turn");
+        store.inject(fault);
+        let first = ledger.commands.execute(&context, &record("hello")).await;
+        match fault {
+            Fault::NotPersisted => {
+                let error = first.unwrap_err();
+                assert_eq!((error.code(), error.retryable()), ("UNAVAILABLE", true));
+                assert!(
+                    !error.to_string().contains("injected"),
+                    "the cause is for the operator: {error}"
+                );
+                assert_eq!(ledger.size().await, before);
+            }
+            // Asking again by the key tells what happened, so the client never hears of it.
+            Fault::None | Fault::UnknownNotPersisted | Fault::UnknownButPersisted => {
+                assert!(!first.unwrap().duplicate, "{fault:?}");
+            }
+        }
+        let again = ledger.commands.execute(&context, &record("hello")).await.unwrap();
+        assert_eq!(again.duplicate, fault != Fault::NotPersisted, "{fault:?}");
+        assert_eq!(
+            ledger.size().await,
+            before + again.events.len() as u64,
+            "{fault:?}"
+        );
+        check_ledger(&*ledger.store, ledger.context.ledger).await;
+    }
+}
+
+#[tokio::test]
+async fn the_first_answer_is_given_again_although_the_state_went_on() {
+    let (ledger, _) = faulty().await;
+    let run = async |key: &str, ordinal: &str| {
+        ledger
+            .commands
+            .execute(&ledger.context.with_key(key), &record(ordinal))
+            .await
+            .unwrap()
+    };
+    let start = StartSession::new("s-1");
+    let started = ledger
+        .commands
+        .execute(&ledger.context.with_key("start"), &start)
+        .await
+        .unwrap();
+    let first = run("t-0", "a").await;
+    run("t-1", "b").await;
+    let repeated = run("t-0", "a").await;
+    assert!(repeated.duplicate);
+    assert_eq!(repeated.events, first.events);
+    // Refused on the state as it is now, answered by the key all the same.
+    let again = ledger
+        .commands
+        .execute(&ledger.context.with_key("start"), &start)
+        .await
+        .unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.events, started.events);
+    ledger
+        .commands
+        .execute(&ledger.context.with_key("end"), &end())
+        .await
+        .unwrap();
+    assert!(run("t-1", "b").await.duplicate);
+    let error = ledger
+        .commands
+        .execute(&ledger.context.with_key("t-2"), &record("c"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "ILLEGAL_TRANSITION");
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_request() {
+    let (ledger, _) = faulty().await;
+    let context = ledger.context.with_key("k");
+    ledger
+        .commands
+        .execute(&context, &StartSession::new("s-1"))
+        .await
+        .unwrap();
+    for error in [
+        ledger
+            .commands
+            .execute(&context, &StartSession::new("s-2"))
+            .await
+            .unwrap_err(),
+        ledger.commands.execute(&context, &end()).await.unwrap_err(),
+        // Refused on its state and under a used key: the key speaks first.
+        ledger.commands.execute(&context, &record("x")).await.unwrap_err(),
+    ] {
+        assert_eq!(error.code(), "IDEMPOTENCY_MISMATCH");
+    }
+    let mut other = context.clone();
+    other.correlation = Some("job".to_owned());
+    let error = ledger
+        .commands
+        .execute(&other, &StartSession::new("s-1"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "IDEMPOTENCY_MISMATCH");
+}
+
+#[tokio::test]
+async fn keys_are_required() {
+    let (ledger, _) = faulty().await;
+    for bad in [String::new(), "x".repeat(256), "a\nb".to_owned()] {
+        let error = ledger
+            .commands
+            .execute(&ledger.context.with_key(bad), &StartSession::new("s"))
+            .await;
+        assert_eq!(error.unwrap_err().code(), "INVALID_INPUT");
+    }
+}
+
+#[tokio::test]
+async fn what_is_so_already_writes_nothing() {
+    let (ledger, _) = faulty().await;
+    let tool = RegisterTool::new("send", SideEffectPolicy::Irreversible);
+    let first = ledger
+        .commands
+        .execute(&ledger.context.with_key("a"), &tool)
+        .await
+        .unwrap();
+    let size = ledger.size().await;
+    let again = ledger
+        .commands
+        .execute(&ledger.context.with_key("b"), &tool)
+        .await
+        .unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.events, first.events);
+    assert_eq!(ledger.size().await, size);
+}
+
+#[tokio::test]
+async fn a_ledger_that_does_not_exist_is_not_found() {
+    let (ledger, _) = faulty().await;
+    let mut context = ledger.context.with_key("k");
+    context.ledger = ruche_ledger::testing::ledger(99);
+    let error = ledger
+        .commands
+        .execute(&context, &StartSession::new("s"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "NOT_FOUND");
+}
+
+/// A store on which somebody else is always faster.
+mod contended {
+    use async_trait::async_trait;
+    use ruche_domain::ids::LedgerId;
+    use ruche_domain::numbers::{Position, StreamVersion};
+    use ruche_domain::stream::StreamId;
+    use ruche_ledger::store::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Answers the next `conflicts` appends with a conflict, counting them.
+    pub struct Contended {
+        pub inner: Arc<dyn EventStore>,
+        pub conflicts: AtomicU32,
+        pub appends: AtomicU32,
+    }
+
+    #[async_trait]
+    impl EventStore for Contended {
+        async fn append(
+            &self,
+            ledger: LedgerId,
+            request: AppendRequest,
+        ) -> Result<AppendOutcome, StoreError> {
+            let guard = request.expectations.first().copied();
+            let left = self.conflicts.load(Ordering::SeqCst);
+            match guard {
+                Some(guard) if left > 0 => {
+                    self.conflicts.store(left - 1, Ordering::SeqCst);
+                    self.appends.fetch_add(1, Ordering::SeqCst);
+                    Ok(AppendOutcome::Conflict {
+                        stream: guard.stream,
+                        expected: guard.version,
+                        actual: Some(StreamVersion(1_000)),
+                    })
+                }
+                _ => self.inner.append(ledger, request).await,
+            }
+        }
+
+        async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
+            self.inner.open_epoch(ledger, opening).await
+        }
+
+        async fn head(&self, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
+            self.inner.head(ledger).await
+        }
+
+        async fn epochs(&self, ledger: LedgerId) -> Result<Vec<EpochInfo>, StoreError> {
+            self.inner.epochs(ledger).await
+        }
+
+        async fn ledgers(&self) -> Result<Vec<LedgerId>, StoreError> {
+            self.inner.ledgers().await
+        }
+
+        async fn read_ledger(
+            &self,
+            l: LedgerId,
+            from: Position,
+            n: usize,
+        ) -> Result<Vec<Record>, StoreError> {
+            self.inner.read_ledger(l, from, n).await
+        }
+
+        async fn read_stream(
+            &self,
+            ledger: LedgerId,
+            stream: StreamId,
+            from: StreamVersion,
+            limit: usize,
+        ) -> Result<Vec<Record>, StoreError> {
+            self.inner.read_stream(ledger, stream, from, limit).await
+        }
+
+        async fn stream_version(
+            &self,
+            l: LedgerId,
+            stream: StreamId,
+        ) -> Result<Option<StreamVersion>, StoreError> {
+            self.inner.stream_version(l, stream).await
+        }
+
+        async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
+            self.inner.wait_for(ledger, position).await
+        }
+    }
+}
+
+#[tokio::test]
+async fn conflicts_are_decided_again_a_bounded_number_of_times() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    for (conflicts, code) in [
+        (COMMAND_ATTEMPTS_MAX - 1, None),
+        (COMMAND_ATTEMPTS_MAX, Some("CONTENTION")),
+    ] {
+        let clock = Arc::new(FixedClock::at(TEST_NOW.0));
+        let store = Arc::new(contended::Contended {
+            inner: Arc::new(MemoryStore::new(clock.clone())),
+            conflicts: AtomicU32::new(0),
+            appends: AtomicU32::new(0),
+        });
+        let ledger = TestLedger::on(store.clone(), clock, Arc::new(NoObjection)).await;
+        store.conflicts.store(conflicts, Ordering::SeqCst);
+        let start = StartSession {
+            started: SessionStarted::default(),
+        };
+        let outcome = ledger
+            .commands
+            .execute(&ledger.context.with_key("k"), &start)
+            .await;
+        assert_eq!(outcome.as_ref().err().map(crate::CommandError::code), code);
+        assert_eq!(store.appends.load(Ordering::SeqCst), conflicts);
+        if let Err(error) = outcome {
+            assert!(error.retryable());
+        }
+    }
+}
+
+#[test]
+fn every_code_has_a_page_and_a_place_in_the_list() {
+    let mut sorted = crate::ERROR_CODES.to_vec();
+    sorted.sort_unstable();
+    assert_eq!(sorted, crate::ERROR_CODES);
+    for code in crate::ERROR_CODES {
+        let page = format!("{}/../docs/errors/{code}.md", env!("CARGO_MANIFEST_DIR"));
+        assert!(std::path::Path::new(&page).exists(), "{page} is missing");
+    }
+}

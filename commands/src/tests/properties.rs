@@ -1,0 +1,173 @@
+//! Random courses of sessions, retried at random.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use ruche_domain::events::{
+    MessageReceived, MessageSent, Role, SessionEndReason, ToolCallRequest, ToolCompleted, TurnCommitted,
+    TurnOpened, TurnTrigger,
+};
+use ruche_ledger::memory::MemoryStore;
+use ruche_ledger::testing::faults::{Fault, FaultStore};
+use ruche_ledger::testing::{FixedClock, check_ledger};
+
+use crate::import::export_messages;
+use crate::testing::{NoObjection, TEST_NOW, TestLedger};
+use crate::turn::{Said, Settled, Timed, ToolOutcome};
+use crate::{EndSession, RecordTurn, RecordedTurn, SessionRef, StartSession, TurnEnd, TurnStep};
+
+/// A turn in which the user says `text`, a tool echoes it and the agent repeats it.
+pub(super) fn turn_of(text: &str) -> RecordedTurn {
+    let call = ToolCallRequest::new(0, "echo".to_owned(), text.to_owned());
+    let said = |message_text: Option<&str>, tool_calls| {
+        TurnStep::Said(Said {
+            message: MessageSent {
+                text: message_text.map(str::to_owned),
+                tool_calls,
+                ..MessageSent::new(Role::Assistant)
+            },
+            at: None,
+            model_call: None,
+        })
+    };
+    RecordedTurn {
+        opened: TurnOpened::new(TurnTrigger::User),
+        opened_at: None,
+        steps: vec![
+            TurnStep::Received(Timed::untimed(MessageReceived {
+                text: Some(text.to_owned()),
+                ..MessageReceived::new(Role::User)
+            })),
+            said(None, vec![call]),
+            TurnStep::Settled(Settled {
+                call: Some(0),
+                started_at: None,
+                is_message: true,
+                outcome: ToolOutcome::Completed(ToolCompleted {
+                    result: Some(text.to_owned()),
+                    ..ToolCompleted::default()
+                }),
+            }),
+            said(Some(text), Vec::new()),
+        ],
+        end: TurnEnd::Committed(TurnCommitted::default()),
+    }
+}
+
+/// A step of a course.
+#[derive(Clone, Debug)]
+enum Step {
+    Start(usize),
+    Turn(usize, String),
+    End(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = 0..3usize;
+    prop_oneof![
+        1 => session.clone().prop_map(Step::Start),
+        4 => (session.clone(), "[^\u{0}]{0,12}").prop_map(|(session, text)| Step::Turn(session, text)),
+        1 => session.prop_map(Step::End),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        3 => Just(Fault::None),
+        1 => Just(Fault::NotPersisted),
+        1 => Just(Fault::UnknownNotPersisted),
+        1 => Just(Fault::UnknownButPersisted),
+    ]
+}
+
+/// What a course must come to: for each session whether it is open, and what was said.
+#[derive(Clone, Debug, Default)]
+struct Model {
+    open: Option<bool>,
+    said: Vec<String>,
+}
+
+async fn run(course: &[(Step, Fault, u8)]) {
+    let clock = Arc::new(FixedClock::at(TEST_NOW.0));
+    let store = Arc::new(FaultStore::new(Arc::new(MemoryStore::new(clock.clone()))));
+    let ledger = TestLedger::on(store.clone(), clock, Arc::new(NoObjection)).await;
+    let mut models = vec![Model::default(); 3];
+    for (number, (step, fault, tries)) in course.iter().enumerate() {
+        store.inject(*fault);
+        let context = ledger.context.with_key(format!("step-{number}"));
+        let name = |session: &usize| SessionRef::External(format!("s-{session}"));
+        let mut first = None;
+        // At least twice: the first try may fail, and a repeated one changes nothing.
+        for _ in 0..=(*tries).max(1) {
+            let done = match step {
+                Step::Start(s) => {
+                    ledger
+                        .commands
+                        .execute(&context, &StartSession::new(format!("s-{s}")))
+                        .await
+                }
+                Step::Turn(s, text) => {
+                    let (session, turn) = (name(s), turn_of(text));
+                    ledger
+                        .commands
+                        .execute(&context, &RecordTurn { session, turn })
+                        .await
+                }
+                Step::End(s) => {
+                    let end = EndSession::new(name(s), SessionEndReason::Completed);
+                    ledger.commands.execute(&context, &end).await
+                }
+            };
+            match (done, &first) {
+                (Ok(receipt), None) => first = Some(receipt.events),
+                (Ok(receipt), Some(events)) => {
+                    assert!(receipt.duplicate);
+                    assert_eq!(&receipt.events, events, "the first answer again");
+                }
+                (Err(error), Some(_)) => panic!("an answer turned into {error}"),
+                (Err(_), None) => {}
+            }
+        }
+        let model = match step {
+            Step::Start(s) | Step::Turn(s, _) | Step::End(s) => &mut models[*s],
+        };
+        let legal = match (step, model.open) {
+            (Step::Start(_), open) => open.is_none(),
+            (Step::Turn(..) | Step::End(_), open) => open == Some(true),
+        };
+        assert_eq!(first.is_some(), legal, "{step:?} on {model:?}");
+        match step {
+            Step::Start(_) if legal => model.open = Some(true),
+            Step::Turn(_, text) if legal => model.said.push(text.clone()),
+            Step::End(_) if legal => model.open = Some(false),
+            _ => {}
+        }
+    }
+    check_ledger(&*ledger.store, ledger.context.ledger).await;
+    for (number, model) in models.iter().enumerate() {
+        let records = ledger.records(ledger.session(&format!("s-{number}"))).await;
+        let messages = export_messages(&records).unwrap();
+        assert_eq!(messages.len(), model.said.len() * 4);
+        for (turn, text) in messages.chunks(4).zip(&model.said) {
+            assert_eq!(turn[0].text.as_ref(), Some(text));
+            assert_eq!(
+                (turn[1].text.as_ref(), &turn[1].tool_calls[0].arguments),
+                (None, text)
+            );
+            assert_eq!(turn[2].text.as_ref(), Some(text));
+            assert_eq!(turn[3].text.as_ref(), Some(text));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_course_under_any_faults_is_carried_out_once(
+        course in prop::collection::vec((step(), fault(), 0..3u8), 1..24)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(run(&course));
+    }
+}

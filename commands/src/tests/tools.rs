@@ -1,0 +1,31 @@
+use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
+
+use crate::RegisterTool;
+use crate::testing::{given, references};
+use crate::tool::tool_stream;
+
+#[test]
+fn a_tool_is_registered_and_registered_anew_only_when_something_changed() {
+    let tool = RegisterTool::new("send_money", SideEffectPolicy::Irreversible);
+    let stream = tool_stream(&references(), "send_money");
+    assert_eq!(given().when(&tool).types(), ["tool.registered"]);
+    let registered = || given().event(stream, tool.tool.clone());
+    registered().when(&tool).already_so();
+    let mut changed = tool.clone();
+    changed.tool.tool_kind = Some(ToolKind::Execute);
+    assert_eq!(registered().when(&changed).types(), ["tool.registered"]);
+    // Back to the first: what stands is the last.
+    let back = registered().event(stream, changed.tool.clone());
+    assert_eq!(back.when(&tool).types(), ["tool.registered"]);
+}
+
+#[test]
+fn a_compensatable_tool_names_what_undoes_it() {
+    let mut book = RegisterTool::new("book", SideEffectPolicy::Compensatable);
+    given().when(&book).refused("INVALID_INPUT");
+    book.tool.compensation_tool = Some("cancel".to_owned());
+    given().when(&book).events();
+    given()
+        .when(&RegisterTool::new("", SideEffectPolicy::Pure))
+        .refused("INVALID_INPUT");
+}
