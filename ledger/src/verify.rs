@@ -11,9 +11,10 @@
 //!    the record behind it: only then can it be told whether a record is missing, two are swapped or one is surplus.
 //! 3. [`RecordChecker::fragment`] checks the payload against the commitments of the leaf that was read last.
 //!
-//! Memory: per record 16 bytes of event id, per tool call 16, per stream 25, each in a hash table that is between
-//! half and seven eighths full; at most 40 bytes per record where records have streams of many events. Ids are chosen
-//! by whoever wrote the records, so the tables keep the keyed hash function of the standard library.
+//! Memory: 16 bytes of event id for each record, 16 for each tool call and 25 for each stream, and a byte of bookkeeping
+//! for each of them, in hash tables that are between seven sixteenths and seven eighths full. That is at most 39 bytes
+//! per record where streams have many events, and half as much again for the moment in which a table grows. Ids are
+//! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library.
 
 use std::collections::{HashMap, HashSet};
 
@@ -108,7 +109,8 @@ impl RecordChecker {
         });
     }
 
-    /// Says that an epoch before the next one cannot be read at all.
+    /// Says that records before the next epoch are not there, and that this is known already: the epoch before is
+    /// missing, or it declares lost records.
     pub fn skip_epoch(&mut self) {
         self.history.has_holes = true;
     }
@@ -123,7 +125,7 @@ impl RecordChecker {
         self.history.has_holes = true;
     }
 
-    /// Takes the next leaf of the epoch.
+    /// Takes the next leaf of the epoch. That there are more than its size is the caller's finding.
     ///
     /// # Panics
     /// Outside [`RecordChecker::begin_epoch`] and [`RecordChecker::end_epoch`].

@@ -214,14 +214,6 @@ impl Order {
     /// Judges a record that stands in its place.
     fn place(&mut self, hash: Hash, claim: &Claim, history: &mut History, findings: &mut Findings) {
         let index = claim.index;
-        if index == self.size {
-            self.report(
-                FindingKind::SurplusRecords,
-                index,
-                format!("the tree head says {index}"),
-                findings,
-            );
-        }
         if let Some(before) = self.before
             && claim.previous != Some(before.0)
         {

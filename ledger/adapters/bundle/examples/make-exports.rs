@@ -4,7 +4,7 @@
 //! `expected.json` has a member for each export folder: `exit_code` is what `ruche-verify` answers when given the
 //! `keys`, `mutation` says what was done (absent for good ones), `findings` which kinds were found. Histories that the
 //! operator rewrote without a fault are written as well; given `since`, a file beside them with a tree head that was
-//! kept, or `at_least`, a size that was known, the answer is `exit_code_then`.
+//! kept, or `at_least`, a size that was known, the answer is `exit_code_then`, with `findings_then`.
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -62,7 +62,9 @@ fn make(folder: &Path, count: u64, seed: u64) -> Result<(), Box<dyn Error>> {
         let name = format!("rewritten-{mutation}");
         let (work, remembered) = mutated(&folder.join(&name), *mutate, &mut tried);
         let mut answer = verified(&work, Some(mutation))?;
+        let findings: Vec<_> = remembered.any_of.iter().map(|kind| kind.name()).collect();
         answer["exit_code_then"] = json!(remembered.exit_code);
+        answer["findings_then"] = json!(findings);
         answer["at_least"] = json!(remembered.at_least);
         if let Some(head) = remembered.since {
             let kept = format!("{name}.checkpoint");

@@ -55,14 +55,20 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(code) => code.into(),
         Err(failure) => {
             // With nowhere to write to there is nobody to tell.
-            let _ = writeln!(
-                io::stderr(),
-                "ruche-verify could not run: {}",
-                chain(failure.as_ref())
-            );
+            let _ = report_failure(&chain(failure.as_ref()), arguments.json);
             COULD_NOT_RUN.into()
         }
     }
+}
+
+fn report_failure(message: &str, json: bool) -> io::Result<()> {
+    if json {
+        let answer = serde_json::json!({
+            "verdict": "COULD_NOT_RUN", "exit_code": COULD_NOT_RUN, "message": message, "findings": [],
+        });
+        return writeln!(io::stdout(), "{answer:#}");
+    }
+    writeln!(io::stderr(), "ruche-verify could not run: {message}")
 }
 
 fn verdict(arguments: &Arguments) -> Result<u8, Failure> {

@@ -5,6 +5,7 @@ use ruche_domain::stream::StreamId;
 use ruche_ledger::hash::Hash;
 use ruche_ledger::leaf::Leaf;
 use ruche_ledger::note::VerifierKey;
+use ruche_ledger::payload::JSON;
 use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger::verify::{Finding, FindingKind, Findings};
 use serde::Deserialize;
@@ -100,6 +101,9 @@ impl Opening {
         let Some(committed) = leaf.payload.first() else {
             return Ok(Facts::Garbled("the opening record has no payload".to_owned()));
         };
+        if committed.media_type != JSON {
+            return Ok(Facts::Garbled(format!("its payload is {}", committed.media_type)));
+        }
         match stream.next_fragment().map_err(fail)? {
             Fragment::Present { opening, bytes } if committed.opens(opening, bytes) => {
                 Ok(match serde_json::from_slice(bytes) {
@@ -203,28 +207,45 @@ impl PreviousFacts {
                 }
             }
         }
-        let lost = self.lost_from.zip(self.lost_to);
-        if self.tree_size <= end.size {
-            if end.root.is_some_and(|root| root.to_string() != self.root) {
+        match self.lost() {
+            None if self.lost_from.is_some() || self.lost_to.is_some() => {
+                broken("record 0 says where lost records begin or where they end, and not both".to_owned());
+            }
+            None if self.tree_size != end.size => {
                 broken(format!(
-                    "the first {} records of epoch {} have another root",
-                    self.tree_size, end.epoch
+                    "epoch {} had {} records, {} are here",
+                    end.epoch, self.tree_size, end.size
                 ));
             }
-        } else if lost.is_none() {
-            broken(format!(
-                "epoch {} had {} records, {} are here",
-                end.epoch, self.tree_size, end.size
-            ));
+            None => {
+                if end.root.is_some_and(|root| root.to_string() != self.root) {
+                    broken(format!(
+                        "the {} records of epoch {} have another root",
+                        self.tree_size, end.epoch
+                    ));
+                }
+            }
+            Some((from, to)) => {
+                if from.epoch != end.epoch || from > to || to.epoch != end.epoch || end.size.0 > from.index.0
+                {
+                    broken(format!(
+                        "records {from} to {to} cannot be lost, epoch {} has {}",
+                        end.epoch, end.size
+                    ));
+                }
+                let reason = format!("{from} to {to} were lost, says record {epoch}:0");
+                findings.push(Finding::at(
+                    FindingKind::RecordsLost,
+                    end.epoch,
+                    from.index.0,
+                    reason,
+                ));
+            }
         }
-        if let Some((from, to)) = lost {
-            let reason = format!("{from} to {to} were lost, says record {epoch}:0");
-            findings.push(Finding::at(
-                FindingKind::RecordsLost,
-                from.epoch,
-                from.index.0,
-                reason,
-            ));
-        }
+    }
+
+    /// First and last record that were lost in a restore.
+    pub(crate) fn lost(&self) -> Option<(Position, Position)> {
+        self.lost_from.zip(self.lost_to)
     }
 }

@@ -22,7 +22,7 @@ const ENTRIES_BYTES_MAX: u64 = 257 * (2 + 65_535);
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is no export in this place.
-    #[error("{} is not an export: it has neither {MANIFEST} nor e1", path.display())]
+    #[error("{} is not an export: it has no {MANIFEST}", path.display())]
     NotAnExport {
         /// The place.
         path: PathBuf,
@@ -65,7 +65,7 @@ impl BundleReader {
             // Through links as well: where an auditor put the files is the auditor's affair.
             epochs.extend(epoch.filter(|_| entry.path().is_dir()));
         }
-        if epochs.is_empty() && !has_manifest {
+        if !has_manifest {
             return Err(ReadError::NotAnExport {
                 path: folder.to_owned(),
             });
@@ -83,10 +83,10 @@ impl BundleReader {
         &self.epochs
     }
 
-    /// Bytes of the manifest; `None` if it is not there.
+    /// Bytes of the manifest; `None` if it is not a file.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// When it cannot be read.
     pub fn manifest(&self) -> Result<Option<Vec<u8>>, ReadError> {
         small_file(&self.folder.join(MANIFEST), MANIFEST_BYTES_MAX)
     }

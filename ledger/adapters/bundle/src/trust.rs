@@ -1,6 +1,6 @@
 //! Whom the auditor believes.
 
-use ruche_ledger::note::{NoteError, VerifierKey};
+use ruche_ledger::note::{NoteError, SignatureKind, VerifierKey};
 use ruche_ledger::policy::{Policy, PolicyError};
 use ruche_ledger::tree_head::{SignedTreeHead, TreeHeadError};
 
@@ -57,6 +57,7 @@ impl Trust {
         };
         match policy.evaluate(head) {
             Ok(verdict) => Ok(verdict.log),
+            Err(PolicyError::TreeHead(TreeHeadError::NotSignedByLog { .. })) => self.check_log(head),
             Err(PolicyError::TreeHead(error)) => Err(named(&error)),
             Err(error @ PolicyError::QuorumMissed { .. }) => {
                 Err((FindingKind::TreeHeadUntrusted, error.to_string()))
@@ -66,12 +67,33 @@ impl Trust {
 
     /// Whether the log has signed the head, whatever witnesses say.
     pub(crate) fn check_log(&self, head: &SignedTreeHead) -> Result<&VerifierKey, (FindingKind, String)> {
-        let verified = head.verify(&self.keys).map_err(|error| named(&error))?;
-        let of_log = verified.into_iter().map(|signature| signature.key);
-        Ok(of_log
-            .into_iter()
-            .find(|key| key.name() == head.head().origin)
-            .expect("verify found the log's own key"))
+        signed_by(head, &self.keys)
+    }
+}
+
+/// The one of the `keys` that signed the head of its own log.
+pub(crate) fn signed_by<'k>(
+    head: &SignedTreeHead,
+    keys: &'k [VerifierKey],
+) -> Result<&'k VerifierKey, (FindingKind, String)> {
+    let verified = head.note().verify(keys).map_err(|error| named(&error.into()))?;
+    let mut by_logs = verified
+        .iter()
+        .filter(|signature| signature.key.kind() == SignatureKind::Ed25519);
+    let origin = &head.head().origin;
+    match (
+        by_logs.clone().find(|signature| signature.key.name() == origin),
+        by_logs.next(),
+    ) {
+        (Some(signature), _) => Ok(signature.key),
+        (None, Some(other)) => {
+            let reason = format!("the key of {} signed a tree head of {origin}", other.key.name());
+            Err((FindingKind::OriginMismatch, reason))
+        }
+        (None, None) => Err((
+            FindingKind::TreeHeadUntrusted,
+            "only witnesses signed it".to_owned(),
+        )),
     }
 }
 

@@ -97,24 +97,39 @@ impl<'a> EpochRun<'a> {
         Ok(self.done)
     }
 
-    /// Reports bundles and tiles that should be there and are not, and bundles that should not be there.
+    /// Reports bundles and tiles that the size asks for and are not there, and those that it does not ask for.
     fn check_files(&mut self) {
-        for shelf in Shelf::all().filter(|shelf| *shelf != Shelf::Payload) {
+        let files = self.files;
+        for shelf in Shelf::all() {
             let asked = shelf.items(self.size).div_ceil(TILE_WIDTH.into());
             let mut next = 0;
-            for slot in self.files.inventory().on(shelf) {
+            for slot in files.inventory().on(shelf) {
                 if shelf.slot(slot.index, self.size) == Some(*slot) {
                     self.report_missing(shelf, next, slot.index);
                     next = slot.index + 1;
+                } else if !self.stands_in(*slot) {
+                    self.report_stray(*slot);
                 }
             }
             self.report_missing(shelf, next, asked);
         }
-        let end = self.files.inventory().entries_end();
-        if end > self.size.0 {
-            let reason = format!("bundles go on to {end}");
-            self.found(FindingKind::SurplusRecords, self.size.0, reason);
-        }
+    }
+
+    /// Whether this bundle is read in the place of one that is not there, which is reported.
+    fn stands_in(&self, slot: Slot) -> bool {
+        let is_asked = slot.shelf.slot(slot.index, self.size).is_some();
+        is_asked
+            && slot.end() <= self.size.0
+            && self.files.find(slot.shelf, slot.index, self.size) == Some(slot)
+    }
+
+    fn report_stray(&mut self, slot: Slot) {
+        let (kind, index) = match slot.shelf {
+            Shelf::Entries => (FindingKind::SurplusRecords, self.size.0),
+            Shelf::Payload | Shelf::Hashes(_) => (FindingKind::FileMalformed, slot.start()),
+        };
+        let reason = format!("{} is not a file of {} records", slot.path(), self.size);
+        self.found(kind, index, reason);
     }
 
     /// Reports those numbered `first` to `end` - 1 as one finding.
@@ -140,13 +155,18 @@ impl<'a> EpochRun<'a> {
         let mut counted = Entries(&entries);
         let count = counted.by_ref().count();
         let is_whole = count == usize::from(slot.width) && counted.0.is_empty();
-        if !is_whole {
+        // Of the last bundle the checker says which records are missing, and whether there are more.
+        let is_last = slot.end() >= self.size.0;
+        if !counted.0.is_empty() || !is_whole && !is_last {
             let reason = format!(
                 "{} holds {count} entries and {} bytes more",
                 slot.path(),
                 counted.0.len()
             );
             self.found(FindingKind::FileMalformed, slot.start(), reason);
+        } else if count > usize::from(slot.width) {
+            let reason = format!("{} holds {count} entries", slot.path());
+            self.found(FindingKind::SurplusRecords, slot.end(), reason);
         }
         // A tree over a bundle of another length says nothing about the tiles behind it.
         let asked = Shelf::Entries.slot(slot.index, self.size).map(|slot| slot.width);
@@ -233,16 +253,11 @@ impl<'a> EpochRun<'a> {
     }
 
     fn open_payload(&mut self, entries: Slot, is_whole: bool) -> Result<Payload, ReadError> {
-        let asked = Shelf::Payload.slot(entries.index, self.size);
         let slot = Slot {
             shelf: Shelf::Payload,
             ..entries
         };
-        let mut payload = Payload {
-            slot,
-            missing: asked.filter(|asked| !self.files.inventory().has(*asked)),
-            stream: None,
-        };
+        let mut payload = Payload { slot, stream: None };
         // Beside a bundle that lost entries the fragments cannot be told apart.
         if is_whole && let Some(file) = self.files.payload(slot)? {
             let stream = PayloadStream::new(file, std::mem::take(&mut self.payload));
@@ -271,8 +286,6 @@ impl<'a> EpochRun<'a> {
 /// The payload bundle beside an entry bundle.
 struct Payload {
     slot: Slot,
-    /// The one that the size asks for, if it is not there and that was not reported yet.
-    missing: Option<Slot>,
     /// `None` once the fragments cannot be read or told apart.
     stream: Option<PayloadStream>,
 }
@@ -280,16 +293,6 @@ struct Payload {
 impl Payload {
     /// Checks the fragments of the leaf that was read last.
     fn fragments(&mut self, count: usize, run: &mut EpochRun<'_>) -> Result<(), ReadError> {
-        // A bundle of records without fragments may be missing: it would be empty.
-        if count > 0
-            && let Some(missing) = self.missing.take()
-        {
-            run.findings.push(Finding::of_epoch(
-                FindingKind::FileMissing,
-                run.files.epoch(),
-                missing.path(),
-            ));
-        }
         for number in 0..count {
             let Some(stream) = &mut self.stream else {
                 return Ok(());

@@ -377,6 +377,12 @@ fn what_could_not_run_is_1_and_never_2() {
             "{arguments:?}: {run:?}"
         );
     }
+    let json: Value = serde_json::from_str(&run([nowhere.as_os_str(), "--json".as_ref()]).out).unwrap();
+    assert_eq!(
+        (&json["verdict"], &json["exit_code"]),
+        (&"COULD_NOT_RUN".into(), &1.into()),
+        "{json}"
+    );
     let malformed = world.run(["--since".as_ref(), file.as_os_str()]);
     assert_eq!(malformed.code, Some(1), "{malformed:?}");
 }

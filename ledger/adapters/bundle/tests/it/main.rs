@@ -1,5 +1,7 @@
 //! Tests of export and verifier.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -7,4 +9,5 @@ mod binary;
 mod good;
 mod large;
 mod mutated;
+mod rules;
 mod writer;

@@ -97,7 +97,7 @@ impl Ledger {
     fn opening(&self) -> EpochOpening {
         let facts = json!({
             "deployment": "large.example", "origin": self.origin, "verifier_key": self.key, "epoch": 1,
-            "reason": "created", "previous": null, "note": null,
+            "reason": "created",
         });
         let stream = StreamId::new(Category::Ledger, Uuid::from_u128(1));
         let record = self.prepared(stream, "infra.ledger.opened", facts.to_string().into_bytes());

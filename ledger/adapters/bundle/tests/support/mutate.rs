@@ -247,7 +247,7 @@ fn repeated(work: &mut Work) -> Option<Expected> {
 
 fn truncated_file(work: &mut Work) -> Option<Expected> {
     work.write();
-    // The key is not trusted because it is here, and a missing newline at its end harms nobody.
+    // The key in the export is not looked at where the auditor brings one.
     let mut paths = files::with(&work.folder, "");
     paths.retain(|path| !path.ends_with("key.vkey"));
     let path = one_of(&work.random, &paths)?;
@@ -265,10 +265,11 @@ fn truncated_file(work: &mut Work) -> Option<Expected> {
 
 fn deleted_file(work: &mut Work) -> Option<Expected> {
     work.write();
-    let mut paths = files::with(&work.folder, "");
-    paths.retain(|path| !path.ends_with("key.vkey"));
+    // Without its manifest it is not an export.
+    let mut paths = files::all(&work.folder);
+    paths.retain(|path| !path.ends_with("key.vkey") && !path.ends_with("manifest.json"));
     fs::remove_file(one_of(&work.random, &paths)?).expect("removable");
-    tampered(&[FileMissing, ManifestMismatch])
+    tampered(&[FileMissing, TreeHeadMalformed])
 }
 
 fn extra_entry(work: &mut Work) -> Option<Expected> {
@@ -278,7 +279,7 @@ fn extra_entry(work: &mut Work) -> Option<Expected> {
     let (start, end) = one_of(&work.random, &files::entries(&bytes))?;
     bytes.extend_from_within(start - 2..end);
     fs::write(&path, bytes).expect("writable");
-    tampered(&[FileMalformed])
+    tampered(&[FileMalformed, SurplusRecords])
 }
 
 /// The checkpoint and the manifest of an earlier day, over the files of today.
@@ -365,6 +366,7 @@ fn first_epoch_deleted(work: &mut Work) -> Option<Expected> {
 }
 
 fn last_epoch_deleted(work: &mut Work) -> Option<Expected> {
+    (work.export.epochs.len() > 1).then_some(())?;
     work.write();
     let last = work.export.epochs.last()?.epoch;
     fs::remove_dir_all(work.folder.join(epoch_folder(last))).expect("removable");
