@@ -527,7 +527,16 @@ fn without_the_log_the_clock_is_set_by_the_providers_times() {
 /// One broken record in the middle: the others come in and the place is told.
 #[tokio::test]
 async fn a_poisoned_copy_gives_everything_but_the_poison() {
-    let cases: [(&str, Format, &str, &[u8], &[u8], &str); 6] = [
+    /// File, format, what is done to it, the good bytes, the bad ones, and the place that is told.
+    type Case = (
+        &'static str,
+        Format,
+        &'static str,
+        &'static [u8],
+        &'static [u8],
+        &'static str,
+    );
+    let cases: [Case; 6] = [
         (
             TAU_BENCH,
             Format::TauBench,

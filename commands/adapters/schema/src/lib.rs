@@ -87,6 +87,9 @@ fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {
 }
 
 #[cfg(test)]
+mod pipeline_tests;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
