@@ -59,13 +59,22 @@ CREATE TABLE stream (
 ) STRICT, WITHOUT ROWID;
 
 -- Idempotency keys: the first record of the append that a key stands for. The hash of the request stands in that
--- record's leaf. scope = ledger_no << 2 | layer.
+-- record's leaf, and so does the key: what makes a key durable is its leaf. This table is how it is found; it is filled
+-- a little later, in the order of its B-tree, because keys are random numbers (engine, module `recent`).
+-- scope = ledger_no << 2 | layer.
 CREATE TABLE idempotency (
     scope    INTEGER NOT NULL,
     key_hash BLOB    NOT NULL CHECK (length(key_hash) = 32),
     record   INTEGER NOT NULL,
     PRIMARY KEY (scope, key_hash)
 ) STRICT, WITHOUT ROWID;
+
+-- Up to where the table above has the keys of an epoch: those of all records with an index below `size`. A start reads
+-- the keys of later records from their leaves. No row: from record 0 on.
+CREATE TABLE key_index (
+    epoch_no INTEGER PRIMARY KEY,
+    size     INTEGER NOT NULL
+) STRICT;
 
 -- Derived: hash tiles (C2SP tlog-tiles), widest form only. May be deleted; the sealer makes them again.
 CREATE TABLE tile (

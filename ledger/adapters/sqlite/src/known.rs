@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::cache::Generations;
 use crate::error::store_error;
 use crate::lookup::{self, StreamRow};
+use crate::recent::Recent;
 use crate::rowid::RecordId;
 
 /// Streams that were used lately; `None` for one that does not exist. Exact, because this process alone writes.
@@ -19,6 +20,7 @@ pub(crate) type StreamCache = Generations<(i64, StreamId), Option<StreamRow>>;
 pub(crate) struct Known<'a> {
     pub conn: &'a Connection,
     pub streams: &'a mut StreamCache,
+    pub recent: &'a mut Recent,
     pub ledger_no: i64,
 }
 
@@ -38,6 +40,20 @@ impl Known<'_> {
         self.streams.insert(key, row);
         Ok(row)
     }
+
+    /// First record of the append that a key stands for.
+    fn record_of(&self, scope: i64, key: &[u8; 32]) -> Result<Option<RecordId>, StoreError> {
+        if let Some(id) = self.recent.get(&(scope, *key)) {
+            return Ok(Some(id));
+        }
+        self.conn
+            .prepare_cached("SELECT record FROM idempotency WHERE scope = ?1 AND key_hash = ?2")
+            .and_then(|mut s| {
+                s.query_row(params![scope, &key[..]], |row| row.get(0).map(RecordId))
+                    .optional()
+            })
+            .map_err(|e| store_error("table idempotency", &e))
+    }
 }
 
 impl Heads for Known<'_> {
@@ -48,13 +64,7 @@ impl Heads for Known<'_> {
     }
 
     fn key(&mut self, layer: KeyLayer, key: &[u8; 32]) -> Result<Option<KeyEntry>, StoreError> {
-        let sql = "SELECT record FROM idempotency WHERE scope = ?1 AND key_hash = ?2";
-        let id = self.conn.prepare_cached(sql).and_then(|mut s| {
-            let scope = scope(self.ledger_no, layer);
-            s.query_row(params![scope, &key[..]], |row| row.get(0).map(RecordId))
-                .optional()
-        });
-        let Some(id) = id.map_err(|e| store_error("table idempotency", &e))? else {
+        let Some(id) = self.record_of(scope(self.ledger_no, layer), key)? else {
             return Ok(None);
         };
         // The entry points at the record; what the key stands for is what that record's leaf says.

@@ -15,8 +15,8 @@
 //! 2. The `writer` takes everything that came while it flushed the batch before: many callers, many ledgers.
 //! 3. `BEGIN IMMEDIATE`. For each ledger the sequencer of `ruche-ledger` decides the requests in order, on the head and
 //!    the streams that the writer keeps in memory (`cache`, `known`) or finds by an index search (`lookup`).
-//! 4. The records, payloads, new streams and keys are inserted, many rows by one statement (`write`, `insert`), and the
-//!    head moves from exactly the size it was built on.
+//! 4. The records, payloads and new streams are inserted, many rows by one statement (`write`, `insert`), and the head
+//!    moves from exactly the size it was built on. Keys are stored in their leaves; their table follows (`recent`).
 //! 5. `COMMIT` flushes the log once for all of them. Now they are durable; until here a crash undoes all of it.
 //! 6. Waiting readers are woken, then callers are answered (`settle`).
 //! 7. Later the log is copied into the file (`checkpoint`), beside the appends.
@@ -33,6 +33,7 @@ mod rowid;
 mod queue;
 mod writer;
 mod known;
+mod recent;
 mod cache;
 mod write;
 mod insert;

@@ -28,6 +28,11 @@ impl EpochNo {
     /// Greatest number that a record id has room for.
     pub(crate) const MAX: Self = Self((1 << EPOCH_BITS) - 1);
 
+    /// Id of record 0 of this epoch.
+    pub(crate) fn start(self) -> i64 {
+        self.0 << INDEX_BITS
+    }
+
     /// The first id behind every record of this epoch.
     pub(crate) fn end(self) -> i64 {
         (self.0 + 1) << INDEX_BITS

@@ -21,7 +21,6 @@ pub(crate) struct Tables {
     record: Insert,
     payload: Insert,
     stream: Insert,
-    idempotency: Insert,
     /// Loaded with the caches and dropped with them.
     next_stream_no: Option<i64>,
 }
@@ -40,7 +39,6 @@ impl Tables {
             record: Insert::new("record", 4),
             payload: Insert::new("payload", 3),
             stream: Insert::new("stream", 3),
-            idempotency: Insert::new("idempotency", 3),
             next_stream_no: None,
         }
     }
@@ -99,21 +97,17 @@ impl Tables {
                 },
             )
             .map_err(|e| store_error("table payload", &e))?;
-        let keys = batch
-            .keys
-            .iter()
-            .map(|((layer, key), entry)| (scope(known.ledger_no, *layer), key, entry.first));
-        let mut keys: Vec<_> = keys.collect();
-        // In the order of the B-tree, so that one page is visited once.
-        keys.sort_unstable();
-        self.idempotency
-            .all(conn, &keys, |s, at, (scope, key, first)| {
-                s.raw_bind_parameter(at + 1, scope)?;
-                s.raw_bind_parameter(at + 2, &key[..])?;
-                s.raw_bind_parameter(at + 3, record_id(*first).0)
-            })
-            .map_err(|e| store_error("table idempotency", &e))?;
-        move_head(known, epoch_no, from, batch)
+        move_head(known, epoch_no, from, batch)?;
+        // The keys are stored with their leaves; their table gets them later.
+        let ledger_no = known.ledger_no;
+        let keys = batch.keys.iter().map(|((layer, key), entry)| {
+            let key = (scope(ledger_no, *layer), *key);
+            (key, record_id(entry.first))
+        });
+        known
+            .recent
+            .wrote(epoch_no, batch.head.size.0, batch.records.len(), keys);
+        Ok(())
     }
 
     /// Numbers of the streams of the batch's records, in their order. New streams are given one and stored.

@@ -18,6 +18,7 @@ use crate::error::store_error;
 use crate::known::{Known, StreamCache};
 use crate::lookup::{self, HeadRow};
 use crate::queue::{Answer, Job, Queue, Work};
+use crate::recent::Recent;
 use crate::rowid::EpochNo;
 use crate::settle::Settled;
 use crate::write::{self, HeadMove, Tables};
@@ -35,9 +36,10 @@ pub(crate) struct Writer {
     checkpoints: Arc<Signal>,
     heads: Generations<LedgerId, HeadRow>,
     streams: StreamCache,
+    recent: Recent,
     tables: Tables,
     /// `PRAGMA data_version` when the caches were true. It changes when another connection writes to the file.
-    data_version: Option<i64>,
+    data_version: i64,
 }
 
 /// What one commit has decided so far. True only once it is durable.
@@ -71,18 +73,22 @@ impl Writer {
         clock: Arc<dyn Clock>,
         wakeups: Arc<Wakeups>,
         checkpoints: Arc<Signal>,
-    ) -> Self {
+    ) -> Result<Self, StoreError> {
+        // In this order: what somebody writes between the two is seen by the first commit.
+        let data_version = data_version(&conn)?;
+        let recent = Recent::load(&conn)?;
         checkpoint::watch_wal(&conn);
-        Self {
+        Ok(Self {
             conn,
             clock,
             wakeups,
             checkpoints,
             heads: Generations::new(HEADS_CACHED),
             streams: Generations::new(STREAMS_CACHED),
+            recent,
             tables: Tables::new(),
-            data_version: None,
-        }
+            data_version,
+        })
     }
 
     /// Works until the queue is closed and drained, then gives the connection back for the last checkpoint.
@@ -92,6 +98,11 @@ impl Writer {
             // Whatever came while the last commit was being flushed is the next batch: the flush is the timer.
             let jobs = queue.take_batch();
             if jobs.is_empty() {
+                if let Err(error) = self.recent.move_all(&self.conn) {
+                    // The next start reads the keys from their leaves.
+                    tracing::warn!(%error, "idempotency keys were not moved into their table at close");
+                    self.undo();
+                }
                 return self.conn;
             }
             self.checkpoints.finish_on(&self.conn);
@@ -115,9 +126,12 @@ impl Writer {
                 // From here the batch survives any crash: the log was flushed up to its last frame
                 // (synchronous=FULL) before other connections could see it. Not answered yet: callers ask again
                 // with their keys and hear of a duplicate.
-                Ok(()) => moved
-                    .into_iter()
-                    .for_each(|(ledger, last)| self.wakeups.publish(ledger, last)),
+                Ok(()) => {
+                    self.recent.committed();
+                    for (ledger, last) in moved {
+                        self.wakeups.publish(ledger, last);
+                    }
+                }
                 Err(error) => {
                     // The last frame may have reached the disk before the error. While this process lives the batch
                     // does not exist and the next one takes its place in the log; after a crash it may exist whole.
@@ -139,6 +153,7 @@ impl Writer {
         {
             tracing::error!(%error, "rollback failed");
         }
+        self.recent.undo();
         self.forget();
     }
 
@@ -165,7 +180,7 @@ impl Writer {
         if let Err(error) = &done {
             round.fail(batches.into_iter().flat_map(|(_, works)| works), error);
         }
-        done
+        done.and_then(|()| self.recent.move_some(&self.conn))
     }
 
     /// Takes the write lock at once (a transaction that begins by reading could not upgrade), then makes sure that the
@@ -174,14 +189,12 @@ impl Writer {
         self.conn
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(|e| store_error("begin", &e))?;
-        let version = self
-            .conn
-            .prepare_cached("PRAGMA data_version")
-            .and_then(|mut s| s.query_row([], |row| row.get::<_, i64>(0)))
-            .map_err(|e| store_error("begin", &e))?;
-        if self.data_version != Some(version) {
+        let version = data_version(&self.conn)?;
+        if self.data_version != version {
+            tracing::warn!("another process wrote to the ledger file; everything is read again");
             self.forget();
-            self.data_version = Some(version);
+            self.recent = Recent::load(&self.conn)?;
+            self.data_version = version;
         }
         Ok(())
     }
@@ -194,7 +207,7 @@ impl Writer {
         round: &mut Round,
     ) -> Result<(), StoreError> {
         let failed = |e: rusqlite::Error| store_error("savepoint", &e);
-        let (answers, moves) = (round.settled.len(), round.moved.len());
+        let (answers, moves, mark) = (round.settled.len(), round.moved.len(), self.recent.mark());
         if let Err(error) = self
             .conn
             .prepare_cached("SAVEPOINT one")
@@ -209,6 +222,7 @@ impl Writer {
                 return Err(error);
             }
             self.conn.execute_batch("ROLLBACK TO one").map_err(failed)?;
+            self.recent.undo_to(&mark);
             self.forget();
             round.moved.truncate(moves);
             round.settled[answers..].iter_mut().for_each(|s| s.undo(&error));
@@ -297,6 +311,7 @@ impl Writer {
         let mut known = Known {
             conn: &self.conn,
             streams: &mut self.streams,
+            recent: &mut self.recent,
             ledger_no: row.ledger_no,
         };
         let mut sequencer = Sequencer::new(row.head.clone(), self.clock.now(), &mut known);
@@ -386,6 +401,7 @@ impl Writer {
         let mut known = Known {
             conn: &self.conn,
             streams: &mut self.streams,
+            recent: &mut self.recent,
             ledger_no,
         };
         let batch = sequencer::open_epoch(opening, last_recorded_at, self.clock.now(), &mut known)?;
@@ -414,6 +430,13 @@ impl Writer {
         );
         Ok(receipt)
     }
+}
+
+/// Changes when another connection has written to the file.
+fn data_version(conn: &Connection) -> Result<i64, StoreError> {
+    conn.prepare_cached("PRAGMA data_version")
+        .and_then(|mut s| s.query_row([], |row| row.get(0)))
+        .map_err(|e| store_error("data version", &e))
 }
 
 /// Settles the storing of derived data. An unknown epoch is that caller's mistake and undoes nothing.
