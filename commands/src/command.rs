@@ -253,7 +253,8 @@ pub enum Decision {
 /// An intention, with everything needed to decide it.
 ///
 /// `Serialize` gives the canonical input that the request digest covers: everything the client said, nothing that
-/// Ruche makes up.
+/// Ruche makes up. A field that is added to a command later has to be left out of it while absent, so that a retry
+/// across an upgrade still digests alike.
 pub trait Command: Serialize + Send + Sync {
     /// What it decides on.
     type State: Default + Send;

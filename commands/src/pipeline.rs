@@ -246,18 +246,28 @@ impl Commands {
         prepared: Vec<PreparedEvent>,
     ) -> Result<Tried, CommandError> {
         let expectations = merge(guards, own);
-        let request = AppendRequest::new(expectations, prepared.clone(), vec![claim])?;
+        let request = AppendRequest::new(expectations, prepared, vec![claim])?;
+        let mut unknown = false;
         for _ in 0..COMMAND_ATTEMPTS_MAX {
-            match self.store.append(context.ledger, request.clone()).await? {
+            let outcome = match self.store.append(context.ledger, request.clone()).await {
+                Ok(outcome) => outcome,
+                // This try wrote nothing; whether an earlier one did is still not known.
+                Err(error) if unknown => {
+                    tracing::warn!(ledger = %context.ledger, %error, "append of unknown outcome cannot be settled");
+                    return Err(CommandError::UnknownOutcome);
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match outcome {
                 AppendOutcome::Appended {
                     receipts,
                     duplicate: false,
-                } => return Ok(Tried::Written(written(prepared, receipts))),
+                } => return Ok(Tried::Written(written(request.events, receipts))),
                 AppendOutcome::Appended { receipts, .. } => {
                     let events = self.recorded(context, &receipts).await?;
                     // After "unknown" the events may be our own; then this is the first answer and no duplicate.
                     let first = events.first().map(|e| e.event.event_id);
-                    let duplicate = first != prepared.first().map(|p| p.event.event_id);
+                    let duplicate = first != request.events.first().map(|ours| ours.event.event_id);
                     return Ok(Tried::Written(CommandReceipt { duplicate, events }));
                 }
                 AppendOutcome::KeyMismatch { .. } => return Err(CommandError::IdempotencyMismatch),
@@ -276,6 +286,7 @@ impl Commands {
                     };
                 }
                 AppendOutcome::Unknown => {
+                    unknown = true;
                     tracing::warn!(ledger = %context.ledger, "append of unknown outcome; asking by its key");
                 }
             }

@@ -1,4 +1,7 @@
 //! Sessions: conversations between an agent and an interlocutor. One `session-…` stream each.
+//!
+//! Whether a session is over is found by reading its stream, which holds few events: what comes in numbers (turns,
+//! messages, model calls) stands in the `observed-…` stream, of which only the newest events are read.
 
 use ruche_domain::Ext;
 use ruche_domain::event::AgentEvent;

@@ -266,7 +266,8 @@ impl Line<'_> {
 
 /// The offset that explains best why one clock showed `wall_us` when UTC was about `utc_us`.
 fn nearest_offset(wall_us: i64, utc_us: i64) -> i64 {
-    (wall_us - utc_us + OFFSET_STEP_US / 2).div_euclid(OFFSET_STEP_US) * OFFSET_STEP_US
+    let distance = wall_us.saturating_sub(utc_us).saturating_add(OFFSET_STEP_US / 2);
+    distance.div_euclid(OFFSET_STEP_US).saturating_mul(OFFSET_STEP_US)
 }
 
 fn call(call: &Call<'_>) -> MessageToolCall {

@@ -1,6 +1,6 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use ruche_domain::events::{SessionEndReason, SessionStarted};
+use ruche_domain::events::SessionEndReason;
 use ruche_domain::limits::COMMAND_ATTEMPTS_MAX;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_ledger::memory::MemoryStore;
@@ -10,7 +10,7 @@ use ruche_ledger::testing::faults::{Fault, FaultStore};
 
 use super::properties::turn_of;
 use crate::testing::{NoObjection, TEST_NOW, TestLedger};
-use crate::{EndSession, RecordTurn, RegisterTool, SessionRef, StartSession};
+use crate::{CommandError, EndSession, RecordTurn, RegisterTool, SessionRef, StartSession};
 
 async fn faulty() -> (TestLedger, Arc<FaultStore>) {
     let clock = Arc::new(FixedClock::at(TEST_NOW.0));
@@ -192,43 +192,56 @@ async fn a_ledger_that_does_not_exist_is_not_found() {
     assert_eq!(error.code(), "NOT_FOUND");
 }
 
-/// A store on which somebody else is always faster.
-mod contended {
+/// A store whose next appends get the answers of a script.
+mod scripted {
     use async_trait::async_trait;
     use ruche_domain::ids::LedgerId;
     use ruche_domain::numbers::{Position, StreamVersion};
     use ruche_domain::stream::StreamId;
     use ruche_ledger::store::*;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
 
-    /// Answers the next `conflicts` appends with a conflict, counting them.
-    pub struct Contended {
+    #[derive(Clone, Copy, Debug)]
+    pub enum Answer {
+        /// Somebody else wrote first.
+        Conflict,
+        /// Nobody knows, and nothing was written.
+        Lost,
+        /// Nobody knows, and it was written.
+        Silent,
+        /// The store cannot be reached.
+        Down,
+    }
+
+    pub struct Scripted {
         pub inner: Arc<dyn EventStore>,
-        pub conflicts: AtomicU32,
-        pub appends: AtomicU32,
+        pub script: Mutex<VecDeque<Answer>>,
     }
 
     #[async_trait]
-    impl EventStore for Contended {
+    impl EventStore for Scripted {
         async fn append(
             &self,
             ledger: LedgerId,
             request: AppendRequest,
         ) -> Result<AppendOutcome, StoreError> {
-            let guard = request.expectations.first().copied();
-            let left = self.conflicts.load(Ordering::SeqCst);
-            match guard {
-                Some(guard) if left > 0 => {
-                    self.conflicts.store(left - 1, Ordering::SeqCst);
-                    self.appends.fetch_add(1, Ordering::SeqCst);
-                    Ok(AppendOutcome::Conflict {
-                        stream: guard.stream,
-                        expected: guard.version,
-                        actual: Some(StreamVersion(1_000)),
-                    })
+            let answer = self.script.lock().unwrap().pop_front();
+            match answer {
+                None => self.inner.append(ledger, request).await,
+                Some(Answer::Conflict) => Ok(AppendOutcome::Conflict {
+                    stream: request.expectations[0].stream,
+                    expected: request.expectations[0].version,
+                    actual: Some(StreamVersion(1_000)),
+                }),
+                Some(Answer::Lost) => Ok(AppendOutcome::Unknown),
+                Some(Answer::Silent) => {
+                    self.inner.append(ledger, request).await?;
+                    Ok(AppendOutcome::Unknown)
                 }
-                _ => self.inner.append(ledger, request).await,
+                Some(Answer::Down) => Err(StoreError::Unavailable {
+                    reason: "scripted".into(),
+                }),
             }
         }
 
@@ -270,9 +283,9 @@ mod contended {
         async fn stream_version(
             &self,
             l: LedgerId,
-            stream: StreamId,
+            s: StreamId,
         ) -> Result<Option<StreamVersion>, StoreError> {
-            self.inner.stream_version(l, stream).await
+            self.inner.stream_version(l, s).await
         }
 
         async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
@@ -281,33 +294,67 @@ mod contended {
     }
 }
 
+use scripted::{Answer, Scripted};
+
+/// Starts a session on a store with this script. Gives the answer, what is left of the script, and the answer to the
+/// same command sent again.
+async fn start_on(script: &[Answer]) -> (Result<bool, CommandError>, usize, bool) {
+    let clock = Arc::new(FixedClock::at(TEST_NOW.0));
+    let store = Arc::new(Scripted {
+        inner: Arc::new(MemoryStore::new(clock.clone())),
+        script: Mutex::default(),
+    });
+    let ledger = TestLedger::on(store.clone(), clock, Arc::new(NoObjection)).await;
+    store.script.lock().unwrap().extend(script);
+    let context = ledger.context.with_key("k");
+    let first = ledger.commands.execute(&context, &StartSession::new("s-1")).await;
+    let left = std::mem::take(&mut *store.script.lock().unwrap()).len();
+    let again = ledger
+        .commands
+        .execute(&context, &StartSession::new("s-1"))
+        .await
+        .unwrap();
+    check_ledger(&*ledger.store, ledger.context.ledger).await;
+    assert_eq!(ledger.size().await, 2, "the opening and one session");
+    (first.map(|receipt| receipt.duplicate), left, again.duplicate)
+}
+
 #[tokio::test]
 async fn conflicts_are_decided_again_a_bounded_number_of_times() {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    for (conflicts, code) in [
-        (COMMAND_ATTEMPTS_MAX - 1, None),
-        (COMMAND_ATTEMPTS_MAX, Some("CONTENTION")),
+    let attempts = COMMAND_ATTEMPTS_MAX as usize;
+    let (first, left, again) = start_on(&vec![Answer::Conflict; attempts - 1]).await;
+    assert!(matches!((first, left, again), (Ok(false), 0, true)));
+    let (first, left, again) = start_on(&vec![Answer::Conflict; attempts + 5]).await;
+    let error = first.unwrap_err();
+    assert_eq!(
+        (error.code(), error.retryable(), left, again),
+        ("CONTENTION", true, 5, false)
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_asked_for_a_bounded_number_of_times() {
+    let attempts = COMMAND_ATTEMPTS_MAX as usize;
+    let (first, left, again) = start_on(&vec![Answer::Lost; attempts + 5]).await;
+    let error = first.unwrap_err();
+    assert_eq!(
+        (error.code(), error.retryable(), left, again),
+        ("UNKNOWN_OUTCOME", true, 5, false)
+    );
+    // Our own events, found by their key, are no duplicate.
+    let (first, _, again) = start_on(&[Answer::Silent, Answer::Lost]).await;
+    assert!(matches!((first, again), (Ok(false), true)));
+}
+
+#[tokio::test]
+async fn what_is_not_known_stays_so_when_the_store_goes_away() {
+    for (script, code, written) in [
+        (&[Answer::Down][..], "UNAVAILABLE", false),
+        (&[Answer::Lost, Answer::Down], "UNKNOWN_OUTCOME", false),
+        (&[Answer::Silent, Answer::Down], "UNKNOWN_OUTCOME", true),
     ] {
-        let clock = Arc::new(FixedClock::at(TEST_NOW.0));
-        let store = Arc::new(contended::Contended {
-            inner: Arc::new(MemoryStore::new(clock.clone())),
-            conflicts: AtomicU32::new(0),
-            appends: AtomicU32::new(0),
-        });
-        let ledger = TestLedger::on(store.clone(), clock, Arc::new(NoObjection)).await;
-        store.conflicts.store(conflicts, Ordering::SeqCst);
-        let start = StartSession {
-            started: SessionStarted::default(),
-        };
-        let outcome = ledger
-            .commands
-            .execute(&ledger.context.with_key("k"), &start)
-            .await;
-        assert_eq!(outcome.as_ref().err().map(crate::CommandError::code), code);
-        assert_eq!(store.appends.load(Ordering::SeqCst), conflicts);
-        if let Err(error) = outcome {
-            assert!(error.retryable());
-        }
+        let (first, _, again) = start_on(script).await;
+        assert_eq!((first.unwrap_err().code(), again), (code, written), "{script:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Random courses of sessions, retried at random.
+//! Random courses of sessions, retried at random; files broken at random.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ruche_ledger::memory::MemoryStore;
 use ruche_ledger::testing::faults::{Fault, FaultStore};
 use ruche_ledger::testing::{FixedClock, check_ledger};
 
-use crate::import::export_messages;
+use crate::import::{self, Format, ImportOptions, export_messages};
 use crate::testing::{NoObjection, TEST_NOW, TestLedger};
 use crate::turn::{Said, Settled, Timed, ToolOutcome};
 use crate::{EndSession, RecordTurn, RecordedTurn, SessionRef, StartSession, TurnEnd, TurnStep};
@@ -169,5 +169,61 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(run(&course));
+    }
+}
+
+/// Small files of each format, to be broken.
+const FILES: [(Format, &str); 3] = [
+    (
+        Format::TauBench,
+        r#"[{"task_id":0,"trial":0,"reward":1.0,"info":{"source":"user"},"traj":[{"role":"user","content":"a"}]},
+{"task_id":1,"trial":0,"reward":0.0,"info":{},"traj":[{"role":"assistant","content":null,"tool_calls":
+[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c",
+"name":"f","content":"Error"}]}]"#,
+    ),
+    (
+        Format::AgentDojo,
+        r#"{"metadata":{"name":"x"}}
+{"index":1,"messages":[{"role":"user","content":"a"}],"metadata":{"success":true}}
+{"index":2,"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":{"k":[1, 2]}}}]}],"metadata":{}}"#,
+    ),
+    (
+        Format::Tau2,
+        r#"{"info":{"agent_info":{"llm":"p/m"}},"tasks":[{"id":"t"}],"simulations":[{"id":"s","task_id":"t",
+"start_time":"2026-05-31T11:41:11.146652","messages":[{"role":"assistant","content":"a","cost":1e-05,
+"timestamp":"2026-05-31T11:41:11","raw_data":{"created":1780252874}}]}]}"#,
+    ),
+];
+
+proptest! {
+    #[test]
+    fn no_file_is_too_broken_to_be_read(
+        file in 0..FILES.len(),
+        breaks in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4u8), 0..4),
+    ) {
+        let (format, text) = FILES[file];
+        let mut bytes = text.as_bytes().to_vec();
+        for (at, byte, what) in &breaks {
+            let at = at.index(bytes.len());
+            match what {
+                0 => bytes[at] = *byte,
+                1 => bytes.insert(at, *byte),
+                2 => bytes.truncate(at + 1),
+                _ => { bytes.remove(at); }
+            }
+            if bytes.is_empty() {
+                bytes.push(b' ');
+            }
+        }
+        let options = ImportOptions { source: "s".to_owned(), ..ImportOptions::default() };
+        for session in import::read(format, &bytes).flatten() {
+            import::plan(session, &options);
+        }
+        let intact = import::read(format, text.as_bytes()).filter(Result::is_ok).count();
+        if breaks.is_empty() {
+            prop_assert_eq!(import::read(format, &bytes).filter(Result::is_ok).count(), intact);
+        }
+        import::read_with_log(&bytes, text.as_bytes()).for_each(drop);
+        import::read_with_log(text.as_bytes(), &bytes).for_each(drop);
     }
 }
