@@ -26,7 +26,7 @@ use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{DataLock, LEDGER_FILE, SqliteOptions, SqliteStore};
 use ruche_projections::runner::Runner;
-use ruche_projections_sqlite::ReadModels;
+use ruche_projections_sqlite::SqliteReadStore;
 
 use crate::auth::Access;
 use crate::cli::Common;
@@ -141,7 +141,7 @@ impl App {
         let secrets = Arc::new(SeedSecrets(seed));
         let commands = Commands::new(events.clone(), clock.clone(), random.clone(), secrets, validator);
         let commands = Arc::new(commands);
-        let runner = Arc::new(Runner::new(events.clone(), Arc::new(ReadModels::open(&common.data_dir)?)));
+        let runner = Arc::new(Runner::new(events.clone(), Arc::new(SqliteReadStore::open(&common.data_dir)?)));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
         let app = Self { events, trees, sealer, opener, commands, runner, access, clock, random, store };
         app.finish_sealing().await;

@@ -7,7 +7,7 @@ use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::numbers::Micros;
 use ruche_ledger::memory::MemoryStore;
 use ruche_ledger::store::EventStore;
-use ruche_ledger::testing::{FixedClock, Fixture, SeededRandom, ledger};
+use ruche_ledger::testing::{Author, FixedClock, SeededRandom, ledger};
 
 use super::*;
 
@@ -32,7 +32,7 @@ async fn world() -> World {
     let clock = Arc::new(FixedClock::at(1_000_000));
     let store = Arc::new(MemoryStore::new(clock.clone()));
     for n in [1, 2] {
-        let opening = Fixture::new(n as u64).opening(ledger(n), 1, None);
+        let opening = Author::new(n as u64).opening(ledger(n), 1, None);
         store.open_epoch(ledger(n), opening).await.expect("a new ledger");
     }
     let access = open(&store, &clock, 7).await;
