@@ -49,3 +49,6 @@ pub fn all() -> Vec<&'static dyn Projection> {
         &crate::ledger_health::LedgerHealth,
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //!
 //! # The life of a step
 //!
-//! 1. [`ReadModels::apply`](ruche_projections::store::ReadStore::apply) puts it into the queue of the current
+//! 1. [`SqliteReadStore::apply`](ruche_projections::store::ReadStore::apply) puts it into the queue of the current
 //!    generation's writer.
 //! 2. The writer takes what is queued into one transaction. Each step has a savepoint: a stale or refused one is rolled
 //!    back alone.
@@ -33,5 +33,5 @@ mod compare;
 
 pub use compare::{Difference, compare};
 pub use error::OpenError;
-pub use models::ReadModels;
+pub use models::SqliteReadStore;
 pub use rebuild::{OnDifference, RebuildError, RebuildReport};

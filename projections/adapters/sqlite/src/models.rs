@@ -1,4 +1,4 @@
-//! `ReadModels`: the current generation, as a store of read models.
+//! `SqliteReadStore`: the current generation, as a store of read models.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -23,7 +23,7 @@ use crate::write::WriteJob;
 
 /// The read models of a data folder. One process has them at a time: whoever holds the data lock. Cheap to clone.
 #[derive(Clone)]
-pub struct ReadModels {
+pub struct SqliteReadStore {
     shared: Arc<Shared>,
 }
 
@@ -42,7 +42,7 @@ struct Current {
     switching: bool,
 }
 
-impl ReadModels {
+impl SqliteReadStore {
     /// Opens the current generation of a data folder and removes what is left of others. Blocks; call it at the start.
     ///
     /// # Errors
@@ -128,7 +128,7 @@ impl ReadModels {
 }
 
 #[async_trait]
-impl ReadStore for ReadModels {
+impl ReadStore for SqliteReadStore {
     async fn apply(&self, step: Step) -> Result<(), ReadStoreError> {
         self.submit(|answer| WriteJob::Apply(step, answer))?.wait().await
     }

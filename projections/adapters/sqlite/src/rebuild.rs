@@ -23,7 +23,7 @@ use crate::compare::{Difference, differences};
 use crate::error::{OpenError, sqlite};
 use crate::file::{self, Durability};
 use crate::generation::Generation;
-use crate::models::ReadModels;
+use crate::models::SqliteReadStore;
 use crate::write::WriteJob;
 
 /// What to do if the rebuilt read models differ from the current ones.
@@ -87,10 +87,10 @@ pub enum RebuildError {
 type Ends = HashMap<LedgerId, HashMap<&'static str, Position>>;
 
 /// Writes are refused while it lives.
-struct Switching<'m>(&'m ReadModels);
+struct Switching<'m>(&'m SqliteReadStore);
 
 impl<'m> Switching<'m> {
-    fn start(models: &'m ReadModels) -> Self {
+    fn start(models: &'m SqliteReadStore) -> Self {
         models.set_switching(true);
         Self(models)
     }
@@ -117,7 +117,7 @@ impl Drop for Flag<'_> {
     }
 }
 
-impl ReadModels {
+impl SqliteReadStore {
     /// Rebuilds all read models from the ledgers, compares them with the current ones, and switches.
     ///
     /// # Errors
@@ -186,6 +186,9 @@ impl ReadModels {
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
         self.copy_discarded(&ledgers, &next).await?;
         report.events_applied += self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
+        if !outdated {
+            self.copy_parked(&ledgers, &next).await?;
+        }
         let number = next.number;
         drop((runner, next));
         let settled = self.settle(number).await?;
@@ -240,6 +243,25 @@ impl ReadModels {
             }
         }
         Ok(outdated)
+    }
+
+    /// What waits for a person goes on waiting. Another version of a projection tries it again instead.
+    async fn copy_parked(&self, ledgers: &[LedgerId], next: &Generation) -> Result<(), RebuildError> {
+        for ledger in ledgers {
+            for letter in self
+                .current()
+                .dead_letters(*ledger)
+                .await
+                .map_err(RebuildError::Checkpoints)?
+            {
+                if letter.state == DeadLetterState::Parked {
+                    next.put_dead_letter(letter)
+                        .await
+                        .map_err(RebuildError::Checkpoints)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Brings each projection of each ledger exactly to its end.

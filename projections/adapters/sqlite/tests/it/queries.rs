@@ -1,0 +1,523 @@
+//! What the queries of each read model give for conversations that are known.
+
+use ruche_domain::events::{ConfigScope, OutcomeCategory, Role};
+use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_projections::select::{Page, PageRequest};
+use ruche_projections::sessions::{SessionFilter, SessionStatus};
+use ruche_projections::testing::{START_US, Story, TURNS};
+use ruche_projections::timeline::{PayloadState, TimelineFilter};
+use ruche_projections::tool_effects::{EffectFilter, EffectState};
+use ruche_projections::turns::{TurnFilter, TurnStatus};
+use ruche_projections::usage::{Dimension, UsageFilter};
+use ruche_projections::{
+    configuration, ledger_health, messages, sessions, timeline, tool_effects, turns, usage,
+};
+
+use crate::common::World;
+
+const SESSIONS: u64 = 20;
+
+#[tokio::test]
+async fn a_session_tells_who_and_how_much() {
+    let world = World::new();
+    let ledger = world.projected(1, SESSIONS).await;
+    let id = Story::new(1).session_id(3);
+    let session = sessions::get(&world.models, ledger, id).await.unwrap().unwrap();
+    assert_eq!(session.external_id.as_deref(), Some("session-3"));
+    assert_eq!(session.agent.as_deref(), Some("agent-0"));
+    assert_eq!(session.status, SessionStatus::Ended);
+    assert_eq!(session.provenance, "imported");
+    let tally = &session.tally;
+    assert_eq!(
+        (tally.turns, tally.turns_committed, tally.turns_failed),
+        (5, 5, 0)
+    );
+    // A turn has four messages: of the person, the step that calls the tool, the tool's answer, the agent's answer.
+    assert_eq!((tally.messages, tally.user_messages), (20, 5));
+    // Policies go round; of five calls from number 3 on, one is pure.
+    assert_eq!(
+        (tally.tool_calls, tally.write_calls, tally.tool_errors),
+        (5, 4, 1)
+    );
+    assert_eq!(tally.llm_calls, 10);
+    assert_eq!(tally.input().tokens, Some(5 * (903 + 1103)));
+    assert_eq!(tally.output().tokens, Some(800));
+    assert_eq!(
+        (
+            tally.reasoning().tokens,
+            tally.reasoning().known,
+            tally.reasoning().calls
+        ),
+        (None, 0, 10)
+    );
+    assert_eq!(session.costs.len(), 1);
+    assert_eq!(session.costs[0].currency, "USD");
+    assert_eq!(session.costs[0].amount.to_string(), "0.0383375000000000015");
+    assert!(
+        sessions::get(&world.models, ledger, Story::new(1).session_id(99))
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn totals_are_the_sums_of_the_sessions() {
+    let world = World::new();
+    let ledger = world.projected(1, SESSIONS).await;
+    let (count, tally) = sessions::totals(&world.models, ledger, &SessionFilter::default())
+        .await
+        .unwrap();
+    assert_eq!(count, SESSIONS);
+    assert_eq!(tally.messages, (SESSIONS * TURNS * 4) as i64);
+    assert_eq!(tally.tool_calls, (SESSIONS * TURNS) as i64);
+    let failed = (0..SESSIONS)
+        .flat_map(|n| (0..TURNS).map(move |t| n + t))
+        .filter(|n| n % 7 == 0)
+        .count();
+    assert_eq!(tally.tool_errors, failed as i64);
+    let none = SessionFilter {
+        agent: Some("nobody".into()),
+        ..SessionFilter::default()
+    };
+    let (count, tally) = sessions::totals(&world.models, ledger, &none).await.unwrap();
+    assert_eq!((count, tally.events), (0, 0));
+}
+
+#[tokio::test]
+async fn sessions_are_filtered_and_given_page_by_page() {
+    let world = World::new();
+    let ledger = world.projected(1, SESSIONS).await;
+    let all = sessions::list(
+        &world.models,
+        ledger,
+        &SessionFilter::default(),
+        &PageRequest::first(1_000),
+    )
+    .await;
+    let all: Vec<_> = all
+        .unwrap()
+        .items()
+        .into_iter()
+        .map(|session| session.id)
+        .collect();
+    assert_eq!(all.len() as u64, SESSIONS);
+    for descending in [false, true] {
+        let mut expected = all.clone();
+        if descending {
+            expected.reverse();
+        }
+        let mut got = Vec::new();
+        let mut after = None;
+        loop {
+            // A cursor goes to the client and comes back as text.
+            let cursor = after.map(|text: String| text.parse().unwrap());
+            let request = PageRequest {
+                descending,
+                ..PageRequest::first(3).after(cursor)
+            };
+            let page: Page<_> = sessions::list(&world.models, ledger, &SessionFilter::default(), &request)
+                .await
+                .unwrap();
+            after = page.end().map(|cursor| cursor.to_string());
+            let has_next = page.has_next;
+            got.extend(page.items().into_iter().map(|session| session.id));
+            if !has_next {
+                break;
+            }
+        }
+        assert_eq!(got, expected);
+    }
+    let day = 86_400_000_000;
+    let filter = SessionFilter {
+        agent: Some("agent-1".into()),
+        status: Some(SessionStatus::Ended),
+        started_from: Some(Micros(START_US + day)),
+        started_before: Some(Micros(START_US + 5 * day)),
+        ..SessionFilter::default()
+    };
+    let page = sessions::list(&world.models, ledger, &filter, &PageRequest::first(10))
+        .await
+        .unwrap();
+    let mut names: Vec<_> = page
+        .items()
+        .into_iter()
+        .filter_map(|session| session.external_id)
+        .collect();
+    names.sort();
+    // Numbers that are 1 modulo 3 and whose day (modulo 14) is 1 to 4.
+    assert_eq!(names, ["session-1", "session-16", "session-4"]);
+}
+
+#[tokio::test]
+async fn messages_come_back_as_they_went() {
+    let world = World::new();
+    let ledger = world.projected(1, 8).await;
+    let story = Story::new(1);
+    let session = story.session_id(7);
+    let page = messages::of_session(&world.models, ledger, session, &PageRequest::first(100))
+        .await
+        .unwrap();
+    assert!(!page.has_next);
+    let all = page.items();
+    assert_eq!(
+        all.iter().map(|m| m.ordinal).collect::<Vec<_>>(),
+        (0..20).map(Some).collect::<Vec<_>>()
+    );
+    let roles: Vec<_> = all[..4].iter().map(|m| m.role).collect();
+    assert_eq!(
+        roles,
+        [Role::User, Role::Assistant, Role::Tool, Role::Assistant].map(Some)
+    );
+    let step = &all[1];
+    assert_eq!(step.text, None, "no text is not an empty one");
+    assert_eq!(
+        step.tool_calls[0].arguments,
+        "{\"flight\": \"HAT007\",  \"seats\": [0, 2], \"note\": \"caf\\u00e9\"}"
+    );
+    assert_eq!(step.tool_calls[0].provider_call_id.as_deref(), Some("call_1"));
+    let answer = &all[2];
+    assert!(answer.is_error);
+    assert_eq!(answer.text.as_deref(), Some("Error: no such flight"));
+    assert_eq!(answer.call, Some(story.call_id(story.turn_id(session, 0))));
+    let turn = story.turn_id(session, 2);
+    let of_turn = messages::of_turn(&world.models, ledger, session, turn, &PageRequest::first(100))
+        .await
+        .unwrap();
+    assert_eq!(of_turn.items(), all[8..12]);
+}
+
+#[tokio::test]
+async fn turns_tell_how_they_came_out() {
+    let world = World::new();
+    let ledger = world.projected(1, 8).await;
+    let story = Story::new(1);
+    let session = story.session_id(6);
+    let filter = TurnFilter {
+        session: Some(session),
+        ..TurnFilter::default()
+    };
+    let page = turns::list(&world.models, ledger, &filter, &PageRequest::first(10))
+        .await
+        .unwrap();
+    let turns = page.items();
+    assert_eq!(
+        turns.iter().map(|t| t.ordinal).collect::<Vec<_>>(),
+        (0..5).map(Some).collect::<Vec<_>>()
+    );
+    let (committed, failed) = (&turns[0], &turns[4]);
+    assert_eq!(committed.status, TurnStatus::Committed);
+    assert_eq!(committed.outcome, Some(OutcomeCategory::Answered));
+    assert_eq!((committed.attempts, committed.duration_us), (1, Some(1_500_000)));
+    assert_eq!(committed.tally.messages, 4);
+    assert_eq!(committed.costs[0].amount.to_string(), "0.0076675000000000003");
+    assert_eq!(
+        (failed.status, failed.error_type.as_deref()),
+        (TurnStatus::Failed, Some("model_gave_up"))
+    );
+    let filter = TurnFilter {
+        status: Some(TurnStatus::Failed),
+        ..TurnFilter::default()
+    };
+    let page = turns::list(&world.models, ledger, &filter, &PageRequest::first(10))
+        .await
+        .unwrap();
+    // Of eight sessions of five turns, numbers that add up to 0 or 10.
+    assert_eq!(page.rows.len(), 3);
+}
+
+#[tokio::test]
+async fn the_timeline_has_every_event_in_order() {
+    let world = World::new();
+    let ledger = world.projected(1, 3).await;
+    let story = Story::new(1);
+    let session = story.session_id(1);
+    let mut all = Vec::new();
+    let mut request = PageRequest::first(10);
+    loop {
+        let page = timeline::of_session(
+            &world.models,
+            ledger,
+            session,
+            TimelineFilter::default(),
+            &request,
+        );
+        let page = page.await.unwrap();
+        request = request.after(page.end());
+        let has_next = page.has_next;
+        all.extend(page.items());
+        if !has_next {
+            break;
+        }
+    }
+    assert_eq!(
+        all.len() as i64,
+        sessions::get(&world.models, ledger, session)
+            .await
+            .unwrap()
+            .unwrap()
+            .tally
+            .events
+    );
+    assert!(
+        all.windows(2)
+            .all(|pair| pair[1].position == pair[0].position.next())
+    );
+    assert_eq!(all[0].event_type, "session.started");
+    assert_eq!(all[0].summary.as_deref(), Some("agent-1 · "));
+    assert_eq!(all[0].payload_state, PayloadState::Present);
+    let call = story.call_id(story.turn_id(session, 0));
+    let filter = TimelineFilter {
+        call: Some(call),
+        ..TimelineFilter::default()
+    };
+    let of_call = timeline::of_session(&world.models, ledger, session, filter, &PageRequest::first(10))
+        .await
+        .unwrap();
+    let types: Vec<_> = of_call
+        .items()
+        .into_iter()
+        .map(|entry| entry.event_type)
+        .collect();
+    assert_eq!(types, ["tool.proposed", "tool.started", "tool.completed"]);
+}
+
+#[tokio::test]
+async fn an_effect_goes_from_intent_to_outcome() {
+    let world = World::new();
+    let ledger = world.projected(1, 8).await;
+    let story = Story::new(1);
+    let session = story.session_id(1);
+    let call = story.call_id(story.turn_id(session, 2));
+    let effect = tool_effects::by_calls(&world.models, ledger, &[call])
+        .await
+        .unwrap()
+        .remove(&call)
+        .unwrap();
+    assert_eq!(effect.status, EffectState::Completed);
+    assert_eq!(effect.tool.as_deref(), Some("send_money"));
+    assert_eq!(effect.side_effect, Some(SideEffectPolicy::Irreversible));
+    assert_eq!(
+        effect.result.as_deref(),
+        Some("{\"reservation\": \"R1\", \"status\": \"changed\"}")
+    );
+    assert!(effect.intent_position < effect.started_position);
+    assert!(effect.started_position < effect.outcome_position);
+    assert_eq!((effect.attempts, effect.duration_us), (1, Some(120_000)));
+    let filter = EffectFilter {
+        session: Some(session),
+        ..EffectFilter::default()
+    };
+    let page = tool_effects::list(&world.models, ledger, &filter, &PageRequest::first(10))
+        .await
+        .unwrap();
+    assert_eq!(page.rows.len() as u64, TURNS);
+    let filter = EffectFilter {
+        status: Some(EffectState::Failed),
+        ..EffectFilter::default()
+    };
+    let page = tool_effects::list(&world.models, ledger, &filter, &PageRequest::first(100))
+        .await
+        .unwrap();
+    assert_eq!(page.rows.len(), 6);
+    let tools = tool_effects::tools(&world.models, ledger).await.unwrap();
+    let names: Vec<_> = tools
+        .iter()
+        .map(|tool| (tool.name.as_str(), tool.side_effect))
+        .collect();
+    assert_eq!(names[0], ("book_flight", SideEffectPolicy::Compensatable));
+    assert_eq!(names.len(), 4);
+}
+
+#[tokio::test]
+async fn configuration_has_a_history_and_values_at_each_version() {
+    let world = World::new();
+    let ledger = world.projected(1, 0).await;
+    let filter = configuration::ConfigFilter::default();
+    let mut request = PageRequest::first(2);
+    let mut history = Vec::new();
+    loop {
+        let page = configuration::history(&world.models, ledger, &filter, &request)
+            .await
+            .unwrap();
+        request = request.after(page.end().map(|cursor| cursor.to_string().parse().unwrap()));
+        let has_next = page.has_next;
+        history.extend(page.items());
+        if !has_next {
+            break;
+        }
+    }
+    let changes: Vec<_> = history
+        .iter()
+        .map(|c| (c.version, c.key.as_str(), c.value.as_deref()))
+        .collect();
+    let expected = [
+        (1, "model", Some("\"small\"")),
+        (1, "only-1", Some("1")),
+        (2, "model", Some("\"large\"")),
+        (2, "only-1", None),
+        (2, "only-2", Some("2")),
+    ];
+    assert_eq!(changes, expected);
+    for (version, expected) in [
+        (Some(1), vec!["model", "only-1"]),
+        (None, vec!["model", "only-2"]),
+    ] {
+        let values = configuration::values(&world.models, ledger, ConfigScope::Tenant, "", version)
+            .await
+            .unwrap();
+        assert_eq!(
+            values.iter().map(|v| v.key.as_str()).collect::<Vec<_>>(),
+            expected
+        );
+    }
+    let active = configuration::active_version(&world.models, ledger, ConfigScope::Tenant, "")
+        .await
+        .unwrap();
+    assert_eq!(
+        active.map(|(version, position, _)| (version, position)),
+        Some((2, Position::new(1, 7)))
+    );
+}
+
+#[tokio::test]
+async fn usage_adds_up_by_every_dimension() {
+    let world = World::new();
+    let ledger = world.projected(1, SESSIONS).await;
+    let none = UsageFilter::default();
+    let total = usage::by(&world.models, ledger, &[], &none)
+        .await
+        .unwrap()
+        .remove(0);
+    let (_, sessions) = sessions::totals(&world.models, ledger, &SessionFilter::default())
+        .await
+        .unwrap();
+    assert_eq!(total.tally, sessions, "every event of a session is counted once");
+    assert_eq!(total.costs[0].known, (SESSIONS * TURNS * 2) as i64);
+    for dimension in [
+        Dimension::Day,
+        Dimension::Agent,
+        Dimension::Model,
+        Dimension::Tool,
+    ] {
+        let rows = usage::by(&world.models, ledger, &[dimension], &none)
+            .await
+            .unwrap();
+        let events: i64 = rows.iter().map(|row| row.tally.events).sum();
+        assert_eq!(events, total.tally.events, "{dimension:?}");
+        let costs: i64 = rows
+            .iter()
+            .flat_map(|row| &row.costs)
+            .map(|cost| cost.known)
+            .sum();
+        assert_eq!(costs, total.costs[0].known, "{dimension:?}");
+    }
+    let tools = usage::by(&world.models, ledger, &[Dimension::Tool], &none)
+        .await
+        .unwrap();
+    let names: Vec<_> = tools.iter().map(|row| row.key.tool.clone().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["", "book_flight", "get_flight", "send_money", "set_label"]
+    );
+    let calls: i64 = tools.iter().map(|row| row.tally.tool_calls).sum();
+    assert_eq!(calls, total.tally.tool_calls);
+    let ended: i64 = tools[1..]
+        .iter()
+        .map(|row| row.tally.tool_results + row.tally.tool_errors)
+        .sum();
+    assert_eq!(
+        ended, calls,
+        "answers that do not name their tool are counted to it"
+    );
+    let agent = UsageFilter {
+        agent: Some("agent-2".into()),
+        ..UsageFilter::default()
+    };
+    let outcomes = usage::outcomes(&world.models, ledger, &agent).await.unwrap();
+    let turns: u64 = outcomes.iter().map(|row| row.turns).sum();
+    assert_eq!(turns, (0..SESSIONS).filter(|n| n % 3 == 2).count() as u64 * TURNS);
+    assert!(outcomes.iter().any(|row| row.outcome == "failed"));
+    assert!(outcomes.iter().any(|row| row.outcome == "answered"));
+}
+
+#[tokio::test]
+async fn the_health_of_a_ledger_counts_every_record() {
+    let world = World::new();
+    let ledger = world.projected(1, 4).await;
+    let health = ledger_health::of_ledger(&world.models, ledger)
+        .await
+        .unwrap()
+        .unwrap();
+    let end = world.feed.end(ledger).await;
+    assert_eq!((health.records, health.last_position), (end.index.0 + 1, end));
+    let types = ledger_health::by_type(&world.models, ledger).await.unwrap();
+    assert_eq!(
+        types.iter().map(|(_, held)| held.records).sum::<u64>(),
+        health.records
+    );
+    assert_eq!(
+        types.iter().map(|(_, held)| held.payload_bytes).sum::<u64>(),
+        health.payload_bytes
+    );
+    let lags = world.runner().lag(ledger).await.unwrap();
+    assert_eq!(lags.len(), 8);
+    assert!(
+        lags.iter()
+            .all(|lag| lag.is_gapless() && lag.records == 0 && lag.checkpoint.position == Some(end))
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_sees_nothing_of_another() {
+    let world = World::new();
+    let a = world.projected(1, 2).await;
+    let b = world.feed.open(2).await;
+    // The same sessions, told to both ledgers: the same ids stand in both.
+    let mut story = Story::new(9);
+    let mut events = story.session(0);
+    events.extend(story.session(5));
+    world.feed.append(b, events).await;
+    world.runner().catch_up(b).await.unwrap();
+    let (of_a, of_b) = (Story::new(1).session_id(1), story.session_id(5));
+    let models = &world.models;
+    assert!(sessions::get(models, a, of_b).await.unwrap().is_none());
+    assert!(sessions::get(models, b, of_a).await.unwrap().is_none());
+    let page = PageRequest::first(100);
+    assert!(
+        messages::of_session(models, a, of_b, &page)
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
+    assert!(
+        timeline::of_session(models, b, of_a, TimelineFilter::default(), &page)
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
+    let turn = story.turn_id(of_b, 0);
+    assert!(turns::get(models, a, turn).await.unwrap().is_none());
+    assert!(turns::get(models, b, turn).await.unwrap().is_some());
+    assert!(
+        tool_effects::by_calls(models, a, &[story.call_id(turn)])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(tool_effects::tools(models, b).await.unwrap().is_empty());
+    for (ledger, sessions) in [(a, 2), (b, 2)] {
+        let (count, _) = sessions::totals(models, ledger, &SessionFilter::default())
+            .await
+            .unwrap();
+        assert_eq!(count, sessions);
+        let total = usage::by(models, ledger, &[], &UsageFilter::default())
+            .await
+            .unwrap()
+            .remove(0);
+        assert_eq!(total.tally.turns as u64, sessions * TURNS);
+    }
+}
