@@ -323,6 +323,14 @@ impl EffectState {
         Self::CompensationFailed,
     ];
 
+    /// Whether nobody knows yet how it ends.
+    pub const fn is_unsettled(self) -> bool {
+        matches!(
+            self,
+            Self::Proposed | Self::Deferred | Self::Started | Self::OutcomeUnknown
+        )
+    }
+
     /// The word in the column.
     pub const fn name(self) -> &'static str {
         match self {
@@ -472,6 +480,9 @@ pub struct EffectFilter {
     pub side_effect: Option<SideEffectPolicy>,
 }
 
+/// Said again word for word, this lets engines use the small index of calls whose end is not known.
+const UNSETTLED: &str = " AND status IN ('proposed', 'deferred', 'started', 'outcome_unknown')";
+
 /// Effects by their first record.
 ///
 /// # Errors
@@ -487,7 +498,12 @@ pub async fn list(
         .and_if("turn = ", filter.turn.map(|id| *id.as_bytes()))
         .and_if("tool = ", filter.tool.clone())
         .and_if("status = ", filter.status.map(EffectState::name))
-        .and_if("side_effect = ", filter.side_effect.map(SideEffectPolicy::name));
+        .and_if("side_effect = ", filter.side_effect.map(SideEffectPolicy::name))
+        .text(if filter.status.is_some_and(EffectState::is_unsettled) {
+            UNSETTLED
+        } else {
+            ""
+        });
     let rows = select
         .page(["first_position", "call"], Cursor::id_value, page)
         .rows(store)
