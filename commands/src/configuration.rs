@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ConfigPublished, ConfigScope};
+use ruche_domain::limits::CONFIG_KEYS_MAX;
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::StreamVersion;
 use ruche_domain::stream::{Category, StreamId};
@@ -16,9 +17,6 @@ use sha2::{Digest as _, Sha256};
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
-
-/// Keys of one configuration.
-pub const CONFIG_KEYS_MAX: usize = 1_000;
 
 /// The stream of a configuration.
 pub fn config_stream(references: &ReferenceKey, scope: ConfigScope, scope_id: Option<&str>) -> StreamId {

@@ -31,8 +31,8 @@ pub use chat::{ChatMessage, ImportedSession, Message, MessageAnswer, MessageTool
 pub use export::{ExportFault, export_messages};
 pub use mapping::{MappingFault, ToolMapping};
 pub use plan::{ImportOptions, ImportedCounts, SessionPlan, import_session, import_tools, plan};
-pub use record::IMPORT_RECORD_BYTES_MAX;
 use record::RawRecord;
+use ruche_domain::limits::IMPORT_RECORD_BYTES_MAX;
 use ruche_domain::strict_json::{self, Profile};
 use split::{Piece, member, pieces};
 

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use ruche_domain::envelope::{ACFEvent, Actor};
-use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, READ_RECORDS_MAX};
+use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, NEWEST_PAGE_RECORDS, READ_RECORDS_MAX};
 use ruche_domain::numbers::{LeafIndex, Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_domain::stream::{Category, StreamId};
@@ -30,9 +30,6 @@ use crate::context::{CommandContext, Ground};
 use crate::error::CommandError;
 use crate::ports::{LedgerSecrets, PayloadValidator, SecretsOf};
 use crate::prepare::Preparer;
-
-/// Records of one page of a stream that is read newest first.
-const NEWEST_PAGE_RECORDS: u64 = 32;
 
 /// Carries out commands. Cheap to share; holds no state of its own.
 pub struct Commands {

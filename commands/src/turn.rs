@@ -12,7 +12,7 @@ use ruche_domain::events::{
     LlmFailed, LlmRequested, LlmResponded, MessageReceived, MessageSent, ToolCompleted, ToolFailed,
     ToolOutcomeUnknown, TurnCommitted, TurnFailed, TurnOpened,
 };
-use ruche_domain::limits::EVENTS_PER_APPEND_MAX;
+use ruche_domain::limits::{EVENTS_PER_APPEND_MAX, TOOLS_PER_TURN_MAX};
 use ruche_domain::numbers::Micros;
 use ruche_domain::stream::{Category, StreamId};
 use serde::Serialize;
@@ -29,9 +29,6 @@ mod session;
 
 use build::TurnPlace;
 pub use session::RecordSession;
-
-/// Different tools of one recorded turn.
-pub const TOOLS_PER_TURN_MAX: usize = 256;
 
 /// Records a whole turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

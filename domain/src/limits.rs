@@ -45,6 +45,8 @@ pub const READ_RECORDS_MAX: usize = 1_000;
 pub const READ_BYTES_MAX: usize = 16 * 1_048_576;
 /// Reads waiting for one engine; one more is refused with `OVERLOADED`.
 pub const READER_QUEUE_MAX: usize = 4_096;
+/// Records that a subscription holds in memory.
+pub const SUBSCRIPTION_PAGE_RECORDS_MAX: usize = 64;
 /// Tries of a command on a version conflict.
 pub const COMMAND_ATTEMPTS_MAX: u32 = 8;
 /// Longest wait of the sealer on an active ledger, milliseconds: a tree head covers an append within a second.
@@ -55,6 +57,20 @@ pub const PROJECTION_ATTEMPTS_MAX: u32 = 5;
 pub const PROJECTION_BATCH_EVENTS_MAX: usize = 1_000;
 /// Longest wait for `minPosition`, milliseconds.
 pub const MIN_POSITION_WAIT_MS_MAX: u64 = 5_000;
+/// Different tools of one recorded turn; each costs a read.
+pub const TOOLS_PER_TURN_MAX: usize = 256;
+/// Keys of one configuration.
+pub const CONFIG_KEYS_MAX: usize = 1_000;
+/// Faults of one payload that a client is told at once.
+pub const VIOLATIONS_TOLD_MAX: usize = 16;
+/// Characters of the description of one such fault.
+pub const VIOLATION_CHARS_MAX: usize = 300;
+/// Records of a page, where a stream is read newest first.
+pub const NEWEST_PAGE_RECORDS: u64 = 32;
+/// Bytes of one record of an imported file.
+pub const IMPORT_RECORD_BYTES_MAX: usize = 64 * 1_048_576;
+/// Bytes of a file that classifies tools.
+pub const MAPPING_BYTES_MAX: usize = 1_048_576;
 
 const _: () = assert!(
     LEAF_BYTES_MAX <= 65_535,

@@ -13,14 +13,12 @@
 use std::collections::BTreeMap;
 
 use ruche_domain::events::ToolRegistered;
+use ruche_domain::limits::MAPPING_BYTES_MAX;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 use ruche_domain::strict_json::{self, Profile};
 use serde::Deserialize;
 
 use crate::tool::RegisterTool;
-
-/// Bytes of a mapping file.
-pub const MAPPING_BYTES_MAX: usize = 1_048_576;
 
 /// Why a mapping file cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,11 @@
 //! Reads one record of a source file strictly, and says where it is broken.
 
+use ruche_domain::limits::IMPORT_RECORD_BYTES_MAX;
 use ruche_domain::strict_json::{self, Profile};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::BadRecord;
-
-/// Bytes of one record of a source file.
-pub const IMPORT_RECORD_BYTES_MAX: usize = 64 * 1_048_576;
 
 /// A record, and where it stands in its file.
 pub(super) struct RawRecord<'a> {

@@ -185,7 +185,7 @@ const FILES: [(Format, &str); 3] = [
         Format::AgentDojo,
         r#"{"metadata":{"name":"x"}}
 {"index":1,"messages":[{"role":"user","content":"a"}],"metadata":{"success":true}}
-{"index":2,"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":{"k":[1, 2]}}}]}],"metadata":{}}"#,
+{"index":2,"messages":[{"role":"assistant","content":null,"tool_calls":[{"id":"c","function":{"name":"f","arguments":{"k":[1, 2]}}}]}]}"#,
     ),
     (
         Format::Tau2,

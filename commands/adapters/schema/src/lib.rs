@@ -8,14 +8,10 @@ use std::collections::HashMap;
 use jsonschema::Validator;
 use ruche_commands::{PayloadValidator, Unfit, Violation};
 use ruche_domain::event::CATALOGUE;
+use ruche_domain::limits::{VIOLATION_CHARS_MAX, VIOLATIONS_TOLD_MAX};
 use ruche_domain::numbers::SchemaVersion;
 use ruche_domain::upcast::UPCASTERS;
 use serde_json::Value;
-
-/// Violations that are told of one payload; the client corrects and tries again.
-pub const VIOLATIONS_MAX: usize = 16;
-/// Characters of the description of one violation. The library quotes the value at fault, which may be long.
-const REASON_CHARS_MAX: usize = 300;
 
 /// A schema of the catalogue is not a JSON schema.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +63,7 @@ impl PayloadValidator for CatalogueValidator {
         if schema.is_valid(payload) {
             return Ok(());
         }
-        let violations = schema.iter_errors(payload).take(VIOLATIONS_MAX);
+        let violations = schema.iter_errors(payload).take(VIOLATIONS_TOLD_MAX);
         Err(Unfit::Violations(
             violations.map(|error| violation(&error)).collect(),
         ))
@@ -75,8 +71,9 @@ impl PayloadValidator for CatalogueValidator {
 }
 
 fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {
+    // The library quotes the value at fault, which may be long.
     let mut reason = error.to_string();
-    if let Some((end, _)) = reason.char_indices().nth(REASON_CHARS_MAX) {
+    if let Some((end, _)) = reason.char_indices().nth(VIOLATION_CHARS_MAX) {
         reason.truncate(end);
         reason.push('…');
     }
@@ -142,7 +139,7 @@ mod tests {
         ) else {
             panic!("a text passed for a number");
         };
-        assert!(violations[0].reason.chars().count() <= REASON_CHARS_MAX + 1);
+        assert!(violations[0].reason.chars().count() <= VIOLATION_CHARS_MAX + 1);
     }
 
     #[test]
