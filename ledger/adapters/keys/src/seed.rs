@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::Random;
 use ruche_ledger::keys::{MasterSeed, SEED_BYTES};
 use ruche_ledger::note::NoteSigner;
@@ -106,6 +107,10 @@ impl LogKeys for MasterSeedFile {
         self.seed
             .log_signer(origin)
             .expect("the origin of an epoch can be the name of a key")
+    }
+
+    fn label(&self, ledger: LedgerId) -> [u8; 16] {
+        self.seed.origin_label(ledger)
     }
 }
 

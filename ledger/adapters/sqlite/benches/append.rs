@@ -4,7 +4,8 @@
 //!
 //! Every append expects its stream's version and claims an idempotency key. The ratio to bare inserts is what binds; a
 //! bare insert has the same tables, the same leaf and payload bytes and the same number of events in each transaction,
-//! and no positions, versions, keys looked up, hashes, queue or answers.
+//! and no positions, versions, keys looked up, hashes, queue or answers. It is given with and without the table of keys,
+//! since the engine does not insert a key with its append (module `recent`).
 
 #![expect(
     clippy::print_stdout,
@@ -86,17 +87,29 @@ fn main() {
         run.print(&name);
         let sample = bench.sample();
         bench.close();
-        let bare = bare(
-            &store_dir.join("bare.db"),
-            &sample,
-            run.group(),
-            batch,
-            events * scale,
-        );
+        let path = store_dir.join("bare.db");
+        // The better of one row and of 64 rows in a statement.
+        let bare = |keys| {
+            let rates = [1, 64].map(|rows| {
+                let bare = Bare {
+                    rows,
+                    keys,
+                    group: run.group(),
+                    batch,
+                };
+                bare.inserts(
+                    &path.with_extension(format!("{rows}-{keys}.db")),
+                    &sample,
+                    events * scale,
+                )
+            });
+            rates.into_iter().fold(0.0, f64::max)
+        };
+        let (all, keyless) = (bare(true), bare(false));
         println!(
-            "{name:>9}  bare inserts {bare:>8.0} events/s in transactions of {}; ratio {:.0} %",
-            run.group(),
-            100.0 * run.rate() / bare
+            "{name:>9}  bare {all:>8.0} events/s, {keyless:>8.0} without keys; ratio {:.0} %, {:.0} %",
+            100.0 * run.rate() / all,
+            100.0 * run.rate() / keyless
         );
         std::fs::remove_dir_all(&store_dir).unwrap();
     }
@@ -108,16 +121,10 @@ fn main() {
 fn flat(dir: &Path, records: u64) {
     let bench = Bench::new(dir);
     bench.run(128, 1, 10_000, 1);
-    let small = bench.run(32, 1, 60_000, 2);
-    small.print("at 10 k");
-    let fill = bench.run(128, 1, records - 70_000, 3);
-    fill.print("filling");
-    let large = bench.run(32, 1, 60_000, 4);
-    large.print(&format!("at {} k", records / 1_000));
-    println!(
-        "    cost  {:.2} times that at 10 k records",
-        small.rate() / large.rate()
-    );
+    let small = bench.best("at 10 k", 10);
+    bench.run(128, 1, records - 70_000, 2).print("filling");
+    let large = bench.best(&format!("at {} k", records / 1_000), 20);
+    println!("    cost  {:.2} times that at 10 k records", small / large);
     let (started, mut from, mut read) = (Instant::now(), Position::START, 0);
     while read < 200_000 {
         let records = bench
@@ -206,6 +213,19 @@ impl Bench {
             took,
             latencies,
         }
+    }
+
+    /// Rate of the best of three runs: whatever else the machine does only makes them slower.
+    fn best(&self, name: &str, round: u64) -> f64 {
+        let mut rates: Vec<_> = (0..3)
+            .map(|n| {
+                let run = self.run(32, 1, 20_000, round + n);
+                run.print(name);
+                run.rate()
+            })
+            .collect();
+        rates.sort_by(f64::total_cmp);
+        rates[2]
     }
 
     /// Stored records to insert barely.
@@ -317,57 +337,60 @@ fn event(random: &SeededRandom, stream: StreamId) -> PreparedEvent {
     }
 }
 
-/// Rate of the same inserts without what makes them a ledger: the better of one row and of 64 rows in a statement.
-fn bare(path: &Path, sample: &[Record], group: u64, batch: u64, events: u64) -> f64 {
-    let rates = [1, 64].map(|rows| {
-        let path = path.with_extension(format!("{rows}.db"));
-        bare_inserts(&path, sample, group, batch, events, rows)
-    });
-    rates.into_iter().fold(0.0, f64::max)
+/// The same inserts without what makes them a ledger.
+struct Bare {
+    /// Rows of one statement.
+    rows: u64,
+    /// Whether each append's idempotency key is inserted into its table too.
+    keys: bool,
+    /// Events of one transaction.
+    group: u64,
+    /// Events of one append.
+    batch: u64,
 }
 
-fn bare_inserts(path: &Path, sample: &[Record], group: u64, batch: u64, events: u64, rows: u64) -> f64 {
-    let conn = Connection::open(path).unwrap();
-    conn.pragma_update(None, "journal_mode", "wal").unwrap();
-    conn.pragma_update(None, "synchronous", "full").unwrap();
-    conn.pragma_update(None, "cache_size", -32_768).unwrap();
-    conn.pragma_update(None, "wal_autocheckpoint", 4_096).unwrap();
-    conn.set_prepared_statement_cache_capacity(16);
-    conn.execute_batch(include_str!(
-        "../../../../migrations/sqlite/ledger/0001_ledger.sql"
-    ))
-    .unwrap();
-    conn.execute(
-        "INSERT INTO head VALUES (1, zeroblob(16), 1, 1, zeroblob(32), 0)",
-        [],
-    )
-    .unwrap();
-    let random = SeededRandom::new(7);
-    let started = Instant::now();
-    let mut next = 1;
-    while next <= events {
-        let last = (next + group).min(events + 1);
-        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut at = next;
-        while at < last {
-            let rows = if last - at >= rows { rows } else { 1 };
-            bare_rows(&conn, sample, at, rows);
-            at += rows;
+impl Bare {
+    fn inserts(&self, path: &Path, sample: &[Record], events: u64) -> f64 {
+        let conn = Connection::open(path).unwrap();
+        conn.pragma_update(None, "journal_mode", "wal").unwrap();
+        conn.pragma_update(None, "synchronous", "full").unwrap();
+        conn.pragma_update(None, "cache_size", -32_768).unwrap();
+        conn.pragma_update(None, "wal_autocheckpoint", 4_096).unwrap();
+        conn.set_prepared_statement_cache_capacity(16);
+        conn.execute_batch(include_str!(
+            "../../../../migrations/sqlite/ledger/0001_ledger.sql"
+        ))
+        .unwrap();
+        conn.execute(
+            "INSERT INTO head VALUES (1, zeroblob(16), 1, 1, zeroblob(32), 0)",
+            [],
+        )
+        .unwrap();
+        let random = SeededRandom::new(7);
+        let started = Instant::now();
+        let mut next = 1;
+        while next <= events {
+            let last = (next + self.group).min(events + 1);
+            conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+            let mut at = next;
+            while at < last {
+                let rows = if last - at >= self.rows { self.rows } else { 1 };
+                bare_rows(&conn, sample, at, rows);
+                at += rows;
+            }
+            let mut keys = conn
+                .prepare_cached("INSERT INTO idempotency VALUES (4, ?, ?)")
+                .unwrap();
+            for at in (next..last).filter(|at| self.keys && at % self.batch == 0) {
+                keys.execute(params![&key(&random).key[..], at as i64]).unwrap();
+            }
+            let head = conn.prepare_cached("UPDATE head SET size = ? WHERE ledger_no = 1");
+            head.unwrap().execute([last as i64]).unwrap();
+            conn.execute_batch("COMMIT").unwrap();
+            next = last;
         }
-        let mut keys = conn
-            .prepare_cached("INSERT INTO idempotency VALUES (4, ?, ?)")
-            .unwrap();
-        for at in (next..last).filter(|at| at % batch == 0) {
-            keys.execute(params![&key(&random).key[..], at as i64]).unwrap();
-        }
-        conn.prepare_cached("UPDATE head SET size = ? WHERE ledger_no = 1")
-            .unwrap()
-            .execute([last as i64])
-            .unwrap();
-        conn.execute_batch("COMMIT").unwrap();
-        next = last;
+        events as f64 / started.elapsed().as_secs_f64()
     }
-    events as f64 / started.elapsed().as_secs_f64()
 }
 
 fn bare_rows(conn: &Connection, sample: &[Record], at: u64, rows: u64) {

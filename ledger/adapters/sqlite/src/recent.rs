@@ -18,9 +18,9 @@ use crate::rowid::{EpochNo, RecordId};
 
 /// Records (or keys, if there are more) after which a run begins. Twice as many leaves may have to be read at a start,
 /// which takes about 0.1 s.
-const RUN_RECORDS: usize = 32_768;
+const RUN_RECORDS: usize = if cfg!(test) { 8 } else { 32_768 };
 /// Rows moved with each commit, besides two for each of its records.
-const MOVED_MIN: usize = 64;
+const MOVED_MIN: usize = if cfg!(test) { 1 } else { 64 };
 
 /// A key and what `idempotency.scope` it belongs to.
 pub(crate) type ScopedKey = (i64, [u8; 32]);
@@ -259,3 +259,6 @@ impl Run {
         self.keys_moved == self.keys.len() && self.sizes_moved == self.sizes.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,8 +308,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
-        self.wakeups.wait_for(ledger, position).await;
-        Ok(())
+        Ok(self.wakeups.wait_for(ledger, position).await?)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::LEAF_BYTES_MAX;
 use ruche_domain::numbers::{Epoch, Position};
 use ruche_domain::ports::Clock;
 use ruche_ledger::LedgerError;
@@ -58,12 +57,14 @@ impl Round {
     }
 }
 
-/// Drops everything queued if the writer dies, so that no caller waits for ever.
-struct AbandonOnPanic<'a>(&'a Queue);
+/// When the writer ends, cleanly or not, nobody waits for it any more: neither those with work in the queue, nor those
+/// that wait for a record.
+struct NobodyWaits<'a>(&'a Queue, Arc<Wakeups>);
 
-impl Drop for AbandonOnPanic<'_> {
+impl Drop for NobodyWaits<'_> {
     fn drop(&mut self) {
         self.0.abandon();
+        self.1.close();
     }
 }
 
@@ -93,7 +94,7 @@ impl Writer {
 
     /// Works until the queue is closed and drained, then gives the connection back for the last checkpoint.
     pub(crate) fn run(mut self, queue: &Queue) -> Connection {
-        let _guard = AbandonOnPanic(queue);
+        let _guard = NobodyWaits(queue, Arc::clone(&self.wakeups));
         loop {
             // Whatever came while the last commit was being flushed is the next batch: the flush is the timer.
             let jobs = queue.take_batch();
@@ -367,6 +368,7 @@ impl Writer {
     }
 
     fn opened(&mut self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
+        opening.check()?;
         let row = self.head(ledger)?;
         if !may_open(row.as_ref().map(|row| &row.head), &opening) {
             return Err(StoreError::EpochMoved);
@@ -406,13 +408,6 @@ impl Writer {
         };
         let batch = sequencer::open_epoch(opening, last_recorded_at, self.clock.now(), &mut known)?;
         let record = &batch.records[0];
-        if record.leaf.len() > LEAF_BYTES_MAX {
-            return Err(LedgerError::Invalid(format!(
-                "the leaf of record 0 has {} bytes",
-                record.leaf.len()
-            ))
-            .into());
-        }
         let receipt = Receipt {
             position: record.position,
             leaf_hash: record.leaf_hash,

@@ -72,3 +72,17 @@ async fn closing_finishes_what_was_taken_and_takes_no_more() {
     let store = open(dir.path());
     assert_eq!(check_ledger(&store, ledger(1)).await, 2_501);
 }
+
+#[tokio::test]
+async fn closing_ends_the_wait_for_a_record_that_will_not_come() {
+    let dir = folder();
+    let store = open(dir.path());
+    open_ledger(&store, 1).await;
+    let (waited, closed) = tokio::join!(store.wait_for(ledger(1), super::at(5)), store.close());
+    assert!(
+        matches!(waited, Err(StoreError::Unavailable { .. })),
+        "{waited:?}"
+    );
+    closed.unwrap();
+    store.wait_for(ledger(1), super::at(0)).await.unwrap();
+}
