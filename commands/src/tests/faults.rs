@@ -9,6 +9,7 @@ use ruche_ledger::testing::check_ledger;
 use ruche_ledger::testing::faults::{Fault, FaultStore};
 
 use super::properties::turn_of;
+use crate::import;
 use crate::testing::{NoObjection, TEST_NOW, TestLedger};
 use crate::{CommandError, EndSession, RecordTurn, RegisterTool, SessionRef, StartSession};
 
@@ -356,6 +357,40 @@ async fn what_is_not_known_stays_so_when_the_store_goes_away() {
         let (first, _, again) = start_on(script).await;
         assert_eq!((first.unwrap_err().code(), again), (code, written), "{script:?}");
     }
+}
+
+/// Servers run commands as tasks that move between threads.
+#[test]
+fn commands_run_in_tasks() {
+    fn is_task<T: Send>(_: impl FnOnce(TestLedger) -> T) {}
+    is_task(|ledger: TestLedger| async move {
+        let start = StartSession::new("s-1");
+        ledger.commands.execute(&ledger.context, &start).await.is_ok()
+    });
+    is_task(|ledger: TestLedger| async move {
+        ledger
+            .commands
+            .execute(&ledger.context, &record("x"))
+            .await
+            .is_ok()
+    });
+    is_task(|ledger: TestLedger| async move {
+        let tool = RegisterTool::new("t", SideEffectPolicy::Pure);
+        ledger.commands.execute(&ledger.context, &tool).await.is_ok()
+    });
+    is_task(|ledger: TestLedger| async move {
+        let file = br#"[{"task_id":1,"trial":0,"reward":1,"traj":[]}]"#;
+        let options = import::ImportOptions::default();
+        for session in import::read(import::Format::TauBench, file).flatten() {
+            let plan = import::plan(session, &options);
+            let mut known = std::collections::HashSet::new();
+            let (commands, context) = (&ledger.commands, &ledger.context);
+            import::import_tools(commands, context, &plan, &options.mapping, &mut known)
+                .await
+                .unwrap();
+            import::import_session(commands, context, &plan).await.unwrap();
+        }
+    });
 }
 
 #[test]
