@@ -20,6 +20,7 @@ use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::numbers::Position;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::epoch::{OpenError, Opener};
+use ruche_ledger::guard::GuardedStore;
 use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_bundle::{BundleWriter, WriteError};
@@ -106,6 +107,7 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The random source of the process.
     pub random: Arc<dyn Random>,
+    guarded: Arc<GuardedStore>,
     store: Arc<SqliteStore>,
 }
 
@@ -123,7 +125,8 @@ impl App {
             tracing::warn!(path = %seed.path().display(), "a new master seed: keep a copy of this file somewhere safe");
         }
         let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
-        let events: Arc<dyn EventStore> = store.clone();
+        let guarded = Arc::new(GuardedStore::new(store.clone()));
+        let events: Arc<dyn EventStore> = guarded.clone();
         let trees: Arc<dyn TreeStore> = store.clone();
         let sealer = Arc::new(Sealer {
             events: events.clone(),
@@ -143,21 +146,25 @@ impl App {
         let commands = Arc::new(commands);
         let runner = Arc::new(Runner::new(events.clone(), Arc::new(SqliteReadStore::open(&common.data_dir)?)));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
-        let app = Self { events, trees, sealer, opener, commands, runner, access, clock, random, store };
+        let app = Self { events, trees, sealer, opener, commands, runner, access, clock, random, guarded, store, };
         app.finish_sealing().await;
         Ok(app)
     }
 
-    /// Seals what a crash left unsealed. A ledger that cannot be sealed is told and left alone: its records can still
-    /// be read and exported, and the sealing loop goes on telling.
+    /// Seals what a crash left unsealed. A ledger that may not go on (a restore) takes no appends until an operator opens
+    /// its next epoch; it can still be read and exported.
     async fn finish_sealing(&self) {
         let ledgers = match self.events.ledgers().await {
             Ok(ledgers) => ledgers,
             Err(error) => return tracing::error!(%error, "the ledgers cannot be listed"),
         };
         for ledger in ledgers {
-            if let Err(error) = self.sealer.seal(ledger).await {
-                tracing::error!(%ledger, error = %crate::error::chain(&error), "the ledger is not sealed");
+            if let Err(error) = self.sealer.may_go_on(ledger).await {
+                let reason = crate::error::chain(&error);
+                tracing::error!(%ledger, error = %reason, "the ledger is not sealed");
+                if error.halts_appends() {
+                    self.guarded.halt(ledger, reason);
+                }
             }
         }
     }

@@ -70,12 +70,12 @@ async fn seal(
     ledger: LedgerId,
     publish_dir: Option<&PathBuf>,
 ) -> Result<Option<(ruche_domain::numbers::Epoch, SignedTreeHead)>, SealError> {
-    let Some(epoch) = sealer.events.epochs(ledger).await?.pop() else { return Ok(None) };
-    let head = match sealer.seal_epoch(ledger, &epoch).await {
+    let Some(epoch) = sealer.events.epochs(ledger).await?.pop().map(|open| open.epoch) else { return Ok(None) };
+    let head = match sealer.seal_epoch(ledger, epoch).await {
         // Another sealer was first: its tree head is as good.
         Err(SealError::TreeHeads(ruche_ledger::seal::TreeHeadStoreError::Swapped)) => {
             metrics::counter!("ruche_seal_races_lost_total").increment(1);
-            sealer.seal_epoch(ledger, &epoch).await?
+            sealer.seal_epoch(ledger, epoch).await?
         }
         other => other?,
     };
@@ -83,7 +83,7 @@ async fn seal(
     if let Some(dir) = publish_dir {
         publish(dir, &head).await;
     }
-    Ok(Some((epoch.epoch, head)))
+    Ok(Some((epoch, head)))
 }
 
 /// Writes the tree head to the folder of somebody else, as `<hex SHA-256 of the origin>/checkpoint`, the layout that

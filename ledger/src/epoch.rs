@@ -18,8 +18,10 @@ use crate::seal::{SealError, Sealer};
 use crate::store::{EpochInfo, EpochOpening, PreparedEvent, Receipt, StoreError};
 use crate::tree_head::SignedTreeHead;
 
-/// Bytes of randomness in the label of a ledger.
-const LABEL_BYTES: usize = 16;
+/// Epochs that are looked for behind the last one in the database.
+const EPOCHS_PROBED_MAX: u32 = 10_000;
+/// Tries to close an epoch to which others append meanwhile.
+const CLOSE_ATTEMPTS_MAX: u32 = 8;
 
 /// Why an epoch was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,18 @@ pub enum OpenError {
     /// There is no such ledger to go on from.
     #[error("no such ledger")]
     NoSuchLedger,
+    /// Tree heads of this ledger were signed, and the database does not hold it: it was lost.
+    #[error(
+        "tree heads of {origin} were signed, but the database does not hold this ledger: it was lost or is another \
+         one. Restore a backup, or open a new epoch that names the loss with `ruche ledger new-epoch --restored`"
+    )]
+    Promised {
+        /// The last origin that was promised something.
+        origin: String,
+    },
+    /// More epochs were promised than are looked for.
+    #[error("no unused epoch was found")]
+    TooManyEpochs,
     /// The epoch before cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
@@ -61,103 +75,186 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// Opens a new ledger with its first epoch.
+    /// Opens a new ledger with its first epoch, and seals it: from here on it is known that the ledger exists, even if
+    /// the database is lost.
     ///
     /// # Errors
     /// See [`OpenError`]; `EpochMoved` if the ledger exists.
     pub async fn create(&self, ledger: LedgerId) -> Result<Receipt, OpenError> {
-        let mut label = [0u8; LABEL_BYTES];
-        self.random.fill(&mut label);
-        let stem = format!("{}/{}", self.checked_deployment()?, base32(&label));
-        self.open(
-            ledger,
-            &stem,
-            Epoch::FIRST,
-            None,
-            EpochReason::Created,
-            None,
-            None,
-        )
-        .await
+        if self.sealer.events.head(ledger).await?.is_some() {
+            return Err(StoreError::EpochMoved.into());
+        }
+        let stem = self.stem(ledger)?;
+        if let Some(promise) = self.last_promise(&stem, Epoch(0)).await? {
+            return Err(OpenError::Promised {
+                origin: promise.head.head().origin.clone(),
+            });
+        }
+        let receipt = self
+            .open(
+                ledger,
+                &stem,
+                Epoch::FIRST,
+                None,
+                EpochReason::Created,
+                None,
+                None,
+            )
+            .await?;
+        self.sealer.seal(ledger).await?;
+        Ok(receipt)
     }
 
-    /// Closes the open epoch and opens the next one, whose record 0 names the last promise of the old one. If the
+    /// Closes the open epoch and opens the next one, sealed, whose record 0 names the last promise before it. If the
     /// store holds less than was promised (a restore), it names the lost range as well.
     ///
     /// # Errors
-    /// See [`OpenError`]; `EpochMoved`, retryable, if somebody appended meanwhile.
+    /// See [`OpenError`]; `EpochMoved`, retryable, if others kept appending.
     pub async fn next_epoch(
         &self,
         ledger: LedgerId,
         reason: EpochReason,
         note: Option<String>,
     ) -> Result<Receipt, OpenError> {
-        let last = self
-            .sealer
-            .events
-            .epochs(ledger)
-            .await?
-            .pop()
-            .ok_or(OpenError::NoSuchLedger)?;
-        let (head, lost) = self.last_promise(ledger, &last).await?;
-        let end = last.size.0.checked_sub(1).map(|index| Position {
-            epoch: last.epoch,
-            index: LeafIndex(index),
-        });
-        let (stem, _) = last.origin.rsplit_once('/').unwrap_or((&last.origin, ""));
-        let epoch = self.unused_epoch(stem, last.epoch).await?;
-        let previous = PreviousEpoch {
-            origin: head.head().origin.clone(),
-            tree_size: head.head().size,
-            root: Digest(head.head().root.0),
-            tree_head: head.note().to_text(),
-            lost_from: lost.map(|(from, _)| from),
-            lost_to: lost.map(|(_, to)| to),
-        };
-        self.open(ledger, stem, epoch, end, reason, Some(previous), note)
-            .await
+        let mut attempt = 1;
+        loop {
+            match self.try_next_epoch(ledger, reason, note.clone()).await {
+                Err(OpenError::Store(StoreError::EpochMoved)) if attempt < CLOSE_ATTEMPTS_MAX => attempt += 1,
+                Err(error) => return Err(error),
+                Ok(receipt) => {
+                    self.sealer.seal(ledger).await?;
+                    return Ok(receipt);
+                }
+            }
+        }
     }
 
-    /// The last tree head of an epoch, sealing what is not sealed yet; and what is lost of what it promised.
-    async fn last_promise(
+    async fn try_next_epoch(
         &self,
         ledger: LedgerId,
-        epoch: &EpochInfo,
-    ) -> Result<(SignedTreeHead, Option<(Position, Position)>), OpenError> {
-        match self.sealer.seal_epoch(ledger, epoch).await {
-            Ok(head) => Ok((head, None)),
-            Err(SealError::Behind {
-                origin,
-                stored,
-                promised,
-            }) => {
+        reason: EpochReason,
+        note: Option<String>,
+    ) -> Result<Receipt, OpenError> {
+        let last = self.sealer.events.epochs(ledger).await?.pop();
+        let stem = match &last {
+            Some(last) => last
+                .origin
+                .rsplit_once('/')
+                .map_or(last.origin.as_str(), |(stem, _)| stem)
+                .to_owned(),
+            None => self.stem(ledger)?,
+        };
+        let closed = self.close(ledger, &stem, last.as_ref()).await?;
+        let end = last.as_ref().and_then(|last| {
+            let index = last.size.0.checked_sub(1)?;
+            Some(Position {
+                epoch: last.epoch,
+                index: LeafIndex(index),
+            })
+        });
+        let previous = PreviousEpoch {
+            origin: closed.head.head().origin.clone(),
+            tree_size: closed.head.head().size,
+            root: Digest(closed.head.head().root.0),
+            tree_head: closed.head.note().to_text(),
+            lost_from: closed.lost.map(|(from, _)| from),
+            lost_to: closed.lost.map(|(_, to)| to),
+        };
+        self.open(
+            ledger,
+            &stem,
+            closed.epoch.next(),
+            end,
+            reason,
+            Some(previous),
+            note,
+        )
+        .await
+    }
+
+    /// The last promise of the ledger, whatever the database holds, and what is lost of it. Seals what can be sealed.
+    async fn close(
+        &self,
+        ledger: LedgerId,
+        stem: &str,
+        last: Option<&EpochInfo>,
+    ) -> Result<Closed, OpenError> {
+        let here = last.map_or(Epoch(0), |last| last.epoch);
+        let first_lost = last.map_or(Position::START, |last| Position {
+            epoch: last.epoch,
+            index: last.size.next_index(),
+        });
+        if let Some(promise) = self.last_promise(stem, here).await? {
+            // Whole epochs are lost. That what is here is what was promised of it is still asked.
+            if let Some(last) = last {
+                match self.sealer.seal_epoch(ledger, last.epoch).await {
+                    Ok(_) | Err(SealError::Superseded { .. } | SealError::Behind { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            return Ok(promise.with_loss_from(first_lost));
+        }
+        let last = last.ok_or(OpenError::NoSuchLedger)?;
+        match self.sealer.seal_epoch(ledger, last.epoch).await {
+            Ok(head) => Ok(Closed {
+                epoch: last.epoch,
+                head,
+                lost: None,
+            }),
+            Err(SealError::Behind { origin, .. }) => {
                 let head = self.sealer.heads.latest(&origin).await.map_err(SealError::from)?;
                 let head = head.ok_or(OpenError::NoSuchLedger)?;
-                let at = |index| Position {
-                    epoch: epoch.epoch,
-                    index: LeafIndex(index),
-                };
-                Ok((head, Some((at(stored), at(promised - 1)))))
+                Ok(Closed {
+                    epoch: last.epoch,
+                    head,
+                    lost: None,
+                }
+                .with_loss_from(first_lost))
+            }
+            Err(SealError::PromisesLost { .. }) => {
+                let copy = self.sealer.trees.tree_head(ledger, last.epoch).await?;
+                let head = copy.ok_or(OpenError::NoSuchLedger)?;
+                Ok(Closed {
+                    epoch: last.epoch,
+                    head,
+                    lost: None,
+                })
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The next epoch number that was never promised anything: numbers opened after a backup and lost in its restore
-    /// are not used again, because their origin has signed tree heads.
-    async fn unused_epoch(&self, stem: &str, last: Epoch) -> Result<Epoch, OpenError> {
-        let mut epoch = last.next();
-        while self
+    /// The last tree head that was signed for an epoch behind `epoch`. Numbers are used without a hole, so the first
+    /// one without a tree head ends the search.
+    async fn last_promise(&self, stem: &str, epoch: Epoch) -> Result<Option<Closed>, OpenError> {
+        let mut found = None;
+        let mut next = epoch.next();
+        while let Some(head) = self
             .sealer
             .heads
-            .latest(&origin(stem, epoch))
+            .latest(&origin(stem, next))
             .await
             .map_err(SealError::from)?
-            .is_some()
         {
-            epoch = epoch.next();
+            found = Some(Closed {
+                epoch: next,
+                head,
+                lost: None,
+            });
+            next = next.next();
+            if next.0 - epoch.0 > EPOCHS_PROBED_MAX {
+                return Err(OpenError::TooManyEpochs);
+            }
         }
-        Ok(epoch)
+        Ok(found)
+    }
+
+    fn stem(&self, ledger: LedgerId) -> Result<String, OpenError> {
+        Ok(format!(
+            "{}/{}",
+            self.checked_deployment()?,
+            base32(&self.sealer.keys.label(ledger))
+        ))
     }
 
     #[allow(
@@ -219,6 +316,30 @@ impl Opener {
             return Err(OpenError::Deployment(name.clone()));
         }
         Ok(name)
+    }
+}
+
+/// How the ledger ended before a new epoch.
+struct Closed {
+    /// The last epoch that was promised something.
+    epoch: Epoch,
+    /// The last promise.
+    head: SignedTreeHead,
+    /// First and last record under promises that are not in the database.
+    lost: Option<(Position, Position)>,
+}
+
+impl Closed {
+    fn with_loss_from(self, from: Position) -> Self {
+        let index = LeafIndex(self.head.head().size.0.saturating_sub(1));
+        let to = Position {
+            epoch: self.epoch,
+            index,
+        };
+        Self {
+            lost: Some((from, to)),
+            ..self
+        }
     }
 }
 

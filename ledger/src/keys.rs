@@ -6,6 +6,7 @@
 //! | key | info |
 //! |---|---|
 //! | log signing seed | `ruche/log-key/v1` 0x00 origin |
+//! | label in origins, first 16 bytes | `ruche/origin-label/v1` 0x00 ledger id |
 //! | reference key | `ruche/reference-key/v1` 0x00 ledger id (16 bytes) |
 //! | idempotency key | `ruche/idempotency-key/v1` 0x00 ledger id (16 bytes) |
 //!
@@ -65,6 +66,15 @@ impl MasterSeed {
     /// When the origin cannot be the name of a key.
     pub fn log_signer(&self, origin: &str) -> Result<NoteSigner, VerifierKeyError> {
         NoteSigner::from_seed(origin, SignatureKind::Ed25519, &self.log_signing_seed(origin))
+    }
+
+    /// Opaque label of a ledger in its origins. Derived and not drawn, so that a ledger whose database is lost finds
+    /// again what it promised.
+    #[must_use]
+    pub fn origin_label(&self, ledger: LedgerId) -> [u8; 16] {
+        let mut label = [0; 16];
+        label.copy_from_slice(&self.derive(b"ruche/origin-label/v1", ledger.as_bytes())[..16]);
+        label
     }
 
     /// Key that turns clients' own ids in a ledger into references.

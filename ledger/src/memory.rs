@@ -59,15 +59,22 @@ impl Heads for &Ledger {
 
 impl Ledger {
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        // Every record is checked before the first one is stored: all or none.
+        let mut records = Vec::with_capacity(batch.records.len());
         for r in batch.records {
             let fragment = |f: crate::payload::Fragment| StoredFragment::Present {
                 opening: f.opening,
                 bytes: f.bytes,
             };
             let payload = r.payload.into_iter().map(fragment).collect();
-            let record = Record::from_stored(r.position, r.leaf, payload)?;
-            self.records.insert(r.position, record);
-            self.streams.entry(r.stream).or_default().push(r.position);
+            records.push(Record::from_stored(r.position, r.leaf, payload)?);
+        }
+        for record in records {
+            self.streams
+                .entry(record.leaf.event.stream)
+                .or_default()
+                .push(record.position);
+            self.records.insert(record.position, record);
         }
         self.keys.extend(batch.keys);
         let head = &batch.head;
@@ -146,6 +153,7 @@ impl EventStore for MemoryStore {
     }
 
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
+        opening.check()?;
         let mut ledgers = self.lock();
         let state = ledgers.entry(ledger).or_default();
         if !may_open(state.head.as_ref(), &opening) {
@@ -220,7 +228,6 @@ impl EventStore for MemoryStore {
     }
 
     async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
-        self.wakeups.wait_for(ledger, position).await;
-        Ok(())
+        Ok(self.wakeups.wait_for(ledger, position).await?)
     }
 }

@@ -83,10 +83,14 @@ pub trait TreeHeadStore: Send + Sync {
     ) -> Result<(), TreeHeadStoreError>;
 }
 
-/// Gives the signing key of an origin. Implemented where the master seed is.
+/// Gives what derives from the master seed. Implemented where the seed is.
 pub trait LogKeys: Send + Sync {
     /// The signer whose name is `origin`.
     fn signer(&self, origin: &str) -> NoteSigner;
+
+    /// The opaque label of a ledger in its origins: the same each time, so that a ledger whose database is lost is known
+    /// by what it promised.
+    fn label(&self, ledger: LedgerId) -> [u8; 16];
 }
 
 /// Why a ledger was not sealed.
@@ -106,6 +110,32 @@ pub enum SealError {
         stored: u64,
         /// Records under the last signed tree head.
         promised: u64,
+    },
+    /// A later epoch of this ledger has signed tree heads and is not in the database: it was restored from a backup
+    /// that is older than the epoch. Signing would give one place two histories.
+    #[error(
+        "{origin} was closed and its next epoch has signed tree heads, but the database does not hold that epoch: it \
+         was restored from an older backup; nothing is signed for this ledger any more. `ruche ledger new-epoch` \
+         opens a new epoch that names the lost records"
+    )]
+    Superseded {
+        /// The epoch that was closed.
+        origin: String,
+    },
+    /// The database holds a later tree head than the tree head store: the keys folder is an old copy, and what was
+    /// promised since is not known there.
+    #[error(
+        "the database holds a tree head of {origin} over {copied} records, the tree head store knows only {kept}: the \
+         keys folder is an old copy; nothing is signed for this origin any more. Put the newest copy of the keys \
+         folder back, or open a new epoch with `ruche ledger new-epoch`"
+    )]
+    PromisesLost {
+        /// Which log.
+        origin: String,
+        /// Records under the copy in the database.
+        copied: u64,
+        /// Records under the last tree head that the store has; 0 if it has none.
+        kept: u64,
     },
     /// The records under the last signed tree head are not the ones that were signed.
     #[error(
@@ -149,36 +179,46 @@ pub struct Sealer {
     pub keys: Arc<dyn LogKeys>,
 }
 
+impl SealError {
+    /// Whether appends have to stop as well: what is appended now could never be proven, or would take the place of
+    /// records that were promised. Only an operator can go on, with a new epoch.
+    pub fn halts_appends(&self) -> bool {
+        match self {
+            Self::Behind { .. }
+            | Self::Superseded { .. }
+            | Self::PromisesLost { .. }
+            | Self::Contradiction { .. }
+            | Self::ForeignKey { .. } => true,
+            Self::Sign(_) | Self::Store(_) | Self::TreeHeads(_) => false,
+        }
+    }
+}
+
 impl Sealer {
     /// Seals all records that the open epoch has now. Returns the tree head that covers them, freshly signed or not;
-    /// `None` if there is no such ledger.
+    /// `None` if there is no such ledger. Start-up calls this before anything else: it finishes what a crash
+    /// interrupted, with the same steps as normal operation.
     ///
     /// # Errors
     /// See [`SealError`]. After an error nothing was promised that a later call contradicts.
     pub async fn seal(&self, ledger: LedgerId) -> Result<Option<SignedTreeHead>, SealError> {
         match self.events.epochs(ledger).await?.pop() {
-            Some(epoch) => self.seal_epoch(ledger, &epoch).await.map(Some),
+            Some(epoch) => self.seal_epoch(ledger, epoch.epoch).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Seals one epoch up to the size given in `epoch`. Start-up calls this for every epoch before anything else:
-    /// it finishes what a crash interrupted, with the same steps as normal operation.
+    /// Seals all records that one epoch has now.
     ///
     /// # Errors
     /// See [`SealError`].
-    pub async fn seal_epoch(&self, ledger: LedgerId, epoch: &EpochInfo) -> Result<SignedTreeHead, SealError> {
-        let origin = &epoch.origin;
-        let signer = self.keys.signer(origin);
-        let last = self.heads.latest(origin).await?;
+    pub async fn seal_epoch(&self, ledger: LedgerId, epoch: Epoch) -> Result<SignedTreeHead, SealError> {
+        let origin = self.epoch_info(ledger, epoch).await?.origin;
+        let signer = self.keys.signer(&origin);
+        let last = self.heads.latest(&origin).await?;
+        // The size is read after the promise: records are only added, so it is smaller only if records were lost.
+        let epoch = self.epoch_info(ledger, epoch).await?;
         let signed = last.as_ref().map_or(TreeSize(0), |last| last.head().size);
-        if signed > epoch.size {
-            return Err(SealError::Behind {
-                origin: origin.clone(),
-                stored: epoch.size.0,
-                promised: signed.0,
-            });
-        }
         if let Some(last) = &last {
             let key = std::slice::from_ref(signer.verifier());
             last.verify(key).map_err(|source| SealError::ForeignKey {
@@ -186,7 +226,15 @@ impl Sealer {
                 source,
             })?;
         }
-        let mut edge = self.edge(ledger, epoch, last.as_ref()).await?;
+        if signed > epoch.size {
+            return Err(SealError::Behind {
+                origin,
+                stored: epoch.size.0,
+                promised: signed.0,
+            });
+        }
+        self.check_copy(ledger, &epoch, last.as_ref()).await?;
+        let mut edge = self.edge(ledger, &epoch, last.as_ref()).await?;
         if let Some(last) = &last
             && signed == epoch.size
         {
@@ -194,21 +242,80 @@ impl Sealer {
             self.publish(ledger, epoch.epoch, last).await?;
             return Ok(last.clone());
         }
-        self.extend(ledger, epoch, &mut edge).await?;
+        if self.heads.latest(&next_origin(&origin)).await?.is_some() {
+            return Err(SealError::Superseded { origin });
+        }
+        self.extend(ledger, &epoch, &mut edge).await?;
         // Here the tiles are durable and nobody has been promised anything about them: a crash costs nothing.
-        let root = edge.root().ok_or_else(|| contradiction(epoch, edge.size()))?;
+        let root = edge.root().ok_or_else(|| contradiction(&epoch, edge.size()))?;
         let head = TreeHead::new(
-            origin,
+            &origin,
             TreeRoot {
                 size: edge.size(),
                 root,
             },
         );
         let new = SignedTreeHead::sign(head, &signer).map_err(SealError::Sign)?;
-        self.heads.compare_and_swap(origin, last.as_ref(), &new).await?;
+        self.heads.compare_and_swap(&origin, last.as_ref(), &new).await?;
         // Here the promise is made. A crash before the copy is stored is healed by the next call.
         self.publish(ledger, epoch.epoch, &new).await?;
         Ok(new)
+    }
+
+    /// What has to be known before appends are taken: that the open epoch may go on. Signs nothing new by itself.
+    ///
+    /// # Errors
+    /// As sealing; an open epoch whose successor was promised is refused even if nothing is left to sign.
+    pub async fn may_go_on(&self, ledger: LedgerId) -> Result<(), SealError> {
+        let Some(open) = self.events.epochs(ledger).await?.pop() else {
+            return Ok(());
+        };
+        self.seal_epoch(ledger, open.epoch).await?;
+        if self.heads.latest(&next_origin(&open.origin)).await?.is_some() {
+            return Err(SealError::Superseded { origin: open.origin });
+        }
+        Ok(())
+    }
+
+    async fn epoch_info(&self, ledger: LedgerId, epoch: Epoch) -> Result<EpochInfo, SealError> {
+        let found = self
+            .events
+            .epochs(ledger)
+            .await?
+            .into_iter()
+            .find(|info| info.epoch == epoch);
+        Ok(found.ok_or(StoreError::NoSuchLedger)?)
+    }
+
+    /// The copy beside the records is never ahead of the promise: it is written behind it.
+    async fn check_copy(
+        &self,
+        ledger: LedgerId,
+        epoch: &EpochInfo,
+        last: Option<&SignedTreeHead>,
+    ) -> Result<(), SealError> {
+        let kept = last.map_or(0, |last| last.head().size.0);
+        let copied = self
+            .trees
+            .tree_head(ledger, epoch.epoch)
+            .await?
+            .map_or(0, |copy| copy.head().size.0);
+        // Another sealer may have promised and copied since `last` was read: only what is still ahead counts.
+        if copied > kept {
+            let now = self
+                .heads
+                .latest(&epoch.origin)
+                .await?
+                .map_or(0, |last| last.head().size.0);
+            if copied > now {
+                return Err(SealError::PromisesLost {
+                    origin: epoch.origin.clone(),
+                    copied,
+                    kept: now,
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn publish(&self, ledger: LedgerId, epoch: Epoch, head: &SignedTreeHead) -> Result<(), SealError> {
@@ -298,6 +405,12 @@ impl Sealer {
         }
         Ok(())
     }
+}
+
+/// Origin of the epoch behind the one with this origin.
+pub(crate) fn next_origin(origin: &str) -> String {
+    let (stem, epoch) = origin.rsplit_once("/e").unwrap_or((origin, "0"));
+    format!("{stem}/e{}", epoch.parse::<u64>().unwrap_or(0).saturating_add(1))
 }
 
 fn contradiction(epoch: &EpochInfo, size: TreeSize) -> SealError {

@@ -270,7 +270,7 @@ pub fn may_open(head: Option<&LedgerHead>, opening: &EpochOpening) -> bool {
         Some(head) => (head.last_position(), head.epoch.next()),
     };
     // A restore may skip numbers: epochs that were opened after the backup and lost are never used again.
-    end == opening.expected_end && opening.epoch >= next && (head.is_some() || opening.epoch == next)
+    end == opening.expected_end && opening.epoch >= next
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! without bound; never drop, change or reorder a record. Callers MUST NOT: take an error for proof that nothing was
 //! stored unless the error says so; guess after `Unknown` (ask again with the same idempotency key).
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use ruche_domain::envelope::ACFEvent;
 use ruche_domain::ids::LedgerId;
@@ -16,6 +18,9 @@ use crate::error::LedgerError;
 use crate::hash::{Hash, leaf_hash};
 use crate::leaf::{AppendRange, KeyClaim, KeyLayer, Leaf};
 use crate::payload::{self, Fragment, StoredFragment};
+
+/// Type of the event that opens an epoch.
+pub const OPENING_EVENT: &str = "infra.ledger.opened";
 
 /// What a stream must be like for an append to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +57,61 @@ pub struct PreparedEvent {
     pub event: ACFEvent,
     /// Payload fragments with their commitments.
     pub payload: Vec<Fragment>,
+}
+
+impl PreparedEvent {
+    /// Refuses an event whose record could not be read back: what is stored must pass the decoder.
+    ///
+    /// # Errors
+    /// `LimitExceeded`; `Leaf` naming the field; `Invalid` for a commitment that its own bytes do not open.
+    pub fn check(&self, keys: &[KeyClaim]) -> Result<(), LedgerError> {
+        payload::check_count(self.payload.len())?;
+        check(
+            self.event.event_type.len(),
+            limit::EVENT_TYPE_BYTES_MAX,
+            "event type",
+            "bytes",
+        )?;
+        let leaf = self.largest_leaf(keys).encode();
+        check(leaf.len(), limit::LEAF_BYTES_MAX, "leaf", "bytes")?;
+        Leaf::decode(&leaf)?;
+        let lengths_fit = self
+            .payload
+            .iter()
+            .all(|f| f.commitment.stored_length == f.bytes.len() as u64);
+        // The hash is made beside the bytes, by `Fragment::plain`; hashing again would double the cost of an append.
+        debug_assert!(
+            self.payload
+                .iter()
+                .all(|f| f.commitment.opens(&f.opening, &f.bytes)),
+            "a commitment is wrong"
+        );
+        if !lengths_fit {
+            return Err(LedgerError::Invalid(
+                "a commitment is not that of its payload".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The leaf with the largest numbers that sequencing could add.
+    fn largest_leaf(&self, keys: &[KeyClaim]) -> Leaf {
+        let index = LeafIndex(u64::MAX - u64::from(u32::MAX));
+        Leaf {
+            origin: "o".repeat(limit::ORIGIN_BYTES_MAX),
+            index,
+            previous: Some(Hash([0xff; 32])),
+            append: AppendRange {
+                first: index,
+                count: u32::MAX,
+            },
+            event: self.event.clone(),
+            stream_version: StreamVersion(u64::MAX),
+            recorded_at: Micros(u64::MAX),
+            keys: keys.to_vec(),
+            payload: self.payload.iter().map(|f| f.commitment.clone()).collect(),
+        }
+    }
 }
 
 /// One atomic append. Build with [`AppendRequest::new`], which checks the limits.
@@ -121,16 +181,20 @@ impl AppendRequest {
             "append",
             "bytes",
         )?;
+        let mut ids = HashSet::with_capacity(request.events.len());
         for (n, event) in request.events.iter().enumerate() {
-            payload::check_count(event.payload.len())?;
-            check(
-                event.event.event_type.len(),
-                limit::EVENT_TYPE_BYTES_MAX,
-                "event type",
-                "bytes",
-            )?;
-            let keys = if n == 0 { request.keys.as_slice() } else { &[] };
-            check(largest_leaf(event, keys), limit::LEAF_BYTES_MAX, "leaf", "bytes")?;
+            if event.event.event_type == OPENING_EVENT {
+                return Err(LedgerError::Invalid(format!(
+                    "{OPENING_EVENT} opens an epoch and is never appended"
+                )));
+            }
+            if !ids.insert(event.event.event_id) {
+                return Err(LedgerError::Invalid(format!(
+                    "event {} stands twice",
+                    event.event.event_id
+                )));
+            }
+            event.check(if n == 0 { request.keys.as_slice() } else { &[] })?;
         }
         Ok(request)
     }
@@ -151,25 +215,6 @@ fn check(value: usize, limit: usize, what: &'static str, unit: &'static str) -> 
     } else {
         Ok(())
     }
-}
-
-/// Length of the leaf with the largest numbers that sequencing could add.
-fn largest_leaf(event: &PreparedEvent, keys: &[KeyClaim]) -> usize {
-    let leaf = Leaf {
-        origin: "o".repeat(limit::ORIGIN_BYTES_MAX),
-        index: LeafIndex(u64::MAX),
-        previous: Some(Hash([0xff; 32])),
-        append: AppendRange {
-            first: LeafIndex(u64::MAX),
-            count: u32::MAX,
-        },
-        event: event.event.clone(),
-        stream_version: StreamVersion(u64::MAX),
-        recorded_at: Micros(u64::MAX),
-        keys: keys.to_vec(),
-        payload: event.payload.iter().map(|f| f.commitment.clone()).collect(),
-    };
-    leaf.encode().len()
 }
 
 /// Where one event came to stand.
@@ -268,6 +313,20 @@ pub struct EpochOpening {
     pub epoch: Epoch,
     /// `infra.ledger.opened`.
     pub record: PreparedEvent,
+}
+
+impl EpochOpening {
+    /// Refuses an opening whose record could not be read back.
+    ///
+    /// # Errors
+    /// As [`PreparedEvent::check`]; `Invalid` for an origin that cannot stand in a leaf.
+    pub fn check(&self) -> Result<(), LedgerError> {
+        if self.origin.is_empty() {
+            return Err(LedgerError::Invalid("an epoch has an origin".into()));
+        }
+        check(self.origin.len(), limit::ORIGIN_BYTES_MAX, "origin", "bytes")?;
+        self.record.check(&[])
+    }
 }
 
 /// A stored record.
@@ -378,6 +437,14 @@ pub enum StoreError {
         /// What contradicts what.
         reason: String,
     },
+}
+
+impl From<crate::wake::Closed> for StoreError {
+    fn from(closed: crate::wake::Closed) -> Self {
+        Self::Unavailable {
+            reason: closed.to_string(),
+        }
+    }
 }
 
 impl StoreError {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_core::Stream;
 use futures_util::stream;
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::READ_RECORDS_MAX;
+use ruche_domain::limits::SUBSCRIPTION_PAGE_RECORDS_MAX;
 use ruche_domain::numbers::Position;
 
 use crate::store::{EventStore, Record, StoreError};
@@ -49,7 +49,7 @@ impl State {
             }
             let read = self
                 .store
-                .read_ledger(self.ledger, self.next, READ_RECORDS_MAX)
+                .read_ledger(self.ledger, self.next, SUBSCRIPTION_PAGE_RECORDS_MAX)
                 .await?;
             if read.is_empty() {
                 // A new epoch starts behind every index of the old one, so waiting for `next` covers it.

@@ -12,8 +12,19 @@ use ruche_domain::numbers::Position;
 /// Last durable position of each ledger that somebody wrote or waits for.
 #[derive(Default)]
 pub struct Wakeups {
-    ledgers: Mutex<HashMap<LedgerId, Waiting>>,
+    state: Mutex<State>,
 }
+
+#[derive(Default)]
+struct State {
+    ledgers: HashMap<LedgerId, Waiting>,
+    closed: bool,
+}
+
+/// Nothing will be published any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store is closed")]
+pub struct Closed;
 
 #[derive(Default)]
 struct Waiting {
@@ -24,32 +35,49 @@ struct Waiting {
 impl Wakeups {
     /// Tells that `last` is durable. Called after the commit, never before (design §9, 2).
     pub fn publish(&self, ledger: LedgerId, last: Position) {
-        let mut ledgers = self.lock();
-        let waiting = ledgers.entry(ledger).or_default();
+        let mut state = self.lock();
+        let waiting = state.ledgers.entry(ledger).or_default();
         waiting.last = waiting.last.max(Some(last));
         waiting.moved.notify(usize::MAX);
     }
 
-    /// Resolves once a position at or behind `position` was published in this process.
-    pub async fn wait_for(&self, ledger: LedgerId, position: Position) {
-        while let Some(moved) = self.listen(ledger, position) {
-            moved.await;
+    /// Ends all waits, now and later. Called when the store takes no more work, or its writer died.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        for waiting in state.ledgers.values() {
+            waiting.moved.notify(usize::MAX);
         }
     }
 
+    /// Resolves once a position at or behind `position` was published in this process.
+    ///
+    /// # Errors
+    /// `Closed` once the store is closed and the position was not reached.
+    pub async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), Closed> {
+        while let Some(moved) = self.listen(ledger, position)? {
+            moved.await;
+        }
+        Ok(())
+    }
+
     /// A listener registered under the lock, so that a publication in between is not missed.
-    fn listen(&self, ledger: LedgerId, position: Position) -> Option<EventListener> {
-        let mut ledgers = self.lock();
-        let waiting = ledgers.entry(ledger).or_default();
+    fn listen(&self, ledger: LedgerId, position: Position) -> Result<Option<EventListener>, Closed> {
+        let mut state = self.lock();
+        let closed = state.closed;
+        let waiting = state.ledgers.entry(ledger).or_default();
         if waiting.last >= Some(position) {
-            None
+            return Ok(None);
+        }
+        if closed {
+            Err(Closed)
         } else {
-            Some(waiting.moved.listen())
+            Ok(Some(waiting.moved.listen()))
         }
     }
 
     /// The map is consistent after each statement, so a panic of another holder changes nothing.
-    fn lock(&self) -> MutexGuard<'_, HashMap<LedgerId, Waiting>> {
-        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -220,7 +220,7 @@ async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
         Err(error) => return findings.wrong(check, error.to_string()),
     };
     for epoch in &epochs {
-        match app.sealer.seal_epoch(ledger, epoch).await {
+        match app.sealer.seal_epoch(ledger, epoch.epoch).await {
             Ok(head) => findings.ok(
                 &check,
                 format!("epoch {}: {} records, {} sealed", epoch.epoch, epoch.size.0, head.head().size.0),

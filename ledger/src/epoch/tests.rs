@@ -15,6 +15,10 @@ impl LogKeys for Keys {
     fn signer(&self, origin: &str) -> NoteSigner {
         self.0.log_signer(origin).expect("origins are key names")
     }
+
+    fn label(&self, ledger: LedgerId) -> [u8; 16] {
+        self.0.origin_label(ledger)
+    }
 }
 
 struct World {
@@ -30,11 +34,15 @@ impl World {
         }
     }
 
-    /// The same promises, an empty database: what a restore to nothing looks like.
-    fn restored(&self) -> Self {
+    /// The promises of this world on the database as a backup had it: after `records` of `author`.
+    async fn restored(&self, author: &Author, records: usize) -> Self {
+        let backup = Self::new();
+        backup.opener(1).create(ledger(1)).await.unwrap();
+        backup.append(author, records).await;
+        backup.opener(1).sealer.seal(ledger(1)).await.unwrap();
         Self {
             heads: self.heads.clone(),
-            ..Self::new()
+            ..backup
         }
     }
 
@@ -120,28 +128,26 @@ async fn a_ledger_is_created_sealed_and_goes_on_in_a_linked_epoch() {
 
 #[tokio::test]
 async fn a_restored_database_is_not_signed_and_opens_an_epoch_that_names_the_loss() {
-    let (w, a) = (World::new(), Author::new(1));
-    let o = w.opener(1);
-    o.create(ledger(1)).await.unwrap();
-    w.append(&a, 9).await;
-    o.sealer.seal(ledger(1)).await.unwrap();
+    let w = World::new();
+    w.opener(1).create(ledger(1)).await.unwrap();
+    w.append(&Author::new(1), 9).await;
+    w.opener(1).sealer.seal(ledger(1)).await.unwrap();
 
-    let w = w.restored();
+    let w = w.restored(&Author::new(1), 3).await;
     let o = w.opener(1);
-    // The same seed gives the same label: the database is as it was after its first record.
-    o.create(ledger(1)).await.unwrap();
     let error = o.sealer.seal(ledger(1)).await.unwrap_err();
     assert!(
         matches!(
             error,
             SealError::Behind {
-                stored: 1,
+                stored: 4,
                 promised: 10,
                 ..
             }
         ),
         "{error}"
     );
+    assert!(error.halts_appends());
     o.next_epoch(ledger(1), EpochReason::Restored, None)
         .await
         .unwrap();
@@ -149,40 +155,137 @@ async fn a_restored_database_is_not_signed_and_opens_an_epoch_that_names_the_los
     assert_eq!(previous.tree_size, TreeSize(10));
     assert_eq!(
         (previous.lost_from, previous.lost_to),
-        (Some(Position::new(1, 1)), Some(Position::new(1, 9)))
+        (Some(Position::new(1, 4)), Some(Position::new(1, 9)))
+    );
+    assert_eq!(
+        o.sealer.may_go_on(ledger(1)).await.map_err(|e| e.to_string()),
+        Ok(())
     );
 }
 
+/// A backup, then a rotation, then the backup comes back: the old epoch must not go on beside the lost one.
 #[tokio::test]
-async fn an_epoch_number_that_was_promised_something_is_not_used_again() {
+async fn an_epoch_whose_successor_was_promised_is_never_signed_again() {
     let w = World::new();
     let o = w.opener(1);
     o.create(ledger(1)).await.unwrap();
+    w.append(&Author::new(1), 5).await;
     o.next_epoch(ledger(1), EpochReason::Operator, None)
         .await
         .unwrap();
+    w.append(&Author::new(2), 100).await;
     o.sealer.seal(ledger(1)).await.unwrap();
-    let w = w.restored();
+
+    let w = w.restored(&Author::new(1), 5).await;
     let o = w.opener(1);
-    o.create(ledger(1)).await.unwrap();
+    assert!(matches!(
+        o.sealer.may_go_on(ledger(1)).await,
+        Err(SealError::Superseded { .. })
+    ));
+    w.append(&Author::new(3), 1).await;
+    let error = o.sealer.seal(ledger(1)).await.unwrap_err();
+    assert!(matches!(error, SealError::Superseded { .. }), "{error}");
+
     let receipt = o
         .next_epoch(ledger(1), EpochReason::Restored, None)
         .await
         .unwrap();
     assert_eq!(receipt.position, Position::new(3, 0));
+    let previous = w.opened(3).await.previous.unwrap();
+    assert!(previous.origin.ends_with("/e2"), "{}", previous.origin);
+    assert_eq!(
+        (previous.lost_from, previous.lost_to),
+        (Some(Position::new(1, 7)), Some(Position::new(2, 100)))
+    );
+}
+
+#[tokio::test]
+async fn a_ledger_whose_database_is_gone_is_not_made_anew_in_silence() {
+    let w = World::new();
+    w.opener(1).create(ledger(1)).await.unwrap();
+    w.append(&Author::new(1), 9).await;
+    w.opener(1).sealer.seal(ledger(1)).await.unwrap();
+
+    let w = World {
+        heads: w.heads.clone(),
+        ..World::new()
+    };
+    let o = w.opener(1);
+    assert!(matches!(
+        o.create(ledger(1)).await,
+        Err(OpenError::Promised { .. })
+    ));
+    let receipt = o
+        .next_epoch(ledger(1), EpochReason::Restored, None)
+        .await
+        .unwrap();
+    assert_eq!(receipt.position, Position::new(2, 0));
+    let previous = w.opened(2).await.previous.unwrap();
+    assert_eq!(
+        (previous.lost_from, previous.lost_to),
+        (Some(Position::START), Some(Position::new(1, 9)))
+    );
+}
+
+#[tokio::test]
+async fn a_keys_folder_from_an_old_backup_is_told() {
+    let w = World::new();
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&Author::new(1), 2).await;
+    o.sealer.seal(ledger(1)).await.unwrap();
+    let w = World {
+        heads: Arc::default(),
+        store: w.store,
+    };
+    let error = w.opener(1).sealer.seal(ledger(1)).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SealError::PromisesLost {
+                copied: 3,
+                kept: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let receipt = w
+        .opener(1)
+        .next_epoch(ledger(1), EpochReason::Operator, None)
+        .await
+        .unwrap();
+    assert_eq!(receipt.position, Position::new(2, 0));
+}
+
+/// Two sealers over one store: whoever is late sees the other's tree head and no loss.
+#[tokio::test]
+async fn healthy_sealers_raise_no_alarm() {
+    let w = World::new();
+    let (a, b) = (w.opener(1), w.opener(1));
+    a.create(ledger(1)).await.unwrap();
+    for n in 0..20 {
+        w.append(&Author::new(n), 1).await;
+        let (one, two) = futures_util::future::join(a.sealer.seal(ledger(1)), b.sealer.seal(ledger(1))).await;
+        for sealed in [one, two] {
+            match sealed {
+                Ok(Some(head)) => assert_eq!(head.head().size, TreeSize(n + 2)),
+                Err(SealError::TreeHeads(crate::seal::TreeHeadStoreError::Swapped)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 #[tokio::test]
 async fn records_that_are_not_the_promised_ones_are_never_signed() {
-    let (w, a) = (World::new(), Author::new(1));
+    let w = World::new();
+    w.opener(1).create(ledger(1)).await.unwrap();
+    w.append(&Author::new(1), 2).await;
+    w.opener(1).sealer.seal(ledger(1)).await.unwrap();
+    let w = w.restored(&Author::new(2), 5).await;
+    w.store.forget_trees();
     let o = w.opener(1);
-    o.create(ledger(1)).await.unwrap();
-    w.append(&a, 2).await;
-    o.sealer.seal(ledger(1)).await.unwrap();
-    let w = w.restored();
-    let o = w.opener(1);
-    o.create(ledger(1)).await.unwrap();
-    w.append(&Author::new(2), 5).await;
     let error = o.sealer.seal(ledger(1)).await.unwrap_err();
     assert!(
         matches!(error, SealError::Contradiction { size: 3, .. }),

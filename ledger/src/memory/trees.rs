@@ -97,6 +97,12 @@ impl TreeStore for MemoryStore {
     }
 }
 
+/// A tree head of the same size is another form of the same promise (further signatures) or a fork.
+fn may_follow(stored: &SignedTreeHead, new: &SignedTreeHead) -> bool {
+    let (stored, new) = (stored.head(), new.head());
+    stored.size < new.size || stored.size == new.size && stored.root == new.root
+}
+
 /// Tree heads in memory, for tests.
 #[derive(Default)]
 pub struct MemoryTreeHeads(Mutex<HashMap<String, SignedTreeHead>>);
@@ -120,7 +126,7 @@ impl TreeHeadStore for MemoryTreeHeads {
     ) -> Result<(), TreeHeadStoreError> {
         let mut heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stored = heads.get(origin);
-        if stored != expected || stored.is_some_and(|stored| stored.head().size > new.head().size) {
+        if stored != expected || stored.is_some_and(|stored| !may_follow(stored, new)) {
             return Err(TreeHeadStoreError::Swapped);
         }
         heads.insert(origin.to_owned(), new.clone());

@@ -143,3 +143,45 @@ async fn repeating_with_the_key_resolves_every_fault() {
             .await,
     );
 }
+
+#[test]
+fn what_could_not_be_read_back_is_not_taken() {
+    let a = Author::new(1);
+    let event = |change: fn(&mut PreparedEvent)| {
+        let mut event = a.event(a.stream(1), "{}");
+        change(&mut event);
+        AppendRequest::new(vec![], vec![event], vec![])
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        event(|e| e.event.event_type.clear()),
+        "not a leaf: field event type: 0 bytes, 1 to 64 are allowed"
+    );
+    assert_eq!(
+        event(|e| e.payload[0].commitment.media_type.clear()),
+        "not a leaf: field payload: 0 bytes, 1 to 64 are allowed"
+    );
+    let zero = ruche_domain::envelope::TraceContext {
+        trace_id: [0; 16],
+        span_id: [1; 8],
+    };
+    let mut traced = a.event(a.stream(1), "{}");
+    traced.event.trace = Some(zero);
+    assert!(
+        AppendRequest::new(vec![], vec![traced], vec![])
+            .unwrap_err()
+            .to_string()
+            .contains("trace")
+    );
+    let opening = a.typed_event(a.stream(1), "infra.ledger.opened", b"{}".to_vec());
+    assert!(
+        AppendRequest::new(vec![], vec![opening], vec![])
+            .unwrap_err()
+            .to_string()
+            .contains("never appended")
+    );
+    let twice = a.event(a.stream(1), "{}");
+    let twice = AppendRequest::new(vec![], vec![twice.clone(), twice], vec![]).unwrap_err();
+    assert!(twice.to_string().contains("stands twice"), "{twice}");
+}

@@ -152,6 +152,7 @@ impl SqliteStore {
         self.queue.close();
         self.readers.close();
         self.checkpoints.stop();
+        self.wakeups.close();
         self.threads().take()
     }
 
@@ -254,6 +255,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
+        opening.check()?;
         let receipt = self
             .write(ledger, |answer| Work::OpenEpoch(Box::new(opening), answer))
             .await?;
