@@ -16,6 +16,9 @@ pub struct ExportArgs {
     /// Tenant whose ledger it is
     #[arg(long)]
     tenant: String,
+    /// File for the verifier keys as well, one in a line
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Folder to write; must not exist or be empty
     dir: PathBuf,
 }
@@ -40,7 +43,7 @@ pub async fn run(common: Common, args: ExportArgs) -> Result<ExitCode, CliError>
 async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliError> {
     let ledger = main_ledger(&args.tenant);
     let epochs = app.events.epochs(ledger).await.map_err(crate::app::AppError::from)?;
-    let verifier_keys =
+    let verifier_keys: Vec<String> =
         epochs.iter().map(|epoch| app.sealer.keys.signer(&epoch.origin).verifier().to_string()).collect();
     let bar = progress(epochs.iter().map(|epoch| epoch.size.0).sum(), "exporting");
     let written = app
@@ -50,7 +53,12 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         })
         .await;
     bar.finish_and_clear();
-    let exported = Exported { dir: args.dir, ledger: ledger.to_string(), records: written?, verifier_keys };
+    let records = written?;
+    if let Some(path) = &args.key_file {
+        let io = |source| CliError::Io { path: path.display().to_string(), source };
+        std::fs::write(path, verifier_keys.join("\n") + "\n").map_err(io)?;
+    }
+    let exported = Exported { dir: args.dir, ledger: ledger.to_string(), records, verifier_keys };
     print(common, &exported, text)
 }
 

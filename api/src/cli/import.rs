@@ -188,6 +188,7 @@ async fn on_app(
         format: args.format,
         known_tools: HashSet::new(),
         report: Report::default(),
+        bar: ProgressBar::hidden(),
     };
     for source in &sources {
         import.options.source.clone_from(&source.name);
@@ -209,6 +210,8 @@ struct Import<'a> {
     format: Format,
     known_tools: HashSet<String>,
     report: Report,
+    /// Of the file that is being imported.
+    bar: ProgressBar,
 }
 
 /// A session on its way, with what there is to count of it.
@@ -223,7 +226,7 @@ impl Import<'_> {
     /// finds them and goes on.
     async fn file(&mut self, source: &Source) -> Result<(), CliError> {
         let mut counts = Counts::default();
-        let bar = progress(session_count(self.format, source), "importing");
+        self.bar = progress(session_count(self.format, source), "importing");
         let mut sessions = sessions(self.format, source);
         loop {
             let page: Vec<_> = sessions.by_ref().take(SESSIONS_AT_ONCE_MAX).collect();
@@ -235,7 +238,7 @@ impl Import<'_> {
                     Err(bad) => self.bad(source, &mut counts, bad),
                 }
             }
-            for (planned, imported) in self.record(planned, &bar).await {
+            for (planned, imported) in self.record(planned).await {
                 match imported {
                     Ok(events) => {
                         counts.add(&planned.counts);
@@ -248,7 +251,7 @@ impl Import<'_> {
                 break;
             }
         }
-        bar.finish_and_clear();
+        self.bar.finish_and_clear();
         self.report.total.add(&counts);
         self.report.files.push(FileCounts { file: source.file.clone(), counts });
         Ok(())
@@ -277,14 +280,10 @@ impl Import<'_> {
         }
     }
 
-    async fn record(
-        &self,
-        planned: Vec<Planned>,
-        bar: &ProgressBar,
-    ) -> Vec<(Planned, Result<ImportedCounts, CommandError>)> {
+    async fn record(&self, planned: Vec<Planned>) -> Vec<(Planned, Result<ImportedCounts, CommandError>)> {
         let import = |planned: Planned| async move {
             let imported = import_session(&self.app.commands, &self.context, &planned.plan).await;
-            bar.inc(1);
+            self.bar.inc(1);
             (planned, imported)
         };
         stream::iter(planned).map(import).buffer_unordered(SESSIONS_AT_ONCE_MAX).collect().await
@@ -309,8 +308,10 @@ impl Import<'_> {
 
     fn bad(&mut self, source: &Source, counts: &mut Counts, bad: BadRecord) {
         counts.bad += 1;
-        // Nothing is left to tell if standard error is closed; the report has it too.
-        let _ = writeln!(io::stderr(), "{}: {bad}", source.file.display());
+        self.bar.suspend(|| {
+            // Nothing is left to tell if standard error is closed; the report has it too.
+            let _ = writeln!(io::stderr(), "{}: {bad}", source.file.display());
+        });
         self.report.bad_records.push(Bad { file: source.file.clone(), path: bad.path, reason: bad.reason });
     }
 }

@@ -130,9 +130,10 @@ fn progress_bar() -> ProgressBar {
 }
 
 fn trust(arguments: &Arguments) -> Result<Trust, Failure> {
-    let keys = arguments.key.iter().map(|text| {
-        text.trim()
-            .parse::<VerifierKey>()
+    // A file of keys, one in a line, given as one argument is as good as several.
+    let keys = arguments.key.iter().flat_map(|text| text.split_whitespace());
+    let keys = keys.map(|text| {
+        text.parse::<VerifierKey>()
             .map_err(|error| Failure::from(format!("--key {text}: {error}")))
     });
     let keys = keys.collect::<Result<Vec<_>, _>>()?;

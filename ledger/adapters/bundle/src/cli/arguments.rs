@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Directory that `ruche export` wrote
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// Verifier key of a log to trust: `origin+id+base64`. Repeat for more epochs
+    /// Verifier key of a log to trust: `origin+id+base64`. Repeat for more epochs, or give several lines
     #[arg(long, value_name = "VKEY")]
     pub key: Vec<String>,
     /// Trust policy (C2SP tlog-policy): logs, witnesses, quorum
