@@ -68,7 +68,32 @@ pub const API: &[&str] = &[
     INTERNAL,
 ];
 
+/// Codes of the commands, in the order of [`ruche_commands::ERROR_CODES`]. Written out, because the pages are compared
+/// with what stands in this file.
+pub const COMMANDS: &[&str] = &[
+    "CONTENTION",
+    "IDEMPOTENCY_MISMATCH",
+    "ILLEGAL_TRANSITION",
+    "INTERNAL",
+    "INVALID_INPUT",
+    "INVALID_PAYLOAD",
+    "LIMIT_EXCEEDED",
+    "NOT_FOUND",
+    "OVERLOADED",
+    "RESERVED_NAMESPACE",
+    "SCHEMA_VIOLATION",
+    "UNAVAILABLE",
+    "UNKNOWN_EVENT_TYPE",
+    "UNKNOWN_OUTCOME",
+    "WRONG_EXPECTED_VERSION",
+];
+
 /// Page of a code.
 pub fn page(code: &str) -> String {
     format!("docs/errors/{code}.md")
+}
+
+#[test]
+fn the_list_has_every_code_of_the_commands() {
+    assert_eq!(COMMANDS, ruche_commands::ERROR_CODES);
 }

@@ -21,13 +21,27 @@ mod params;
 mod scalars;
 mod time;
 
-mod ledger;
-mod query;
+mod words;
+mod read;
+mod counts;
 mod record;
+mod ledger;
+mod message;
+mod effect;
+mod timeline;
+mod turn;
+mod session;
+mod analysis;
+mod query;
+mod refusals;
+mod mutation;
 mod subscription;
 
 pub use engine::{Answer, Engine, Prepared};
 pub use params::{Params, ParamsFault};
+
+pub(crate) use mutation::command_context;
+pub(crate) use time::{format as format_time, parse as parse_time};
 
 pub use async_graphql::parser::types::OperationType;
 

@@ -14,6 +14,7 @@ mod body;
 mod caller;
 mod console;
 mod graphql;
+mod ingest;
 mod observe;
 mod operators;
 mod refusal;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use http::{HeaderName, HeaderValue, header};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -47,6 +48,7 @@ pub struct Edge {
 
 /// All routes.
 pub fn router(services: Arc<Services>) -> Router {
+    observe::describe_metrics();
     let edge = Edge {
         engine: Engine::new(services.clone()),
         services,
@@ -55,6 +57,7 @@ pub fn router(services: Arc<Services>) -> Router {
     };
     Router::new()
         .route("/graphql", any(graphql::serve))
+        .route("/v1/events", post(ingest::serve))
         .route("/ledgers/{*path}", get(tiles::serve))
         .route("/health", get(operators::health))
         .route("/ready", get(operators::ready))

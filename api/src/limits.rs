@@ -68,10 +68,16 @@ pub const SESSIONS_AT_ONCE_MAX: usize = 64;
 pub const IMPORT_FILE_BYTES_MAX: u64 = 1_073_741_824;
 
 /// Events of one request to `/v1/events`, over all its appends.
-pub const INGEST_EVENTS_MAX: usize = domain::EVENTS_PER_APPEND_MAX;
+pub const INGEST_EVENTS_MAX: usize = 10 * domain::EVENTS_PER_APPEND_MAX;
+/// Appends of one request to `/v1/events`.
+pub const INGEST_APPENDS_MAX: usize = 1_000;
+/// Appends of one request to `/v1/events` that are carried out at the same time.
+pub const INGEST_APPENDS_AT_ONCE_MAX: usize = 64;
 
 /// Lag of a projection beyond which `/ready` says no, records.
 pub const READY_LAG_RECORDS_MAX: u64 = 100_000;
+/// Ledgers whose read models `/ready` looks at; the others are served by the same loops.
+pub const READY_LEDGERS_MAX: usize = 32;
 /// Longest wait of `/ready` for the store.
 pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 

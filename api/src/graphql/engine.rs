@@ -8,7 +8,7 @@ use async_graphql::extensions::{
 };
 use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
 use async_graphql::{
-    EmptyMutation, Request, Response, Schema, ServerError, ServerResult, ValidationResult, Variables,
+    Request, Response, Schema, SchemaBuilder, ServerError, ServerResult, ValidationResult, Variables,
 };
 use futures_util::stream::{BoxStream, StreamExt};
 use metrics::counter;
@@ -16,20 +16,24 @@ use serde_json::{Value, json};
 
 use super::document;
 use super::errors::with_code;
+use super::mutation::Mutation;
 use super::params::Params;
 use super::query::Query;
+use super::read::{Loading, ReadLoader, Reading};
+use super::refusals::Refusal;
 use super::subscription::Subscription;
 use crate::error_codes as code;
 use crate::http::Caller;
 use crate::limits::{FIELD_DIRECTIVES_MAX, QUERY_COST_MAX, QUERY_DEPTH_MAX};
 use crate::services::Services;
 
-type RucheSchema = Schema<Query, EmptyMutation, Subscription>;
+type RucheSchema = Schema<Query, Mutation, Subscription>;
 
 /// Runs operations. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     schema: RucheSchema,
+    services: Arc<Services>,
 }
 
 /// An operation whose document was looked at and parsed.
@@ -50,8 +54,8 @@ pub struct Answer {
 impl Engine {
     /// The schema over these services.
     pub fn new(services: Arc<Services>) -> Self {
-        let schema = Schema::build(Query, EmptyMutation, Subscription)
-            .data(services)
+        let schema = builder()
+            .data(services.clone())
             .extension(Stages)
             .limit_depth(QUERY_DEPTH_MAX)
             .limit_complexity(QUERY_COST_MAX)
@@ -59,12 +63,12 @@ impl Engine {
             // A suggestion quotes names that the caller did not write and makes one error cost much.
             .disable_suggestions()
             .finish();
-        Self { schema }
+        Self { schema, services }
     }
 
     /// The schema in the schema definition language, as `api/schema.graphql` holds it.
     pub fn sdl() -> String {
-        let schema = Schema::build(Query, EmptyMutation, Subscription).finish();
+        let schema = builder().finish();
         let options = async_graphql::SDLExportOptions::new()
             .prefer_single_line_descriptions()
             .use_space_ident()
@@ -96,11 +100,24 @@ impl Engine {
         }
     }
 
+    /// Loads what fields name, once for many, for one caller.
+    fn loading(&self, caller: &Caller) -> Loading {
+        let reading = Reading {
+            services: self.services.clone(),
+            ledger: caller.principal.ledger(),
+        };
+        Loading::new(ReadLoader(reading), tokio::spawn)
+    }
+
     /// Runs a query or a mutation.
     pub async fn execute(&self, prepared: Prepared, caller: Caller, transport: &'static str) -> Answer {
         count(prepared.kind, transport);
         let begun = Begun::default();
-        let request = prepared.request.data(caller).data(begun.clone());
+        let request = prepared
+            .request
+            .data(self.loading(&caller))
+            .data(caller)
+            .data(begun.clone());
         let response = self.schema.execute(request).await;
         Answer::of(response, begun.is_set())
     }
@@ -115,7 +132,11 @@ impl Engine {
         count(prepared.kind, transport);
         let begun = Begun::default();
         let subscription = prepared.kind == Some(OperationType::Subscription);
-        let request = prepared.request.data(caller).data(begun.clone());
+        let request = prepared
+            .request
+            .data(self.loading(&caller))
+            .data(caller)
+            .data(begun.clone());
         let answers = self.schema.execute_stream(request);
         answers
             .map(move |response| {
@@ -125,6 +146,11 @@ impl Engine {
             })
             .boxed()
     }
+}
+
+fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+    // Nothing returns the interface itself, so it is made known here.
+    Schema::build(Query, Mutation, Subscription).register_output_type::<Refusal>()
 }
 
 fn kind_of(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {

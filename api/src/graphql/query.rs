@@ -1,12 +1,23 @@
 //! The root of queries. Thin: role, arguments, one call, conversion.
 
+use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::numbers::Epoch;
+use ruche_projections::{configuration, sessions, tool_effects, turns, usage};
 
+use super::analysis::{ConfigurationChange, ConfigurationFilter, OutcomeRow, UsageFilter, UsageRow, bounded};
+use super::counts::Counts;
+use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
 use super::ledger::{self, ConsistencyProof, InclusionProof, Ledger, services};
+use super::page::{Cursor, cost};
+use super::read::{Asked, Reading, of_read_store};
 use super::record::Record;
 use super::scalars::{Long, PositionScalar};
+use super::session::{Session, SessionFilter, Totals, parse_id};
+use super::turn::{Turn, TurnFilter};
+use super::words::Dimension;
 use crate::auth::{Principal, Role};
 use crate::http::Caller;
 
@@ -48,6 +59,197 @@ impl Query {
                 .map(|role| role.name().to_owned())
                 .collect(),
         }
+    }
+
+    /// One session; nothing where there is none.
+    async fn session(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Option<Session>> {
+        let names = &["sessions", "turns", "messages", "timeline", "tool_effects"];
+        let reading = Reading::at(ctx, names, min_position).await?;
+        let id = parse_id::<SessionId>("id", &id)?;
+        let found = sessions::get(reading.store(), reading.ledger, id).await;
+        Ok(found.map_err(|error| of_read_store(&error))?.map(Session))
+    }
+
+    /// Sessions by when they began, newest first.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn sessions(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<SessionFilter>,
+        #[graphql(desc = "Oldest first.", default)] ascending: bool,
+        #[graphql(desc = "Items of the page, 1 to 100; 20 if absent.")] first: Option<i32>,
+        #[graphql(desc = "Cursor behind which the page starts.")] after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Session>> {
+        let names = &["sessions", "turns", "messages", "timeline", "tool_effects"];
+        let reading = Reading::at(ctx, names, min_position).await?;
+        let asked = Asked::new("session", first, after.as_deref())?;
+        let asked = if ascending { asked } else { asked.descending() };
+        let filter = filter.unwrap_or_default().into();
+        let rows = sessions::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, Session)
+    }
+
+    /// How many sessions fit a filter, and what happened in them.
+    async fn totals(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<SessionFilter>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Totals> {
+        let reading = Reading::at(ctx, &["sessions"], min_position).await?;
+        let filter = filter.unwrap_or_default().into();
+        let totals = sessions::totals(reading.store(), reading.ledger, &filter).await;
+        let (count, tally) = totals.map_err(|error| of_read_store(&error))?;
+        Ok(Totals {
+            sessions: Long::count(count),
+            counts: Counts::from(&tally),
+        })
+    }
+
+    /// One turn; nothing where there is none.
+    async fn turn(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Option<Turn>> {
+        let reading = Reading::at(
+            ctx,
+            &["sessions", "turns", "messages", "tool_effects"],
+            min_position,
+        )
+        .await?;
+        let id = parse_id::<TurnId>("id", &id)?;
+        let found = turns::get(reading.store(), reading.ledger, id).await;
+        Ok(found.map_err(|error| of_read_store(&error))?.map(Turn))
+    }
+
+    /// Turns in the order of the ledger.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn turns(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<TurnFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Turn>> {
+        let reading = Reading::at(
+            ctx,
+            &["sessions", "turns", "messages", "tool_effects"],
+            min_position,
+        )
+        .await?;
+        let asked = Asked::new("turn", first, after.as_deref())?;
+        let filter = filter.unwrap_or_default().read()?;
+        asked.connection(
+            turns::list(reading.store(), reading.ledger, &filter, &asked.request).await,
+            Turn,
+        )
+    }
+
+    /// Tool calls and what became of them, in the order of the ledger.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn effects(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<EffectFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, ToolEffect>> {
+        let reading = Reading::at(ctx, &["sessions", "turns", "tool_effects"], min_position).await?;
+        let asked = Asked::new("effect", first, after.as_deref())?;
+        let filter = filter.unwrap_or_default().read()?;
+        let rows = tool_effects::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, ToolEffect)
+    }
+
+    /// The registered tools, by name.
+    #[graphql(complexity = "100 * child_complexity")]
+    async fn tools(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Vec<Tool>> {
+        let reading = Reading::at(ctx, &["tool_effects"], min_position).await?;
+        let tools = tool_effects::tools(reading.store(), reading.ledger).await;
+        bounded(tools.map_err(|error| of_read_store(&error))?)
+    }
+
+    /// Changes of configuration values in the order of the ledger.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn configuration_history(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<ConfigurationFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, ConfigurationChange>> {
+        let reading = Reading::at(ctx, &["configuration"], min_position).await?;
+        let asked = Asked::new("config", first, after.as_deref())?;
+        let filter = filter.unwrap_or_default().into();
+        let rows = configuration::history(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, ConfigurationChange::from)
+    }
+
+    /// What happened and what it cost, summed up by day, agent, model and tool as asked for.
+    #[graphql(complexity = "100 * child_complexity")]
+    async fn usage(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "One row for each combination of these; one row in all if empty.")] group_by: Vec<
+            Dimension,
+        >,
+        filter: Option<UsageFilter>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Vec<UsageRow>> {
+        let reading = Reading::at(ctx, &["usage"], min_position).await?;
+        let dimensions: Vec<_> = group_by.into_iter().map(Into::into).collect();
+        let filter = filter.unwrap_or_default().into();
+        let rows = usage::by(reading.store(), reading.ledger, &dimensions, &filter).await;
+        bounded(rows.map_err(|error| of_read_store(&error))?)
+    }
+
+    /// How turns came out, by day, agent and outcome.
+    #[graphql(complexity = "100 * child_complexity")]
+    async fn outcomes(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<UsageFilter>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Vec<OutcomeRow>> {
+        let reading = Reading::at(ctx, &["usage"], min_position).await?;
+        let filter = filter.unwrap_or_default().into();
+        let rows = usage::outcomes(reading.store(), reading.ledger, &filter).await;
+        bounded(rows.map_err(|error| of_read_store(&error))?)
     }
 
     /// The tenant's ledger: origin, size, tree head, records.

@@ -6,7 +6,7 @@ const MICROS_PER_SECOND: u64 = 1_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 
 /// `2026-01-31T23:59:59.000001Z`.
-pub(super) fn format(time: Micros) -> String {
+pub(crate) fn format(time: Micros) -> String {
     let seconds = time.0 / MICROS_PER_SECOND;
     let (year, month, day) = date_of(seconds / SECONDS_PER_DAY);
     let of_day = seconds % SECONDS_PER_DAY;
@@ -15,9 +15,20 @@ pub(super) fn format(time: Micros) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
+/// Days since 1970-01-01, UTC.
+pub(super) fn day_of(time: Micros) -> i64 {
+    i64::try_from(time.0 / MICROS_PER_SECOND / SECONDS_PER_DAY).expect("2^64 µs are 214 million days")
+}
+
+/// `2026-01-31` of days since 1970-01-01; those before it count as that day.
+pub(super) fn format_day(days: i64) -> String {
+    let (year, month, day) = date_of(u64::try_from(days).unwrap_or(0));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Reads RFC 3339 from 1970 on, with at most six digits of a second's fraction and any offset. Leap seconds are
 /// refused: the ledger counts without them.
-pub(super) fn parse(text: &str) -> Option<Micros> {
+pub(crate) fn parse(text: &str) -> Option<Micros> {
     let bytes = text.as_bytes();
     let shape = bytes.len() >= 20
         && [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')]

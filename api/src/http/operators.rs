@@ -5,12 +5,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use ruche_projections::runner::Lag;
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::{Caller, Edge, Refusal};
 use crate::auth::{self, Role};
-use crate::limits::READY_WAIT_MAX;
+use crate::limits::{READY_LAG_RECORDS_MAX, READY_LEDGERS_MAX, READY_WAIT_MAX};
 
 /// The process runs and answers. Asks nothing of anybody else, so that a slow store does not get it restarted.
 pub async fn health() -> Response {
@@ -20,13 +21,8 @@ pub async fn health() -> Response {
 /// Whether requests should be sent here: the stores answer, the read models are near, and the process is not closing.
 pub async fn ready(State(edge): State<Edge>) -> Response {
     let closing = edge.services.shutdown.has_begun();
-    let store = timeout(READY_WAIT_MAX, edge.services.events.ledgers()).await;
-    let store = match store {
-        Ok(Ok(_)) => "ok",
-        Ok(Err(error)) => {
-            tracing::warn!(error = %error, "not ready: the store fails");
-            "failing"
-        }
+    let store = match timeout(READY_WAIT_MAX, store_state(&edge)).await {
+        Ok(state) => state,
         Err(_) => "slow",
     };
     let ready = !closing && store == "ok";
@@ -39,6 +35,33 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
         status,
         json!({ "ready": ready, "closing": closing, "store": store }),
     )
+}
+
+/// What is wrong with the stores, in a word. Read models that are parked do not count: one tenant's poison event must
+/// not take the node from the others.
+async fn store_state(edge: &Edge) -> &'static str {
+    let ledgers = match edge.services.events.ledgers().await {
+        Ok(ledgers) => ledgers,
+        Err(error) => {
+            tracing::warn!(error = %error, "not ready: the store fails");
+            return "failing";
+        }
+    };
+    for ledger in ledgers.into_iter().take(READY_LEDGERS_MAX) {
+        match edge.services.runner.lag(ledger).await {
+            Ok(lags) => {
+                let far = |lag: &Lag| lag.parked.is_none() && lag.records > READY_LAG_RECORDS_MAX;
+                if lags.iter().any(far) {
+                    return "behind";
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "not ready: the read models fail");
+                return "failing";
+            }
+        }
+    }
+    "ok"
 }
 
 /// Figures in the Prometheus text form. They cover all tenants, so a tenant's key reads them only where it is the

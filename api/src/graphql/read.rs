@@ -1,0 +1,207 @@
+//! What all reads of read models share: waiting for a position, pages, errors, and loaders that ask once for many.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::connection::Connection;
+use async_graphql::dataloader::{DataLoader, Loader};
+use async_graphql::{Context, Error, ErrorExtensions as _, OutputType, Result};
+use ruche_domain::ids::{CallId, LedgerId, SessionId, TurnId};
+use ruche_domain::limits::MIN_POSITION_WAIT_MS_MAX;
+use ruche_domain::numbers::Position;
+use ruche_projections::runner::WaitError;
+use ruche_projections::select::{self, PageRequest};
+use ruche_projections::store::{ReadStore, ReadStoreError};
+use ruche_projections::{sessions, tool_effects, turns};
+use tokio::time::timeout;
+
+use super::errors::{fault, of_refusal};
+use super::page::{Cursor, Page, bad_cursor};
+use super::query::require;
+use super::scalars::PositionScalar;
+use crate::auth::Role;
+use crate::error_codes as code;
+use crate::http::Refusal;
+use crate::services::Services;
+
+/// A read of one tenant's read models.
+#[derive(Clone)]
+pub(super) struct Reading {
+    pub services: Arc<Services>,
+    pub ledger: LedgerId,
+}
+
+impl Reading {
+    /// The reading of an operation whose caller may read.
+    pub(super) fn of(ctx: &Context<'_>) -> Result<Self> {
+        let principal = require(ctx, &[Role::Reader])?;
+        Ok(Self {
+            services: ctx.data_unchecked::<Arc<Services>>().clone(),
+            ledger: principal.ledger(),
+        })
+    }
+
+    /// The same, once the named projections hold the record at `min_position`.
+    ///
+    /// # Errors
+    /// `READ_MODEL_BEHIND`, saying how far behind, if that takes longer than a read may wait.
+    pub(super) async fn at(
+        ctx: &Context<'_>,
+        projections: &[&'static str],
+        min_position: Option<PositionScalar>,
+    ) -> Result<Self> {
+        let reading = Self::of(ctx)?;
+        if let Some(PositionScalar(position)) = min_position {
+            reading.wait(projections, position).await?;
+        }
+        Ok(reading)
+    }
+
+    /// Where the rows are.
+    pub(super) fn store(&self) -> &dyn ReadStore {
+        self.services.runner.store().as_ref()
+    }
+
+    async fn wait(&self, projections: &[&'static str], position: Position) -> Result<()> {
+        let progress = self.services.runner.progress();
+        let wait = progress.wait_for(self.ledger, projections, position);
+        let parked = match timeout(Duration::from_millis(MIN_POSITION_WAIT_MS_MAX), wait).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(WaitError::Parked { projection, parked })) => Some((projection, parked)),
+            Err(_) => None,
+        };
+        let states = progress.states(self.ledger);
+        let wanted = |name: &&str| projections.contains(name);
+        let reached = projections
+            .iter()
+            .map(|name| states.iter().find(|state| state.projection == *name))
+            .map(|state| state.and_then(|state| state.checkpoint.position))
+            .min()
+            .flatten();
+        let applied = states.iter().filter(|state| wanted(&state.projection));
+        let applied = applied.map(|state| state.checkpoint.applied).min().unwrap_or(0);
+        let message = match (parked, reached) {
+            (Some((projection, at)), _) => {
+                format!(
+                    "the read model {projection} stands before {at}, which it cannot read; an operator has to look"
+                )
+            }
+            (None, Some(reached)) => format!("the read model has reached {reached} and not yet {position}"),
+            (None, None) => format!("the read model has reached nothing and not yet {position}"),
+        };
+        Err(
+            fault(code::READ_MODEL_BEHIND, message).extend_with(|_, extensions| {
+                extensions.set("minPosition", position.to_string());
+                extensions.set(
+                    "position",
+                    reached.map_or_else(String::new, |reached| reached.to_string()),
+                );
+                extensions.set("appliedRecords", applied.to_string());
+                extensions.set("retryable", parked.is_none());
+            }),
+        )
+    }
+}
+
+/// The error that a failing store of read models leads to.
+pub(super) fn of_read_store(error: &ReadStoreError) -> Error {
+    let refusal = match error {
+        ReadStoreError::Overloaded { retry_after_ms } => {
+            Refusal::overloaded(error.to_string(), *retry_after_ms)
+        }
+        ReadStoreError::Unavailable(_) | ReadStoreError::StaleCheckpoint { .. } => {
+            tracing::warn!(error = %error, "the read models are not available");
+            Refusal::unavailable("the read models are not available")
+        }
+        ReadStoreError::Refused(_) | ReadStoreError::Corrupt(_) => {
+            tracing::error!(error = %error, "the read models cannot be read");
+            Refusal::internal()
+        }
+    };
+    of_refusal(refusal)
+}
+
+/// A page of a read model, as asked for.
+pub(super) struct Asked {
+    kind: &'static str,
+    page: Page,
+    /// For the store.
+    pub request: PageRequest,
+}
+
+impl Asked {
+    /// Reads `first` and `after` of a field whose cursors are of `kind`.
+    pub(super) fn new(kind: &'static str, first: Option<i32>, after: Option<&str>) -> Result<Self> {
+        let page = Page::new(kind, first, after)?;
+        let after = page
+            .after
+            .as_deref()
+            .map(|key| key.parse::<select::Cursor>().map_err(|_| bad_cursor()));
+        let request = PageRequest::first(page.first).after(after.transpose()?);
+        Ok(Self { kind, page, request })
+    }
+
+    /// The same list from its end.
+    pub(super) fn descending(self) -> Self {
+        Self {
+            request: self.request.descending(),
+            ..self
+        }
+    }
+
+    /// The connection of the rows that the store gave.
+    pub(super) fn connection<T, Node: OutputType>(
+        &self,
+        rows: std::result::Result<select::Page<T>, ReadStoreError>,
+        node: impl Fn(T) -> Node,
+    ) -> Result<Connection<Cursor, Node>> {
+        let rows = rows.map_err(|error| of_read_store(&error))?;
+        let items = rows.rows.into_iter();
+        let items = items.map(|(cursor, row)| (Cursor::new(self.kind, &cursor.to_string()), node(row)));
+        let mut connection = self.page.connection(items.collect());
+        connection.has_next_page = rows.has_next;
+        Ok(connection)
+    }
+}
+
+/// Asks the read models once for all sessions, turns or calls that an operation names at the same time. Made anew for
+/// each operation, so nothing is shared between callers.
+pub(super) struct ReadLoader(pub Reading);
+
+/// The loader of an operation.
+pub(super) type Loading = DataLoader<ReadLoader>;
+
+type Loaded<K, V> = std::result::Result<HashMap<K, V>, Error>;
+
+impl Loader<SessionId> for ReadLoader {
+    type Value = sessions::Session;
+    type Error = Error;
+
+    async fn load(&self, keys: &[SessionId]) -> Loaded<SessionId, sessions::Session> {
+        let found = sessions::by_ids(self.0.store(), self.0.ledger, keys).await;
+        let found = found.map_err(|error| of_read_store(&error))?;
+        Ok(found.into_iter().map(|session| (session.id, session)).collect())
+    }
+}
+
+impl Loader<TurnId> for ReadLoader {
+    type Value = turns::Turn;
+    type Error = Error;
+
+    async fn load(&self, keys: &[TurnId]) -> Loaded<TurnId, turns::Turn> {
+        let found = turns::by_ids(self.0.store(), self.0.ledger, keys).await;
+        let found = found.map_err(|error| of_read_store(&error))?;
+        Ok(found.into_iter().map(|turn| (turn.id, turn)).collect())
+    }
+}
+
+impl Loader<CallId> for ReadLoader {
+    type Value = tool_effects::ToolEffect;
+    type Error = Error;
+
+    async fn load(&self, keys: &[CallId]) -> Loaded<CallId, tool_effects::ToolEffect> {
+        let found = tool_effects::by_calls(self.0.store(), self.0.ledger, keys).await;
+        found.map_err(|error| of_read_store(&error))
+    }
+}

@@ -1,0 +1,95 @@
+//! The timeline of a session.
+
+use async_graphql::{Context, ID, Object, Result};
+use ruche_projections::timeline;
+
+use super::ledger;
+use super::read::Reading;
+use super::record::Record;
+use super::scalars::{DateTime, Long, PositionScalar};
+use super::session::id;
+use super::words::TimelinePayloadState;
+
+/// One thing that happened in a session.
+pub(super) struct TimelineEntry(pub timeline::TimelineEntry);
+
+/// One thing that happened in a session.
+#[Object]
+impl TimelineEntry {
+    /// Its record.
+    async fn position(&self) -> PositionScalar {
+        PositionScalar(self.0.position)
+    }
+
+    /// The record itself, read from the ledger.
+    #[graphql(complexity = "5 + child_complexity")]
+    async fn record(&self, ctx: &Context<'_>) -> Result<Option<Record>> {
+        let reading = Reading::of(ctx)?;
+        ledger::record(&reading.services, reading.ledger, self.0.position).await
+    }
+
+    /// Id of the event.
+    async fn event_id(&self) -> ID {
+        id(self.0.event_id)
+    }
+
+    /// Type of the event.
+    async fn r#type(&self) -> &str {
+        &self.0.event_type
+    }
+
+    /// What happened, in a line for people.
+    async fn summary(&self) -> Option<&str> {
+        self.0.summary.as_deref()
+    }
+
+    /// Kind of actor.
+    async fn actor_kind(&self) -> &str {
+        &self.0.actor_kind
+    }
+
+    /// Opaque reference of the actor.
+    async fn actor(&self) -> Option<ID> {
+        self.0.actor.map(id)
+    }
+
+    /// Session that it belongs to.
+    async fn session_id(&self) -> ID {
+        id(self.0.session)
+    }
+
+    /// Turn that it belongs to.
+    async fn turn_id(&self) -> Option<ID> {
+        self.0.turn.map(id)
+    }
+
+    /// Tool call that it belongs to.
+    async fn call_id(&self) -> Option<ID> {
+        self.0.call.map(id)
+    }
+
+    /// Length of the payload.
+    async fn payload_bytes(&self) -> Option<Long> {
+        self.0.payload_bytes.map(Long::count)
+    }
+
+    /// What is known of the payload.
+    async fn payload_state(&self) -> TimelinePayloadState {
+        self.0.payload_state.into()
+    }
+
+    /// Worth as evidence.
+    async fn provenance(&self) -> &str {
+        &self.0.provenance
+    }
+
+    /// When it happened.
+    async fn occurred_at(&self) -> DateTime {
+        DateTime(self.0.occurred_at)
+    }
+
+    /// When the ledger took it.
+    async fn recorded_at(&self) -> DateTime {
+        DateTime(self.0.recorded_at)
+    }
+}

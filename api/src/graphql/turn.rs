@@ -1,0 +1,185 @@
+//! Turns.
+
+use async_graphql::connection::Connection;
+use async_graphql::{Context, ID, InputObject, Object, Result};
+use ruche_domain::ids::SessionId;
+use ruche_projections::{messages, tool_effects, turns};
+
+use super::counts::{Cost, Counts};
+use super::effect::ToolEffect;
+use super::message::Message;
+use super::page::{Cursor, cost};
+use super::read::{Asked, Loading, Reading};
+use super::scalars::{DateTime, Long, PositionScalar};
+use super::session::{Session, id, parse_id};
+use super::words::{OutcomeCategory, TurnStatus, TurnTrigger};
+
+/// A logical turn: one or more messages, at most one response.
+pub(super) struct Turn(pub turns::Turn);
+
+/// Which turns; all conditions have to hold.
+#[derive(InputObject, Default)]
+pub(super) struct TurnFilter {
+    /// Of this session.
+    session_id: Option<ID>,
+    /// Where it stands.
+    status: Option<TurnStatus>,
+    /// How it came out.
+    outcome: Option<OutcomeCategory>,
+}
+
+impl TurnFilter {
+    pub(super) fn read(self) -> Result<turns::TurnFilter> {
+        let session = self.session_id.map(|id| parse_id::<SessionId>("sessionId", &id));
+        Ok(turns::TurnFilter {
+            session: session.transpose()?,
+            status: self.status.map(Into::into),
+            outcome: self.outcome.map(Into::into),
+        })
+    }
+}
+
+/// A logical turn: one or more messages, at most one response.
+#[Object]
+impl Turn {
+    /// Its id.
+    async fn id(&self) -> ID {
+        id(self.0.id)
+    }
+
+    /// Session that it belongs to.
+    async fn session(&self, ctx: &Context<'_>) -> Result<Option<Session>> {
+        let Some(session) = self.0.session else {
+            return Ok(None);
+        };
+        let found = ctx.data_unchecked::<Loading>().load_one(session).await?;
+        Ok(found.map(Session))
+    }
+
+    /// Its number in the session, from 0.
+    async fn ordinal(&self) -> Option<Long> {
+        self.0.ordinal.map(Long::count)
+    }
+
+    /// The client's own id.
+    async fn external_id(&self) -> Option<&str> {
+        self.0.external_id.as_deref()
+    }
+
+    /// The client's own id of the agent that answers.
+    async fn agent(&self) -> Option<&str> {
+        self.0.agent.as_deref()
+    }
+
+    /// What opened it.
+    async fn opened_by(&self) -> Option<TurnTrigger> {
+        self.0.opened_by.map(Into::into)
+    }
+
+    /// Where it stands.
+    async fn status(&self) -> TurnStatus {
+        self.0.status.into()
+    }
+
+    /// How it came out, if it was committed and the source says.
+    async fn outcome(&self) -> Option<OutcomeCategory> {
+        self.0.outcome.map(Into::into)
+    }
+
+    /// What went wrong: a stable word.
+    async fn error_type(&self) -> Option<&str> {
+        self.0.error_type.as_deref()
+    }
+
+    /// What went wrong, or why it was cancelled, in words.
+    async fn error(&self) -> Option<&str> {
+        self.0.error.as_deref()
+    }
+
+    /// How often it was started.
+    async fn attempts(&self) -> Long {
+        Long::count(self.0.attempts)
+    }
+
+    /// When it began to gather messages.
+    async fn opened_at(&self) -> DateTime {
+        DateTime(self.0.opened_at)
+    }
+
+    /// When its first attempt began.
+    async fn started_at(&self) -> Option<DateTime> {
+        self.0.started_at.map(DateTime)
+    }
+
+    /// When it was over.
+    async fn ended_at(&self) -> Option<DateTime> {
+        self.0.ended_at.map(DateTime)
+    }
+
+    /// How long it took by the source's clock, µs.
+    async fn duration_us(&self) -> Option<Long> {
+        self.0.duration_us.map(Long::count)
+    }
+
+    /// Its first record.
+    async fn first_position(&self) -> PositionScalar {
+        PositionScalar(self.0.first_position)
+    }
+
+    /// Its last record.
+    async fn last_position(&self) -> PositionScalar {
+        PositionScalar(self.0.last_position)
+    }
+
+    /// What happened in it, counted.
+    async fn counts(&self) -> Counts {
+        Counts::from(&self.0.tally)
+    }
+
+    /// What its model calls cost, by currency.
+    async fn costs(&self) -> Vec<Cost> {
+        self.0.costs.iter().cloned().map(Cost::from).collect()
+    }
+
+    /// Its messages in the order of the conversation.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn messages(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<Cursor, Message>> {
+        let reading = Reading::of(ctx)?;
+        let asked = Asked::new("message", first, after.as_deref())?;
+        let Some(session) = self.0.session else {
+            return Ok(Connection::new(false, false));
+        };
+        let rows = messages::of_turn(
+            reading.store(),
+            reading.ledger,
+            session,
+            self.0.id,
+            &asked.request,
+        )
+        .await;
+        asked.connection(rows, Message)
+    }
+
+    /// Its tool calls and their effects.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn effects(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<Cursor, ToolEffect>> {
+        let reading = Reading::of(ctx)?;
+        let asked = Asked::new("effect", first, after.as_deref())?;
+        let filter = tool_effects::EffectFilter {
+            turn: Some(self.0.id),
+            ..Default::default()
+        };
+        let rows = tool_effects::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, ToolEffect)
+    }
+}

@@ -1,0 +1,242 @@
+//! Closed lists of words, as GraphQL enums. Each mirrors one of the domain or of the read models, variant by variant;
+//! a word that is added there does not compile until it is added here.
+
+use async_graphql::Enum;
+use ruche_domain::{events, side_effect};
+use ruche_projections::{sessions, timeline, tool_effects, turns, usage};
+
+macro_rules! mirror {
+    ($($(#[$doc:meta])* $name:ident = $remote:ty { $($(#[$vdoc:meta])* $variant:ident,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+        pub(super) enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl From<$remote> for $name {
+            fn from(word: $remote) -> Self {
+                match word { $(<$remote>::$variant => Self::$variant,)* }
+            }
+        }
+
+        impl From<$name> for $remote {
+            fn from(word: $name) -> Self {
+                match word { $($name::$variant => <$remote>::$variant,)* }
+            }
+        }
+    )*};
+}
+
+mirror! {
+    /// What a tool call does to the world. A tool that nobody classified is irreversible.
+    SideEffectPolicy = side_effect::SideEffectPolicy {
+        /// Changes nothing; may be repeated or dropped at will.
+        Pure,
+        /// Doing it twice under one key is doing it once.
+        Idempotent,
+        /// Can be undone by another tool call.
+        Compensatable,
+        /// Cannot be undone.
+        Irreversible,
+    }
+
+    /// What kind of work a tool does.
+    ToolKind = side_effect::ToolKind {
+        /// Reads data.
+        Read,
+        /// Changes data.
+        Edit,
+        /// Removes data.
+        Delete,
+        /// Moves or renames data.
+        Move,
+        /// Searches.
+        Search,
+        /// Runs a program or a transaction.
+        Execute,
+        /// Reasons without touching anything.
+        Think,
+        /// Fetches from outside.
+        Fetch,
+        /// Switches the mode of the agent.
+        SwitchMode,
+        /// None of these, said so by the source.
+        Other,
+    }
+
+    /// Where a session stands.
+    SessionStatus = sessions::SessionStatus {
+        /// It goes on.
+        Open,
+        /// It waits for input of the interlocutor.
+        InputRequired,
+        /// It goes on in another session.
+        Continued,
+        /// It ended.
+        Ended,
+    }
+
+    /// Why a session ended.
+    SessionEndReason = events::SessionEndReason {
+        /// The interlocutor's wish was dealt with.
+        Completed,
+        /// The interlocutor left or said goodbye.
+        InterlocutorLeft,
+        /// The agent ended it.
+        AgentEnded,
+        /// A person or another agent took over.
+        HandedOff,
+        /// Nobody spoke for too long.
+        TimedOut,
+        /// A bound on steps, messages or money was reached.
+        LimitReached,
+        /// An operator cancelled it.
+        Cancelled,
+        /// It broke down.
+        Failed,
+        /// The source does not say.
+        Unknown,
+    }
+
+    /// How a turn came out.
+    OutcomeCategory = events::OutcomeCategory {
+        /// The interlocutor has to answer first.
+        AwaitingUserInput,
+        /// The agent lacked knowledge.
+        KnowledgeGap,
+        /// The agent lacked a tool or a permission.
+        CapabilityGap,
+        /// The wish is none of the agent's business.
+        OutOfScope,
+        /// The agent declined for safety.
+        SafetyRefusal,
+        /// The wish was dealt with.
+        Answered,
+        /// Policy, an approval or a quota stopped it.
+        Blocked,
+    }
+
+    /// What opened a turn.
+    TurnTrigger = events::TurnTrigger {
+        /// A message of the interlocutor.
+        User,
+        /// A schedule fired.
+        Schedule,
+        /// A detached approval was decided.
+        ApprovalResolution,
+        /// A goal asked for it.
+        Goal,
+        /// Another agent or person handed over.
+        Handoff,
+    }
+
+    /// Who speaks in a message.
+    Role = events::Role {
+        /// The instructions of the operator.
+        System,
+        /// Instructions of the application.
+        Developer,
+        /// The interlocutor.
+        User,
+        /// The agent.
+        Assistant,
+        /// A tool's answer.
+        Tool,
+    }
+
+    /// Which side of the conversation asked for a tool call.
+    Requestor = events::Requestor {
+        /// The agent.
+        Assistant,
+        /// The interlocutor, who may have tools too.
+        User,
+    }
+
+    /// How the source wrote a value that is kept as text.
+    TextForm = events::TextForm {
+        /// As a string: the text is the string's content.
+        String,
+        /// As a JSON value: the text is that value's exact bytes.
+        Json,
+    }
+
+    /// Where a turn stands.
+    TurnStatus = turns::TurnStatus {
+        /// It takes messages.
+        Gathering,
+        /// It waits for another turn of its lane.
+        Queued,
+        /// It waits for a worker.
+        Ready,
+        /// A worker has it.
+        Processing,
+        /// It is to end early and waits for its effects to settle.
+        Draining,
+        /// It undoes what it did.
+        Compensating,
+        /// It is over and its answer stands.
+        Committed,
+        /// A newer turn took its place.
+        Superseded,
+        /// It was cancelled.
+        Cancelled,
+        /// It failed for good.
+        Failed,
+    }
+
+    /// Where a tool call and its effect stand.
+    EffectState = tool_effects::EffectState {
+        /// Asked for; nothing ran yet.
+        Proposed,
+        /// It waits for an approval while the turn goes on.
+        Deferred,
+        /// Started, outcome not yet known.
+        Started,
+        /// Done.
+        Completed,
+        /// It failed.
+        Failed,
+        /// Nobody can say; a person has to.
+        OutcomeUnknown,
+        /// It never ran.
+        NotExecuted,
+        /// Done and undone.
+        Compensated,
+        /// Done, and undoing it failed.
+        CompensationFailed,
+    }
+
+    /// What was known of a payload when the timeline was made.
+    TimelinePayloadState = timeline::PayloadState {
+        /// It can be read.
+        Present,
+        /// Bytes and opening are gone.
+        Erased,
+        /// It is there, and the program that made the read model could not read it.
+        Unreadable,
+    }
+
+    /// Level at which a configuration value is set; a later one overrides an earlier one.
+    ConfigScope = events::ConfigScope {
+        /// The whole tenant.
+        Tenant,
+        /// One agent.
+        Agent,
+        /// One channel.
+        Channel,
+        /// One scenario.
+        Scenario,
+        /// One step of a scenario.
+        Step,
+    }
+
+    /// By what usage is counted.
+    Dimension = usage::Dimension {
+        /// By day, in UTC.
+        Day,
+        /// By agent.
+        Agent,
+        /// By model.
+        Model,
+        /// By tool.
+        Tool,
+    }
+}
