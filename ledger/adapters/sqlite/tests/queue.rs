@@ -52,8 +52,11 @@ async fn closing_finishes_what_was_taken_and_takes_no_more() {
     let mut taken = Vec::new();
     for _ in 0..2_500 {
         let mut append = store.append(ledger(1), a.append(vec![a.event(a.stream(1), "{}")]));
-        assert!(append.poll_unpin(&mut context).is_pending());
-        taken.push(append);
+        // The writer may be as quick as this loop.
+        match append.poll_unpin(&mut context) {
+            Poll::Pending => taken.push(append),
+            Poll::Ready(outcome) => drop(appended(outcome)),
+        }
     }
     store.close().await.unwrap();
     for append in taken {
