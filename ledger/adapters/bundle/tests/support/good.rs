@@ -131,6 +131,10 @@ impl LogKeys for Keys {
     fn signer(&self, origin: &str) -> NoteSigner {
         self.0.log_signer(origin).expect("origins are key names")
     }
+
+    fn label(&self, ledger: LedgerId) -> [u8; 16] {
+        self.0.origin_label(ledger)
+    }
 }
 
 /// Runs a future of the in-memory engine, which never waits.
@@ -147,7 +151,7 @@ pub fn export(seed: u64, shape: Shape) -> Export {
     let mut bytes = [1; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let master = || MasterSeed::from_slice(&bytes).expect("32 bytes");
-    let clock = Arc::new(FixedClock::at(1_700_000_000_000_000 + seed));
+    let clock = Arc::new(FixedClock::at(1_700_000_000_000_000 + seed % 1_000_000));
     let store = Arc::new(MemoryStore::new(clock.clone()));
     let heads = Arc::new(MemoryTreeHeads::default());
     let sealer = Arc::new(Sealer {
