@@ -1,18 +1,26 @@
 //! Which steps each command consists of.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::arguments::{Command, TestArguments};
 use crate::steps::Step;
 
 const DENY_HINT: &str = "If cargo-deny itself is missing: cargo install --locked --version 0.20.2 cargo-deny";
+const NODE_HINT: &str = "The audit needs Node.js 20 or newer with npm: https://nodejs.org";
 
 /// The steps of a command. Reads the environment, runs nothing.
 pub fn for_command(command: &Command, root: &Path) -> Vec<Step> {
     let data = std::env::var_os("RUCHE_DATA");
     match command {
-        Command::Test(arguments) => vec![fetch(root), tests(root, arguments, data)],
+        Command::Test(arguments) => {
+            let mut steps = vec![fetch(root), tests(root, arguments, data)];
+            // Who chooses packages or tests wants those alone.
+            if arguments.cargo.is_empty() && arguments.harness.is_empty() {
+                steps.extend(graphql_audit(root, audit_runs(find_node(), is_ci())));
+            }
+            steps
+        }
         Command::Golden(arguments) => vec![fetch(root), golden(root, arguments, data)],
         Command::Lint => {
             vec![
@@ -56,6 +64,57 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     step.variables
         .push(("RUCHE_DATA", data.unwrap_or_else(|| data_folder(root))));
     step
+}
+
+/// The audits of the npm package graphql-http against a server that the script starts and ends.
+fn graphql_audit(root: &Path, runs: bool) -> Vec<Step> {
+    if !runs {
+        eprintln!("skipped: graphql audit, node is absent");
+        return Vec::new();
+    }
+    let folder = root.join("tests").join("graphql-http");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let ruche = target
+        .join("debug")
+        .join(format!("ruche{}", std::env::consts::EXE_SUFFIX));
+    vec![
+        cargo(
+            "build ruche",
+            root,
+            &["build", "--locked", "--package", "ruche-api"],
+        ),
+        Step {
+            name: "npm packages",
+            program: "npm".into(),
+            arguments: vec!["ci".into(), "--no-audit".into(), "--no-fund".into()],
+            variables: Vec::new(),
+            folder: folder.clone(),
+            hint: NODE_HINT,
+        },
+        Step {
+            name: "graphql audit",
+            program: "node".into(),
+            arguments: vec!["audit.mjs".into(), ruche.into_os_string()],
+            variables: Vec::new(),
+            folder,
+            hint: NODE_HINT,
+        },
+    ]
+}
+
+/// In continuous integration the audit always runs, and fails where node is missing.
+const fn audit_runs(has_node: bool, is_ci: bool) -> bool {
+    has_node || is_ci
+}
+
+fn find_node() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let name = format!("node{}", std::env::consts::EXE_SUFFIX);
+    std::env::split_paths(&path).any(|folder| folder.join(&name).is_file())
+}
+
+fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|ci| ci == "true")
 }
 
 fn golden(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
@@ -191,6 +250,22 @@ mod tests {
             strings(&["test", "--locked", "--workspace", "--", "golden"])
         );
         assert!(step.variables.contains(&("RUCHE_UPDATE_GOLDEN", "1".into())));
+    }
+
+    #[test]
+    fn the_audit_runs_on_a_fresh_build_and_never_goes_missing_in_ci() {
+        let names: Vec<&str> = graphql_audit(Path::new("/a"), true)
+            .iter()
+            .map(|step| step.name)
+            .collect();
+        assert_eq!(names, ["build ruche", "npm packages", "graphql audit"]);
+        assert!(audit_runs(false, true) && audit_runs(true, false) && !audit_runs(false, false));
+    }
+
+    #[test]
+    fn chosen_tests_are_run_alone() {
+        let chosen = Command::Test(given(&["-p", "xtask"], &[]));
+        assert_eq!(for_command(&chosen, Path::new("/a")).len(), 2);
     }
 
     #[test]
