@@ -89,12 +89,23 @@ pub enum Change {
 /// A statement of a projection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
-    /// What it is about: additions about the same thing are written before it. Absent: all additions are.
-    pub about: Option<[u8; 16]>,
+    /// What it is about: which of the additions before it have to be written before it.
+    pub about: About,
     /// The statement. Placeholders `$1`, `$2`, … appear for the first time in this order.
     pub sql: &'static str,
     /// One value for each placeholder.
     pub params: Vec<SqlValue>,
+}
+
+/// Which of the additions before a write have to be written before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// All of them.
+    Everything,
+    /// Those about the same thing.
+    One([u8; 16]),
+    /// None: the write and every addition lead to the same rows in either order.
+    Nothing,
 }
 
 /// An addition to one row. The row is made if it is not there. Parameters are bound in the order of the fields.
@@ -120,7 +131,16 @@ impl Change {
     /// A statement about one thing.
     pub fn about(id: &[u8; 16], sql: &'static str, params: Vec<SqlValue>) -> Self {
         Self::Write(Write {
-            about: Some(*id),
+            about: About::One(*id),
+            sql,
+            params,
+        })
+    }
+
+    /// A statement that leads to the same rows before and after any addition.
+    pub fn commuting(sql: &'static str, params: Vec<SqlValue>) -> Self {
+        Self::Write(Write {
+            about: About::Nothing,
             sql,
             params,
         })
@@ -129,7 +149,7 @@ impl Change {
     /// A statement before which every addition is written.
     pub fn write(sql: &'static str, params: Vec<SqlValue>) -> Self {
         Self::Write(Write {
-            about: None,
+            about: About::Everything,
             sql,
             params,
         })
@@ -164,7 +184,12 @@ impl Changes {
         for change in changes {
             match change {
                 Change::Write(write) => {
-                    if write.about.is_none_or(|id| self.abouts.contains(&id)) {
+                    let depends = match write.about {
+                        About::Everything => true,
+                        About::One(id) => self.abouts.contains(&id),
+                        About::Nothing => false,
+                    };
+                    if depends {
                         self.flush()?;
                     }
                     self.statements.push(Statement {

@@ -21,6 +21,9 @@ pub struct Counter {
     pub key: &'static [KeyColumn],
     /// Columns that are set when the row is made.
     pub first: &'static [&'static str],
+    /// Whether an addition of an earlier event replaces them (by `first_position`, which is one of them), so that it
+    /// does not matter who made the row.
+    pub earliest: bool,
     /// Columns that each addition replaces.
     pub last: &'static [&'static str],
     /// Columns that are added to, in two parts for the sake of shared lists.
@@ -67,7 +70,16 @@ impl Counter {
             columns.push(name);
             values.push(param());
         }
-        let mut updates: Vec<String> = self.last.iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        let mut updates = Vec::new();
+        if self.earliest {
+            let earlier = format!("excluded.first_position < {table}.first_position");
+            let first = self.first.iter();
+            updates.extend(
+                first.map(|c| format!("{c} = CASE WHEN {earlier} THEN excluded.{c} ELSE {table}.{c} END")),
+            );
+        }
+        let last: Vec<String> = self.last.iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        updates.extend(last);
         updates.extend(sums().map(|c| format!("{c} = {table}.{c} + excluded.{c}")));
         if self.money {
             // Both rests are below 10^18, so their sum fits and carries at most one.
@@ -110,6 +122,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_earlier_event_replaces_what_a_later_one_set_first() {
+        let counter = Counter {
+            table: "t",
+            key: &[KeyColumn::Param("id")],
+            first: &["first_position"],
+            earliest: true,
+            last: &[],
+            sums: [&["a"], &[]],
+            money: false,
+            also: "",
+        };
+        assert_eq!(
+            counter.sql(),
+            "INSERT INTO t (id, first_position, a) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
+             first_position = CASE WHEN excluded.first_position < t.first_position THEN excluded.first_position \
+             ELSE t.first_position END, a = t.a + excluded.a"
+        );
+    }
+
+    #[test]
     fn the_upsert_adds_carries_and_replaces() {
         let counter = Counter {
             table: "t",
@@ -121,6 +153,7 @@ mod tests {
                 ),
             ],
             first: &["started_at"],
+            earliest: false,
             last: &["last_at"],
             sums: [&["a"], &["b"]],
             money: true,

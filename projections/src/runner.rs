@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::PROJECTION_BATCH_EVENTS_MAX;
 use ruche_domain::numbers::Position;
@@ -81,6 +81,19 @@ impl Run {
     }
 }
 
+/// What is kept of a ledger between two runs.
+struct Kept {
+    lanes: Vec<Lane>,
+    /// The batch behind the last one, read while that one was written.
+    ahead: Option<Ahead>,
+}
+
+/// Events that were read before they were needed.
+struct Ahead {
+    from: Position,
+    events: Vec<ProjectedEvent>,
+}
+
 /// Follows ledgers with a set of projections.
 pub struct Runner {
     feed: Arc<dyn EventStore>,
@@ -90,7 +103,7 @@ pub struct Runner {
     progress: Arc<Progress>,
     /// Lanes of ledgers that nobody runs at the moment; a run takes them out and puts them back. If a run is dropped
     /// half-way they are lost with it and read again from the store.
-    lanes: Mutex<HashMap<LedgerId, Vec<Lane>>>,
+    lanes: Mutex<HashMap<LedgerId, Kept>>,
     /// How many dead letters were dealt with; moves under the lock of `lanes`.
     decisions: AtomicU64,
 }
@@ -155,18 +168,18 @@ impl Runner {
         until: &HashMap<&'static str, Position>,
     ) -> Result<Run, RunError> {
         let decisions = self.decisions.load(Ordering::SeqCst);
-        let mut lanes = self.take_lanes(ledger).await?;
-        let run = self.batch(ledger, &mut lanes, until).await;
-        for lane in &lanes {
+        let mut kept = self.take_lanes(ledger).await?;
+        let run = self.batch(ledger, &mut kept, until).await;
+        for lane in &kept.lanes {
             self.progress.set(ledger, lane.state());
         }
         // A lane whose step failed does not know where it stands and is read again by the next run; so are all if a
         // dead letter was dealt with meanwhile.
-        let mut kept = self.lock();
+        let mut lanes = self.lock();
         if self.decisions.load(Ordering::SeqCst) == decisions {
-            kept.insert(ledger, lanes);
+            lanes.insert(ledger, kept);
         }
-        drop(kept);
+        drop(lanes);
         run
     }
 
@@ -276,9 +289,10 @@ impl Runner {
     async fn batch(
         &self,
         ledger: LedgerId,
-        lanes: &mut [Lane],
+        kept: &mut Kept,
         until: &HashMap<&'static str, Position>,
     ) -> Result<Run, RunError> {
+        let Kept { lanes, ahead } = kept;
         let goes_on = |lane: &Lane| {
             let end = until.get(lane.name());
             let limited = !until.is_empty();
@@ -292,21 +306,22 @@ impl Runner {
         let Some(from) = lanes.iter().filter_map(goes_on).min() else {
             return Ok(run);
         };
-        let records = self.feed.read_ledger(ledger, from, self.batch_events_max).await;
-        let records = records.map_err(RunError::Ledger)?;
-        run.records_read = records.len();
-        let events: Vec<ProjectedEvent> = records
-            .into_iter()
-            .map(|r| ProjectedEvent::new(ledger, r))
-            .collect();
+        let events = match ahead.take().filter(|ahead| ahead.from == from) {
+            Some(ahead) => ahead.events,
+            None => self.read(ledger, from).await.map_err(RunError::Ledger)?,
+        };
+        run.records_read = events.len();
         let steps = lanes.iter_mut().map(|lane| {
             let end = until.get(lane.name()).copied();
             let stays = !until.is_empty() && end.is_none();
             let events = if stays { &[][..] } else { up_to(&events, end) };
             lane.advance(self.store.as_ref(), ledger, events)
         });
+        // The steps are handed over first; while they are written the next batch is read.
+        let (advances, next) = join(join_all(steps), self.read_ahead(ledger, &events)).await;
+        *ahead = next;
         let mut first_error = None;
-        for advance in join_all(steps).await {
+        for advance in advances {
             match advance {
                 Ok(Advance { applied, failing }) => {
                     run.events_applied += applied;
@@ -319,22 +334,46 @@ impl Runner {
         first_error.map_or(Ok(run), |error| Err(RunError::ReadModels(error)))
     }
 
+    async fn read(&self, ledger: LedgerId, from: Position) -> Result<Vec<ProjectedEvent>, StoreError> {
+        let records = self.feed.read_ledger(ledger, from, self.batch_events_max).await?;
+        Ok(records
+            .into_iter()
+            .map(|record| ProjectedEvent::new(ledger, record))
+            .collect())
+    }
+
+    /// Reads what is behind a full batch. An error is left to the run that needs the events and reads them again.
+    async fn read_ahead(&self, ledger: LedgerId, events: &[ProjectedEvent]) -> Option<Ahead> {
+        let full = events.len() == self.batch_events_max;
+        let from = events.last().filter(|_| full)?.record.position.next();
+        let events = self.read(ledger, from).await.ok()?;
+        Some(Ahead { from, events })
+    }
+
     /// The lanes of a ledger as they were left, with checkpoints that are known.
-    async fn take_lanes(&self, ledger: LedgerId) -> Result<Vec<Lane>, RunError> {
+    async fn take_lanes(&self, ledger: LedgerId) -> Result<Kept, RunError> {
         let taken = self.lock().remove(&ledger);
-        let mut lanes = taken.unwrap_or_else(|| self.projections.iter().map(|p| Lane::new(*p)).collect());
-        for lane in lanes.iter_mut().filter(|lane| !lane.is_known()) {
+        let lanes = || {
+            self.projections
+                .iter()
+                .map(|projection| Lane::new(*projection))
+                .collect()
+        };
+        let mut kept = taken.unwrap_or_else(|| Kept {
+            lanes: lanes(),
+            ahead: None,
+        });
+        for lane in kept.lanes.iter_mut().filter(|lane| !lane.is_known()) {
             lane.load(self.store.as_ref(), ledger).await?;
         }
-        Ok(lanes)
+        Ok(kept)
     }
 
     /// The lowest position that a projection waits for; nothing if all are parked.
     fn next_position(&self, ledger: LedgerId) -> Option<Position> {
-        let lanes = self.lock();
-        lanes.get(&ledger).map_or(Some(Position::START), |lanes| {
-            lanes.iter().filter_map(Lane::next).min()
-        })
+        let kept = self.lock();
+        let next = |kept: &Kept| kept.lanes.iter().filter_map(Lane::next).min();
+        kept.get(&ledger).map_or(Some(Position::START), next)
     }
 
     /// Reads the lanes of a ledger again from the store, and wakes whoever follows it.
@@ -347,7 +386,7 @@ impl Runner {
     }
 
     /// The map is whole after each statement, so a panic of another holder changes nothing.
-    fn lock(&self) -> MutexGuard<'_, HashMap<LedgerId, Vec<Lane>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LedgerId, Kept>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -19,19 +19,31 @@ use crate::tally::{self, CostTotal, Tally};
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["turn", "turn_cost"];
 
-const OPENED: &str = "UPDATE turn SET session = $1, ordinal = $2, external_id = $3, agent = $4, opened_by = $5, \
-    opened_at = $6 WHERE ledger = $7 AND turn = $8";
-const STARTED: &str = "UPDATE turn SET status = 'processing', started_at = COALESCE(started_at, $1), \
-    attempts = attempts + 1 WHERE ledger = $2 AND turn = $3";
-const STATUS: &str = "UPDATE turn SET status = $1 WHERE ledger = $2 AND turn = $3";
-const OVER: &str = "UPDATE turn SET status = $1, outcome = $2, error_type = $3, error = $4, ended_at = $5, \
-    duration_us = $6, usage_total = $7, cost_total = $8 WHERE ledger = $9 AND turn = $10";
+/// Each of these makes the row if it is not there, with the values that an addition gives it or corrects, so they
+/// commute with additions. Parameters 1 to 6 are those of [`common`].
+const OPENED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, ordinal, \
+    external_id, agent, opened_by, opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+    ON CONFLICT (ledger, turn) DO UPDATE SET ordinal = excluded.ordinal, external_id = excluded.external_id, \
+    agent = excluded.agent, opened_by = excluded.opened_by, opened_at = excluded.opened_at";
+const STARTED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, \
+    started_at, status, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, 'processing', 1) \
+    ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status, \
+    started_at = COALESCE(turn.started_at, excluded.started_at), attempts = turn.attempts + 1";
+const STATUS: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status";
+const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status, \
+    outcome, error_type, error, ended_at, duration_us, usage_total, cost_total) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+    ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status, outcome = excluded.outcome, \
+    error_type = excluded.error_type, error = excluded.error, ended_at = excluded.ended_at, \
+    duration_us = excluded.duration_us, usage_total = excluded.usage_total, cost_total = excluded.cost_total";
 
 static COUNTED: LazyLock<String> = LazyLock::new(|| {
     Counter {
         table: "turn",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("turn")],
-        first: &["session", "opened_at", "first_position"],
+        first: &["session", "first_at", "first_position"],
+        earliest: true,
         last: &["last_position"],
         sums: [tally::COLUMNS, &[]],
         money: false,
@@ -49,6 +61,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
             KeyColumn::Param("currency"),
         ],
         first: &[],
+        earliest: false,
         last: &[],
         sums: [&["costs"], &[]],
         money: true,
@@ -75,7 +88,6 @@ impl Projection for Turns {
         };
         let id = *turn.as_bytes();
         let key = || vec![event.ledger_key().into(), SqlValue::Id(id)];
-        // The row is made by the addition, so what changes a row that is there comes behind it.
         let mut changes = vec![Change::Add(Box::new(Add {
             about: vec![id],
             sql: &COUNTED,
@@ -107,26 +119,38 @@ impl Projection for Turns {
     }
 }
 
+/// The parameters with which every statement about a turn starts.
+fn common(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Vec<SqlValue>, PoisonReason> {
+    Ok(vec![
+        event.ledger_key().into(),
+        (*id).into(),
+        event.header().session.map(|id| *id.as_bytes()).into(),
+        event.occurred_at()?.into(),
+        event.place()?.into(),
+        event.place()?.into(),
+    ])
+}
+
 fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, PoisonReason> {
     let status = |status: TurnStatus| {
-        let params = vec![status.name().into(), event.ledger_key().into(), (*id).into()];
-        Some(Change::about(id, STATUS, params))
+        let mut params = common(event, id)?;
+        params.push(status.name().into());
+        Ok(Some(Change::commuting(STATUS, params)))
     };
     let started = |at: Option<Micros>| {
-        let at = at.map_or_else(|| event.occurred_at(), micros)?;
-        let params = vec![at.into(), event.ledger_key().into(), (*id).into()];
-        Ok(Some(Change::about(id, STARTED, params)))
+        let mut params = common(event, id)?;
+        params.push(at.map_or_else(|| event.occurred_at(), micros)?.into());
+        Ok(Some(Change::commuting(STARTED, params)))
     };
     if let Some(over) = Over::of(event)? {
         return over.change(event, id).map(Some);
     }
-    Ok(match event.agent()? {
-        Some(AgentEvent::TurnOpened(t)) => Some(opened(event, id, t)?),
-        Some(AgentEvent::TurnStarted(t)) => return started(t.started_at),
-        Some(_) => next_status(event.event_type()).and_then(status),
-        None if event.event_type() == "turn.started" => return started(None),
-        None => next_status(event.event_type()).and_then(status),
-    })
+    match event.agent()? {
+        Some(AgentEvent::TurnOpened(t)) => opened(event, id, t).map(Some),
+        Some(AgentEvent::TurnStarted(t)) => started(t.started_at),
+        None if event.event_type() == "turn.started" => started(None),
+        _ => next_status(event.event_type()).map_or(Ok(None), status),
+    }
 }
 
 /// Where a turn stands after an event that says nothing else of it.
@@ -142,17 +166,15 @@ fn next_status(event_type: &str) -> Option<TurnStatus> {
 }
 
 fn opened(event: &ProjectedEvent, id: &[u8; 16], turn: &TurnOpened) -> Result<Change, PoisonReason> {
-    let params = vec![
-        event.header().session.map(|id| *id.as_bytes()).into(),
+    let mut params = common(event, id)?;
+    params.extend([
         optional(turn.turn_ordinal, "a turn ordinal")?.into(),
         turn.external_id.as_ref().into(),
         turn.agent_id.as_ref().into(),
         turn.trigger.name().into(),
         event.occurred_at()?.into(),
-        event.ledger_key().into(),
-        (*id).into(),
-    ];
-    Ok(Change::about(id, OPENED, params))
+    ]);
+    Ok(Change::commuting(OPENED, params))
 }
 
 /// The end of a turn.
@@ -223,7 +245,8 @@ impl<'a> Over<'a> {
     }
 
     fn change(&self, event: &ProjectedEvent, id: &[u8; 16]) -> Result<Change, PoisonReason> {
-        let params = vec![
+        let mut params = common(event, id)?;
+        params.extend([
             self.status.name().into(),
             self.outcome.map(OutcomeCategory::name).into(),
             self.error_type.into(),
@@ -232,10 +255,8 @@ impl<'a> Over<'a> {
             optional(self.duration_us, "a duration")?.into(),
             self.usage.map(crate::json).into(),
             (!self.costs.is_empty()).then(|| crate::json(&self.costs)).into(),
-            event.ledger_key().into(),
-            (*id).into(),
-        ];
-        Ok(Change::about(id, OVER, params))
+        ]);
+        Ok(Change::commuting(OVER, params))
     }
 }
 
@@ -332,7 +353,7 @@ pub struct Turn {
     pub error: Option<String>,
     /// How often it was started.
     pub attempts: u64,
-    /// When it began to gather messages.
+    /// When it began to gather messages; when its first event happened, where none says that.
     pub opened_at: Micros,
     /// When its first attempt began.
     pub started_at: Option<Micros>,
@@ -355,7 +376,7 @@ pub struct Turn {
 }
 
 const FIELDS: &str = "turn, session, ordinal, external_id, agent, opened_by, status, outcome, error_type, error, \
-    attempts, opened_at, started_at, ended_at, duration_us, usage_total, cost_total, first_position, last_position";
+    attempts, COALESCE(opened_at, first_at), started_at, ended_at, duration_us, usage_total, cost_total, first_position, last_position";
 
 static COLUMNS: LazyLock<String> = LazyLock::new(|| format!("{FIELDS}, {}", tally::COLUMNS.join(", ")));
 
