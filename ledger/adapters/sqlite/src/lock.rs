@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
+use crate::schema::sync_dir;
 
 /// File in the data folder that the lock is on. It stays when the lock is gone; only the lock itself counts.
 const LOCK_FILE: &str = "lock";
@@ -30,6 +31,10 @@ impl DataLock {
             move |source| OpenError::Io { doing, path, source }
         };
         std::fs::create_dir_all(dir).map_err(io("create", dir))?;
+        // A folder that was made just now must outlive a power cut, as the records in it must.
+        if let Some(parent) = dir.parent() {
+            sync_dir(parent)?;
+        }
         let path = dir.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .read(true)
