@@ -23,6 +23,7 @@ use ruche_domain::limits::READ_RECORDS_MAX;
 use ruche_domain::numbers::{Micros, Position, StreamVersion};
 use ruche_domain::stream::Category;
 use ruche_ledger::store::{EventStore, StoreError};
+use ruche_projections::runner::RunError;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -58,6 +59,9 @@ pub enum DemoError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The read models could not follow.
+    #[error(transparent)]
+    ReadModels(#[from] RunError),
 }
 
 /// Which story: the same name tells the same story.
@@ -113,8 +117,8 @@ enum Tenant {
     Told,
 }
 
-/// Tells the demo's story of `sessions` sessions up to today in a tenant whose ledger exists, with a progress bar.
-/// `None` if a story was told there already.
+/// Tells the demo's story of `sessions` sessions up to today in a tenant whose ledger exists, with a progress bar, and
+/// brings the read models up to date, so that the first query sees all of it. `None` if a story was told there already.
 ///
 /// # Errors
 /// See [`DemoError`]. What was written stays; the next call goes on.
@@ -124,7 +128,11 @@ pub async fn seed(app: &App, tenant: TenantId, sessions: u64) -> Result<Option<S
     let bar = progress(sessions, "making conversations");
     let seeded = demo.seed(tenant, story, &|| bar.inc(1)).await;
     bar.finish_and_clear();
-    seeded
+    let seeded = seeded?;
+    if seeded.is_some() {
+        app.runner.catch_up(LedgerId::main_of(tenant)).await?;
+    }
+    Ok(seeded)
 }
 
 /// Fills tenants.
