@@ -1,5 +1,6 @@
-//! What the documents promise: error pages for error codes, examples that parse, a changelog in its form.
+//! What the documents promise: commands that can be typed, error pages for error codes, examples that parse, a changelog in its form.
 
+mod console;
 mod error_pages;
 
 use crate::markdown;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,8 @@ use ruche_ledger::store::EventStore;
 use ruche_ledger::testing::{SeededRandom, check_ledger};
 use ruche_ledger_keys::SystemClock;
 use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore};
+use ruche_projections::runner::Runner;
+use ruche_projections_sqlite::{OnDifference, SqliteReadStore};
 use ruche_tests::server::{Home, graphql};
 use serde_json::json;
 
@@ -27,6 +30,8 @@ const KILLS: u64 = 20;
 const APPEND: &str = "mutation Append($input: AppendEventsInput!) { appendEvents(input: $input) {
     __typename ... on AppendEventsPayload { receipts { position leafHash duplicate } }
     ... on Refusal { code message } } }";
+
+const START: &str = "mutation Start($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
 
 /// Acknowledged records, and how many clients were told that they repeat themselves.
 #[derive(Default)]
@@ -62,20 +67,50 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         }
         judge(&home, &acknowledged.records.lock().expect("no caller panics"));
     }
+    read_models_equal_a_rebuild(&home);
+    export_verifies(&home, folder.path());
+}
+
+/// The read models went through every kill; made anew from the ledger they are the same, row by row.
+fn read_models_equal_a_rebuild(home: &Home) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store: Arc<dyn EventStore> = Arc::new(open(home).expect("a killed store opens"));
+        let models = Arc::new(SqliteReadStore::open(&home.data).expect("the read models open"));
+        let runner = Runner::new(store.clone(), models.clone());
+        let ledger = store.ledgers().await.expect("ledgers")[0];
+        runner.catch_up(ledger).await.expect("the read models catch up");
+        let report = models.rebuild(store, OnDifference::Keep).await.expect("a rebuild");
+        assert!(report.compared && report.switched, "{report:?}");
+        assert_eq!(report.differences, []);
+    });
+}
+
+fn export_verifies(home: &Home, folder: &Path) {
+    let shown = home.run(&["ledger", "show", "--tenant", "acme"]).expect("the ledger is shown");
+    let key = shown[0]["verifier_key"].as_str().unwrap_or_else(|| panic!("no key in {shown}"));
+    let target = folder.join("export");
+    let target = target.to_str().expect("a path in UTF-8");
+    home.run(&["export", "--tenant", "acme", target]).expect("it is exported");
+    let report = home.run(&["verify", target, "--key", key]).expect("it verifies");
+    assert_eq!(report["verdict"], "VERIFIED", "{report}");
 }
 
 /// Sends appends, each under its own key, until the server is gone. After a lost answer the next start repeats it.
 fn append_until_it_fails(url: &str, key: &str, kill: u64, caller: u64, acknowledged: &Acknowledged) {
     let client = Client::new();
+    let start = json!({ "idempotencyKey": format!("start/{caller}"), "externalId": format!("session {caller}") });
+    if graphql(&client, url, key, START, json!({ "input": start })).is_err() {
+        return;
+    }
     for n in 0.. {
-        let session = format!("{:032x}", u128::from(caller) + 1);
         let data = json!({ "text": json!({ "role": "user", "text": format!("kill {kill}") }).to_string() });
         let events: Vec<_> = (0..1 + n % 3)
             .map(|_| json!({ "type": "message.received", "schemaVersion": 1, "data": data }))
             .collect();
         let input = json!({
             "idempotencyKey": format!("{kill}/{caller}/{n}"),
-            "stream": format!("session-{session}"),
+            "target": { "session": { "externalId": format!("session {caller}") } },
             "events": events,
         });
         let Ok(data) = graphql(&client, url, key, APPEND, json!({ "input": input })) else { return };

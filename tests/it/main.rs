@@ -7,3 +7,4 @@ mod architecture;
 mod tidy;
 mod documents;
 mod power_cut;
+mod kill;

@@ -75,13 +75,28 @@ impl Home {
     /// # Errors
     /// When it ends before that.
     pub fn serve(&self) -> io::Result<Server> {
-        let mut child = self.command(&["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
+        self.start("serve").map(|(server, _)| server)
+    }
+
+    /// Starts the demo on a free port; gives the key that it made as well.
+    ///
+    /// # Errors
+    /// When it ends before it serves.
+    pub fn demo(&self) -> io::Result<(Server, String)> {
+        let (server, said) = self.start("demo")?;
+        let key = said["key"].as_str().ok_or_else(|| io::Error::other(format!("no key in {said}")))?;
+        Ok((server, key.to_owned()))
+    }
+
+    fn start(&self, what: &str) -> io::Result<(Server, Value)> {
+        let mut child = self.command(&[what, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
         let said: Value = serde_json::from_str(&line).map_err(|e| io::Error::other(format!("{e}: {line:?}")))?;
         let address = said["listening"].as_str().ok_or_else(|| io::Error::other(format!("no address in {line}")))?;
-        Ok(Server { url: format!("http://{address}"), child })
+        let url = format!("http://{address}");
+        Ok((Server { url, child }, said))
     }
 }
 

@@ -1,0 +1,148 @@
+//! Commands in documents do what the documents say. A block marked `console` is typed line by line: every line that
+//! begins with `$ ` is a command, goes on after a backslash, and has to succeed. A block marked `json` right behind it
+//! is the answer of its last command, but for white space.
+//!
+//! The folder that the commands run in looks like a clone in which everything was built: what cargo would do is taken
+//! as done, `target/release` has the programs of this very build.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ruche_tests::server::{Home, Server};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::markdown::{self, Block};
+use crate::repository;
+
+const RUCHE: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+const RUCHE_VERIFY: &str = env!("CARGO_BIN_EXE_ruche-verify-under-test");
+/// Where the documents say that the demo listens. Tests take a free port.
+const DEMO_URL: &str = "http://127.0.0.1:4000";
+/// The command that serves until it is stopped.
+const DEMO: &str = "cargo run --release";
+/// Everything else that documents ask of cargo. This build has done it.
+const CARGO: &str = "#!/bin/sh
+case \"$*\" in
+'build --release --package ruche-ledger-bundle' | 'xtask test') ;;
+*) echo \"a document says: cargo $*\" >&2; exit 1 ;;
+esac
+";
+
+/// The commands of a block.
+fn commands(block: &Block) -> Vec<String> {
+    let joined = block.text.replace("\\\n", " ");
+    joined.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+}
+
+struct Clone {
+    folder: TempDir,
+    demo: Option<(Server, String)>,
+}
+
+impl Clone {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let programs = folder.path().join("target/release");
+        fs::create_dir_all(&programs).expect("a new folder");
+        symlink(repository::root().join("docs"), folder.path().join("docs")).expect("a new link");
+        symlink(RUCHE, programs.join("ruche")).expect("a new link");
+        symlink(RUCHE_VERIFY, programs.join("ruche-verify")).expect("a new link");
+        let cargo = programs.join("cargo");
+        fs::write(&cargo, CARGO).expect("a new file");
+        fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).expect("a file of our own");
+        Self { folder, demo: None }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn shell(&self, command: &str) -> Output {
+        let mut shell = Command::new("sh");
+        let path = format!("{}:{}", self.path("target/release").display(), std::env::var("PATH").unwrap_or_default());
+        shell.args(["-c", command]).current_dir(self.folder.path()).env("PATH", path);
+        if let Some((_, key)) = &self.demo {
+            shell.env("KEY", key);
+        }
+        shell.output().expect("there is a shell")
+    }
+
+    /// Types a command. Gives what it printed.
+    fn type_in(&mut self, command: &str) -> String {
+        if command == DEMO {
+            let home = Home { program: RUCHE.into(), data: self.path("ruche-data"), keys: self.path("ruche-keys") };
+            self.demo = Some(home.demo().expect("the demo serves"));
+            return String::new();
+        }
+        if command.starts_with("ruche ")
+            && let Some((server, _)) = self.demo.take()
+        {
+            // The document says to stop it.
+            assert!(server.stop().expect("the demo can be stopped"), "the demo did not end well");
+        }
+        let url = self.demo.as_ref().map_or(DEMO_URL, |(server, _)| &server.url);
+        let output = self.shell(&command.replace(DEMO_URL, url));
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "$ {command}\n{}\n{said}{errors}", output.status);
+        said
+    }
+}
+
+fn json(text: &str, whose: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{whose}: {error}\n{text}"))
+}
+
+/// Types all commands of a document, in order.
+fn run(document: &str, clone: &mut Clone) {
+    let text = fs::read_to_string(repository::root().join(document)).expect("the document is there");
+    let (_, blocks) = markdown::split(&text);
+    let mut typed = 0;
+    for (number, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "console") {
+        let place = format!("{document}:{}", block.line);
+        let mut said = String::new();
+        for command in commands(block) {
+            said = clone.type_in(&command);
+            if command.starts_with("curl ") {
+                let answer = json(&said, &place);
+                assert!(answer["errors"].is_null() && !answer["data"].is_null(), "{place}: {answer}");
+            }
+            typed += 1;
+        }
+        if let Some(answer) = blocks.get(number + 1).filter(|next| next.language == "json") {
+            assert_eq!(json(&said, &place), json(&answer.text, &place), "{place}: the answer is another one");
+        }
+    }
+    assert!(typed > 0, "{document} has no commands: is its markup another one?");
+}
+
+#[test]
+fn the_readme_can_be_typed() {
+    run("README.md", &mut Clone::new());
+}
+
+#[test]
+fn the_first_verification_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in("ruche seed --tenant demo --sessions 20");
+    run("docs/first-verification.md", &mut clone);
+    let audited = clone.shell("ruche-verify changed-copy --json --key \"$(cat auditor.vkey)\"");
+    let report = json(&String::from_utf8_lossy(&audited.stdout), "the changed copy");
+    assert_eq!(report["verdict"], "TAMPERED", "{report}");
+}
+
+#[test]
+fn the_example_of_an_import_can_be_typed() {
+    run("docs/import/README.md", &mut Clone::new());
+}
+
+#[test]
+fn commands_are_told_from_what_they_print() {
+    let text = "$ a b \\\n    c\nprinted\n$ d\n".to_owned();
+    let block = Block { language: "console".into(), line: 1, text };
+    assert_eq!(commands(&block), ["a b      c", "d"]);
+    assert!(Path::new(RUCHE).is_file() && Path::new(RUCHE_VERIFY).is_file());
+}
