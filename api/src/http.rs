@@ -82,6 +82,3 @@ pub fn router(services: Arc<Services>) -> Router {
 fn set(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
-
-#[cfg(test)]
-mod tests;

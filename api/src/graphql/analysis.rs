@@ -1,6 +1,6 @@
 //! Configuration history, usage and outcomes.
 
-use async_graphql::{Error, ID, InputObject, Result, SimpleObject};
+use async_graphql::{ID, InputObject, Result, SimpleObject};
 use ruche_projections::{configuration, usage};
 
 use super::counts::{Cost, Counts};
@@ -176,7 +176,7 @@ impl From<usage::OutcomeRow> for OutcomeRow {
 pub(super) fn bounded<T, U: From<T>>(rows: Vec<T>) -> Result<Vec<U>> {
     if rows.len() > ANALYSIS_ROWS_MAX {
         let message = format!("more than {ANALYSIS_ROWS_MAX} rows: ask for fewer days or fewer dimensions");
-        return Err(Error::from(fault(code::QUERY_LIMIT_EXCEEDED, message)));
+        return Err(fault(code::QUERY_LIMIT_EXCEEDED, message));
     }
     Ok(rows.into_iter().map(U::from).collect())
 }

@@ -6,9 +6,9 @@ use ruche_projections::tally;
 
 use super::scalars::Long;
 
-/// A sum of money in decimal digits, exact; the currency stands beside it.
 pub(super) struct Money(pub String);
 
+/// A sum of money in decimal digits, exact; the currency stands beside it.
 #[Scalar(name = "Money")]
 impl ScalarType for Money {
     fn parse(value: Value) -> InputValueResult<Self> {

@@ -46,7 +46,8 @@ pub struct Prepared {
 /// The answer to an operation, or one item of a subscription.
 #[derive(Debug)]
 pub struct Answer {
-    response: Response,
+    /// Boxed, so that results stay small.
+    response: Box<Response>,
     /// Whether execution began. Without it the answer has no `data` (GraphQL, October 2021, §7.1.2).
     pub executed: bool,
 }
@@ -182,7 +183,7 @@ fn count(kind: Option<OperationType>, transport: &'static str) {
 impl Answer {
     fn refused(error: ServerError) -> Self {
         Self {
-            response: Response::from_errors(vec![error]),
+            response: Box::new(Response::from_errors(vec![error])),
             executed: false,
         }
     }
@@ -196,7 +197,10 @@ impl Answer {
         };
         let errors = std::mem::take(&mut response.errors).into_iter();
         response.errors = errors.map(|error| with_code(error, rest)).collect();
-        Self { response, executed }
+        Self {
+            response: Box::new(response),
+            executed,
+        }
     }
 
     /// An answer that only refuses.

@@ -7,10 +7,10 @@ use ruche_domain::strict_json::CONVENIENCE_INTEGER_MAX;
 
 use super::time;
 
-/// Place of a record in its ledger, `epoch:index`; the index is dense from 0 within an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PositionScalar(pub Position);
 
+/// Place of a record in its ledger, `epoch:index`; the index is dense from 0 within an epoch.
 #[Scalar(name = "Position")]
 impl ScalarType for PositionScalar {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -27,7 +27,6 @@ impl ScalarType for PositionScalar {
     }
 }
 
-/// A whole number from -2^63 to 2^63-1, as a decimal string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Long(pub i64);
 
@@ -38,6 +37,7 @@ impl Long {
     }
 }
 
+/// A whole number from -2^63 to 2^63-1, as a decimal string.
 #[Scalar(name = "Long")]
 impl ScalarType for Long {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -60,10 +60,10 @@ impl ScalarType for Long {
     }
 }
 
-/// A SHA-256 hash: 64 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hash(pub [u8; 32]);
 
+/// A SHA-256 hash: 64 lower-case hex digits.
 #[Scalar(name = "Hash")]
 impl ScalarType for Hash {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -81,10 +81,10 @@ impl ScalarType for Hash {
     }
 }
 
-/// A time: RFC 3339, UTC, microseconds. Other offsets are read and turned into UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DateTime(pub Micros);
 
+/// A time: RFC 3339, UTC, microseconds. Other offsets are read and turned into UTC.
 #[Scalar(
     name = "DateTime",
     specified_by_url = "https://www.rfc-editor.org/rfc/rfc3339"
@@ -102,11 +102,11 @@ impl ScalarType for DateTime {
     }
 }
 
-/// A JSON value. As an input it is stored as our serialisation; integers beyond ±2^53 and names that stand twice are
-/// refused, because clients' libraries change them silently. `JsonText` takes those.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Json(pub serde_json::Value);
 
+/// A JSON value. As an input it is stored as our serialisation; integers beyond ±2^53 and names that stand twice are
+/// refused, because clients' libraries change them silently. `JsonText` takes those.
 #[Scalar(name = "JSON")]
 impl ScalarType for Json {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -145,10 +145,10 @@ fn inexact(value: &serde_json::Value) -> Option<&serde_json::Number> {
     }
 }
 
-/// JSON as text. Its UTF-8 bytes are stored and committed exactly as they are, and given back so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct JsonText(pub String);
 
+/// JSON as text. Its UTF-8 bytes are stored and committed exactly as they are, and given back so.
 #[Scalar(name = "JsonText")]
 impl ScalarType for JsonText {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -160,10 +160,10 @@ impl ScalarType for JsonText {
     }
 }
 
-/// Stable code of an error or refusal, in capitals; each has a page in `docs/errors/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ErrorCode(pub &'static str);
 
+/// Stable code of an error or refusal, in capitals; each has a page in `docs/errors/`.
 #[Scalar(name = "ErrorCode")]
 impl ScalarType for ErrorCode {
     fn parse(_: Value) -> InputValueResult<Self> {

@@ -21,10 +21,9 @@ pub async fn health() -> Response {
 /// Whether requests should be sent here: the stores answer, the read models are near, and the process is not closing.
 pub async fn ready(State(edge): State<Edge>) -> Response {
     let closing = edge.services.shutdown.has_begun();
-    let store = match timeout(READY_WAIT_MAX, store_state(&edge)).await {
-        Ok(state) => state,
-        Err(_) => "slow",
-    };
+    let store = timeout(READY_WAIT_MAX, store_state(&edge))
+        .await
+        .unwrap_or("slow");
     let ready = !closing && store == "ok";
     let status = if ready {
         StatusCode::OK

@@ -22,7 +22,8 @@ pub struct Refusal {
     pub code: &'static str,
     /// For people. Never holds what another tenant sent, or a secret.
     pub message: String,
-    header: Option<(http::HeaderName, HeaderValue)>,
+    /// Boxed, so that results stay small.
+    header: Option<Box<(http::HeaderName, HeaderValue)>>,
     media_type: &'static str,
 }
 
@@ -120,7 +121,7 @@ impl Refusal {
 
     fn with(self, name: http::HeaderName, value: HeaderValue) -> Self {
         Self {
-            header: Some((name, value)),
+            header: Some(Box::new((name, value))),
             ..self
         }
     }
@@ -145,7 +146,8 @@ impl IntoResponse for Refusal {
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if let Some((name, value)) = self.header {
+        if let Some(header) = self.header {
+            let (name, value) = *header;
             headers.insert(name, value);
         }
         response
