@@ -23,6 +23,14 @@ Examples:
   cargo xtask golden                        rewrite all golden files
   cargo xtask golden -p ruche-domain        those of one package";
 
+const SOAK_HELP: &str = "\
+The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load, and power
+cuts of the store. Every run starts from the same seeds; the one that failed is named in the message.
+
+Examples:
+  cargo xtask soak                          200 kills, 1,000 power cuts
+  cargo xtask soak --kills 20 --cuts 0      a short one";
+
 const LINT_HELP: &str = "\
 Steps: rustfmt, clippy and rustdoc without warnings, then cargo-deny for licences, bans and sources.
 cargo-deny is a tool of its own: cargo install --locked --version 0.20.2 cargo-deny";
@@ -48,6 +56,9 @@ pub enum Command {
     /// Rewrite the golden files from what the code makes now
     #[command(after_help = GOLDEN_HELP)]
     Golden(TestArguments),
+    /// Kill and power-cut tests, long
+    #[command(after_help = SOAK_HELP)]
+    Soak(SoakArguments),
     /// Format, clippy, rustdoc and dependency checks; any warning is a failure
     #[command(after_help = LINT_HELP)]
     Lint,
@@ -68,6 +79,17 @@ pub struct TestArguments {
     pub harness: Vec<OsString>,
 }
 
+/// How long a soak is.
+#[derive(Debug, Clone, clap::Args, PartialEq, Eq)]
+pub struct SoakArguments {
+    /// Kills of the server
+    #[arg(long, default_value_t = 200)]
+    pub kills: u64,
+    /// Power cuts of the store
+    #[arg(long, default_value_t = 1_000)]
+    pub cuts: u64,
+}
+
 /// Reads the command line, program name first; prints help or the mistake and exits where there is nothing to do.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Command {
     try_parse(arguments).unwrap_or_else(|problem| problem.exit())
@@ -85,11 +107,11 @@ fn try_parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, c
     let mut command = Arguments::try_parse_from(ours)?.command;
     match &mut command {
         Command::Test(test) | Command::Golden(test) => test.harness = after_dashes,
-        Command::Lint if after_dashes.is_empty() => {}
-        Command::Lint => {
+        Command::Lint | Command::Soak(_) if after_dashes.is_empty() => {}
+        Command::Lint | Command::Soak(_) => {
             return Err(clap::Error::raw(
                 clap::error::ErrorKind::UnknownArgument,
-                "`cargo xtask lint` takes no arguments\n",
+                "only `test` and `golden` hand arguments on to the test harness\n",
             ));
         }
     }

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use crate::arguments::{Command, TestArguments};
+use crate::arguments::{Command, SoakArguments, TestArguments};
 use crate::steps::Step;
 
 const DENY_HINT: &str = "If cargo-deny itself is missing: cargo install --locked --version 0.20.2 cargo-deny";
@@ -22,6 +22,7 @@ pub fn for_command(command: &Command, root: &Path) -> Vec<Step> {
             steps
         }
         Command::Golden(arguments) => vec![fetch(root), golden(root, arguments, data)],
+        Command::Soak(arguments) => vec![fetch(root), kills(root, arguments), cuts(root, arguments)],
         Command::Lint => {
             vec![
                 fetch(root),
@@ -127,6 +128,20 @@ fn golden(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     let mut step = tests(root, &given, data);
     step.name = "golden files";
     step.variables.push(("RUCHE_UPDATE_GOLDEN", "1".into()));
+    step
+}
+
+fn kills(root: &Path, soak: &SoakArguments) -> Step {
+    soak_step("kills", root, "kill::", "RUCHE_SOAK_KILLS", soak.kills)
+}
+
+fn cuts(root: &Path, soak: &SoakArguments) -> Step {
+    soak_step("power cuts", root, "power_cut::", "RUCHE_SOAK_CUTS", soak.cuts)
+}
+
+fn soak_step(name: &'static str, root: &Path, tests: &str, variable: &'static str, count: u64) -> Step {
+    let mut step = cargo(name, root, &["test", "--locked", "-p", "ruche-tests", tests]);
+    step.variables.push((variable, count.to_string().into()));
     step
 }
 
