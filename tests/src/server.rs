@@ -26,7 +26,11 @@ pub struct Home {
 impl Home {
     /// Folders below `folder`.
     pub fn new(program: &str, folder: &Path) -> Self {
-        Self { program: program.into(), data: folder.join("data"), keys: folder.join("keys") }
+        Self {
+            program: program.into(),
+            data: folder.join("data"),
+            keys: folder.join("keys"),
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -51,7 +55,10 @@ impl Home {
         let output = self.command(arguments).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            return Err(io::Error::other(format!("ruche {arguments:?}: {}: {said}", output.status)));
+            return Err(io::Error::other(format!(
+                "ruche {arguments:?}: {}: {said}",
+                output.status
+            )));
         }
         serde_json::from_slice(&output.stdout).map_err(io::Error::other)
     }
@@ -66,7 +73,9 @@ impl Home {
             arguments.extend(["--role", role]);
         }
         let made = self.run(&arguments)?;
-        let key = made["key"].as_str().ok_or_else(|| io::Error::other(format!("no key in {made}")))?;
+        let key = made["key"]
+            .as_str()
+            .ok_or_else(|| io::Error::other(format!("no key in {made}")))?;
         Ok(key.to_owned())
     }
 
@@ -84,17 +93,28 @@ impl Home {
     /// When it ends before it serves.
     pub fn demo(&self) -> io::Result<(Server, String)> {
         let (server, said) = self.start("demo")?;
-        let key = said["key"].as_str().ok_or_else(|| io::Error::other(format!("no key in {said}")))?;
+        let key = said["key"]
+            .as_str()
+            .ok_or_else(|| io::Error::other(format!("no key in {said}")))?;
         Ok((server, key.to_owned()))
     }
 
     fn start(&self, what: &str) -> io::Result<(Server, Value)> {
-        let mut child = self.command(&[what, "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let mut child = self
+            .command(&[what, "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child
+            .stdout
+            .take()
+            .ok_or_else(|| io::Error::other("no standard output"))?;
         let mut line = String::new();
         BufReader::new(output).read_line(&mut line)?;
-        let said: Value = serde_json::from_str(&line).map_err(|e| io::Error::other(format!("{e}: {line:?}")))?;
-        let address = said["listening"].as_str().ok_or_else(|| io::Error::other(format!("no address in {line}")))?;
+        let said: Value =
+            serde_json::from_str(&line).map_err(|e| io::Error::other(format!("{e}: {line:?}")))?;
+        let address = said["listening"]
+            .as_str()
+            .ok_or_else(|| io::Error::other(format!("no address in {line}")))?;
         let url = format!("http://{address}");
         Ok((Server { url, child }, said))
     }
@@ -115,7 +135,9 @@ impl Server {
     /// # Errors
     /// When the system refuses.
     pub fn stop(mut self) -> io::Result<bool> {
-        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status()?;
+        let status = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()?;
         if !status.success() {
             return Err(io::Error::other(format!("kill: {status}")));
         }
@@ -135,7 +157,13 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When the server does not answer, or answers with errors.
-pub fn graphql(client: &reqwest::blocking::Client, url: &str, key: &str, query: &str, variables: Value) -> io::Result<Value> {
+pub fn graphql(
+    client: &reqwest::blocking::Client,
+    url: &str,
+    key: &str,
+    query: &str,
+    variables: Value,
+) -> io::Result<Value> {
     let answer = client
         .post(format!("{url}/graphql"))
         .bearer_auth(key)

@@ -34,7 +34,11 @@ esac
 /// The commands of a block.
 fn commands(block: &Block) -> Vec<String> {
     let joined = block.text.replace("\\\n", " ");
-    joined.lines().filter_map(|line| line.strip_prefix("$ ")).map(str::to_owned).collect()
+    joined
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ "))
+        .map(str::to_owned)
+        .collect()
 }
 
 struct Clone {
@@ -62,8 +66,15 @@ impl Clone {
 
     fn shell(&self, command: &str) -> Output {
         let mut shell = Command::new("sh");
-        let path = format!("{}:{}", self.path("target/release").display(), std::env::var("PATH").unwrap_or_default());
-        shell.args(["-c", command]).current_dir(self.folder.path()).env("PATH", path);
+        let path = format!(
+            "{}:{}",
+            self.path("target/release").display(),
+            std::env::var("PATH").unwrap_or_default()
+        );
+        shell
+            .args(["-c", command])
+            .current_dir(self.folder.path())
+            .env("PATH", path);
         if let Some((_, key)) = &self.demo {
             shell.env("KEY", key);
         }
@@ -73,7 +84,11 @@ impl Clone {
     /// Types a command. Gives what it printed.
     fn type_in(&mut self, command: &str) -> String {
         if command == DEMO {
-            let home = Home { program: RUCHE.into(), data: self.path("ruche-data"), keys: self.path("ruche-keys") };
+            let home = Home {
+                program: RUCHE.into(),
+                data: self.path("ruche-data"),
+                keys: self.path("ruche-keys"),
+            };
             self.demo = Some(home.demo().expect("the demo serves"));
             return String::new();
         }
@@ -81,13 +96,20 @@ impl Clone {
             && let Some((server, _)) = self.demo.take()
         {
             // The document says to stop it.
-            assert!(server.stop().expect("the demo can be stopped"), "the demo did not end well");
+            assert!(
+                server.stop().expect("the demo can be stopped"),
+                "the demo did not end well"
+            );
         }
         let url = self.demo.as_ref().map_or(DEMO_URL, |(server, _)| &server.url);
         let output = self.shell(&command.replace(DEMO_URL, url));
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "$ {command}\n{}\n{said}{errors}", output.status);
+        assert!(
+            output.status.success(),
+            "$ {command}\n{}\n{said}{errors}",
+            output.status
+        );
         said
     }
 }
@@ -101,22 +123,36 @@ fn run(document: &str, clone: &mut Clone) {
     let text = fs::read_to_string(repository::root().join(document)).expect("the document is there");
     let (_, blocks) = markdown::split(&text);
     let mut typed = 0;
-    for (number, block) in blocks.iter().enumerate().filter(|(_, block)| block.language == "console") {
+    for (number, block) in blocks
+        .iter()
+        .enumerate()
+        .filter(|(_, block)| block.language == "console")
+    {
         let place = format!("{document}:{}", block.line);
         let mut said = String::new();
         for command in commands(block) {
             said = clone.type_in(&command);
             if command.starts_with("curl ") {
                 let answer = json(&said, &place);
-                assert!(answer["errors"].is_null() && !answer["data"].is_null(), "{place}: {answer}");
+                assert!(
+                    answer["errors"].is_null() && !answer["data"].is_null(),
+                    "{place}: {answer}"
+                );
             }
             typed += 1;
         }
         if let Some(answer) = blocks.get(number + 1).filter(|next| next.language == "json") {
-            assert_eq!(json(&said, &place), json(&answer.text, &place), "{place}: the answer is another one");
+            assert_eq!(
+                json(&said, &place),
+                json(&answer.text, &place),
+                "{place}: the answer is another one"
+            );
         }
     }
-    assert!(typed > 0, "{document} has no commands: is its markup another one?");
+    assert!(
+        typed > 0,
+        "{document} has no commands: is its markup another one?"
+    );
 }
 
 #[test]
@@ -142,7 +178,11 @@ fn the_example_of_an_import_can_be_typed() {
 #[test]
 fn commands_are_told_from_what_they_print() {
     let text = "$ a b \\\n    c\nprinted\n$ d\n".to_owned();
-    let block = Block { language: "console".into(), line: 1, text };
+    let block = Block {
+        language: "console".into(),
+        line: 1,
+        text,
+    };
     assert_eq!(commands(&block), ["a b      c", "d"]);
     assert!(Path::new(RUCHE).is_file() && Path::new(RUCHE_VERIFY).is_file());
 }
