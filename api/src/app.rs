@@ -144,9 +144,24 @@ impl App {
         let secrets = Arc::new(SeedSecrets(seed));
         let commands = Commands::new(events.clone(), clock.clone(), random.clone(), secrets, validator);
         let commands = Arc::new(commands);
-        let runner = Arc::new(Runner::new(events.clone(), Arc::new(SqliteReadStore::open(&common.data_dir)?)));
+        let runner = Arc::new(Runner::new(
+            events.clone(),
+            Arc::new(SqliteReadStore::open(&common.data_dir)?),
+        ));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
-        let app = Self { events, trees, sealer, opener, commands, runner, access, clock, random, guarded, store, };
+        let app = Self {
+            events,
+            trees,
+            sealer,
+            opener,
+            commands,
+            runner,
+            access,
+            clock,
+            random,
+            guarded,
+            store,
+        };
         app.finish_sealing().await;
         Ok(app)
     }
@@ -215,9 +230,15 @@ impl App {
             };
             let signer = self.sealer.keys.signer(&epoch.origin);
             writer.begin_epoch(epoch.epoch, &head, signer.verifier())?;
-            let mut next = Position { epoch: epoch.epoch, index: ruche_domain::numbers::LeafIndex(0) };
+            let mut next = Position {
+                epoch: epoch.epoch,
+                index: ruche_domain::numbers::LeafIndex(0),
+            };
             while next.index.0 < head.head().size.0 {
-                let records = self.events.read_ledger(ledger, next, ruche_domain::limits::READ_RECORDS_MAX).await?;
+                let records = self
+                    .events
+                    .read_ledger(ledger, next, ruche_domain::limits::READ_RECORDS_MAX)
+                    .await?;
                 let of_epoch = records.iter().take_while(|r| {
                     r.position.epoch == epoch.epoch && r.position.index.0 < head.head().size.0
                 });
@@ -297,7 +318,9 @@ pub fn check_backup(file: &Path) -> Result<(), AppError> {
 /// # Errors
 /// When a file cannot be renamed.
 pub fn put_aside(common: &Common) -> std::io::Result<PathBuf> {
-    let aside = common.data_dir.join(format!("before-restore-{}", SystemClock.now().0));
+    let aside = common
+        .data_dir
+        .join(format!("before-restore-{}", SystemClock.now().0));
     std::fs::create_dir(&aside)?;
     for entry in std::fs::read_dir(&common.data_dir)? {
         let entry = entry?;

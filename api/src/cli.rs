@@ -55,7 +55,12 @@ pub struct Common {
     #[arg(long, env = "RUCHE_KEYS_DIR", default_value = "ruche-keys", global = true)]
     pub keys_dir: PathBuf,
     /// Name of the deployment in origins, by custom a domain you own; chosen when the first ledger is made
-    #[arg(long, env = "RUCHE_DEPLOYMENT", default_value = "unnamed.ruche.example", global = true)]
+    #[arg(
+        long,
+        env = "RUCHE_DEPLOYMENT",
+        default_value = "unnamed.ruche.example",
+        global = true
+    )]
     pub deployment: String,
     /// Print JSON instead of text
     #[arg(long, global = true)]
@@ -113,7 +118,13 @@ pub struct ServeArgs {
 impl Default for ServeArgs {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 4000));
-        Self { listen, publish_dir: None, otlp_endpoint: None, log_json: false, log: None }
+        Self {
+            listen,
+            publish_dir: None,
+            otlp_endpoint: None,
+            log_json: false,
+            log: None,
+        }
     }
 }
 
@@ -152,7 +163,11 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // 2 has a meaning of its own where files are verified or imported. Help and version are no errors.
             let code = if error.use_stderr() { 1 } else { 0 };
-            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::FAILURE };
+            return if error.print().is_ok() {
+                ExitCode::from(code)
+            } else {
+                ExitCode::FAILURE
+            };
         }
     };
     let json = cli.common.json;
@@ -175,7 +190,11 @@ fn report(json: bool, error: &CliError) {
         }
         source = cause.source();
     }
-    let line = if json { serde_json::json!({ "error": text }).to_string() } else { format!("error: {text}") };
+    let line = if json {
+        serde_json::json!({ "error": text }).to_string()
+    } else {
+        format!("error: {text}")
+    };
     // Nothing is left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -183,7 +202,10 @@ fn report(json: bool, error: &CliError) {
 impl Cli {
     fn dispatch(self) -> Result<ExitCode, CliError> {
         let common = self.common;
-        match self.command.unwrap_or_else(|| Command::Demo(ServeArgs::default())) {
+        match self
+            .command
+            .unwrap_or_else(|| Command::Demo(ServeArgs::default()))
+        {
             Command::Serve(args) => with_telemetry(&args.clone(), || block_on(serve::serve(common, args))),
             Command::Demo(args) => with_telemetry(&args.clone(), || block_on(serve::demo(common, args))),
             Command::Import(args) => block_on(import::run(common, args)),
@@ -205,7 +227,11 @@ fn with_telemetry(
     work: impl FnOnce() -> Result<ExitCode, CliError>,
 ) -> Result<ExitCode, CliError> {
     let settings = TelemetrySettings {
-        format: if args.log_json { LogFormat::Json } else { LogFormat::Auto },
+        format: if args.log_json {
+            LogFormat::Json
+        } else {
+            LogFormat::Auto
+        },
         filter: args.log.clone(),
         otlp_endpoint: args.otlp_endpoint.clone(),
     };
@@ -216,7 +242,10 @@ fn with_telemetry(
 }
 
 fn block_on(work: impl Future<Output = Result<ExitCode, CliError>>) -> Result<ExitCode, CliError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// The tenant that people call `name`: its uuid if it is one, else a uuid made of the name, always the same.
@@ -233,7 +262,11 @@ pub fn main_ledger(name: &str) -> LedgerId {
 }
 
 /// Prints `value` as JSON, or the text that `text` makes of it.
-pub fn print<T: Serialize>(common: &Common, value: &T, text: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+pub fn print<T: Serialize>(
+    common: &Common,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> Result<(), CliError> {
     let line = if common.json {
         serde_json::to_string_pretty(value).map_err(io::Error::from)?
     } else {

@@ -27,8 +27,8 @@ use ruche_projections::runner::RunError;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::out::progress;
 use crate::limits::{SEED_SESSIONS_MAX, SESSIONS_AT_ONCE_MAX};
+use crate::out::progress;
 use story::DemoSession;
 
 mod dice;
@@ -78,7 +78,11 @@ pub struct StoryName {
 impl StoryName {
     /// The demo's story up to the start of the day of `now`.
     pub fn of_today(now: Micros, sessions: u64) -> Self {
-        Self { seed: 1, sessions, until: Micros(now.0 - now.0 % DAY_US) }
+        Self {
+            seed: 1,
+            sessions,
+            until: Micros(now.0 - now.0 % DAY_US),
+        }
     }
 }
 
@@ -123,7 +127,10 @@ enum Tenant {
 /// # Errors
 /// See [`DemoError`]. What was written stays; the next call goes on.
 pub async fn seed(app: &App, tenant: TenantId, sessions: u64) -> Result<Option<Seeded>, DemoError> {
-    let demo = Demo { commands: &app.commands, events: &*app.events };
+    let demo = Demo {
+        commands: &app.commands,
+        events: &*app.events,
+    };
     let story = StoryName::of_today(app.clock.now(), sessions);
     let bar = progress(sessions, "making conversations");
     let seeded = demo.seed(tenant, story, &|| bar.inc(1)).await;
@@ -206,11 +213,22 @@ impl Demo<'_> {
         prices: ruche_domain::measures::Digest,
     ) -> Result<Seeded, DemoError> {
         let key = |step: &str| format!("demo/{}/{step}", session.external_id);
-        let mut seeded = Seeded { sessions: 1, ..Seeded::default() };
-        seeded.count(&self.execute(tenant, &key("start"), &record::start(session)).await?);
+        let mut seeded = Seeded {
+            sessions: 1,
+            ..Seeded::default()
+        };
+        seeded.count(
+            &self
+                .execute(tenant, &key("start"), &record::start(session))
+                .await?,
+        );
         for (number, turn) in session.turns.iter().enumerate() {
             let turn = record::turn(session, turn, prices);
-            seeded.count(&self.execute(tenant, &key(&format!("turn/{number}")), &turn).await?);
+            seeded.count(
+                &self
+                    .execute(tenant, &key(&format!("turn/{number}")), &turn)
+                    .await?,
+            );
         }
         if let Some(end) = record::end(session) {
             seeded.count(&self.execute(tenant, &key("end"), &end).await?);
@@ -240,7 +258,9 @@ impl Demo<'_> {
         let mut from = Position::START;
         loop {
             let page = self.events.read_ledger(ledger, from, READ_RECORDS_MAX).await?;
-            let Some(last) = page.last() else { return Ok(Tenant::Empty) };
+            let Some(last) = page.last() else {
+                return Ok(Tenant::Empty);
+            };
             from = last.position.next();
             let own = |category| matches!(category, Category::Ledger | Category::Access);
             if page.iter().any(|record| !own(record.leaf.event.stream.category)) {
@@ -255,12 +275,20 @@ impl Demo<'_> {
         let stream = config_stream(&references, ConfigScope::Tenant, None);
         let (mut found, mut from) = (None, StreamVersion::FIRST);
         loop {
-            let page = self.events.read_stream(ledger, stream, from, READ_RECORDS_MAX).await?;
+            let page = self
+                .events
+                .read_stream(ledger, stream, from, READ_RECORDS_MAX)
+                .await?;
             let Some(last) = page.last() else { return Ok(found) };
             from = last.leaf.stream_version.next();
-            for record in page.iter().filter(|r| r.leaf.event.provenance == Provenance::Simulated) {
+            for record in page
+                .iter()
+                .filter(|r| r.leaf.event.provenance == Provenance::Simulated)
+            {
                 let event = &record.leaf.event;
-                let Some(payload) = record.payload_bytes() else { continue };
+                let Some(payload) = record.payload_bytes() else {
+                    continue;
+                };
                 let Ok(AgentEvent::ConfigPublished(published)) =
                     AgentEvent::from_payload(&event.event_type, event.schema_version, payload)
                 else {

@@ -95,5 +95,8 @@ const _: () = assert!(
     PAGE_ITEMS_MAX <= domain::READ_RECORDS_MAX,
     "a page is one read of the store"
 );
-const _: () = assert!(SOCKETS_PER_TENANT_MAX < SOCKETS_MAX, "one tenant cannot take all connections");
+const _: () = assert!(
+    SOCKETS_PER_TENANT_MAX < SOCKETS_MAX,
+    "one tenant cannot take all connections"
+);
 const _: () = assert!(SOCKET_PING_INTERVAL.as_secs() * 2 < SOCKET_SILENCE_MAX.as_secs());

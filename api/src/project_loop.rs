@@ -28,7 +28,11 @@ pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receive
         tracing::error!(%ledger, error = %crate::error::chain(&error), retryable = error.is_retryable(),
             "the read models do not follow");
         // What cannot be retried waits for a person; the longest pause keeps it visible in the log.
-        retry = if error.is_retryable() { RETRY_LONGEST.min(retry * 2) } else { RETRY_LONGEST };
+        retry = if error.is_retryable() {
+            RETRY_LONGEST.min(retry * 2)
+        } else {
+            RETRY_LONGEST
+        };
         tokio::select! {
             () = tokio::time::sleep(retry) => {}
             _ = stop.wait_for(|stop| *stop) => return,

@@ -70,7 +70,9 @@ async fn seal(
     ledger: LedgerId,
     publish_dir: Option<&PathBuf>,
 ) -> Result<Option<(ruche_domain::numbers::Epoch, SignedTreeHead)>, SealError> {
-    let Some(epoch) = sealer.events.epochs(ledger).await?.pop().map(|open| open.epoch) else { return Ok(None) };
+    let Some(epoch) = sealer.events.epochs(ledger).await?.pop().map(|open| open.epoch) else {
+        return Ok(None);
+    };
     let head = match sealer.seal_epoch(ledger, epoch).await {
         // Another sealer was first: its tree head is as good.
         Err(SealError::TreeHeads(ruche_ledger::seal::TreeHeadStoreError::Swapped)) => {

@@ -59,8 +59,12 @@ pub enum ServeError {
 /// See [`ServeError`].
 pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -> Result<(), ServeError> {
     let address = settings.listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
-    let address = listener.local_addr().map_err(|source| ServeError::Listen { address, source })?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| ServeError::Listen { address, source })?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let (stop, shutdown) = Shutdown::channel();
     let (stop_loops, stopped) = watch::channel(false);

@@ -32,7 +32,10 @@ pub async fn backup(common: Common, args: BackupArgs) -> Result<ExitCode, CliErr
     app.close().await?;
     done?;
     print(&common, &serde_json::json!({ "backup": args.file }), |_| {
-        format!("wrote and checked {}\nthe keys folder is not in it: keep a copy of master.seed apart", args.file.display())
+        format!(
+            "wrote and checked {}\nthe keys folder is not in it: keep a copy of master.seed apart",
+            args.file.display()
+        )
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -58,13 +61,19 @@ pub fn restore(common: &Common, args: &RestoreArgs) -> Result<ExitCode, CliError
     // The copy gets its name only when it is whole: a crash before the rename leaves no store, not half a one.
     let partial = target.with_extension("db.partial");
     std::fs::copy(&args.file, &partial).map_err(io(&args.file))?;
-    std::fs::File::open(&partial).and_then(|f| f.sync_all()).map_err(io(&partial))?;
+    std::fs::File::open(&partial)
+        .and_then(|f| f.sync_all())
+        .map_err(io(&partial))?;
     std::fs::rename(&partial, &target).map_err(io(&target))?;
     drop(lock);
-    print(common, &serde_json::json!({ "restored": args.file, "next": "ruche ledger new-epoch --restored" }), |_| {
-        "restored; read models are rebuilt at the next start\n\
+    print(
+        common,
+        &serde_json::json!({ "restored": args.file, "next": "ruche ledger new-epoch --restored" }),
+        |_| {
+            "restored; read models are rebuilt at the next start\n\
          next, for every tenant: ruche ledger new-epoch --restored --tenant TENANT"
-            .to_owned()
-    })?;
+                .to_owned()
+        },
+    )?;
     Ok(ExitCode::SUCCESS)
 }

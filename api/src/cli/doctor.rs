@@ -45,7 +45,11 @@ struct Findings(Vec<Finding>);
 
 impl Findings {
     fn add(&mut self, check: impl Into<String>, state: State, detail: impl Into<String>) {
-        self.0.push(Finding { check: check.into(), state, detail: detail.into() });
+        self.0.push(Finding {
+            check: check.into(),
+            state,
+            detail: detail.into(),
+        });
     }
 
     fn ok(&mut self, check: impl Into<String>, detail: impl Into<String>) {
@@ -70,14 +74,21 @@ pub async fn run(common: Common) -> Result<ExitCode, CliError> {
         disk(&mut findings, &common.data_dir);
     }
     match (has_ledger, has_seed) {
-        (false, _) => findings.note("data folder", format!("{}: no ledger yet", common.data_dir.display())),
+        (false, _) => findings.note(
+            "data folder",
+            format!("{}: no ledger yet", common.data_dir.display()),
+        ),
         // Opening would make a new seed, under which nothing that was promised could be kept.
         (true, false) => findings.note("ledgers", "not looked at without the master seed"),
         (true, true) => ledgers(&mut findings, &common).await?,
     }
     let wrong = findings.0.iter().any(|finding| finding.state == State::Wrong);
     print(&common, &findings.0, |findings| table(findings))?;
-    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if wrong {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn table(findings: &[Finding]) -> String {
@@ -101,7 +112,10 @@ fn keys_folder(findings: &mut Findings, common: &Common, has_ledger: bool) -> bo
         (false, false) => findings.note("master seed", format!("{}: none yet", seed.display())),
         (false, true) => findings.wrong(
             "master seed",
-            format!("{} is not there: nothing can be signed; put it back from where you keep it", seed.display()),
+            format!(
+                "{} is not there: nothing can be signed; put it back from where you keep it",
+                seed.display()
+            ),
         ),
     }
     if dir.is_dir() {
@@ -112,7 +126,10 @@ fn keys_folder(findings: &mut Findings, common: &Common, has_ledger: bool) -> bo
     {
         findings.wrong(
             "keys folder",
-            format!("{} is inside the data folder, so a restored copy takes back promises", dir.display()),
+            format!(
+                "{} is inside the data folder, so a restored copy takes back promises",
+                dir.display()
+            ),
         );
     }
     seed.is_file()
@@ -131,14 +148,20 @@ fn private(findings: &mut Findings, check: &str, path: &Path) {
                 let right = if path.is_dir() { "700" } else { "600" };
                 findings.wrong(
                     check,
-                    format!("others can use {0} (mode {mode:o}); run chmod {right} {0}", path.display()),
+                    format!(
+                        "others can use {0} (mode {mode:o}); run chmod {right} {0}",
+                        path.display()
+                    ),
                 );
             }
             Err(error) => findings.wrong(check, format!("{}: {error}", path.display())),
         }
     }
     #[cfg(not(unix))]
-    findings.note(check, format!("{}: permissions are not looked at on this system", path.display()));
+    findings.note(
+        check,
+        format!("{}: permissions are not looked at on this system", path.display()),
+    );
 }
 
 fn disk(findings: &mut Findings, dir: &Path) {
@@ -179,11 +202,20 @@ fn measure(path: &Path) -> io::Result<u64> {
 
 /// Asks the system's own tool: the standard library does not know, and one figure is not worth a dependency.
 fn free_bytes(dir: &Path) -> io::Result<u64> {
-    let output = std::process::Command::new("df").arg("-Pk").arg("--").arg(dir).output()?;
+    let output = std::process::Command::new("df")
+        .arg("-Pk")
+        .arg("--")
+        .arg(dir)
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     // POSIX: one line per file system, the fourth column is what is available, in KiB.
-    let available = text.lines().nth(1).and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
-    available.map(|kib| kib.saturating_mul(1_024)).ok_or_else(|| io::Error::other("df gave no figure"))
+    let available = text
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    available
+        .map(|kib| kib.saturating_mul(1_024))
+        .ok_or_else(|| io::Error::other("df gave no figure"))
 }
 
 async fn ledgers(findings: &mut Findings, common: &Common) -> Result<(), CliError> {
@@ -198,7 +230,10 @@ async fn ledgers(findings: &mut Findings, common: &Common) -> Result<(), CliErro
             return Ok(());
         }
     };
-    findings.ok("data folder", format!("{}: opens, and its records agree", common.data_dir.display()));
+    findings.ok(
+        "data folder",
+        format!("{}: opens, and its records agree", common.data_dir.display()),
+    );
     match app.events.ledgers().await {
         Ok(ledgers) => {
             for ledger in ledgers {
@@ -223,17 +258,31 @@ async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
         match app.sealer.seal_epoch(ledger, epoch.epoch).await {
             Ok(head) => findings.ok(
                 &check,
-                format!("epoch {}: {} records, {} sealed", epoch.epoch, epoch.size.0, head.head().size.0),
+                format!(
+                    "epoch {}: {} records, {} sealed",
+                    epoch.epoch,
+                    epoch.size.0,
+                    head.head().size.0
+                ),
             ),
             Err(error) => {
-                findings.wrong(&check, format!("epoch {}: {}", epoch.epoch, crate::error::chain(&error)));
+                findings.wrong(
+                    &check,
+                    format!("epoch {}: {}", epoch.epoch, crate::error::chain(&error)),
+                );
             }
         }
     }
     if let Ok(Some(head)) = app.events.head(ledger).await {
         let last = head.last_recorded_at;
         if last > Micros(app.clock.now().0.saturating_add(CLOCK_BEHIND_US_MAX)) {
-            findings.wrong(&check, format!("the clock of this machine stands before the last record ({})", time(last)));
+            findings.wrong(
+                &check,
+                format!(
+                    "the clock of this machine stands before the last record ({})",
+                    time(last)
+                ),
+            );
         }
     }
 }
@@ -248,15 +297,27 @@ async fn read_models(findings: &mut Findings, app: &App, ledger: LedgerId) {
     for lag in &lags {
         behind = behind.max(lag.records);
         if let Some(parked) = lag.parked {
-            findings.wrong(&check, format!("{} stands before record {parked}, which it cannot apply", lag.projection));
+            findings.wrong(
+                &check,
+                format!(
+                    "{} stands before record {parked}, which it cannot apply",
+                    lag.projection
+                ),
+            );
         } else if !lag.is_gapless() {
             let (passed, applied) = (lag.passed, lag.checkpoint.applied);
-            findings.wrong(&check, format!("{} passed {passed} records and applied {applied}", lag.projection));
+            findings.wrong(
+                &check,
+                format!("{} passed {passed} records and applied {applied}", lag.projection),
+            );
         }
     }
     match behind {
         0 => findings.ok(check, format!("{} up to date", lags.len())),
-        behind => findings.note(check, format!("{behind} records behind; `ruche serve` catches up")),
+        behind => findings.note(
+            check,
+            format!("{behind} records behind; `ruche serve` catches up"),
+        ),
     }
 }
 

@@ -42,9 +42,15 @@ pub async fn run(common: Common, args: ExportArgs) -> Result<ExitCode, CliError>
 
 async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliError> {
     let ledger = main_ledger(&args.tenant);
-    let epochs = app.events.epochs(ledger).await.map_err(crate::app::AppError::from)?;
-    let verifier_keys: Vec<String> =
-        epochs.iter().map(|epoch| app.sealer.keys.signer(&epoch.origin).verifier().to_string()).collect();
+    let epochs = app
+        .events
+        .epochs(ledger)
+        .await
+        .map_err(crate::app::AppError::from)?;
+    let verifier_keys: Vec<String> = epochs
+        .iter()
+        .map(|epoch| app.sealer.keys.signer(&epoch.origin).verifier().to_string())
+        .collect();
     let bar = progress(epochs.iter().map(|epoch| epoch.size.0).sum(), "exporting");
     let written = app
         .export(ledger, &args.dir, |records, total| {
@@ -55,16 +61,32 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
     bar.finish_and_clear();
     let records = written?;
     if let Some(path) = &args.key_file {
-        let io = |source| CliError::Io { path: path.display().to_string(), source };
+        let io = |source| CliError::Io {
+            path: path.display().to_string(),
+            source,
+        };
         std::fs::write(path, verifier_keys.join("\n") + "\n").map_err(io)?;
     }
-    let exported = Exported { dir: args.dir, ledger: ledger.to_string(), records, verifier_keys };
+    let exported = Exported {
+        dir: args.dir,
+        ledger: ledger.to_string(),
+        records,
+        verifier_keys,
+    };
     print(common, &exported, text)
 }
 
 fn text(exported: &Exported) -> String {
-    let keys = exported.verifier_keys.iter().map(|key| format!("  {key}\n")).collect::<String>();
-    let trust = exported.verifier_keys.iter().map(|key| format!(" --key '{key}'")).collect::<String>();
+    let keys = exported
+        .verifier_keys
+        .iter()
+        .map(|key| format!("  {key}\n"))
+        .collect::<String>();
+    let trust = exported
+        .verifier_keys
+        .iter()
+        .map(|key| format!(" --key '{key}'"))
+        .collect::<String>();
     format!(
         "wrote {} records of ledger {} to {}\n\n\
          Verifier keys. Give them to the auditor by another way than the folder: whoever could change the folder could \
@@ -81,7 +103,11 @@ fn text(exported: &Exported) -> String {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -90,7 +116,12 @@ mod tests {
 
     #[test]
     fn paths_are_quoted_where_a_shell_would_split_them() {
-        for (path, text) in [("a/b-1", "a/b-1"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
+        for (path, text) in [
+            ("a/b-1", "a/b-1"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
             assert_eq!(quoted(Path::new(path)), text);
         }
     }

@@ -117,7 +117,11 @@ pub async fn run(common: Common, args: ImportArgs) -> Result<ExitCode, CliError>
     app.close().await?;
     let report = done?;
     print(&common, &report, text)?;
-    Ok(if report.total.bad == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_BAD) })
+    Ok(if report.total.bad == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(SOME_BAD)
+    })
 }
 
 /// A file of sessions, and the event log that belongs to it.
@@ -137,7 +141,11 @@ fn sources(format: Format, files: &[PathBuf]) -> Result<Vec<Source>, CliError> {
             logs.push((file, bytes));
             continue;
         }
-        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if let Some(other) = sources.iter().find(|other| other.name == name) {
             return Err(CliError::Usage(format!(
                 "{} and {} would both be the source {name:?}; import them one by one into tenants of their own, or \
@@ -146,7 +154,12 @@ fn sources(format: Format, files: &[PathBuf]) -> Result<Vec<Source>, CliError> {
                 file.display()
             )));
         }
-        sources.push(Source { file: file.clone(), name, bytes, log: None });
+        sources.push(Source {
+            file: file.clone(),
+            name,
+            bytes,
+            log: None,
+        });
     }
     for (log, bytes) in logs {
         let beside = |source: &&mut Source| source.file.parent() == log.parent() && source.log.is_none();
@@ -162,13 +175,19 @@ fn sources(format: Format, files: &[PathBuf]) -> Result<Vec<Source>, CliError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
-    let io = |source| CliError::Io { path: path.display().to_string(), source };
+    let io = |source| CliError::Io {
+        path: path.display().to_string(),
+        source,
+    };
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(io)?;
     io::Read::read_to_end(&mut io::Read::take(file, IMPORT_FILE_BYTES_MAX + 1), &mut bytes).map_err(io)?;
     if bytes.len() as u64 > IMPORT_FILE_BYTES_MAX {
         let limit = IMPORT_FILE_BYTES_MAX / 1_048_576;
-        return Err(CliError::Usage(format!("{} is larger than {limit} MiB; split it", path.display())));
+        return Err(CliError::Usage(format!(
+            "{} is larger than {limit} MiB; split it",
+            path.display()
+        )));
     }
     Ok(bytes)
 }
@@ -184,7 +203,11 @@ async fn on_app(
     let mut import = Import {
         app,
         context: context(tenant),
-        options: ImportOptions { source: String::new(), agent: args.agent.clone(), mapping },
+        options: ImportOptions {
+            source: String::new(),
+            agent: args.agent.clone(),
+            mapping,
+        },
         format: args.format,
         known_tools: HashSet::new(),
         report: Report::default(),
@@ -198,7 +221,10 @@ async fn on_app(
 }
 
 fn context(tenant: TenantId) -> CommandContext {
-    let importer = Actor { kind: ActorKind::Client, reference: None };
+    let importer = Actor {
+        kind: ActorKind::Client,
+        reference: None,
+    };
     // Every step has a key of its own, made from what it imports.
     CommandContext::new(tenant, importer, Provenance::Imported, "import")
 }
@@ -253,7 +279,10 @@ impl Import<'_> {
         }
         self.bar.finish_and_clear();
         self.report.total.add(&counts);
-        self.report.files.push(FileCounts { file: source.file.clone(), counts });
+        self.report.files.push(FileCounts {
+            file: source.file.clone(),
+            counts,
+        });
         Ok(())
     }
 
@@ -264,16 +293,30 @@ impl Import<'_> {
         session: ImportedSession,
         counts: &mut Counts,
     ) -> Result<Option<Planned>, CliError> {
-        let calls = session.messages.iter().map(|message| message.message.tool_calls.len() as u64);
+        let calls = session
+            .messages
+            .iter()
+            .map(|message| message.message.tool_calls.len() as u64);
         let (sessions, messages, tool_calls) = (1, session.messages.len() as u64, calls.sum());
         let plan = plan(session, &self.options);
         let mapping = &self.options.mapping;
-        let tools = import_tools(&self.app.commands, &self.context, &plan, mapping, &mut self.known_tools);
+        let tools = import_tools(
+            &self.app.commands,
+            &self.context,
+            &plan,
+            mapping,
+            &mut self.known_tools,
+        );
         match tools.await {
             Ok((events, unclassified)) => {
                 counts.add_events(events);
                 self.report.unclassified_tools.extend(unclassified);
-                let counts = Counts { sessions, messages, tool_calls, ..Counts::default() };
+                let counts = Counts {
+                    sessions,
+                    messages,
+                    tool_calls,
+                    ..Counts::default()
+                };
                 Ok(Some(Planned { plan, counts }))
             }
             Err(error) => self.refused(source, counts, plan.path, error).map(|()| None),
@@ -286,7 +329,11 @@ impl Import<'_> {
             self.bar.inc(1);
             (planned, imported)
         };
-        stream::iter(planned).map(import).buffer_unordered(SESSIONS_AT_ONCE_MAX).collect().await
+        stream::iter(planned)
+            .map(import)
+            .buffer_unordered(SESSIONS_AT_ONCE_MAX)
+            .collect()
+            .await
     }
 
     /// What is wrong with a session is told and the rest goes on; what is wrong with the store ends the import.
@@ -299,7 +346,9 @@ impl Import<'_> {
     ) -> Result<(), CliError> {
         if error.retryable() || matches!(error, CommandError::Internal(_) | CommandError::NotFound { .. }) {
             let text = crate::error::chain(&error);
-            return Err(CliError::Failed(format!("{text}; run the same import again and it goes on")));
+            return Err(CliError::Failed(format!(
+                "{text}; run the same import again and it goes on"
+            )));
         }
         let reason = format!("{}: {error}", error.code());
         self.bad(source, counts, BadRecord { path, reason });
@@ -312,7 +361,11 @@ impl Import<'_> {
             // Nothing is left to tell if standard error is closed; the report has it too.
             let _ = writeln!(io::stderr(), "{}: {bad}", source.file.display());
         });
-        self.report.bad_records.push(Bad { file: source.file.clone(), path: bad.path, reason: bad.reason });
+        self.report.bad_records.push(Bad {
+            file: source.file.clone(),
+            path: bad.path,
+            reason: bad.reason,
+        });
     }
 }
 
@@ -325,13 +378,32 @@ fn sessions(format: Format, source: &Source) -> Sessions<'_> {
 
 /// For the length of the bar, which nobody sees where no terminal is.
 fn session_count(format: Format, source: &Source) -> u64 {
-    if io::stderr().is_terminal() { sessions(format, source).count() as u64 } else { 0 }
+    if io::stderr().is_terminal() {
+        sessions(format, source).count() as u64
+    } else {
+        0
+    }
 }
 
 fn text(report: &Report) -> String {
-    let mut table = Table::new(["file", "sessions", "messages", "tool calls", "appended", "duplicate", "bad"]);
+    let mut table = Table::new([
+        "file",
+        "sessions",
+        "messages",
+        "tool calls",
+        "appended",
+        "duplicate",
+        "bad",
+    ]);
     let mut row = |name: String, counts: &Counts| {
-        let Counts { sessions, messages, tool_calls, appended, duplicates, bad } = counts;
+        let Counts {
+            sessions,
+            messages,
+            tool_calls,
+            appended,
+            duplicates,
+            bad,
+        } = counts;
         let figures = [sessions, messages, tool_calls, appended, duplicates, bad].map(u64::to_string);
         let [sessions, messages, tool_calls, appended, duplicates, bad] = figures;
         table.row([name, sessions, messages, tool_calls, appended, duplicates, bad]);

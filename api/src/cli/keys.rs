@@ -75,9 +75,19 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
         KeysCommand::New(args) => {
             let tenant = tenant(&args.tenant.tenant);
             app.ensure_ledger(tenant).await?;
-            let made = app.access.create_key(tenant, &args.roles, args.label.as_deref(), None).await;
+            let made = app
+                .access
+                .create_key(tenant, &args.roles, args.label.as_deref(), None)
+                .await;
             let (_, key) = made.map_err(failed)?;
-            print(common, &NewKey { tenant: tenant.to_string(), key }, |new| new.key.clone())
+            print(
+                common,
+                &NewKey {
+                    tenant: tenant.to_string(),
+                    key,
+                },
+                |new| new.key.clone(),
+            )
         }
         KeysCommand::List(args) => {
             let keys = app.access.keys(tenant(&args.tenant));
@@ -86,8 +96,13 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
         }
         KeysCommand::Revoke(args) => {
             let tenant = tenant(&args.tenant.tenant);
-            app.access.revoke_key(tenant, args.key_id, args.reason.as_deref()).await.map_err(failed)?;
-            print(common, &serde_json::json!({ "revoked": args.key_id }), |_| format!("revoked {}", args.key_id))
+            app.access
+                .revoke_key(tenant, args.key_id, args.reason.as_deref())
+                .await
+                .map_err(failed)?;
+            print(common, &serde_json::json!({ "revoked": args.key_id }), |_| {
+                format!("revoked {}", args.key_id)
+            })
         }
     }
 }

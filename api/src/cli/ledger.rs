@@ -61,10 +61,20 @@ async fn on_app(app: &App, common: &Common, command: LedgerCommand) -> Result<()
     match command {
         LedgerCommand::Show(args) => show(app, common, &args).await,
         LedgerCommand::NewEpoch(args) => {
-            let reason = if args.restored { EpochReason::Restored } else { EpochReason::Operator };
+            let reason = if args.restored {
+                EpochReason::Restored
+            } else {
+                EpochReason::Operator
+            };
             let ledger = main_ledger(&args.ledger.tenant);
-            app.opener.next_epoch(ledger, reason, args.note).await.map_err(|e| CliError::Failed(e.to_string()))?;
-            app.sealer.seal(ledger).await.map_err(|e| CliError::Failed(e.to_string()))?;
+            app.opener
+                .next_epoch(ledger, reason, args.note)
+                .await
+                .map_err(|e| CliError::Failed(e.to_string()))?;
+            app.sealer
+                .seal(ledger)
+                .await
+                .map_err(|e| CliError::Failed(e.to_string()))?;
             show(app, common, &args.ledger).await
         }
     }
@@ -75,7 +85,12 @@ async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliEr
     let ledger = main_ledger(&args.tenant);
     let mut lines = Vec::new();
     for epoch in app.events.epochs(ledger).await.map_err(|e| failed(&e))? {
-        let head = app.sealer.heads.latest(&epoch.origin).await.map_err(|e| failed(&e))?;
+        let head = app
+            .sealer
+            .heads
+            .latest(&epoch.origin)
+            .await
+            .map_err(|e| failed(&e))?;
         lines.push(EpochLine {
             epoch: epoch.epoch.0,
             size: epoch.size.0,
@@ -85,7 +100,10 @@ async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliEr
         });
     }
     if lines.is_empty() {
-        return Err(CliError::Failed(format!("tenant {} has no ledger yet; `ruche keys new` makes one", args.tenant)));
+        return Err(CliError::Failed(format!(
+            "tenant {} has no ledger yet; `ruche keys new` makes one",
+            args.tenant
+        )));
     }
     print(common, &lines, |lines| {
         let mut table = Table::new(["epoch", "size", "sealed", "verifier key"]);

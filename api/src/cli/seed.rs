@@ -41,8 +41,11 @@ async fn on_app(app: &App, common: &Common, args: &SeedArgs) -> Result<(), CliEr
     let tenant = tenant(&args.tenant);
     app.ensure_ledger(tenant).await?;
     let seeded = demo::seed(app, tenant, args.sessions).await?;
-    let answer =
-        Answer { tenant: tenant.to_string(), told_before: seeded.is_none(), seeded: seeded.unwrap_or_default() };
+    let answer = Answer {
+        tenant: tenant.to_string(),
+        told_before: seeded.is_none(),
+        seeded: seeded.unwrap_or_default(),
+    };
     print(common, &answer, |answer| match answer.told_before {
         true => "nothing to do: the conversations are there already".to_owned(),
         false => format!(

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use super::{CliError, Common, ServeArgs, tenant};
 use crate::app::App;
 use crate::auth::Role;
-use crate::serve::{self, Settings};
 use crate::demo;
+use crate::serve::{self, Settings};
 
 /// Name of the tenant of the demo.
 const DEMO_TENANT: &str = "demo";
@@ -38,8 +38,13 @@ pub async fn demo(common: Common, args: ServeArgs) -> Result<ExitCode, CliError>
 }
 
 async fn run(app: App, args: ServeArgs, ready: impl FnOnce(SocketAddr)) -> Result<ExitCode, CliError> {
-    let settings = Settings { listen: args.listen, publish_dir: args.publish_dir };
-    serve::run(app, settings, ready).await.map_err(|error| CliError::Failed(crate::error::chain(&error)))?;
+    let settings = Settings {
+        listen: args.listen,
+        publish_dir: args.publish_dir,
+    };
+    serve::run(app, settings, ready)
+        .await
+        .map_err(|error| CliError::Failed(crate::error::chain(&error)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -36,8 +36,15 @@ pub fn start(session: &DemoSession) -> StartSession {
 /// The session ends, if somebody ended it.
 pub fn end(session: &DemoSession) -> Option<EndSession> {
     let last = session.turns.last()?;
-    let reason = if last.reply.is_some() { SessionEndReason::Completed } else { SessionEndReason::Failed };
-    let end = EndSession { ended_at: Some(last.ended_at), ..EndSession::new(of(session), reason) };
+    let reason = if last.reply.is_some() {
+        SessionEndReason::Completed
+    } else {
+        SessionEndReason::Failed
+    };
+    let end = EndSession {
+        ended_at: Some(last.ended_at),
+        ..EndSession::new(of(session), reason)
+    };
     session.ended.then_some(end)
 }
 
@@ -49,7 +56,10 @@ pub fn rating(session: &DemoSession) -> Option<ScoreSession> {
         evaluator: Some("customer".to_owned()),
         ..EvalScored::new("rating".to_owned())
     };
-    Some(ScoreSession { session: of(session), scores: vec![score] })
+    Some(ScoreSession {
+        session: of(session),
+        scores: vec![score],
+    })
 }
 
 /// One turn, whole.
@@ -59,10 +69,21 @@ pub fn turn(session: &DemoSession, turn: &DemoTurn, prices: Digest) -> RecordTur
     let mut asked = MessageReceived::new(Role::User);
     asked.text = Some(turn.text.to_owned());
     asked.channel = Some(session.channel.to_owned());
-    let mut steps = vec![TurnStep::Received(Timed { what: asked, at: Some(turn.at) })];
+    let mut steps = vec![TurnStep::Received(Timed {
+        what: asked,
+        at: Some(turn.at),
+    })];
     steps.extend(agent_steps(turn, prices));
-    let recorded = RecordedTurn { opened, opened_at: Some(turn.at), steps, end: turn_end(turn) };
-    RecordTurn { session: of(session), turn: recorded }
+    let recorded = RecordedTurn {
+        opened,
+        opened_at: Some(turn.at),
+        steps,
+        end: turn_end(turn),
+    };
+    RecordTurn {
+        session: of(session),
+        turn: recorded,
+    }
 }
 
 fn turn_end(turn: &DemoTurn) -> TurnEnd {
@@ -128,20 +149,35 @@ fn model_step(
     let mut requested = LlmRequested::new(model.clone());
     requested.provider = Some(PROVIDER.to_owned());
     requested.requested_at = Some(asked.at);
-    let finish = if message.tool_calls.is_empty() { "stop" } else { "tool_calls" };
+    let finish = if message.tool_calls.is_empty() {
+        "stop"
+    } else {
+        "tool_calls"
+    };
     let responded = LlmResponded {
         response_model: Some(model.clone()),
         model: Some(model),
         provider: Some(PROVIDER.to_owned()),
         finish_reasons: vec![finish.to_owned()],
-        usage: Some(Usage { input: Some(asked.input), output: Some(asked.output), ..Usage::default() }),
+        usage: Some(Usage {
+            input: Some(asked.input),
+            output: Some(asked.output),
+            ..Usage::default()
+        }),
         cost: Some(cost(asked.cost_micro_usd, prices)),
         duration_us: Some(asked.took_us),
         ..LlmResponded::default()
     };
-    let model_call =
-        ModelCall { requested: Some(requested), responded, responded_at: Some(answered_at) };
-    TurnStep::Said(Said { message, at: Some(answered_at), model_call: Some(model_call) })
+    let model_call = ModelCall {
+        requested: Some(requested),
+        responded,
+        responded_at: Some(answered_at),
+    };
+    TurnStep::Said(Said {
+        message,
+        at: Some(answered_at),
+        model_call: Some(model_call),
+    })
 }
 
 fn model_failed(asked: &DemoModelCall, at: Micros) -> TurnStep {
@@ -151,14 +187,22 @@ fn model_failed(asked: &DemoModelCall, at: Micros) -> TurnStep {
     failed.model = Some(asked.model.to_owned());
     failed.provider = Some(PROVIDER.to_owned());
     failed.duration_us = Some(asked.took_us);
-    TurnStep::ModelFailed(Timed { what: failed, at: Some(at) })
+    TurnStep::ModelFailed(Timed {
+        what: failed,
+        at: Some(at),
+    })
 }
 
 fn cost(micro_usd: u64, prices: Digest) -> Cost {
     let dollars = format!("{}.{:06}", micro_usd / 1_000_000, micro_usd % 1_000_000);
-    let amount: Amount = dollars.parse().expect("digits, a point and six digits are an amount");
+    let amount: Amount = dollars
+        .parse()
+        .expect("digits, a point and six digits are an amount");
     let currency: Currency = "USD".parse().expect("three upper-case letters are a currency");
-    Cost { price_table_digest: Some(prices), ..Cost::new(amount, currency) }
+    Cost {
+        price_table_digest: Some(prices),
+        ..Cost::new(amount, currency)
+    }
 }
 
 fn tool_step(tool: &DemoToolCall, call: u64) -> TurnStep {
@@ -193,5 +237,10 @@ fn tool_step(tool: &DemoToolCall, call: u64) -> TurnStep {
             (false, ToolOutcome::Unknown(unknown))
         }
     };
-    TurnStep::Settled(Settled { call: Some(call), started_at: Some(tool.at), is_message, outcome })
+    TurnStep::Settled(Settled {
+        call: Some(call),
+        started_at: Some(tool.at),
+        is_message,
+        outcome,
+    })
 }

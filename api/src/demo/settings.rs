@@ -27,19 +27,32 @@ pub fn configuration() -> Vec<PublishConfiguration> {
     let mut versions = vec![
         tenant("prices.llm", json!(prices())),
         tenant("language", json!("en")),
-        tenant("refund.amount_max", json!({ "amount": "300.00", "currency": "EUR" })),
+        tenant(
+            "refund.amount_max",
+            json!({ "amount": "300.00", "currency": "EUR" }),
+        ),
     ];
-    for (agent, model, temperature) in
-        [("support", "shop-large-2", 0.2), ("sales", "shop-small-2", 0.7), ("workshop", "shop-small-2", 0.2)]
-    {
+    for (agent, model, temperature) in [
+        ("support", "shop-large-2", 0.2),
+        ("sales", "shop-small-2", 0.7),
+        ("workshop", "shop-small-2", 0.2),
+    ] {
         let mut first = publish(ConfigScope::Agent, Some(agent), "model", json!(model));
         first.set.insert("temperature".to_owned(), json!(temperature));
         versions.push(first);
     }
-    let mut limit = tenant("refund.amount_max", json!({ "amount": "250.00", "currency": "EUR" }));
+    let mut limit = tenant(
+        "refund.amount_max",
+        json!({ "amount": "250.00", "currency": "EUR" }),
+    );
     limit.reason = Some("refunds above 250 euro go to a colleague".to_owned());
     versions.push(limit);
-    versions.push(publish(ConfigScope::Channel, Some("whatsapp"), "reply.characters_max", json!(600)));
+    versions.push(publish(
+        ConfigScope::Channel,
+        Some("whatsapp"),
+        "reply.characters_max",
+        json!(600),
+    ));
     versions
 }
 

@@ -24,17 +24,83 @@ pub struct DemoTool {
 
 /// All tools, two of each policy at least.
 pub const TOOLS: &[DemoTool] = &[
-    tool("find_order", SideEffectPolicy::Pure, ToolKind::Read, None, "Looks up an order by number or e-mail"),
-    tool("search_catalogue", SideEffectPolicy::Pure, ToolKind::Search, None, "Full-text search in the catalogue"),
-    tool("stock_level", SideEffectPolicy::Pure, ToolKind::Read, None, "Pieces on stock, by branch"),
-    tool("update_address", SideEffectPolicy::Idempotent, ToolKind::Edit, None, "Sets the delivery address of an order"),
-    tool("tag_ticket", SideEffectPolicy::Idempotent, ToolKind::Edit, None, "Sets the labels of a ticket"),
-    tool("reserve_item", SideEffectPolicy::Compensatable, ToolKind::Execute, Some("release_item"), "Holds a piece for 48 hours"),
-    tool("release_item", SideEffectPolicy::Idempotent, ToolKind::Execute, None, "Releases a held piece"),
-    tool("book_workshop", SideEffectPolicy::Compensatable, ToolKind::Execute, Some("cancel_workshop"), "Books a workshop slot"),
-    tool("cancel_workshop", SideEffectPolicy::Idempotent, ToolKind::Execute, None, "Cancels a workshop slot"),
-    tool("refund_payment", SideEffectPolicy::Irreversible, ToolKind::Execute, None, "Pays money back"),
-    tool("send_email", SideEffectPolicy::Irreversible, ToolKind::Execute, None, "Sends an e-mail to the customer"),
+    tool(
+        "find_order",
+        SideEffectPolicy::Pure,
+        ToolKind::Read,
+        None,
+        "Looks up an order by number or e-mail",
+    ),
+    tool(
+        "search_catalogue",
+        SideEffectPolicy::Pure,
+        ToolKind::Search,
+        None,
+        "Full-text search in the catalogue",
+    ),
+    tool(
+        "stock_level",
+        SideEffectPolicy::Pure,
+        ToolKind::Read,
+        None,
+        "Pieces on stock, by branch",
+    ),
+    tool(
+        "update_address",
+        SideEffectPolicy::Idempotent,
+        ToolKind::Edit,
+        None,
+        "Sets the delivery address of an order",
+    ),
+    tool(
+        "tag_ticket",
+        SideEffectPolicy::Idempotent,
+        ToolKind::Edit,
+        None,
+        "Sets the labels of a ticket",
+    ),
+    tool(
+        "reserve_item",
+        SideEffectPolicy::Compensatable,
+        ToolKind::Execute,
+        Some("release_item"),
+        "Holds a piece for 48 hours",
+    ),
+    tool(
+        "release_item",
+        SideEffectPolicy::Idempotent,
+        ToolKind::Execute,
+        None,
+        "Releases a held piece",
+    ),
+    tool(
+        "book_workshop",
+        SideEffectPolicy::Compensatable,
+        ToolKind::Execute,
+        Some("cancel_workshop"),
+        "Books a workshop slot",
+    ),
+    tool(
+        "cancel_workshop",
+        SideEffectPolicy::Idempotent,
+        ToolKind::Execute,
+        None,
+        "Cancels a workshop slot",
+    ),
+    tool(
+        "refund_payment",
+        SideEffectPolicy::Irreversible,
+        ToolKind::Execute,
+        None,
+        "Pays money back",
+    ),
+    tool(
+        "send_email",
+        SideEffectPolicy::Irreversible,
+        ToolKind::Execute,
+        None,
+        "Sends an e-mail to the customer",
+    ),
 ];
 
 const fn tool(
@@ -44,7 +110,13 @@ const fn tool(
     compensation: Option<&'static str>,
     description: &'static str,
 ) -> DemoTool {
-    DemoTool { name, side_effect, kind, compensation, description }
+    DemoTool {
+        name,
+        side_effect,
+        kind,
+        compensation,
+        description,
+    }
 }
 
 /// One conversation.
@@ -162,7 +234,9 @@ fn session(dice: &mut Dice, n: u64, until: Micros) -> DemoSession {
         started_at,
         turns,
         ended: dice.one_in(5) || dice.one_in(2),
-        rating: dice.one_in(3).then(|| [5, 5, 4, 4, 3, 2, 1][dice.below(7) as usize]),
+        rating: dice
+            .one_in(3)
+            .then(|| [5, 5, 4, 4, 3, 2, 1][dice.below(7) as usize]),
     }
 }
 
@@ -185,10 +259,18 @@ fn turn(dice: &mut Dice, topic: &'static Topic, clock: &mut u64) -> DemoTurn {
             break;
         }
     }
-    let reply = failed.is_none().then(|| topic.reply.replace("{order}", &order.to_string()));
+    let reply = failed
+        .is_none()
+        .then(|| topic.reply.replace("{order}", &order.to_string()));
     let ended_at = Micros(*clock);
     *clock += (20 + dice.below(300)) * SECOND_US;
-    DemoTurn { text: topic.asks, at, steps, reply, ended_at }
+    DemoTurn {
+        text: topic.asks,
+        at,
+        steps,
+        reply,
+        ended_at,
+    }
 }
 
 fn model(dice: &mut Dice, clock: &mut u64) -> Step {
@@ -199,7 +281,14 @@ fn model(dice: &mut Dice, clock: &mut u64) -> Step {
     *clock += took_us;
     // Cents for a million tokens are hundredths of a micro-dollar for one.
     let cost_micro_usd = (input * cents_in + output * cents_out) / 100;
-    Step::Model(DemoModelCall { model, at, took_us, input, output, cost_micro_usd })
+    Step::Model(DemoModelCall {
+        model,
+        at,
+        took_us,
+        input,
+        output,
+        cost_micro_usd,
+    })
 }
 
 fn call(dice: &mut Dice, name: &'static str, order: u64, clock: &mut u64) -> (Step, bool) {
@@ -208,14 +297,27 @@ fn call(dice: &mut Dice, name: &'static str, order: u64, clock: &mut u64) -> (St
     *clock += took_us;
     let side_effect = TOOLS.iter().find(|t| t.name == name).map(|t| t.side_effect);
     let outcome = if dice.one_in(14) {
-        ToolOutcome::Failed(dice.pick(&["upstream timed out", "order is locked by another process", "rate limited"]))
+        ToolOutcome::Failed(dice.pick(&[
+            "upstream timed out",
+            "order is locked by another process",
+            "rate limited",
+        ]))
     } else if side_effect == Some(SideEffectPolicy::Irreversible) && dice.one_in(40) {
         ToolOutcome::Unknown
     } else {
         ToolOutcome::Completed(result(dice, name, order))
     };
     let ok = matches!(outcome, ToolOutcome::Completed(_));
-    (Step::Tool(DemoToolCall { name, arguments: arguments(name, order), at, took_us, outcome }), ok)
+    (
+        Step::Tool(DemoToolCall {
+            name,
+            arguments: arguments(name, order),
+            at,
+            took_us,
+            outcome,
+        }),
+        ok,
+    )
 }
 
 /// The same for the same order, so that a second try is a genuine repetition.
@@ -225,11 +327,16 @@ fn arguments(name: &str, order: u64) -> String {
             let queries = ["gravel bike 54", "winter tyre", "child seat"];
             format!(r#"{{"query": "{}"}}"#, queries[(order % 3) as usize])
         }
-        "stock_level" | "reserve_item" | "release_item" => format!(r#"{{"item": "B-{}"}}"#, 100 + order % 400),
+        "stock_level" | "reserve_item" | "release_item" => {
+            format!(r#"{{"item": "B-{}"}}"#, 100 + order % 400)
+        }
         "update_address" => format!(r#"{{"order": {order}, "postcode": "{:05}"}}"#, order * 7 % 99_999),
         "tag_ticket" => format!(r#"{{"order": {order}, "labels": ["delivery"]}}"#),
         "book_workshop" | "cancel_workshop" => format!(r#"{{"slot": "2-{}"}}"#, 8 + order % 9),
-        "refund_payment" => format!(r#"{{"order": {order}, "amount": "{}.00", "currency": "EUR"}}"#, 10 + order % 290),
+        "refund_payment" => format!(
+            r#"{{"order": {order}, "amount": "{}.00", "currency": "EUR"}}"#,
+            10 + order % 290
+        ),
         "send_email" => format!(r#"{{"order": {order}, "template": "confirmation"}}"#),
         _ => format!(r#"{{"order": {order}}}"#),
     }
@@ -237,7 +344,10 @@ fn arguments(name: &str, order: u64) -> String {
 
 fn result(dice: &mut Dice, name: &str, order: u64) -> String {
     match name {
-        "find_order" => format!(r#"{{"order": {order}, "state": "{}"}}"#, dice.pick(&["packed", "shipped", "delivered"])),
+        "find_order" => format!(
+            r#"{{"order": {order}, "state": "{}"}}"#,
+            dice.pick(&["packed", "shipped", "delivered"])
+        ),
         "search_catalogue" => format!(r#"{{"hits": {}}}"#, dice.below(12)),
         "stock_level" => format!(r#"{{"pieces": {}}}"#, dice.below(9)),
         "refund_payment" => format!(r#"{{"refund": "R-{order}"}}"#),
@@ -275,7 +385,11 @@ const SUPPORT: &[Topic] = &[
         tools: &["find_order", "tag_ticket", "send_email"],
         reply: "I have passed order {order} on to a colleague, who writes to you today.",
     },
-    Topic { asks: "Thank you!", tools: &[], reply: "You are welcome. Ride safely." },
+    Topic {
+        asks: "Thank you!",
+        tools: &[],
+        reply: "You are welcome. Ride safely.",
+    },
 ];
 
 const SALES: &[Topic] = &[
@@ -307,5 +421,9 @@ const WORKSHOP: &[Topic] = &[
         tools: &["cancel_workshop", "book_workshop"],
         reply: "Moved to Thursday, number {order}.",
     },
-    Topic { asks: "What does a full service cost?", tools: &[], reply: "129 euro with parts up to 20 euro." },
+    Topic {
+        asks: "What does a full service cost?",
+        tools: &[],
+        reply: "129 euro with parts up to 20 euro.",
+    },
 ];

@@ -16,7 +16,10 @@ async fn ledger() -> TestLedger {
 }
 
 fn demo(ledger: &TestLedger) -> Demo<'_> {
-    Demo { commands: &ledger.commands, events: &*ledger.store }
+    Demo {
+        commands: &ledger.commands,
+        events: &*ledger.store,
+    }
 }
 
 fn story() -> StoryName {
@@ -30,7 +33,11 @@ async fn seed(ledger: &TestLedger) -> Result<Option<Seeded>, DemoError> {
 async fn records(ledger: &TestLedger) -> Vec<Record> {
     let (mut all, mut from) = (Vec::<Record>::new(), Position::START);
     loop {
-        let page = ledger.store.read_ledger(ledger.context.ledger, from, READ_RECORDS_MAX).await.unwrap();
+        let page = ledger
+            .store
+            .read_ledger(ledger.context.ledger, from, READ_RECORDS_MAX)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { return all };
         from = last.position.next();
         all.extend(page);
@@ -41,8 +48,14 @@ async fn records(ledger: &TestLedger) -> Vec<Record> {
 fn told(records: &[Record]) -> BTreeMap<String, Vec<(String, Vec<u8>)>> {
     let mut streams = BTreeMap::<String, Vec<_>>::new();
     for record in records {
-        let event = (record.leaf.event.event_type.clone(), record.payload_bytes().unwrap_or_default().to_vec());
-        streams.entry(record.leaf.event.stream.to_string()).or_default().push(event);
+        let event = (
+            record.leaf.event.event_type.clone(),
+            record.payload_bytes().unwrap_or_default().to_vec(),
+        );
+        streams
+            .entry(record.leaf.event.stream.to_string())
+            .or_default()
+            .push(event);
     }
     streams
 }
@@ -54,7 +67,11 @@ async fn the_story_is_told_once_and_is_the_same_everywhere() {
     let counted = || {
         progress.fetch_add(1, Ordering::Relaxed);
     };
-    let seeded = demo(&one).seed(one.context.tenant, story(), &counted).await.unwrap().unwrap();
+    let seeded = demo(&one)
+        .seed(one.context.tenant, story(), &counted)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((seeded.sessions, seeded.duplicates), (SESSIONS, 0));
     assert_eq!(progress.load(Ordering::Relaxed), SESSIONS);
     // Record 0 is the opening of the ledger.
@@ -72,9 +89,15 @@ async fn a_story_that_was_cut_off_goes_on_as_it_began() {
     // What a process leaves that dies after a few sessions: everything in front of the sessions, and some of them.
     let name = serde_json::to_value(story()).unwrap();
     let tenant = cut.context.tenant;
-    demo(&cut).execute(tenant, "demo/story", &settings::tenant(STORY_KEY, name)).await.unwrap();
+    demo(&cut)
+        .execute(tenant, "demo/story", &settings::tenant(STORY_KEY, name))
+        .await
+        .unwrap();
     for session in story::sessions(1, story().until, SESSIONS).iter().take(7) {
-        demo(&cut).record(tenant, session, settings::prices_digest()).await.unwrap();
+        demo(&cut)
+            .record(tenant, session, settings::prices_digest())
+            .await
+            .unwrap();
     }
     // The next process starts on another day and is told another number.
     let tomorrow = StoryName::of_today(Micros(TEST_NOW.0 + DAY_US), 3);
@@ -87,13 +110,23 @@ async fn a_story_that_was_cut_off_goes_on_as_it_began() {
 #[tokio::test]
 async fn a_tenant_with_records_of_its_own_is_left_alone() {
     let ledger = ledger().await;
-    ledger.commands.execute(&ledger.context.with_key("k"), &StartSession::new("mine")).await.unwrap();
+    ledger
+        .commands
+        .execute(&ledger.context.with_key("k"), &StartSession::new("mine"))
+        .await
+        .unwrap();
     let before = ledger.size().await;
     assert!(matches!(seed(&ledger).await, Err(DemoError::NotEmpty)));
     assert_eq!(ledger.size().await, before);
     let tenant = ledger.context.tenant;
-    let many = StoryName { sessions: SEED_SESSIONS_MAX + 1, ..story() };
-    assert!(matches!(demo(&ledger).seed(tenant, many, &|| ()).await, Err(DemoError::TooMany)));
+    let many = StoryName {
+        sessions: SEED_SESSIONS_MAX + 1,
+        ..story()
+    };
+    assert!(matches!(
+        demo(&ledger).seed(tenant, many, &|| ()).await,
+        Err(DemoError::TooMany)
+    ));
 }
 
 #[tokio::test]
@@ -106,7 +139,11 @@ async fn everything_is_marked_as_simulated_and_lies_in_the_six_weeks() {
         assert_eq!(event.provenance, Provenance::Simulated, "{}", record.position);
         if event.session.is_some() && event.event_type != "eval.scored" {
             let at = event.occurred_at.0;
-            assert!(at <= until && at + 42 * DAY_US >= until, "{} at {at}", event.event_type);
+            assert!(
+                at <= until && at + 42 * DAY_US >= until,
+                "{} at {at}",
+                event.event_type
+            );
         }
     }
 }
@@ -114,15 +151,31 @@ async fn everything_is_marked_as_simulated_and_lies_in_the_six_weeks() {
 #[test]
 fn the_story_has_what_an_analyst_looks_for() {
     let sessions = story::sessions(1, story().until, super::SESSIONS);
-    let steps: Vec<&story::Step> = sessions.iter().flat_map(|s| &s.turns).flat_map(|t| &t.steps).collect();
-    let calls = || steps.iter().filter_map(|step| if let story::Step::Tool(call) = step { Some(call) } else { None });
+    let steps: Vec<&story::Step> = sessions
+        .iter()
+        .flat_map(|s| &s.turns)
+        .flat_map(|t| &t.steps)
+        .collect();
+    let calls = || {
+        steps.iter().filter_map(|step| {
+            if let story::Step::Tool(call) = step {
+                Some(call)
+            } else {
+                None
+            }
+        })
+    };
     for policy in [
         SideEffectPolicy::Pure,
         SideEffectPolicy::Idempotent,
         SideEffectPolicy::Compensatable,
         SideEffectPolicy::Irreversible,
     ] {
-        let tools: Vec<_> = story::TOOLS.iter().filter(|t| t.side_effect == policy).map(|t| t.name).collect();
+        let tools: Vec<_> = story::TOOLS
+            .iter()
+            .filter(|t| t.side_effect == policy)
+            .map(|t| t.name)
+            .collect();
         assert!(tools.len() >= 2, "{policy:?}");
         assert!(calls().any(|call| tools.contains(&call.name)), "{policy:?}");
     }
@@ -141,5 +194,8 @@ fn sessions_have_names_of_their_own() {
     let names: std::collections::BTreeSet<_> = sessions.iter().map(|s| &s.external_id).collect();
     assert_eq!(names.len(), sessions.len());
     let first = SessionRef::External(sessions[0].external_id.clone());
-    assert_eq!(record::turn(&sessions[0], &sessions[0].turns[0], settings::prices_digest()).session, first);
+    assert_eq!(
+        record::turn(&sessions[0], &sessions[0].turns[0], settings::prices_digest()).session,
+        first
+    );
 }
