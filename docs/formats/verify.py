@@ -143,7 +143,7 @@ def ed_verify(key, sig, text):
 
 # ---------------------------------------------------------------- signed notes, keys, tree heads
 
-Key = namedtuple("Key", "name id public")
+Key = namedtuple("Key", "name id public text")
 Head = namedtuple("Head", "origin size root text signatures")
 
 
@@ -171,7 +171,7 @@ def parse_vkey(line):
         raise Malformed("not an Ed25519 verifier key")
     if hashlib.sha256(parts[0].encode() + b"\n" + data).digest()[:4].hex() != parts[1]:
         raise Malformed("the key id is not the hash of the verifier key")
-    return Key(parts[0], bytes.fromhex(parts[1]), data[1:])
+    return Key(parts[0], bytes.fromhex(parts[1]), data[1:], line)
 
 
 def parse_head(data):
@@ -362,7 +362,7 @@ class Epoch:
     def __init__(self, ledger, number):
         self.ledger, self.number = ledger, number
         self.dir = os.path.join(ledger.dir, f"e{number}")
-        self.head, self.keys, self.signed = None, [], False
+        self.head, self.keys, self.signed = None, [], []   # signed: the keys whose signature holds
         self.hashes, self.indexes = [], []              # per place: leaf hash, index in the leaf; None where unknown
         self.opening = self.opening_payload = None      # record 0, and its first fragment once it opened
         self.opening_missing = False
@@ -371,13 +371,16 @@ class Epoch:
     def finding(self, name, index=None, detail=""):
         self.ledger.finding(name, self.number, index, detail)
 
-    def verify(self):
+    def verify(self, before):
+        """before: number of the last epoch that is there before this one; 0 if there is none."""
         data = read_file(os.path.join(self.dir, "checkpoint"), NOTE_LIMIT)
         try:
             self.head = parse_head(data if data is not None else b"")
         except Malformed as e:                          # READING: an epoch without a checkpoint is this, too
             self.finding("TREE_HEAD_MALFORMED", detail=str(e) if data is not None else "no checkpoint")
             self.ledger.gap = True
+        self.check_missing(before, self.declared_loss() if self.head else None)
+        if self.head is None:
             return
         self.check_head()
         self.read_records()
@@ -386,13 +389,39 @@ class Epoch:
         self.check_surplus_files()
         self.check_opening()
 
+    # -- epochs that are not there
+
+    def declared_loss(self):
+        """lost_from and lost_to of record 0, before the records are read: what is lost bears on all of them."""
+        path, _ = tile_of(0, self.head.size)
+        try:
+            entries = read_file(os.path.join(self.dir, "tile/entries", path), ENTRIES_LIMIT) or b""
+            payload = read_file(os.path.join(self.dir, "payload", path), 37 + JSON_LIMIT) or b""
+            leaf = parse_leaf(entries[2:2 + int.from_bytes(entries[:2], "big")])
+            body = payload[37:37 + leaf.payload[0][2]]
+            if leaf.index == 0 and hmac.digest(payload[1:33], body, "sha256") == leaf.payload[0][3]:
+                return lost_range(parse_json(body)["previous"])
+        except (Malformed, LookupError, TypeError):     # all of this is judged when record 0 is
+            pass
+        return None
+
+    def check_missing(self, before, loss):
+        missing = before + 1
+        if loss:
+            self.ledger.gap = True
+            if loss[0] <= (missing, 0):
+                missing = max(missing, loss[1][0] + 1)
+        if missing < self.number:
+            self.ledger.finding("EPOCH_MISSING", missing, detail=f"not there, before epoch {self.number}")
+            self.ledger.gap = True
+
     # -- the tree head
 
     def check_head(self):
         brought = self.ledger.keys
         self.keys = brought or self.key_from_export()
         good, bad = check_signatures(self.head, self.keys)
-        self.signed = bool(good)
+        self.signed = [k for k in good if k.name == self.head.origin]
         if bad:
             self.finding("TREE_HEAD_SIGNATURE_INVALID", detail=f"key {bad[0].name!r}")
         elif not good and brought:
@@ -495,8 +524,8 @@ class Epoch:
         if leaf.event_id in ledger.event_ids:
             self.finding("EVENT_ID_REPEATED", place, leaf.event_id.hex())
         ledger.event_ids.add(leaf.event_id)
-        expected = ledger.streams.get(leaf.stream, leaf.stream_version if ledger.gap else 0)
-        if leaf.stream_version != expected:
+        expected = ledger.streams.get(leaf.stream, 0)   # versions may stand in what is lost or cannot be read
+        if leaf.stream_version < expected or leaf.stream_version > expected and not ledger.gap:
             self.finding("STREAM_BROKEN", place, f"{leaf.stream} has version {leaf.stream_version}, not {expected}")
         ledger.streams[leaf.stream] = leaf.stream_version + 1
         # opening record: READING: "record 0" is the record that says so, in the place where it says so
@@ -662,58 +691,90 @@ class Epoch:
         ledger.id = ledger.id or ledger_id
         if not leaf.payload:
             self.finding(wrong, 0, "no payload")
+        before = ledger.epochs.get(self.number - 1)
         if self.opening_payload is None:
-            if self.opening_missing and self.number > 1:    # READING: the link must be shown, so it is not "all else"
+            if self.opening_missing and before:         # READING: the link must be shown, so it is not "all else"
                 self.finding("EPOCH_LINK_BROKEN", 0, "the payload that names the epoch before is missing")
             return
-        try:                                            # READING: the member that names the key has no name; not checked
+        try:
             payload = parse_json(self.opening_payload)
-            if not isinstance(payload, dict):
+            if not isinstance(payload, dict) or leaf.payload[0][1] != "application/json":
                 raise Malformed("the payload is not a JSON object")
+            for name, right in (("origin", [self.head.origin]), ("epoch", [self.number]),
+                                ("verifier_key", [k.text for k in self.signed])):
+                value = payload.get(name)
+                if type(value) is not (int if name == "epoch" else str):
+                    raise Malformed(f"no `{name}`")
+                if right and value not in right:
+                    self.finding(wrong, 0, f"it opens {name} {value!r}")
             previous = payload.get("previous")
-            if (previous is not None) != (self.number > 1):
-                raise Malformed("`previous` is there from the second epoch on and only then")
+            if previous is not None and self.number == 1:
+                raise Malformed("`previous` is there only from the second epoch on")
             if previous is not None:
-                self.check_link(previous, ledger.epochs.get(self.number - 1))
+                self.check_link(previous, before)
+            elif before:
+                self.finding("EPOCH_LINK_BROKEN", 0, "record 0 does not name the epoch before")
         except Malformed as e:
             self.finding(wrong, 0, str(e))
 
     def check_link(self, link, before):
-        if not isinstance(link, dict):
-            raise Malformed("`previous` is not an object")
+        """before: the epoch of the number before, if it is there."""
+        loss = lost_range(link)
         origin, size, root, note = (link.get(k) for k in ("origin", "tree_size", "root", "tree_head"))
-        lost = link.get("lost_from"), link.get("lost_to")
-        if (type(origin), type(size), type(root), type(note)) != (str, int, str, str) or not re.fullmatch("[0-9a-fA-F]{64}", root):
+        if (type(origin), type(size), type(root), type(note)) != (str, int, str, str) or size < 0:
             raise Malformed("`previous` lacks origin, tree_size, root or tree_head")
-        if lost != (None, None) and not (type(lost[0]) is type(lost[1]) is int and 0 <= lost[0] <= lost[1]):
-            raise Malformed("lost_from and lost_to are not a range")
-        if size < 0:
-            raise Malformed("tree_size below 0")
-        if before is None or before.head is None:
+        if not re.fullmatch("[0-9a-f]{64}", root):
+            self.finding("EPOCH_LINK_BROKEN", 0, "`root` is not 64 hex digits")
             return
-        if lost != (None, None):
-            before.finding("RECORDS_LOST", lost[0], f"up to {lost[1]}")
-        problem, root = None, bytes.fromhex(root)
-        try:                                            # READING: the note must say the same and carry that epoch's key
+        if loss:
+            self.ledger.finding("RECORDS_LOST", *loss[0], f"up to {loss[1][0]}:{loss[1][1]}")
+            self.check_loss(*loss)
+        elif before is None:                            # nothing to compare it with: EPOCH_MISSING is said
+            return
+        if before and before.head is None:
+            return
+        problem = None
+        try:                                            # the note must say the same and carry that epoch's key
             head = parse_head(note.encode())
-            good, bad = check_signatures(head, before.keys)
-            if head[:3] != (origin, size, root):
+            good, bad = check_signatures(head, before.keys if before else [k for k in self.ledger.keys if k.name == origin])
+            if (head.origin, head.size, head.root.hex()) != (origin, size, root):
                 problem = "tree_head says otherwise than origin, tree_size and root"
-            elif bad or before.signed and not good:
+            elif bad or not good and (before.signed if before else any(k.name == origin for k in self.ledger.keys)):
                 problem = "tree_head is not signed by the key of the epoch before"
         except (Malformed, UnicodeEncodeError) as e:
             problem = f"tree_head: {e}"
-        if origin != before.head.origin:
+        if before and origin != before.head.origin:
             problem = f"previous origin {origin!r}"
-        elif size > before.head.size and lost != (None, None):
-            if lost[0] != before.head.size:
-                problem = f"lost from {lost[0]}, but the epoch before ends at {before.head.size}"
-        elif size > before.head.size:
+        elif before and not loss and size != before.head.size:
             problem = f"tree_size {size}, but the epoch before has {before.head.size}"
-        elif size <= len(before.hashes) and None not in before.hashes[:size] and tree_root(before.hashes[:size]) != root:
+        elif before and not loss and len(before.hashes) == size and tree_root(before.hashes) not in (None, bytes.fromhex(root)):
             problem = f"another root over {size} records"
         if problem:
             self.finding("EPOCH_LINK_BROKEN", 0, problem)
+
+    def check_loss(self, start, end):
+        """A lost range begins behind what is there and ends in the epoch before this one."""
+        there = [n for n in self.ledger.epochs if n < self.number]
+        head = self.ledger.epochs[there[-1]].head if there else None
+        if start > end or end[0] != self.number - 1 or head and start < (there[-1], head.size):
+            self.finding("EPOCH_LINK_BROKEN", 0, f"records {start[0]}:{start[1]} to {end[0]}:{end[1]} cannot be lost")
+
+
+def lost_range(link):
+    """lost_from and lost_to of `previous` as pairs of epoch and index; None if nothing is lost."""
+    if not isinstance(link, dict):
+        raise Malformed("`previous` is not an object")
+    places = []
+    for name in ("lost_from", "lost_to"):
+        place = link.get(name)
+        if place is not None:
+            match = re.fullmatch("([1-9][0-9]{0,9}):(0|[1-9][0-9]{0,19})", place) if isinstance(place, str) else None
+            if not match:
+                raise Malformed(f"{name} is not a place")
+            places.append((int(match[1]), int(match[2])))
+    if len(places) == 1:
+        raise Malformed("lost_from and lost_to stand together or not at all")
+    return tuple(places) or None
 
 
 # ---------------------------------------------------------------- the whole export
@@ -733,7 +794,7 @@ class Ledger:
     def finding(self, name, epoch, index=None, detail=""):
         self.counts[name, epoch] += 1
         if self.counts[name, epoch] <= FINDING_LIMIT:
-            self.findings.append({"finding": name, "epoch": epoch, "index": index, "detail": detail})
+            self.findings.append({"kind": name, "epoch": epoch, "index": index, "detail": detail})
 
     def verify(self, since, at_least):
         try:
@@ -745,11 +806,8 @@ class Ledger:
         if manifest is None or not numbers:
             raise CouldNotRun(f"{self.dir!r} is not an export: no manifest.json or no epoch")
         for before, number in zip([0] + numbers, numbers):
-            if number != before + 1:
-                self.finding("EPOCH_MISSING", before + 1, detail=f"up to epoch {number - 1}")
-                self.gap = True
             self.epochs[number] = Epoch(self, number)
-            self.epochs[number].verify()
+            self.epochs[number].verify(before)
             if number - 1 in self.epochs and since is None:
                 self.epochs[number - 1].hashes = []     # not needed any more
         self.check_manifest(manifest)
@@ -768,9 +826,11 @@ class Ledger:
             if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
                 raise Malformed("no list of epochs")
             numbers = [r.get("epoch") for r in rows]
-            if repr(numbers) != repr(list(range(1, len(rows) + 1))) or len(rows) != max(self.epochs):
-                raise Malformed(f"other epochs than 1 to {max(self.epochs)}")
-            for number, row in enumerate(rows, 1):
+            if not all(type(n) is int for n in numbers) or numbers != sorted(set(numbers)) or min(numbers, default=0) < 1:
+                raise Malformed("its epochs are not in order")
+            if not set(self.epochs) <= set(numbers) or max(numbers) != max(self.epochs):
+                raise Malformed(f"other epochs than {', '.join(map(str, self.epochs))}")
+            for number, row in zip(numbers, rows):
                 head = self.epochs[number].head if number in self.epochs else None
                 if head and (row.get("origin"), repr(row.get("size"))) != (head.origin, repr(head.size)):
                     self.finding("MANIFEST_MISMATCH", number, detail="another origin or size than the checkpoint")
@@ -795,7 +855,7 @@ class Ledger:
         self.finding("KNOWN_HEAD_UNRELATED", None, detail=f"origin {since.origin!r}, size {since.size}")
 
     def exit_code(self):
-        names = {f["finding"] for f in self.findings}
+        names = {f["kind"] for f in self.findings}
         return 2 if names - SOFT else 3 if names else 0 if self.keys else 4
 
 
@@ -831,7 +891,7 @@ def report(code, message, ledger, as_json):
     else:
         out = "\n".join([VERDICTS[code] + (f": {message}" if message else "")]
                         + [f"epoch {e['epoch']}: {e['size']} records, {e['origin']!r}" for e in epochs]
-                        + [f"{f['finding']} epoch={f['epoch']} index={f['index']} {f['detail']}" for f in findings]
+                        + [f"{f['kind']} epoch={f['epoch']} index={f['index']} {f['detail']}" for f in findings]
                         + [f"{name}: {n} more" for name, n in more.items()])
     # what an export says never reaches the terminal as anything but printable ASCII
     out = "".join(c if c == "\n" or " " <= c <= "~" else c.encode("ascii", "backslashreplace").decode() for c in out)
