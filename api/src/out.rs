@@ -25,9 +25,11 @@ impl Table {
 }
 
 impl fmt::Display for Table {
+    /// Lines without spaces at their ends, and no line end behind the last one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in self.0.lines() {
-            writeln!(f, "{}", line.trim_end())?;
+        for (number, line) in self.0.lines().enumerate() {
+            let before = if number == 0 { "" } else { "\n" };
+            write!(f, "{before}{}", line.trim_end())?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Micros;
+use ruche_ledger::seal::SealError;
 use serde::Serialize;
 
 use super::{CliError, Common, print};
@@ -101,7 +102,7 @@ fn table(findings: &[Finding]) -> String {
         };
         table.row([mark.to_owned(), finding.check.clone(), finding.detail.clone()]);
     }
-    table.to_string().trim_end().to_owned()
+    table.to_string()
 }
 
 /// Looks at the keys folder without making anything. Returns whether there is a seed.
@@ -254,7 +255,8 @@ async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
         Ok(epochs) => epochs,
         Err(error) => return findings.wrong(check, error.to_string()),
     };
-    for epoch in &epochs {
+    for (number, epoch) in epochs.iter().enumerate() {
+        let is_open = number + 1 == epochs.len();
         match app.sealer.seal_epoch(ledger, epoch.epoch).await {
             Ok(head) => findings.ok(
                 &check,
@@ -263,6 +265,15 @@ async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
                     epoch.epoch,
                     epoch.size.0,
                     head.head().size.0
+                ),
+            ),
+            // A closed epoch stays behind for ever; the first record of a later one says so.
+            Err(SealError::Behind { stored, promised, .. }) if !is_open => findings.note(
+                &check,
+                format!(
+                    "epoch {}: {} of {promised} records were lost",
+                    epoch.epoch,
+                    promised - stored
                 ),
             ),
             Err(error) => {

@@ -416,15 +416,15 @@ fn text(report: &Report) -> String {
     }
     let mut text = table.to_string();
     if report.total.appended == 0 && report.total.sessions > 0 {
-        text.push_str("nothing was appended: everything had been imported before\n");
+        text.push_str("\nnothing was appended: everything had been imported before");
     }
     if !report.unclassified_tools.is_empty() {
         let names: Vec<&str> = report.unclassified_tools.iter().map(String::as_str).collect();
         text.push_str(&format!(
-            "{} tools are not classified and count as irreversible (--mapping): {}\n",
+            "\n{} tools are not classified and count as irreversible (--mapping): {}",
             names.len(),
             names.join(", ")
         ));
     }
-    text.trim_end().to_owned()
+    text
 }

@@ -140,5 +140,5 @@ fn table(lines: &[KeyLine]) -> String {
             line.state.to_owned(),
         ]);
     }
-    table.to_string().trim_end().to_owned()
+    table.to_string()
 }
