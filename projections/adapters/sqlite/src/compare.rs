@@ -3,12 +3,12 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
-use ruche_projections::change::SqlValue;
+use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Rows};
 
 use crate::error::{OpenError, sqlite};
 use crate::file;
-use crate::read;
 
 /// What differs in one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,17 +81,18 @@ struct Side<'s> {
 }
 
 impl Side<'_> {
-    fn next(&mut self) -> Result<Option<Vec<SqlValue>>, OpenError> {
-        let path = self.path;
-        let Some(row) = self.rows.next().map_err(sqlite("read", path))? else {
+    fn advance(&mut self) -> Result<(), OpenError> {
+        self.rows.advance().map_err(sqlite("read", self.path))
+    }
+
+    /// The values of the row it stands at; nothing behind the last one. They are looked at where SQLite keeps them:
+    /// a comparison takes two files of any size apart without a copy.
+    fn values(&self) -> Result<Option<Vec<ValueRef<'_>>>, OpenError> {
+        let Some(row) = self.rows.get() else {
             return Ok(None);
         };
         let columns = row.as_ref().column_count();
-        let values = (0..columns).map(|n| {
-            let value = row.get_ref(n).map_err(sqlite("read", path))?;
-            // A float says that somebody else wrote here; it differs from everything as it is.
-            Ok(read::value(value).unwrap_or_else(|_| SqlValue::Text(format!("{value:?}"))))
-        });
+        let values = (0..columns).map(|n| row.get_ref(n).map_err(sqlite("read", self.path)));
         values.collect::<Result<_, OpenError>>().map(Some)
     }
 }
@@ -110,8 +111,10 @@ fn merge(
         unequal: 0,
         example: String::new(),
     };
-    let (mut left, mut right) = (a.next()?, b.next()?);
+    a.advance()?;
+    b.advance()?;
     loop {
+        let (left, right) = (a.values()?, b.values()?);
         let order = match (&left, &right) {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
@@ -120,7 +123,7 @@ fn merge(
         };
         if order != Ordering::Equal || left != right {
             if difference.example.is_empty() {
-                difference.example = format!("{left:?} | {right:?}");
+                difference.example = format!("{} | {}", show(left.as_deref()), show(right.as_deref()));
             }
             match order {
                 Ordering::Less => difference.only_first += 1,
@@ -129,23 +132,35 @@ fn merge(
             }
         }
         if order != Ordering::Greater {
-            left = a.next()?;
+            a.advance()?;
         }
         if order != Ordering::Less {
-            right = b.next()?;
+            b.advance()?;
         }
     }
     Ok((!difference.example.is_empty()).then_some(difference))
 }
 
+/// A row for people; nothing where there is none.
+fn show(values: Option<&[ValueRef<'_>]>) -> String {
+    let value = |value: &ValueRef<'_>| match value {
+        ValueRef::Null => "null".to_owned(),
+        ValueRef::Integer(value) => value.to_string(),
+        ValueRef::Real(value) => format!("{value:?}"),
+        ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
+        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let values: Vec<String> = values.unwrap_or_default().iter().map(value).collect();
+    values.join(", ")
+}
+
 /// As SQLite orders keys: numbers by size, text and bytes byte by byte. Key columns hold one type each.
-fn compare_keys(key: &[usize], left: &[SqlValue], right: &[SqlValue]) -> Ordering {
+fn compare_keys(key: &[usize], left: &[ValueRef<'_>], right: &[ValueRef<'_>]) -> Ordering {
     let order = key
         .iter()
-        .map(|column| match (&left[column - 1], &right[column - 1]) {
-            (SqlValue::Int(l), SqlValue::Int(r)) => l.cmp(r),
-            (SqlValue::Text(l), SqlValue::Text(r)) => l.as_bytes().cmp(r.as_bytes()),
-            (SqlValue::Bytes(l), SqlValue::Bytes(r)) => l.cmp(r),
+        .map(|column| match (left[column - 1], right[column - 1]) {
+            (ValueRef::Integer(l), ValueRef::Integer(r)) => l.cmp(&r),
+            (ValueRef::Text(l), ValueRef::Text(r)) | (ValueRef::Blob(l), ValueRef::Blob(r)) => l.cmp(r),
             (l, r) => format!("{l:?}").cmp(&format!("{r:?}")),
         });
     order.fold(Ordering::Equal, Ordering::then)

@@ -21,8 +21,8 @@ const BUSY_MS: u64 = 5_000;
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 /// KiB of pages that a reader keeps in memory.
 const READER_CACHE_KIB: i64 = 8 * 1024;
-/// Pages of the log after which it is folded into the file; larger than the default, because a rebuild writes the same
-/// pages many times.
+/// Pages of the log after which it is folded into the file; larger than the default, because catching up writes the
+/// same pages many times.
 const WAL_PAGES: i64 = 8_192;
 
 /// The file of a generation.

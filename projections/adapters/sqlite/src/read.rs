@@ -49,7 +49,7 @@ fn query(conn: &Connection, sql: &str, params: &[SqlValue]) -> Result<Vec<Row>, 
 }
 
 /// A value as SQLite gives it.
-pub(crate) fn value(value: ValueRef<'_>) -> Result<SqlValue, ReadStoreError> {
+fn value(value: ValueRef<'_>) -> Result<SqlValue, ReadStoreError> {
     Ok(match value {
         ValueRef::Null => SqlValue::Null,
         ValueRef::Integer(value) => SqlValue::Int(value),

@@ -206,7 +206,7 @@ impl SqliteReadStore {
             let fold = "PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE);";
             conn.execute_batch(fold).map_err(sqlite("settle", &path))?;
             drop(conn);
-            // Pages that were folded in earlier, without syncing, are in the file and not yet on the disk.
+            // Pages that were written without syncing are in the file and not yet on the disk.
             let synced = std::fs::File::open(&path).and_then(|file| file.sync_all());
             synced.map_err(crate::error::io("settle", &path))?;
             let generation = Generation::open(&dir, number, Durability::Normal)?;
