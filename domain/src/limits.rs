@@ -44,7 +44,7 @@ pub const READ_RECORDS_MAX: usize = 1_000;
 /// Stored bytes after which one read from the ledger ends early; one record is always given.
 pub const READ_BYTES_MAX: usize = 16 * 1_048_576;
 /// Reads waiting for one engine; one more is refused with `OVERLOADED`.
-pub const READER_QUEUE_MAX: usize = 4_096;
+pub const READER_QUEUE_MAX: usize = 16_384;
 /// Records that a subscription holds in memory.
 pub const SUBSCRIPTION_PAGE_RECORDS_MAX: usize = 64;
 /// Tries of a command on a version conflict.

@@ -44,7 +44,7 @@ pub trait TreeStore: Send + Sync {
     /// The stored copy of the last signed tree head of an epoch.
     async fn tree_head(&self, ledger: LedgerId, epoch: Epoch) -> Result<Option<SignedTreeHead>, StoreError>;
 
-    /// Stores tiles, each replacing what is stored of it, durably and all or none.
+    /// Stores tiles durably and all or none, each replacing what is stored of it unless that is wider.
     async fn put_tiles(&self, ledger: LedgerId, epoch: Epoch, tiles: Vec<HashTile>)
     -> Result<(), StoreError>;
 

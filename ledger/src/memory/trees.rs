@@ -76,11 +76,15 @@ impl TreeStore for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut ledgers = self.lock();
         let state = ledgers.get_mut(&ledger).ok_or(StoreError::NoSuchLedger)?;
-        state.tiles.extend(
-            tiles
-                .into_iter()
-                .map(|tile| ((epoch, tile.level, tile.index), tile)),
-        );
+        for tile in tiles {
+            let stored = state
+                .tiles
+                .entry((epoch, tile.level, tile.index))
+                .or_insert_with(|| tile.clone());
+            if stored.hashes.len() <= tile.hashes.len() {
+                *stored = tile;
+            }
+        }
         Ok(())
     }
 

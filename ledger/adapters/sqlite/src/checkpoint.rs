@@ -15,7 +15,8 @@ use rusqlite::Connection;
 
 /// Frames (4 KiB pages) of the log after which a checkpoint is asked for, and again after each as many more.
 const LOG_PAGES_SOFT: i32 = 4_096;
-/// Frames that the writer copies itself, whatever it costs: the bound of the log on a disk that is too slow.
+/// Frames from which on the writer copies itself, whatever it costs. Not a hard bound of the log: SQLite starts it over
+/// only in a moment without any reader, and a backup is one long read. Until then the log grows with the appends.
 const LOG_PAGES_HARD: i32 = 131_072;
 /// Frames that are cheap enough to be left to the writer.
 const REST_PAGES: i64 = 512;

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use futures_channel::oneshot;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{
-    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, OVERLOADED_RETRY_AFTER_MS, WRITER_QUEUE_APPENDS_MAX,
+    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LEAF_BYTES_MAX, OVERLOADED_RETRY_AFTER_MS, WRITER_QUEUE_APPENDS_MAX,
     WRITER_QUEUE_BYTES_MAX,
 };
 use ruche_domain::numbers::Epoch;
@@ -37,10 +37,13 @@ pub(crate) enum Work {
 }
 
 impl Job {
-    /// Events and stored bytes, as the limits count them.
+    /// Events and stored bytes, as the limits count them: payloads, and a leaf of the greatest length for each event.
     fn weight(&self) -> (usize, usize) {
         match &self.work {
-            Work::Append(request, _) => (request.events.len(), request.payload_bytes()),
+            Work::Append(request, _) => {
+                let events = request.events.len();
+                (events, request.payload_bytes() + events * LEAF_BYTES_MAX)
+            }
             Work::OpenEpoch(opening, _) => (1, opening.record.payload.iter().map(|f| f.bytes.len()).sum()),
             Work::PutTiles(_, tiles, _) => (1, tiles.iter().map(|t| t.hashes.len() * 32).sum()),
             Work::PutTreeHead(_, _, note, _) => (1, note.len()),

@@ -1,6 +1,7 @@
 //! Reading: a few threads, each with a read-only connection, so that no async caller blocks on a disk.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -79,7 +80,11 @@ impl Readers {
             .name(format!("ruche-ledger-read-{n}"))
             .spawn(move || {
                 while let Some(read) = readers.take() {
-                    read(&conn);
+                    // A defect in one read costs its caller the answer, and nobody else a reader.
+                    if catch_unwind(AssertUnwindSafe(|| read(&conn))).is_err() {
+                        tracing::error!("a read panicked");
+                        end_view(&conn);
+                    }
                 }
             });
         spawned.map_err(|source| OpenError::Io {
@@ -118,9 +123,18 @@ fn in_one_view<T>(
         .and_then(|mut s| s.execute([]))
         .map_err(failed)?;
     let result = read(conn);
-    // Ending a read cannot lose anything; if it fails, the next BEGIN says so.
-    if let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut s| s.execute([])) {
-        tracing::error!(%error, "a read did not end");
-    }
+    end_view(conn);
     result
+}
+
+/// Ends a read transaction. Nothing can be lost; what does not commit is rolled back, so that the next read begins.
+fn end_view(conn: &Connection) {
+    for end in ["COMMIT", "ROLLBACK"] {
+        if conn.is_autocommit() {
+            return;
+        }
+        if let Err(error) = conn.execute_batch(end) {
+            tracing::error!(%error, end, "a read did not end");
+        }
+    }
 }

@@ -16,11 +16,11 @@ use crate::error::store_error;
 use crate::insert::Insert;
 use crate::rowid::{EpochNo, RecordId};
 
-/// Records (or keys, if there are more) after which a run begins. Twice as many leaves may have to be read at a start,
-/// which takes about 0.1 s.
-const RUN_RECORDS: usize = if cfg!(test) { 8 } else { 32_768 };
-/// Rows moved with each commit, besides two for each of its records.
-const MOVED_MIN: usize = if cfg!(test) { 1 } else { 64 };
+/// Records (or keys, if there are more) after which a run begins: enough that several keys of a run fall on one page of
+/// a table of a million. Twice as many leaves have to be read at a start after a crash.
+const RUN_RECORDS: usize = if cfg!(test) { 8 } else { 65_536 };
+/// Rows moved with each commit, besides those in proportion to what it writes.
+const MOVED_MIN: usize = if cfg!(test) { 1 } else { 4 };
 
 /// A key and what `idempotency.scope` it belongs to.
 pub(crate) type ScopedKey = (i64, [u8; 32]);
@@ -149,16 +149,13 @@ impl Recent {
         self.open.grown.push((epoch, size, records));
     }
 
-    /// Moves a part of the run into the table, as part of the open transaction.
+    /// Moves a part of the run into the table, as part of the open transaction: so much that the run is done when the
+    /// next one is due.
     pub(crate) fn move_some(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        let new = self
-            .open
-            .grown
-            .iter()
-            .map(|(.., records)| records)
-            .sum::<usize>()
-            .max(self.open.claimed.len());
-        self.move_rows(conn, MOVED_MIN + 2 * new)
+        let records = self.open.grown.iter().map(|(.., records)| records).sum::<usize>();
+        let new = records.max(self.open.claimed.len());
+        let rows = self.run.keys.len() + self.run.sizes.len();
+        self.move_rows(conn, MOVED_MIN + (new * rows).div_ceil(RUN_RECORDS))
     }
 
     fn move_rows(&mut self, conn: &Connection, rows: usize) -> Result<(), StoreError> {

@@ -25,8 +25,8 @@ const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 1 << FRAGMENT_BITS);
 pub(crate) struct EpochNo(pub i64);
 
 impl EpochNo {
-    /// Greatest number that a record id has room for.
-    pub(crate) const MAX: Self = Self((1 << EPOCH_BITS) - 1);
+    /// Greatest number whose end, as a payload id, is still an i64.
+    pub(crate) const MAX: Self = Self((1 << EPOCH_BITS) - 2);
 
     /// Id of record 0 of this epoch.
     pub(crate) fn start(self) -> i64 {
@@ -86,6 +86,7 @@ mod tests {
                 let id = RecordId::new(epoch, LeafIndex(index)).unwrap();
                 assert_eq!((id.epoch(), id.index()), (epoch, LeafIndex(index)));
                 assert!(id.0 < epoch.end());
+                assert!(epoch.end() << FRAGMENT_BITS > id.fragment(0));
                 for n in 0..FRAGMENTS_PER_RECORD_MAX {
                     assert!(id.fragment(n) > 0);
                     assert_eq!(RecordId::of_fragment(id.fragment(n)), (id, n));

@@ -276,10 +276,10 @@ pub(crate) fn receipts(
     Ok(receipts)
 }
 
-/// Stores hash tiles, each unless a form at least as wide is there.
+/// Stores hash tiles, each unless a wider form is there. One of the same width is replaced, so that a wrong one heals.
 pub(crate) fn put_tiles(conn: &Connection, no: EpochNo, tiles: &[HashTile]) -> Result<(), StoreError> {
     let sql = "INSERT INTO tile VALUES (?1, ?2, ?3, ?4) ON CONFLICT (epoch_no, level, n) \
-               DO UPDATE SET hashes = excluded.hashes WHERE length(excluded.hashes) > length(hashes)";
+               DO UPDATE SET hashes = excluded.hashes WHERE length(excluded.hashes) >= length(hashes)";
     let put = || {
         let mut statement = conn.prepare_cached(sql)?;
         for tile in tiles {

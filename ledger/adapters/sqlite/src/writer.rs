@@ -265,6 +265,12 @@ impl Writer {
                     put(answer, stored, round)
                 }
             };
+            // SQLite ends the transaction by itself after some errors, even of a read whose error became one caller's
+            // answer. What came before is undone then, and nothing more may be written outside of a transaction.
+            if done.is_ok() && self.conn.is_autocommit() {
+                let reason = "the transaction was undone by an error of the disk".to_owned();
+                done = Err(StoreError::Unavailable { reason });
+            }
         }
         if let Err(error) = &done {
             round.fail(works, error);
