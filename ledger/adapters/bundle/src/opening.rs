@@ -1,5 +1,7 @@
 //! Record 0 of an epoch: what it says of the epoch, and of the one before.
 
+use std::collections::BTreeMap;
+
 use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::hash::Hash;
@@ -171,8 +173,8 @@ pub(crate) struct EpochEnd<'a> {
     pub(crate) size: TreeSize,
     /// The key that signed its tree head.
     pub(crate) key: Option<&'a VerifierKey>,
-    /// Root over as many records as the opening record names; `None` if they could not be read.
-    pub(crate) root: Option<Hash>,
+    /// Roots over its first records, by their number, as far as they could be read.
+    pub(crate) roots: &'a BTreeMap<u64, Hash>,
 }
 
 impl PreviousFacts {
@@ -186,62 +188,72 @@ impl PreviousFacts {
             findings.push(Finding::at(FindingKind::EpochLinkBroken, epoch, 0, reason));
             return;
         }
+        self.check_tree_head(epoch, end.key, findings);
+        // A lost range is judged by itself; what is lost cannot be compared.
+        if self.lost_from.is_some() || self.lost_to.is_some() {
+            return;
+        }
         let mut broken =
             |reason: String| findings.push(Finding::at(FindingKind::EpochLinkBroken, epoch, 0, reason));
-        match SignedTreeHead::parse(self.tree_head.as_bytes()) {
-            Err(error) => broken(format!("the tree head in record 0: {error}")),
-            Ok(head) => {
-                let said = (
-                    head.head().origin.as_str(),
-                    head.head().size,
-                    head.head().root.to_string(),
-                );
-                if said != (self.origin.as_str(), self.tree_size, self.root.clone()) {
-                    broken("record 0 and the tree head in it do not agree".to_owned());
-                }
-                if let Some(Err(error)) = end
-                    .key
-                    .map(|key| head.verify(std::slice::from_ref(key)).map(|_| ()))
-                {
-                    broken(format!("the tree head in record 0: {error}"));
-                }
-            }
+        let root = end.roots.get(&self.tree_size.0);
+        if self.tree_size != end.size {
+            broken(format!(
+                "epoch {} had {} records, {} are here",
+                end.epoch, self.tree_size, end.size
+            ));
+        } else if root.is_some_and(|root| root.to_string() != self.root) {
+            broken(format!(
+                "the {} records of epoch {} have another root",
+                self.tree_size, end.epoch
+            ));
         }
-        match self.lost() {
-            None if self.lost_from.is_some() || self.lost_to.is_some() => {
+    }
+
+    /// Whether the tree head in record 0 says what the members beside it say, and is signed by `key` if that is known.
+    pub(crate) fn check_tree_head(
+        &self,
+        epoch: Epoch,
+        key: Option<&VerifierKey>,
+        findings: &mut Findings,
+    ) {
+        let mut broken =
+            |reason: String| findings.push(Finding::at(FindingKind::EpochLinkBroken, epoch, 0, reason));
+        let head = match SignedTreeHead::parse(self.tree_head.as_bytes()) {
+            Err(error) => return broken(format!("the tree head in record 0: {error}")),
+            Ok(head) => head,
+        };
+        let said = head.head();
+        let said = (said.origin.as_str(), said.size, said.root.to_string());
+        if said != (self.origin.as_str(), self.tree_size, self.root.clone()) {
+            broken("record 0 and the tree head in it do not agree".to_owned());
+        }
+        if let Some(Err(error)) = key.map(|key| head.verify(std::slice::from_ref(key)).map(|_| ())) {
+            broken(format!("the tree head in record 0: {error}"));
+        }
+    }
+
+    /// Reports what `epoch` declares as lost, and whether that can be: it begins behind the last epoch that is there,
+    /// and ends in the epoch before this one.
+    pub(crate) fn check_loss(&self, epoch: Epoch, end: Option<&EpochEnd<'_>>, findings: &mut Findings) {
+        let mut broken =
+            |reason: String| findings.push(Finding::at(FindingKind::EpochLinkBroken, epoch, 0, reason));
+        let Some((from, to)) = self.lost() else {
+            if self.lost_from.is_some() || self.lost_to.is_some() {
                 broken("record 0 says where lost records begin or where they end, and not both".to_owned());
             }
-            None if self.tree_size != end.size => {
-                broken(format!(
-                    "epoch {} had {} records, {} are here",
-                    end.epoch, self.tree_size, end.size
-                ));
-            }
-            None => {
-                if end.root.is_some_and(|root| root.to_string() != self.root) {
-                    broken(format!(
-                        "the {} records of epoch {} have another root",
-                        self.tree_size, end.epoch
-                    ));
-                }
-            }
-            Some((from, to)) => {
-                if from.epoch != end.epoch || from > to || to.epoch != end.epoch || end.size.0 > from.index.0
-                {
-                    broken(format!(
-                        "records {from} to {to} cannot be lost, epoch {} has {}",
-                        end.epoch, end.size
-                    ));
-                }
-                let reason = format!("{from} to {to} were lost, says record {epoch}:0");
-                findings.push(Finding::at(
-                    FindingKind::RecordsLost,
-                    end.epoch,
-                    from.index.0,
-                    reason,
-                ));
-            }
+            return;
+        };
+        let is_there = end.is_some_and(|end| from < Position::new(end.epoch.0, end.size.0));
+        if is_there || from > to || u64::from(to.epoch.0) + 1 != u64::from(epoch.0) {
+            broken(format!("records {from} to {to} cannot be lost before epoch {epoch}"));
         }
+        let reason = format!("{from} to {to} were lost, says record {epoch}:0");
+        findings.push(Finding::at(
+            FindingKind::RecordsLost,
+            from.epoch,
+            from.index.0,
+            reason,
+        ));
     }
 
     /// First and last record that were lost in a restore.

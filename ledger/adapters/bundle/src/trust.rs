@@ -50,6 +50,12 @@ impl Trust {
         &self.keys
     }
 
+    /// The key that is believed of the log with this origin.
+    pub(crate) fn key_named(&self, origin: &str) -> Option<&VerifierKey> {
+        let is_log = |key: &&VerifierKey| key.kind() == SignatureKind::Ed25519 && key.name() == origin;
+        self.keys.iter().find(is_log)
+    }
+
     /// Whether the head is one to believe, and by whose key.
     pub(crate) fn check(&self, head: &SignedTreeHead) -> Result<&VerifierKey, (FindingKind, String)> {
         let Some(policy) = &self.policy else {

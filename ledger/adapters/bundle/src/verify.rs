@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::time::Instant;
 
-use ruche_domain::numbers::{Epoch, TreeSize};
+use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_ledger::note::{VerifierKey, VerifierKeyError};
 use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker};
 
 use crate::layout::{CHECKPOINT, KEY, MANIFEST, Manifest};
-use crate::opening::{EpochEnd, Facts, Opening};
+use crate::opening::{EpochEnd, Facts, Opening, PreviousFacts};
 use crate::reader::{BundleReader, EpochReader, ReadError};
 use crate::report::{EpochReport, Report};
 use crate::trust::{Trust, named, signed_by};
@@ -88,6 +88,7 @@ pub fn verify_bundle(
     check_list(&epochs, manifest.as_ref(), &mut findings);
     let mut run = Run {
         epochs: &epochs,
+        trust,
         options,
         checker: RecordChecker::new(),
         done: Vec::new(),
@@ -275,6 +276,13 @@ fn manifest_says(findings: &mut Findings, reason: String) {
 fn check_list(epochs: &[Prepared], manifest: Option<&Manifest>, findings: &mut Findings) {
     let mut expected = Epoch::FIRST;
     for prepared in epochs {
+        // What a restore lost whole is not there to be looked for; `RECORDS_LOST` says so.
+        let lost = prepared.opening.previous().and_then(PreviousFacts::lost);
+        if let Some((from, to)) = lost
+            && from <= Position::new(expected.0, 0)
+        {
+            expected = expected.max(Epoch(to.epoch.0.saturating_add(1)));
+        }
         if prepared.epoch > expected {
             let reason = match prepared.epoch.0 - 1 {
                 last if last == expected.0 => format!("epoch {last} is not there"),
@@ -314,6 +322,7 @@ fn check_list(epochs: &[Prepared], manifest: Option<&Manifest>, findings: &mut F
 /// The walk through all epochs.
 struct Run<'a> {
     epochs: &'a [Prepared],
+    trust: &'a Trust,
     options: &'a Options,
     checker: RecordChecker,
     done: Vec<Done>,
@@ -395,18 +404,19 @@ impl Run<'_> {
     /// Whether an epoch goes on where the one before it ended.
     fn check_link(&mut self, number: usize) {
         let prepared = &self.epochs[number];
-        let Some((end, done)) = number
-            .checked_sub(1)
-            .map(|before| (&self.epochs[before], &self.done[before]))
-        else {
-            return;
-        };
-        let is_next = prepared.epoch.0 == end.epoch.0 + 1;
+        let end = number.checked_sub(1).map(|before| EpochEnd {
+            epoch: self.epochs[before].epoch,
+            origin: &self.epochs[before].origin,
+            size: self.epochs[before].size,
+            key: self.epochs[before].key.as_ref(),
+            roots: &self.done[before].roots,
+        });
+        let is_next = |end: &EpochEnd<'_>| prepared.epoch.0 == end.epoch.0 + 1;
         let Some(previous) = prepared.opening.previous() else {
             // Whoever takes the payload of record 0 away takes the proof of the link away.
-            if is_next
-                && (prepared.opening.stream.is_some() || !matches!(prepared.opening.facts, Facts::Unknown))
-            {
+            let is_record_0 =
+                prepared.opening.stream.is_some() || !matches!(prepared.opening.facts, Facts::Unknown);
+            if end.as_ref().is_some_and(is_next) && is_record_0 {
                 let reason = "record 0 does not say what was before".to_owned();
                 self.findings.push(Finding::at(
                     FindingKind::EpochLinkBroken,
@@ -417,17 +427,17 @@ impl Run<'_> {
             }
             return;
         };
-        // Of an epoch that is not there nothing can be compared; that it is not there is said already.
-        if is_next || previous.origin == end.origin {
-            let root = done.roots.get(&previous.tree_size.0).copied();
-            let end = EpochEnd {
-                epoch: end.epoch,
-                origin: &end.origin,
-                size: end.size,
-                key: end.key.as_ref(),
-                root,
-            };
-            previous.check(prepared.epoch, &end, &mut self.findings);
+        previous.check_loss(prepared.epoch, end.as_ref(), &mut self.findings);
+        match end {
+            Some(end) if is_next(&end) || previous.origin == end.origin => {
+                previous.check(prepared.epoch, &end, &mut self.findings);
+            }
+            _ if previous.lost().is_some() => {
+                let key = self.trust.key_named(&previous.origin);
+                previous.check_tree_head(prepared.epoch, key, &mut self.findings);
+            }
+            // Of an epoch that is not there nothing can be compared; that it is not there is said already.
+            _ => {}
         }
     }
 }

@@ -218,3 +218,67 @@ fn a_restore_that_names_what_it_lost_is_records_lost_and_nothing_else() {
     );
     assert_eq!(found.verdict.exit_code(), 2);
 }
+
+/// Three epochs, of which a restore lost the second and the end of the first; the third says what `change` makes of it.
+fn lost_epoch(change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, Work, Trust) {
+    let parent = tempfile::tempdir().unwrap();
+    let mut work = Work {
+        export: export(5, Shape { epochs: 3, ..SHAPE }),
+        folder: parent.path().join("export"),
+        random: SeededRandom::new(5),
+    };
+    let all_keys = work.export.trust();
+    let last = work.export.epochs[1].head.head().size.0 - 1;
+    work.export.epochs.remove(1);
+    let first = &mut work.export.epochs[0];
+    first.head = first.earlier[2].clone();
+    let stored = first.head.head().size.0;
+    resigned::opening(&mut work, RecordsLost, |facts| {
+        facts["previous"]["lost_from"] = json!(format!("1:{stored}"));
+        facts["previous"]["lost_to"] = json!(format!("2:{last}"));
+        change(&mut facts["previous"]);
+    });
+    (parent, work, all_keys)
+}
+
+#[test]
+fn a_restore_that_names_lost_epochs_is_records_lost_once_and_nothing_else() {
+    let (_parent, work, all_keys) = lost_epoch(|_| {});
+    for trust in [work.export.trust(), all_keys] {
+        let found = report(&work, &trust);
+        assert_eq!(kinds(&found), [RecordsLost], "{found:?}");
+        assert_eq!(found.findings.total(), 1);
+        let stored = work.export.epochs[0].head.head().size;
+        assert_eq!(
+            found.findings.by_kind()[&RecordsLost].first.place(),
+            format!("1:{stored}")
+        );
+        assert_eq!(found.verdict.exit_code(), 2);
+    }
+}
+
+#[test]
+fn epochs_outside_the_lost_range_are_missing_and_a_range_that_cannot_be_lost_breaks_the_link() {
+    let (_parent, work, _) = lost_epoch(|previous| previous["lost_from"] = json!("2:1"));
+    assert_eq!(kinds(&report(&work, &work.export.trust())), [EpochMissing, RecordsLost]);
+    for (member, place) in [("lost_from", "1:0"), ("lost_to", "1:99"), ("lost_to", "4294967295:0")] {
+        let (_parent, work, _) = lost_epoch(|previous| previous[member] = json!(place));
+        let found = report(&work, &work.export.trust());
+        assert!(found.has(EpochLinkBroken) && found.has(RecordsLost), "{member} {place}: {found:?}");
+    }
+}
+
+#[test]
+fn the_last_promise_of_a_lost_epoch_is_checked_with_the_key_that_the_auditor_brought() {
+    let forged = |previous: &mut serde_json::Value| {
+        let head = SignedTreeHead::parse(previous["tree_head"].as_str().unwrap().as_bytes()).unwrap();
+        let thief = MasterSeed::from_slice(&[9; 32]).unwrap();
+        let signer = thief.log_signer(&head.head().origin).unwrap();
+        let head = SignedTreeHead::sign(head.head().clone(), &signer).unwrap();
+        previous["tree_head"] = json!(head.note().to_text());
+    };
+    let (_parent, work, all_keys) = lost_epoch(forged);
+    assert_eq!(kinds(&report(&work, &work.export.trust())), [RecordsLost]);
+    let found = report(&work, &all_keys);
+    assert_eq!(kinds(&found), [EpochLinkBroken, RecordsLost], "{found:?}");
+}

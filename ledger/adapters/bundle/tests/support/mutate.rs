@@ -255,6 +255,8 @@ fn truncated_file(work: &mut Work) -> Option<Expected> {
     fs::write(&path, &bytes[..below(&work.random, bytes.len() - 1)]).expect("writable");
     tampered(&[
         FileMalformed,
+        // Cut where an entry ends.
+        TailMissing,
         PayloadMalformed,
         TreeHeadMalformed,
         TreeHeadUntrusted,
