@@ -27,7 +27,8 @@ use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{DataLock, LEDGER_FILE, SqliteOptions, SqliteStore};
 use ruche_projections::runner::Runner;
-use ruche_projections_sqlite::SqliteReadStore;
+use ruche_projections::store::ReadStoreError;
+use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, SqliteReadStore};
 
 use crate::auth::Access;
 use crate::cli::Common;
@@ -54,6 +55,12 @@ pub enum AppError {
     /// The read models cannot be opened.
     #[error(transparent)]
     ReadModels(#[from] ruche_projections_sqlite::OpenError),
+    /// The read models cannot be read.
+    #[error(transparent)]
+    ReadStore(#[from] ReadStoreError),
+    /// The read models cannot be rebuilt.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -108,6 +115,7 @@ pub struct App {
     /// The random source of the process.
     pub random: Arc<dyn Random>,
     guarded: Arc<GuardedStore>,
+    reads: SqliteReadStore,
     store: Arc<SqliteStore>,
 }
 
@@ -144,10 +152,8 @@ impl App {
         let secrets = Arc::new(SeedSecrets(seed));
         let commands = Commands::new(events.clone(), clock.clone(), random.clone(), secrets, validator);
         let commands = Arc::new(commands);
-        let runner = Arc::new(Runner::new(
-            events.clone(),
-            Arc::new(SqliteReadStore::open(&common.data_dir)?),
-        ));
+        let reads = SqliteReadStore::open(&common.data_dir)?;
+        let runner = Arc::new(Runner::new(events.clone(), Arc::new(reads.clone())));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
         let app = Self {
             events,
@@ -160,9 +166,11 @@ impl App {
             clock,
             random,
             guarded,
+            reads,
             store,
         };
         app.finish_sealing().await;
+        app.renew_read_models().await?;
         Ok(app)
     }
 
@@ -182,6 +190,38 @@ impl App {
                 }
             }
         }
+    }
+
+    /// Rebuilds read models that another version of a projection made: after an upgrade nothing else could follow them.
+    async fn renew_read_models(&self) -> Result<(), AppError> {
+        for ledger in self.events.ledgers().await? {
+            for projection in ruche_projections::projection::all() {
+                let status = self.runner.store().status(ledger, projection.name()).await?;
+                if status
+                    .version
+                    .is_some_and(|version| version != projection.version())
+                {
+                    tracing::info!(
+                        projection = projection.name(),
+                        "rebuilding read models of another version"
+                    );
+                    self.rebuild().await?;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all read models anew from the ledgers and switches to them. Returns what differed from the old ones.
+    ///
+    /// # Errors
+    /// See [`AppError`]. Then the old ones are as they were.
+    pub async fn rebuild(&self) -> Result<RebuildReport, AppError> {
+        Ok(self
+            .reads
+            .rebuild(self.events.clone(), OnDifference::Switch)
+            .await?)
     }
 
     /// Makes the main ledger of a tenant if it has none. Returns whether it was made.

@@ -19,6 +19,7 @@ mod export;
 mod import;
 mod keys;
 mod ledger;
+mod rebuild;
 mod seed;
 mod serve;
 mod verify;
@@ -84,6 +85,8 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// Make all read models anew from the ledgers, compare, and switch to them
+    Rebuild,
     /// Look for what is wrong with this installation
     Doctor,
     /// Copy the store while nobody else has it open; keys and tree heads are not in the copy
@@ -213,6 +216,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&common, args),
             Command::Seed(args) => block_on(seed::run(common, args)),
             Command::Keys(command) => block_on(keys::run(common, command)),
+            Command::Rebuild => block_on(rebuild::run(common)),
             Command::Doctor => block_on(doctor::run(common)),
             Command::Backup(args) => block_on(backup::backup(common, args)),
             Command::Restore(args) => backup::restore(&common, &args),

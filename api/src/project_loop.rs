@@ -18,6 +18,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receiver<bool>) {
     let mut retry = RETRY_FIRST;
     loop {
+        let started = tokio::time::Instant::now();
         let error: RunError = tokio::select! {
             ended = runner.follow(ledger) => match ended {
                 Err(error) => error,
@@ -27,6 +28,10 @@ pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receive
         metrics::counter!("ruche_projection_failures_total").increment(1);
         tracing::error!(%ledger, error = %crate::error::chain(&error), retryable = error.is_retryable(),
             "the read models do not follow");
+        // Whoever ran for a while had recovered: this is a new trouble.
+        if started.elapsed() > RETRY_LONGEST {
+            retry = RETRY_FIRST;
+        }
         // What cannot be retried waits for a person; the longest pause keeps it visible in the log.
         retry = if error.is_retryable() {
             RETRY_LONGEST.min(retry * 2)

@@ -13,6 +13,9 @@ use crate::serve::{self, Settings};
 /// Name of the tenant of the demo.
 const DEMO_TENANT: &str = "demo";
 
+/// What the first query asks of a session.
+const FIELDS: &str = "agent startedAt turnCount costs { amount currency }";
+
 /// Serves what is there.
 pub async fn serve(common: Common, args: ServeArgs) -> Result<ExitCode, CliError> {
     let app = App::open(&common, "ruche serve").await?;
@@ -56,10 +59,10 @@ fn announce(json: bool, address: SocketAddr, key: Option<&str>) {
             None => format!("ruche serves http://{address}/graphql"),
             Some(key) => format!(
                 "\nruche serves http://{address}/graphql with made-up conversations of a bicycle shop\n\n\
-                 API key (shown once; `ruche keys list --tenant demo` lists what was made):\n  {key}\n\n\
-                 Try:\n  curl -s http://{address}/graphql -H 'Authorization: Bearer {key}' \\\n    \
+                 API key (shown once; `ruche keys list --tenant demo` lists what was made):\n  export KEY={key}\n\n\
+                 Try:\n  curl -s http://{address}/graphql -H \"Authorization: Bearer $KEY\" \\\n    \
                  -H 'Content-Type: application/json' \\\n    \
-                 -d '{{\"query\":\"{{ sessions(first: 3) {{ nodes {{ agent startedAt turnCount costs {{ amount currency }} }} }} }}\"}}'\n\n\
+                 -d '{{\"query\":\"{{ sessions(first: 3) {{ nodes {{ {FIELDS} }} }} }}\"}}'\n\n\
                  In a browser: http://{address}/graphql (user: any, password: the key)\n\
                  Stop with Ctrl-C.\n"
             ),

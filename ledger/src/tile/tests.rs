@@ -383,7 +383,9 @@ mod against_tlog_tiles {
 
     proptest! {
         #[test]
-        fn paths_and_growth_are_the_same(level in 0_u8..64, index: u64, width in 1_u16..=256, old in 0_u64..200_000, grown in 0_u64..200_000) {
+        fn paths_and_growth_are_the_same(
+            level in 0_u8..64, index: u64, width in 1_u16..=256, old in 0_u64..200_000, grown in 0_u64..200_000,
+        ) {
             let ours = hashes(level, index, width);
             let theirs = Tile::new(8, level, index, width.into(), false);
             prop_assert_eq!(ours.to_string(), theirs.path().replacen("tile/8/", "tile/", 1));
