@@ -1,4 +1,5 @@
 //! Whole-system tests. The tests are in `it/`; here is what they and `cargo xtask soak` share.
 
+pub mod data;
 pub mod power_cut;
 pub mod server;

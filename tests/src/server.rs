@@ -23,6 +23,17 @@ pub struct Home {
     pub keys: PathBuf,
 }
 
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output; null if it is no JSON.
+    pub json: Value,
+    /// Standard error.
+    pub said: String,
+}
+
 impl Home {
     /// Folders below `folder`.
     pub fn new(program: &str, folder: &Path) -> Self {
@@ -61,6 +72,19 @@ impl Home {
             )));
         }
         serde_json::from_slice(&output.stdout).map_err(io::Error::other)
+    }
+
+    /// Runs a command to its end, however it ends.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn end_of(&self, arguments: &[&str]) -> io::Result<Ended> {
+        let output = self.command(arguments).output()?;
+        Ok(Ended {
+            code: output.status.code(),
+            json: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
     }
 
     /// A key of a tenant.
@@ -178,4 +202,24 @@ pub fn graphql(
         return Err(io::Error::other(format!("errors: {body}")));
     }
     Ok(body["data"].clone())
+}
+
+/// Waits until the read models hold every record that is in the ledger of the key now, and gives the last position.
+///
+/// # Errors
+/// When the server fails, or does not get there after many waits of its own.
+pub fn caught_up(client: &reqwest::blocking::Client, url: &str, key: &str) -> io::Result<String> {
+    let last = graphql(client, url, key, "{ ledger { lastPosition } }", Value::Null)?;
+    let last = last["ledger"]["lastPosition"].as_str().unwrap_or_default().to_owned();
+    let wait = "query ($last: Position) { sessions(first: 1, minPosition: $last) { nodes { id } }
+        usage(groupBy: [], minPosition: $last) { agent } }";
+    let mut tries = 0;
+    loop {
+        // The server itself waits for the position, so this does not spin.
+        match graphql(client, url, key, wait, serde_json::json!({ "last": last })) {
+            Ok(_) => return Ok(last),
+            Err(error) if tries < 120 && error.to_string().contains("READ_MODEL_BEHIND") => tries += 1,
+            Err(error) => return Err(error),
+        }
+    }
 }
