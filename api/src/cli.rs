@@ -43,7 +43,7 @@ Examples:
   ruche keys new --tenant acme --role writer --role reader
   ruche serve --listen 127.0.0.1:4000
   ruche import --tenant acme --format tau-bench conversations.json
-  ruche export --tenant acme ./export
+  ruche export --tenant acme --key-file auditor.vkey ./export
   ruche verify ./export --key \"$(cat auditor.vkey)\"";
 
 /// What every command takes.
