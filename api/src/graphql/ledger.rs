@@ -220,6 +220,16 @@ async fn sealed(services: &Services, ledger: LedgerId, epoch: Epoch) -> Result<T
 /// Up to `limit` records from a position on, each with how far its proof has come. One read of the store may end
 /// early, so several may be needed.
 async fn read(services: &Services, ledger: LedgerId, from: Position, limit: usize) -> Result<Vec<Record>> {
+    let stored = stored_from(services, ledger, from, limit).await?;
+    with_states(services, ledger, stored).await
+}
+
+async fn stored_from(
+    services: &Services,
+    ledger: LedgerId,
+    from: Position,
+    limit: usize,
+) -> Result<Vec<ruche_ledger::store::Record>> {
     let mut stored = Vec::new();
     let mut next = from;
     while stored.len() < limit {
@@ -232,7 +242,7 @@ async fn read(services: &Services, ledger: LedgerId, from: Position, limit: usiz
         next = last.position.next();
         stored.extend(read);
     }
-    with_states(services, ledger, stored).await
+    Ok(stored)
 }
 
 /// Records with how far their proofs have come: one look at the tree head of each epoch among them.
@@ -264,6 +274,33 @@ pub(super) async fn record(
     let records = read(services, ledger, position, 1).await?;
     // Beyond the end of an epoch the store runs on into the next one.
     Ok(records.into_iter().find(|record| record.position() == position))
+}
+
+/// Positions that lie this close together are read at once, with what lies between.
+const GAP_RECORDS_MAX: u64 = 8;
+
+/// The records at these positions that there are: neighbours are read together.
+pub(super) async fn records_at(
+    services: &Services,
+    ledger: LedgerId,
+    positions: &[Position],
+) -> Result<HashMap<Position, Record>> {
+    let mut sorted = positions.to_vec();
+    sorted.sort_unstable();
+    let mut stored = Vec::new();
+    let near = |a: &Position, b: &Position| a.epoch == b.epoch && b.index.0 - a.index.0 <= GAP_RECORDS_MAX;
+    for run in sorted.chunk_by(near) {
+        let (first, last) = (run[0], run[run.len() - 1]);
+        let count = usize::try_from(last.index.0 - first.index.0 + 1).unwrap_or(usize::MAX);
+        stored.extend(stored_from(services, ledger, first, count).await?);
+    }
+    let records = with_states(services, ledger, stored).await?;
+    let wanted = |record: &Record| sorted.binary_search(&record.position()).is_ok();
+    Ok(records
+        .into_iter()
+        .filter(wanted)
+        .map(|record| (record.position(), record))
+        .collect())
 }
 
 /// The epoch of that number, and its last tree head.

@@ -17,8 +17,10 @@ use ruche_projections::{sessions, tool_effects, turns};
 use tokio::time::timeout;
 
 use super::errors::{fault, of_refusal};
+use super::ledger;
 use super::page::{Cursor, Page, bad_cursor};
 use super::query::require;
+use super::record::Record;
 use super::scalars::PositionScalar;
 use crate::auth::Role;
 use crate::error_codes as code;
@@ -193,6 +195,15 @@ impl Loader<TurnId> for ReadLoader {
         let found = turns::by_ids(self.0.store(), self.0.ledger, keys).await;
         let found = found.map_err(|error| of_read_store(&error))?;
         Ok(found.into_iter().map(|turn| (turn.id, turn)).collect())
+    }
+}
+
+impl Loader<Position> for ReadLoader {
+    type Value = Record;
+    type Error = Error;
+
+    async fn load(&self, keys: &[Position]) -> Loaded<Position, Record> {
+        ledger::records_at(&self.0.services, self.0.ledger, keys).await
     }
 }
 

@@ -66,6 +66,7 @@ pub(super) struct Fragment {
 }
 
 /// A record of the ledger: the leaf, which stands for ever, and its payload, which can be erased.
+#[derive(Clone)]
 pub(super) struct Record {
     record: ledger::Record,
     /// Size of the last signed tree head of the record's epoch.

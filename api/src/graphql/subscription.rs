@@ -5,13 +5,13 @@ use futures_util::{Stream, StreamExt};
 use ruche_domain::ids::SessionId;
 use ruche_domain::numbers::{Epoch, Position};
 use ruche_ledger::subscribe::subscribe;
+use ruche_projections::sessions;
 
 use super::errors::{fault, of_store};
-use super::ledger::{services, with_states};
-use super::query::require;
+use super::ledger::with_states;
+use super::read::{Reading, of_read_store};
 use super::record::Record;
 use super::scalars::PositionScalar;
-use crate::auth::Role;
 use crate::error_codes as code;
 
 /// Streams.
@@ -30,12 +30,16 @@ impl Subscription {
             PositionScalar,
         >,
     ) -> Result<impl Stream<Item = Result<Record>> + use<>> {
-        let ledger = require(ctx, &[Role::Reader])?.ledger();
+        let reading = Reading::of(ctx)?;
+        let ledger = reading.ledger;
         let session: SessionId = session_id
             .parse()
             .map_err(|_| fault(code::INVALID_ARGUMENT, "`sessionId` is no id of a session"))?;
-        let from = from.map_or(Position::new(Epoch::FIRST.0, 0), |from| from.0);
-        let services = services(ctx).clone();
+        let from = match from {
+            Some(from) => from.0,
+            None => first_position(&reading, session).await?,
+        };
+        let services = reading.services;
         let records = subscribe(services.events.clone(), ledger, from);
         let of_session = records.filter(move |record| {
             let wanted = match record {
@@ -55,4 +59,23 @@ impl Subscription {
             }
         }))
     }
+}
+
+/// Where the records of a session begin, so that nobody reads the ledger from its beginning for one session. What the
+/// read model has not taken in yet is read from the ledger.
+///
+/// Each subscription reads every new record of its ledger and keeps those of its session. That is right for many
+/// subscribers of quiet ledgers and wasteful for many of a busy one; one reader for all of them would take its place.
+async fn first_position(reading: &Reading, session: SessionId) -> Result<Position> {
+    // Looked at before the rows, so that what comes in between is behind it.
+    let states = reading.services.runner.progress().states(reading.ledger);
+    let found = sessions::get(reading.store(), reading.ledger, session).await;
+    let found = found.map_err(|error| of_read_store(&error))?;
+    let state = states.iter().find(|state| state.projection == "sessions");
+    let taken_in = state.and_then(|state| state.checkpoint.position);
+    let beginning = Position::new(Epoch::FIRST.0, 0);
+    Ok(found
+        .map(|session| session.first_position)
+        .or(taken_in)
+        .unwrap_or(beginning))
 }

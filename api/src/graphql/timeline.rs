@@ -3,8 +3,7 @@
 use async_graphql::{Context, ID, Object, Result};
 use ruche_projections::timeline;
 
-use super::ledger;
-use super::read::Reading;
+use super::read::Loading;
 use super::record::Record;
 use super::scalars::{DateTime, Long, PositionScalar};
 use super::session::id;
@@ -24,8 +23,7 @@ impl TimelineEntry {
     /// The record itself, read from the ledger.
     #[graphql(complexity = "5 + child_complexity")]
     async fn record(&self, ctx: &Context<'_>) -> Result<Option<Record>> {
-        let reading = Reading::of(ctx)?;
-        ledger::record(&reading.services, reading.ledger, self.0.position).await
+        ctx.data_unchecked::<Loading>().load_one(self.0.position).await
     }
 
     /// Id of the event.
