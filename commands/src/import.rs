@@ -4,7 +4,7 @@
 //!
 //! 1. [`read`] cuts a file into records and reads each strictly into one neutral model ([`chat`]). A record that is
 //!    broken is told with its place ([`BadRecord`]); the others go on.
-//! 2. [`plan`] turns a conversation into commands: tools as the [`mapping`] classifies them, then the session with its
+//! 2. [`plan()`] turns a conversation into commands: tools as the [`mapping`] classifies them, then the session with its
 //!    turns, end and scores. Idempotency keys are worked out from source, session and step, so that importing a file
 //!    again appends nothing, and an import that was interrupted goes on where it stopped.
 //! 3. The pipeline carries the commands out like any others, with provenance `imported`.
