@@ -16,8 +16,8 @@ const MIGRATIONS: &[&str] = &[include_str!(
 )];
 /// Milliseconds that a connection waits for a lock. Only checkpoints and recovery after a crash ever hold one.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
-/// Page cache of the writer, KiB: the inner pages of all trees and the right edges.
-const WRITER_CACHE_KIB: i64 = 32 * 1_024;
+/// Page cache of the writer, KiB, filled as it is used: right edges, and the keys of about a million appends.
+const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 /// Page cache of a reader, KiB.
 const READER_CACHE_KIB: i64 = 4 * 1_024;
 /// Statements that a connection keeps compiled. More than the code has, so that none is compiled twice.
