@@ -9,6 +9,10 @@ use ruche_domain::limits as domain;
 pub const BODY_BYTES_MAX: usize = 2 * domain::APPEND_BYTES_MAX + 1_048_576;
 /// Longest wait for the whole body of a request.
 pub const BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a body that is too large that are read and thrown away, so that the client gets to read the refusal.
+pub const LINGER_BYTES_MAX: usize = 2 * BODY_BYTES_MAX;
+/// Longest time of that.
+pub const LINGER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Requests that are served at the same time; one more is answered `OVERLOADED`.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 4_096;
 /// Bytes of request bodies in memory at the same time; more is answered `OVERLOADED`.

@@ -196,7 +196,8 @@ fn a_recorded_turn_is_read_back_with_its_calls_costs_and_outcome() {
     let steps = json!([
         { "received": { "text": "my money back" } },
         { "said": { "text": null, "toolCalls": [{ "name": "refund", "arguments": "{ \"order\": 7 }", "providerCallId": "call_1" }],
-            "modelCall": { "model": "m-1", "usage": { "input": 100, "output": "20" }, "cost": { "amount": "0.0030", "currency": "USD" } } } },
+            "modelCall": { "model": "m-1", "usage": { "input": 100, "output": "20" },
+                "cost": { "amount": "0.0030", "currency": "USD" } } } },
         { "settled": { "outcome": { "completed": { "name": "refund", "result": "", "providerCallId": "call_1", "durationUs": 1500 } } } },
         { "said": { "text": "done" } },
     ]);
@@ -381,7 +382,8 @@ fn proofs_lead_to_the_signed_root() {
             );
         }
     }
-    let query = "query ($to: Long) { consistencyProof(epoch: 1, fromSize: 4, toSize: $to) { fromSize fromRootHash toSize toRootHash hashes } }";
+    let query = "query ($to: Long) { consistencyProof(epoch: 1, fromSize: 4, toSize: $to) {
+        fromSize fromRootHash toSize toRootHash hashes } }";
     let proof = world.ask(query, json!({ "to": size.to_string() }))["consistencyProof"].clone();
     let root = |size: &str, root: &str| TreeRoot {
         size: TreeSize(number(&proof[size])),
@@ -434,7 +436,8 @@ fn one_tenant_sees_nothing_of_another() {
     assert_eq!(theirs["record"], Value::Null);
     assert_eq!(theirs["ledger"]["size"], "2", "its own opening and its own key");
     // The client's own id means another session in another tenant.
-    let query = "mutation { startSession(input: {idempotencyKey: \"start-s\", externalId: \"s\"}) { ... on StartSessionPayload { duplicate sessionId } } }";
+    let query = "mutation { startSession(input: {idempotencyKey: \"start-s\", externalId: \"s\"}) {
+        ... on StartSessionPayload { duplicate sessionId } } }";
     let own = world
         .ask_as(&world.other_key, query, json!({}))
         .expect("an answer");
@@ -485,7 +488,8 @@ fn configuration_and_scores_are_recorded_and_read() {
         publish("c-3", json!({ "tone": "loud" }), 1)["code"],
         "WRONG_EXPECTED_VERSION"
     );
-    let query = "query ($p: Position!) { configurationHistory(filter: {key: \"tone\"}, minPosition: $p) { nodes { version value scope scopeId } } }";
+    let query = "query ($p: Position!) { configurationHistory(filter: {key: \"tone\"}, minPosition: $p) {
+        nodes { version value scope scopeId } } }";
     let history =
         world.ask(query, json!({ "p": second["position"] }))["configurationHistory"]["nodes"].clone();
     assert_eq!(
@@ -494,7 +498,8 @@ fn configuration_and_scores_are_recorded_and_read() {
     );
 
     world.start_session("s");
-    let input = json!({ "idempotencyKey": "score", "session": { "externalId": "s" }, "scores": [{ "name": "reward", "value": 1.0, "label": "pass" }] });
+    let scores = json!([{ "name": "reward", "value": 1.0, "label": "pass" }]);
+    let input = json!({ "idempotencyKey": "score", "session": { "externalId": "s" }, "scores": scores });
     let fields = "... on ScoreSessionPayload { receipts { position } }";
     let scored = world.mutate("scoreSession", "ScoreSessionInput", fields, input);
     let query = "query ($p: Position!) { record(position: $p) { type payload } }";

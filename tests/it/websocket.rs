@@ -72,7 +72,8 @@ impl World {
     }
 
     async fn start(&self, external: &str) -> Value {
-        let query = "mutation ($input: StartSessionInput!) { startSession(input: $input) { ... on StartSessionPayload { sessionId position } } }";
+        let query = "mutation ($input: StartSessionInput!) { startSession(input: $input) {
+            ... on StartSessionPayload { sessionId position } } }";
         let input = json!({ "input": { "idempotencyKey": external, "externalId": external } });
         self.ask(query, input).await["startSession"].clone()
     }

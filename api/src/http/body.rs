@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use futures_util::StreamExt;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Refusal;
 use crate::error_codes as code;
-use crate::limits::{BODY_BYTES_IN_FLIGHT_MAX, BODY_WAIT_MAX};
+use crate::limits::{BODY_BYTES_IN_FLIGHT_MAX, BODY_WAIT_MAX, LINGER_BYTES_MAX, LINGER_WAIT_MAX};
 
 const KIB: usize = 1_024;
 
@@ -43,6 +43,7 @@ impl Budget {
         // Without a length the body may grow to the limit, so that much room is taken.
         let announced = announced_length(headers)?.unwrap_or(bytes_max);
         if announced > bytes_max {
+            linger(&mut body.into_data_stream()).await;
             return Err(too_large(bytes_max));
         }
         let kib = u32::try_from(announced.div_ceil(KIB).max(1)).unwrap_or(u32::MAX);
@@ -66,11 +67,28 @@ async fn collect(body: Body, announced: usize, bytes_max: usize) -> Result<Vec<u
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|_| Refusal::bad_request("the body broke off"))?;
         if bytes.len() + chunk.len() > bytes_max {
+            linger(&mut stream).await;
             return Err(too_large(bytes_max));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+/// Reads on for a moment and throws away what comes, so that a client that is still sending gets to read the refusal
+/// in place of a broken connection.
+async fn linger(stream: &mut BodyDataStream) {
+    let discard = async {
+        let mut left = LINGER_BYTES_MAX;
+        while let Some(Ok(chunk)) = stream.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Who sends more, or more slowly, gets the broken connection.
+    let _in_time = timeout(LINGER_WAIT_MAX, discard).await;
 }
 
 fn too_large(bytes_max: usize) -> Refusal {
