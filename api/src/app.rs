@@ -30,7 +30,7 @@ use ruche_projections::runner::Runner;
 use ruche_projections::store::ReadStoreError;
 use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, SqliteReadStore};
 
-use crate::auth::Access;
+use crate::auth::{Access, Credential};
 use crate::cli::Common;
 use crate::services::{Services, Shutdown};
 
@@ -300,7 +300,12 @@ impl App {
     }
 
     /// What the network edge needs.
-    pub fn services(&self, metrics: PrometheusHandle, shutdown: Shutdown) -> Services {
+    pub fn services(
+        &self,
+        metrics: PrometheusHandle,
+        operator: Option<Credential>,
+        shutdown: Shutdown,
+    ) -> Services {
         Services {
             events: self.events.clone(),
             trees: self.trees.clone(),
@@ -310,7 +315,7 @@ impl App {
             clock: self.clock.clone(),
             random: self.random.clone(),
             metrics,
-            operator: None,
+            operator,
             shutdown,
         }
     }

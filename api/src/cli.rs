@@ -1,5 +1,6 @@
 //! The command line: one file per command under `cli/`.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -107,6 +108,9 @@ pub struct ServeArgs {
     /// Folder that somebody else owns, to which every tree head is written
     #[arg(long, env = "RUCHE_PUBLISH_DIR")]
     pub publish_dir: Option<PathBuf>,
+    /// Key that reads /metrics where there are several tenants: `ruche_`, 32 hex digits, `_`, 64 hex digits, of your making
+    #[arg(long, env = "RUCHE_OPERATOR_KEY", hide_env_values = true)]
+    pub operator_key: Option<String>,
     /// Where to send traces (OTLP over HTTP), such as http://127.0.0.1:4318
     #[arg(long, env = "RUCHE_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
@@ -116,19 +120,6 @@ pub struct ServeArgs {
     /// What is logged, such as `info,ruche_api=debug`
     #[arg(long, env = "RUCHE_LOG")]
     pub log: Option<String>,
-}
-
-impl Default for ServeArgs {
-    fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 4000));
-        Self {
-            listen,
-            publish_dir: None,
-            otlp_endpoint: None,
-            log_json: false,
-            log: None,
-        }
-    }
 }
 
 /// Why a command did not do its work. Printed once, by [`run`].
@@ -161,7 +152,7 @@ pub enum CliError {
 
 /// Parses the command line and runs it.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match read(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
             // 2 has a meaning of its own where files are verified or imported. Help and version are no errors.
@@ -181,6 +172,16 @@ pub fn run() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Without a command it is the demo, with everything that the environment says of it.
+fn read(mut arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let cli = Cli::try_parse_from(&arguments)?;
+    if cli.command.is_some() {
+        return Ok(cli);
+    }
+    arguments.push("demo".into());
+    Cli::try_parse_from(arguments)
 }
 
 fn report(json: bool, error: &CliError) {
@@ -207,7 +208,7 @@ impl Cli {
         let common = self.common;
         match self
             .command
-            .unwrap_or_else(|| Command::Demo(ServeArgs::default()))
+            .expect("`read` puts in the demo where no command is given")
         {
             Command::Serve(args) => with_telemetry(&args.clone(), || block_on(serve::serve(common, args))),
             Command::Demo(args) => with_telemetry(&args.clone(), || block_on(serve::demo(common, args))),

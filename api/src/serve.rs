@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::{App, AppError};
+use crate::auth::Credential;
 use crate::services::Shutdown;
 use crate::{http, project_loop, seal_loop};
 
@@ -29,6 +30,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Folder of somebody else for every tree head.
     pub publish_dir: Option<PathBuf>,
+    /// Key that reads `/metrics` of all tenants.
+    pub operator: Option<Credential>,
 }
 
 /// Why the server did not start or ended badly.
@@ -68,7 +71,7 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let metrics = PrometheusBuilder::new().install_recorder()?;
     let (stop, shutdown) = Shutdown::channel();
     let (stop_loops, stopped) = watch::channel(false);
-    let services = Arc::new(app.services(metrics, shutdown.clone()));
+    let services = Arc::new(app.services(metrics, settings.operator, shutdown.clone()));
     let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publish_dir), stopped));
     tracing::info!(%address, "serving");
     let server = axum::serve(listener, http::router(services)).with_graceful_shutdown(async move {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{CliError, Common, ServeArgs, tenant};
 use crate::app::App;
-use crate::auth::Role;
+use crate::auth::{Credential, Role};
 use crate::demo;
 use crate::serve::{self, Settings};
 
@@ -41,9 +41,16 @@ pub async fn demo(common: Common, args: ServeArgs) -> Result<ExitCode, CliError>
 }
 
 async fn run(app: App, args: ServeArgs, ready: impl FnOnce(SocketAddr)) -> Result<ExitCode, CliError> {
+    let operator = match &args.operator_key {
+        None => None,
+        Some(text) => Some(Credential::parse(text).ok_or_else(|| {
+            CliError::Usage("RUCHE_OPERATOR_KEY is not ruche_<32 hex digits>_<64 hex digits>".to_owned())
+        })?),
+    };
     let settings = Settings {
         listen: args.listen,
         publish_dir: args.publish_dir,
+        operator,
     };
     serve::run(app, settings, ready)
         .await
