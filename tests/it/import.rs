@@ -22,7 +22,8 @@ const MESSAGES: &str = "query ($id: ID!, $after: String) { session(id: $id) { me
     pageInfo { hasNextPage endCursor }
     nodes { ordinal role text tool name providerCallId isError error toolCalls { ordinal name arguments providerCallId } }
     } } }";
-const TOTALS: &str = "{ totals { sessions counts { messages userMessages toolCalls writeCalls toolErrors } } }";
+const TOTALS: &str =
+    "{ totals { sessions counts { messages userMessages toolCalls writeCalls toolErrors } } }";
 
 /// A message as both sides tell it.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,31 +100,57 @@ fn imports_without_loss(set: &Set) -> Option<Value> {
     arguments.push(mapping.to_str().expect("a path in UTF-8"));
     arguments.push(file.to_str().expect("a path in UTF-8"));
     let beside = set.beside.and_then(data::file);
-    arguments.extend(beside.as_deref().map(|path| path.to_str().expect("a path in UTF-8")));
+    arguments.extend(
+        beside
+            .as_deref()
+            .map(|path| path.to_str().expect("a path in UTF-8")),
+    );
     let first = home.run(&arguments).expect("an import");
     assert!(first["total"]["appended"].as_u64() > Some(0), "{first}");
 
     let again = home.end_of(&arguments).expect("a second import");
     assert_eq!(again.code, Some(0), "{again:?}");
     assert_eq!(again.json["total"]["appended"], 0, "{again:?}");
-    assert_eq!(again.json["total"]["sessions"], first["total"]["sessions"], "{again:?}");
+    assert_eq!(
+        again.json["total"]["sessions"], first["total"]["sessions"],
+        "{again:?}"
+    );
 
     let key = home.new_key("acme", &["reader"]).expect("a key");
     let server = home.serve().expect("the server starts");
-    let there = Reader { client: Client::new(), server, key };
+    let there = Reader {
+        client: Client::new(),
+        server,
+        key,
+    };
     caught_up(&there.client, &there.server.url, &there.key).expect("the read models catch up");
     let counts = counted(set.format, &file, &mapping);
     let exported = there.conversations();
     assert_counts(&counts, &there.ask(TOTALS, Value::Null)["totals"], &exported);
-    assert_messages(source(set.format, &fs::read_to_string(&file).expect("the source")), &file, exported);
+    assert_messages(
+        source(set.format, &fs::read_to_string(&file).expect("the source")),
+        &file,
+        exported,
+    );
     Some(counts)
 }
 
 fn counted(format: &str, file: &Path, mapping: &Path) -> Value {
     let script = data::of_repository("tests/independent/counts.py");
     let mut python = Command::new("python3");
-    let output = python.arg("-B").arg(script).arg(format).arg(file).arg(mapping).output().expect("python3");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = python
+        .arg("-B")
+        .arg(script)
+        .arg(format)
+        .arg(file)
+        .arg(mapping)
+        .output()
+        .expect("python3");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
@@ -137,7 +164,11 @@ fn assert_counts(counts: &Value, totals: &Value, exported: &BTreeMap<String, Vec
         ("writeCalls", "writeCalls"),
         ("toolErrors", "errors"),
     ] {
-        assert_eq!(number(&told[field]), counts[counted].as_u64(), "{field} in {told} and {counts}");
+        assert_eq!(
+            number(&told[field]),
+            counts[counted].as_u64(),
+            "{field} in {told} and {counts}"
+        );
     }
     assert_eq!(number(&told["userMessages"]), counts["roles"]["user"].as_u64());
     let mut roles: BTreeMap<&str, u64> = BTreeMap::new();
@@ -147,17 +178,27 @@ fn assert_counts(counts: &Value, totals: &Value, exported: &BTreeMap<String, Vec
     assert_eq!(json!(roles), counts["roles"]);
 }
 
-fn assert_messages(expected: Vec<(String, Vec<Said>)>, file: &Path, mut exported: BTreeMap<String, Vec<Said>>) {
+fn assert_messages(
+    expected: Vec<(String, Vec<Said>)>,
+    file: &Path,
+    mut exported: BTreeMap<String, Vec<Said>>,
+) {
     let stem = file.file_stem().expect("a name").to_string_lossy();
     for (id, messages) in expected {
         let id = format!("{stem}/{id}");
-        let found = exported.remove(&id).unwrap_or_else(|| panic!("{id} is not there"));
+        let found = exported
+            .remove(&id)
+            .unwrap_or_else(|| panic!("{id} is not there"));
         assert_eq!(found.len(), messages.len(), "messages of {id}");
         for (number, (found, expected)) in found.into_iter().zip(messages).enumerate() {
             assert_eq!(found, expected, "message {number} of {id}");
         }
     }
-    assert!(exported.is_empty(), "sessions that the source does not have: {:?}", exported.keys());
+    assert!(
+        exported.is_empty(),
+        "sessions that the source does not have: {:?}",
+        exported.keys()
+    );
 }
 
 /// Reads everything back over the network.
@@ -169,7 +210,8 @@ struct Reader {
 
 impl Reader {
     fn ask(&self, query: &str, variables: Value) -> Value {
-        graphql(&self.client, &self.server.url, &self.key, query, variables).expect("an answer without errors")
+        graphql(&self.client, &self.server.url, &self.key, query, variables)
+            .expect("an answer without errors")
     }
 
     /// All items of a connection, page by page.
@@ -177,7 +219,10 @@ impl Reader {
         let mut items = Vec::new();
         loop {
             let mut data = self.ask(query, variables.clone());
-            let page = data.pointer_mut(path).unwrap_or_else(|| panic!("no {path}")).take();
+            let page = data
+                .pointer_mut(path)
+                .unwrap_or_else(|| panic!("no {path}"))
+                .take();
             items.extend(page["nodes"].as_array().expect("nodes").iter().cloned());
             if page["pageInfo"]["hasNextPage"] != true {
                 return items;
@@ -192,8 +237,14 @@ impl Reader {
         let read = |session: &Value| {
             assert_eq!(session["provenance"], "imported", "{session}");
             let messages = self.all(MESSAGES, json!({ "id": session["id"] }), "/session/messages");
-            let messages = messages.iter().enumerate().map(|(number, message)| told(number, message));
-            (session["externalId"].as_str().expect("an external id").to_owned(), messages.collect())
+            let messages = messages
+                .iter()
+                .enumerate()
+                .map(|(number, message)| told(number, message));
+            (
+                session["externalId"].as_str().expect("an external id").to_owned(),
+                messages.collect(),
+            )
         };
         sessions.iter().map(read).collect()
     }
@@ -236,13 +287,20 @@ fn list(raw: Option<&Box<RawValue>>) -> Vec<Box<RawValue>> {
 /// A text that may be null or absent; a number as it is written.
 fn text(raw: Option<&Box<RawValue>>) -> Option<String> {
     let raw = raw?.get();
-    if raw.starts_with('"') { Some(serde_json::from_str(raw).expect("a text")) } else { (raw != "null").then(|| raw.to_owned()) }
+    if raw.starts_with('"') {
+        Some(serde_json::from_str(raw).expect("a text"))
+    } else {
+        (raw != "null").then(|| raw.to_owned())
+    }
 }
 
 /// Sessions of a source: the part of their ids behind the source's name, and their messages.
 fn source(format: &str, file: &str) -> Vec<(String, Vec<Said>)> {
     let runs: Vec<Box<RawValue>> = match format {
-        "agentdojo" => file.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect(),
+        "agentdojo" => file
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+            .collect(),
         "tau2" => {
             let results: Object = serde_json::from_str(file).expect("an object");
             list(results.get("simulations"))
@@ -253,12 +311,21 @@ fn source(format: &str, file: &str) -> Vec<(String, Vec<Said>)> {
     for run in runs.iter().map(|run| object(run)) {
         let member = |name| text(run.get(name)).unwrap_or_else(|| panic!("no {name}"));
         let (id, messages) = match format {
-            "tau-bench" => (format!("{}/{}", member("task_id"), member("trial")), run.get("traj")),
+            "tau-bench" => (
+                format!("{}/{}", member("task_id"), member("trial")),
+                run.get("traj"),
+            ),
             "agentdojo" if !run.contains_key("messages") => continue,
             "agentdojo" => (member("index"), run.get("messages")),
             _ => (member("id"), run.get("messages")),
         };
-        sessions.push((id, list(messages).iter().map(|raw| message(format, &object(raw))).collect()));
+        sessions.push((
+            id,
+            list(messages)
+                .iter()
+                .map(|raw| message(format, &object(raw)))
+                .collect(),
+        ));
     }
     sessions
 }
@@ -275,17 +342,25 @@ fn message(format: &str, message: &Object) -> Said {
         name: text(message.get("name")),
         answers: text(answers),
         error: text(error),
-        calls: list(message.get("tool_calls")).iter().map(|raw| call(&object(raw))).collect(),
+        calls: list(message.get("tool_calls"))
+            .iter()
+            .map(|raw| call(&object(raw)))
+            .collect(),
         role,
     }
 }
 
 /// A call of a source: arguments that are a text are that text, others are the bytes that stand there.
 fn call(call: &Object) -> Call {
-    let inner = call.get("function").filter(|raw| raw.get().starts_with('{')).map(|raw| object(raw));
+    let inner = call
+        .get("function")
+        .filter(|raw| raw.get().starts_with('{'))
+        .map(|raw| object(raw));
     let member = |name| inner.as_ref().unwrap_or(call).get(name);
     Call {
-        name: text(member("name")).or_else(|| text(call.get("function"))).expect("a name"),
+        name: text(member("name"))
+            .or_else(|| text(call.get("function")))
+            .expect("a name"),
         arguments: text(member("arguments")).expect("arguments"),
         id: text(call.get("id")),
     }
@@ -307,15 +382,31 @@ fn a_bad_record_is_told_with_file_and_path_and_the_others_are_imported() {
     let arguments = ["import", "--tenant", "acme", "--format", "tau-bench", path];
     let done = home.end_of(&arguments).expect("an import");
     assert_eq!(done.code, Some(2), "{done:?}");
-    assert_eq!((&done.json["total"]["sessions"], &done.json["total"]["bad"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&done.json["total"]["sessions"], &done.json["total"]["bad"]),
+        (&json!(2), &json!(1))
+    );
     let bad = &done.json["bad_records"][0];
     assert_eq!(bad["file"], path);
-    assert!(bad["path"].as_str().is_some_and(|place| place.starts_with("/1/traj/2")), "{bad}");
-    let line = done.said.lines().find(|line| line.starts_with(path)).expect("a line on standard error");
+    assert!(
+        bad["path"]
+            .as_str()
+            .is_some_and(|place| place.starts_with("/1/traj/2")),
+        "{bad}"
+    );
+    let line = done
+        .said
+        .lines()
+        .find(|line| line.starts_with(path))
+        .expect("a line on standard error");
     assert!(line.contains("/1/traj/2"), "{line}");
 
     let again = home.end_of(&arguments).expect("a second import");
-    assert_eq!((again.code, &again.json["total"]["appended"]), (Some(2), &json!(0)), "{again:?}");
+    assert_eq!(
+        (again.code, &again.json["total"]["appended"]),
+        (Some(2), &json!(0)),
+        "{again:?}"
+    );
 }
 
 #[test]
@@ -323,8 +414,22 @@ fn a_file_that_is_not_there_or_a_wrong_call_is_exit_code_1() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
     for arguments in [
-        &["import", "--tenant", "acme", "--format", "tau-bench", "no-such-file.json"][..],
-        &["import", "--tenant", "acme", "--format", "no-such-format", "x.json"],
+        &[
+            "import",
+            "--tenant",
+            "acme",
+            "--format",
+            "tau-bench",
+            "no-such-file.json",
+        ][..],
+        &[
+            "import",
+            "--tenant",
+            "acme",
+            "--format",
+            "no-such-format",
+            "x.json",
+        ],
         &["import", "--tenant", "acme", "--format", "tau-bench"],
     ] {
         let done = home.end_of(arguments).expect("an end");

@@ -168,7 +168,8 @@ const FIELDS: &[(&str, Open, &str)] = &[
     ),
 ];
 
-const MINE: &str = "query { ledger { origin size lastPosition } sessions { nodes { id externalId turns { nodes { id } } }
+const MINE: &str =
+    "query { ledger { origin size lastPosition } sessions { nodes { id externalId turns { nodes { id } } }
     pageInfo { endCursor } } }";
 
 /// A server with two tenants. The first has a session with a turn, a tool call, a configuration; the second has nothing.
@@ -188,7 +189,14 @@ impl World {
         let owner = home.new_key("acme", &["admin"]).expect("a key");
         let other = home.new_key("other", &["admin"]).expect("a key");
         let server = home.serve().expect("the server starts");
-        let world = Self { home, server, client: Client::new(), owner, other, _folder: folder };
+        let world = Self {
+            home,
+            server,
+            client: Client::new(),
+            owner,
+            other,
+            _folder: folder,
+        };
         world.record();
         world
     }
@@ -203,10 +211,17 @@ impl World {
 
     /// What the first tenant has.
     fn record(&self) {
-        let turn = std::fs::read_to_string(data::of_repository("docs/examples/record-turn.json")).expect("the example");
+        let turn = std::fs::read_to_string(data::of_repository("docs/examples/record-turn.json"))
+            .expect("the example");
         let turn: Value = serde_json::from_str(&turn).expect("JSON");
         let query = turn["query"].as_str().expect("a mutation");
-        let done = graphql(&self.client, &self.server.url, &self.owner, query, turn["variables"].clone());
+        let done = graphql(
+            &self.client,
+            &self.server.url,
+            &self.owner,
+            query,
+            turn["variables"].clone(),
+        );
         let done = done.expect("a recorded turn");
         assert_eq!(done["recordTurn"]["duplicate"], false, "{done}");
         for field in ["registerTool", "publishConfiguration"] {
@@ -218,7 +233,8 @@ impl World {
 
     /// Everything by which the first tenant's things are called.
     fn ids(&self) -> Value {
-        let mine = graphql(&self.client, &self.server.url, &self.owner, MINE, Value::Null).expect("an answer");
+        let mine =
+            graphql(&self.client, &self.server.url, &self.owner, MINE, Value::Null).expect("an answer");
         let session = &mine["sessions"]["nodes"][0];
         let id = session["id"].as_str().expect("an id");
         json!({
@@ -237,12 +253,19 @@ impl World {
 
     fn ask(&self, key: &str, query: &str, variables: &Value) -> (StatusCode, String) {
         let body = json!({ "query": query, "variables": variables }).to_string();
-        let request = self.client.post(format!("{}/graphql", self.server.url)).bearer_auth(key);
+        let request = self
+            .client
+            .post(format!("{}/graphql", self.server.url))
+            .bearer_auth(key);
         answer(request.header("content-type", "application/json").body(body))
     }
 
     fn get(&self, key: &str, path: &str) -> (StatusCode, String) {
-        answer(self.client.get(format!("{}{path}", self.server.url)).bearer_auth(key))
+        answer(
+            self.client
+                .get(format!("{}{path}", self.server.url))
+                .bearer_auth(key),
+        )
     }
 
     fn ingest(&self, key: &str, variables: &Value) -> (StatusCode, String) {
@@ -252,8 +275,15 @@ impl World {
             "target": { "session": { "id": variables["session"] } },
             "events": [{ "type": "message.received", "schemaVersion": 1, "data": data }],
         });
-        let request = self.client.post(format!("{}/v1/events", self.server.url)).bearer_auth(key);
-        answer(request.header("content-type", "application/json").body(body.to_string()))
+        let request = self
+            .client
+            .post(format!("{}/v1/events", self.server.url))
+            .bearer_auth(key);
+        answer(
+            request
+                .header("content-type", "application/json")
+                .body(body.to_string()),
+        )
     }
 }
 
@@ -267,7 +297,11 @@ fn answer(request: reqwest::blocking::RequestBuilder) -> (StatusCode, String) {
 }
 
 fn operation(field: &str) -> &'static str {
-    FIELDS.iter().find(|(name, ..)| *name == field).expect("a field of the list").2
+    FIELDS
+        .iter()
+        .find(|(name, ..)| *name == field)
+        .expect("a field of the list")
+        .2
 }
 
 /// Ids of the same form that nobody has.
@@ -276,10 +310,16 @@ fn unknown(ids: &Value) -> Value {
         let text = of.as_str().expect("an id");
         // The last digits only, so that version and variant of the uuid stay.
         let (start, end) = text.split_at(text.len() - 12);
-        let other: String = end.chars().map(|digit| if digit == 'f' { '0' } else { 'f' }).collect();
+        let other: String = end
+            .chars()
+            .map(|digit| if digit == 'f' { '0' } else { 'f' })
+            .collect();
         json!(format!("{start}{other}"))
     };
-    let size: u64 = ids["size"].as_str().and_then(|size| size.parse().ok()).expect("a size");
+    let size: u64 = ids["size"]
+        .as_str()
+        .and_then(|size| size.parse().ok())
+        .expect("a size");
     json!({
         "session": id(&ids["session"]),
         "externalId": "nobody's",
@@ -315,10 +355,16 @@ fn every_field_of_the_schema_is_tested_here() {
     let world = World::new();
     let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } }
         subscriptionType { fields { name } } } }";
-    let schema = graphql(&world.client, &world.server.url, &world.owner, query, Value::Null).expect("the schema");
-    let fields = ["queryType", "mutationType", "subscriptionType"].map(|root| &schema["__schema"][root]["fields"]);
-    let fields = fields.into_iter().flat_map(|fields| fields.as_array().expect("fields"));
-    let fields: BTreeSet<&str> = fields.map(|field| field["name"].as_str().expect("a name")).collect();
+    let schema =
+        graphql(&world.client, &world.server.url, &world.owner, query, Value::Null).expect("the schema");
+    let fields =
+        ["queryType", "mutationType", "subscriptionType"].map(|root| &schema["__schema"][root]["fields"]);
+    let fields = fields
+        .into_iter()
+        .flat_map(|fields| fields.as_array().expect("fields"));
+    let fields: BTreeSet<&str> = fields
+        .map(|field| field["name"].as_str().expect("a name"))
+        .collect();
     assert_eq!(fields, FIELDS.iter().map(|(name, ..)| *name).collect());
 }
 
@@ -330,7 +376,10 @@ fn ids_of_another_tenant_are_answered_as_ids_that_nobody_has() {
     let requests = FIELDS.iter().filter(|(name, ..)| *name != "sessionEvents");
     for (field, _, operation) in requests {
         // The same keys as the owner's would be told apart if they were shared.
-        let (a, b) = (with_key(&theirs, &format!("{field}/a")), with_key(&nobodys, &format!("{field}/b")));
+        let (a, b) = (
+            with_key(&theirs, &format!("{field}/a")),
+            with_key(&nobodys, &format!("{field}/b")),
+        );
         let found = nameless(world.ask(&world.other, operation, &a), &a);
         let expected = nameless(world.ask(&world.other, operation, &b), &b);
         assert_eq!(found, expected, "{field}");
@@ -342,7 +391,12 @@ fn ids_of_another_tenant_are_answered_as_ids_that_nobody_has() {
     let found = nameless(world.ingest(&world.other, &a), &a);
     assert_eq!(found, nameless(world.ingest(&world.other, &b), &b));
     assert!(found.0.is_client_error(), "{found:?}");
-    for path in ["checkpoint", "tile/0/000.p/2", "tile/entries/000.p/2", "tile/entries/000"] {
+    for path in [
+        "checkpoint",
+        "tile/0/000.p/2",
+        "tile/entries/000.p/2",
+        "tile/entries/000",
+    ] {
         let path = |of: &Value| format!("/ledgers/{}/{path}", of["origin"].as_str().expect("an origin"));
         let found = world.get(&world.other, &path(&theirs));
         assert_eq!(found, world.get(&world.other, &path(&nobodys)));
@@ -355,12 +409,21 @@ fn the_ids_are_real_and_lead_their_owner_somewhere() {
     let world = World::new();
     let ids = world.ids();
     let nobodys = unknown(&ids);
-    let sized = |field: &&(&str, Open, &str)| matches!(field.1, Open::Readers) && !field.2.starts_with("subscription");
+    let sized = |field: &&(&str, Open, &str)| {
+        matches!(field.1, Open::Readers) && !field.2.starts_with("subscription")
+    };
     for (field, _, operation) in FIELDS.iter().filter(sized) {
         let found = world.ask(&world.owner, operation, &ids);
-        assert!(found.0.is_success() && !found.1.contains("errors"), "{field}: {found:?}");
+        assert!(
+            found.0.is_success() && !found.1.contains("errors"),
+            "{field}: {found:?}"
+        );
         if operation.contains('$') {
-            assert_ne!(nameless(found, &ids), nameless(world.ask(&world.owner, operation, &nobodys), &nobodys), "{field}");
+            assert_ne!(
+                nameless(found, &ids),
+                nameless(world.ask(&world.owner, operation, &nobodys), &nobodys),
+                "{field}"
+            );
         } else {
             assert_ne!(found, world.ask(&world.other, operation, &ids), "{field}");
         }
@@ -383,10 +446,17 @@ fn what_another_tenant_wrote_under_the_same_names_changes_nothing_for_the_owner(
 impl World {
     /// The other tenant does the same under the same idempotency keys and names; none of it is a duplicate.
     fn record_as_other(&self) {
-        let turn = std::fs::read_to_string(data::of_repository("docs/examples/record-turn.json")).expect("the example");
+        let turn = std::fs::read_to_string(data::of_repository("docs/examples/record-turn.json"))
+            .expect("the example");
         let turn: Value = serde_json::from_str(&turn).expect("JSON");
         let query = turn["query"].as_str().expect("a mutation");
-        let done = graphql(&self.client, &self.server.url, &self.other, query, turn["variables"].clone());
+        let done = graphql(
+            &self.client,
+            &self.server.url,
+            &self.other,
+            query,
+            turn["variables"].clone(),
+        );
         let done = done.expect("a recorded turn");
         assert_eq!(done["startSession"]["duplicate"], false, "{done}");
         assert_eq!(done["recordTurn"]["duplicate"], false, "{done}");
@@ -407,7 +477,10 @@ fn without_a_key_there_is_nothing() {
         for (field, _, operation) in FIELDS {
             let (status, body) = world.ask(key, operation, &ids);
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{field}: {body}");
-            assert!(body.contains("UNAUTHENTICATED") && !body.contains("data\":{"), "{field}: {body}");
+            assert!(
+                body.contains("UNAUTHENTICATED") && !body.contains("data\":{"),
+                "{field}: {body}"
+            );
         }
         assert_eq!(world.ingest(key, &ids).0, StatusCode::UNAUTHORIZED);
         for path in [format!("/ledgers/{origin}/checkpoint"), "/metrics".to_owned()] {
@@ -432,7 +505,11 @@ fn each_role_opens_its_fields_and_no_others() {
         let (status, body) = world.ingest(key, &with_key(&ids, &format!("{role}/ingest")));
         assert_eq!(status == StatusCode::FORBIDDEN, !may_write, "{role}: {body}");
         let (status, body) = world.get(key, &format!("/ledgers/{origin}/checkpoint"));
-        assert_eq!(status == StatusCode::FORBIDDEN, *role == "writer", "{role}: {body}");
+        assert_eq!(
+            status == StatusCode::FORBIDDEN,
+            *role == "writer",
+            "{role}: {body}"
+        );
     }
     subscription::each_role(&world, &keys, &ids);
 }

@@ -26,9 +26,15 @@ struct Answer {
 
 /// Runs a program with `arguments` and `--json` and reads its answer.
 fn answer(program: &mut Command, arguments: &[&str]) -> Answer {
-    let output = program.args(arguments).arg("--json").stdin(Stdio::null()).output().expect("it runs");
+    let output = program
+        .args(arguments)
+        .arg("--json")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr);
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let report: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
     let findings = report["findings"].as_array().expect("findings");
     for finding in findings {
         for member in ["epoch", "index", "detail"] {
@@ -41,7 +47,11 @@ fn answer(program: &mut Command, arguments: &[&str]) -> Answer {
     kinds.dedup();
     let code = output.status.code().expect("an exit code");
     assert_eq!(report["exit_code"], code, "{report}");
-    Answer { code, verdict: report["verdict"].as_str().expect("a verdict").to_owned(), kinds }
+    Answer {
+        code,
+        verdict: report["verdict"].as_str().expect("a verdict").to_owned(),
+        kinds,
+    }
 }
 
 fn python(arguments: &[&str]) -> Answer {
@@ -58,7 +68,11 @@ fn verified(arguments: &[&str]) -> Answer {
     let ours = verifier(arguments);
     assert_eq!(answer(Command::new(PROGRAM).arg("verify"), arguments), ours);
     let theirs = python(arguments);
-    assert_eq!((theirs.code, &theirs.verdict), (ours.code, &ours.verdict), "{theirs:?} {ours:?}");
+    assert_eq!(
+        (theirs.code, &theirs.verdict),
+        (ours.code, &ours.verdict),
+        "{theirs:?} {ours:?}"
+    );
     ours
 }
 
@@ -76,16 +90,32 @@ fn tau_bench() -> Option<Audited> {
     let mapping = data::of_repository("docs/import/tau-bench-airline.json");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
-    let import = ["import", "--tenant", "acme", "--format", "tau-bench", "--mapping", text(&mapping), text(&file)];
+    let import = [
+        "import",
+        "--tenant",
+        "acme",
+        "--format",
+        "tau-bench",
+        "--mapping",
+        text(&mapping),
+        text(&file),
+    ];
     home.run(&import).expect("an import");
     let export = folder.path().join("export");
     let key = exported(&home, &export);
-    Some(Audited { folder, home, export, key })
+    Some(Audited {
+        folder,
+        home,
+        export,
+        key,
+    })
 }
 
 /// Exports the ledger of `acme` and gives its verifier key.
 fn exported(home: &Home, export: &Path) -> String {
-    let told = home.run(&["export", "--tenant", "acme", text(export)]).expect("an export");
+    let told = home
+        .run(&["export", "--tenant", "acme", text(export)])
+        .expect("an export");
     told["verifier_keys"][0].as_str().expect("a key").to_owned()
 }
 
@@ -101,10 +131,19 @@ fn an_export_of_real_conversations_is_verified_by_all_and_one_flipped_byte_is_ca
     assert_eq!((verified(&with_key).code, verified(&[export]).code), (0, 4));
     let another = ruche_ledger::keys::MasterSeed::from_slice(&[7; 32]).expect("32 bytes");
     let origin = audited.key.split('+').next().expect("a name");
-    let another = another.log_signer(origin).expect("an origin").verifier().to_string();
+    let another = another
+        .log_signer(origin)
+        .expect("an origin")
+        .verifier()
+        .to_string();
     assert_eq!(verified(&[export, "--key", &another]).code, 2);
 
-    for file in ["e1/tile/entries/007", "e1/tile/0/011", "e1/payload/020", "e1/checkpoint"] {
+    for file in [
+        "e1/tile/entries/007",
+        "e1/tile/0/011",
+        "e1/payload/020",
+        "e1/checkpoint",
+    ] {
         let path = audited.export.join(file);
         let good = fs::read(&path).expect("a file of the export");
         let mut bad = good.clone();
@@ -122,15 +161,31 @@ fn a_ledger_that_went_on_extends_the_head_that_was_kept() {
     let Some(audited) = tau_bench() else { return };
     let kept = audited.export.join("e1/checkpoint");
     let example = data::of_repository("docs/import/example.json");
-    audited.home.run(&["import", "--tenant", "acme", "--format", "tau-bench", text(&example)]).expect("an import");
+    audited
+        .home
+        .run(&[
+            "import",
+            "--tenant",
+            "acme",
+            "--format",
+            "tau-bench",
+            text(&example),
+        ])
+        .expect("an import");
     let later = audited.folder.path().join("later");
     let key = exported(&audited.home, &later);
     assert_eq!(key, audited.key);
-    assert_eq!(verified(&[text(&later), "--key", &key, "--since", text(&kept)]).code, 0);
+    assert_eq!(
+        verified(&[text(&later), "--key", &key, "--since", text(&kept)]).code,
+        0
+    );
     // The other way round the later head knows of records that are not here.
     let newer = later.join("e1/checkpoint");
     let found = verified(&[text(&audited.export), "--key", &key, "--since", text(&newer)]);
-    assert_eq!((found.code, found.kinds), (2, vec!["INCONSISTENT_WITH_KNOWN_HEAD".to_owned()]));
+    assert_eq!(
+        (found.code, found.kinds),
+        (2, vec!["INCONSISTENT_WITH_KNOWN_HEAD".to_owned()])
+    );
     let foreign = tempfile::tempdir().expect("a temporary folder");
     let other = Home::new(PROGRAM, foreign.path());
     other.new_key("acme", &["reader"]).expect("a key");
@@ -138,7 +193,10 @@ fn a_ledger_that_went_on_extends_the_head_that_was_kept() {
     exported(&other, &export);
     let unrelated = export.join("e1/checkpoint");
     let found = verified(&[text(&audited.export), "--key", &key, "--since", text(&unrelated)]);
-    assert_eq!((found.code, found.kinds), (2, vec!["KNOWN_HEAD_UNRELATED".to_owned()]));
+    assert_eq!(
+        (found.code, found.kinds),
+        (2, vec!["KNOWN_HEAD_UNRELATED".to_owned()])
+    );
 }
 
 #[test]

@@ -210,7 +210,10 @@ pub fn graphql(
 /// When the server fails, or does not get there after many waits of its own.
 pub fn caught_up(client: &reqwest::blocking::Client, url: &str, key: &str) -> io::Result<String> {
     let last = graphql(client, url, key, "{ ledger { lastPosition } }", Value::Null)?;
-    let last = last["ledger"]["lastPosition"].as_str().unwrap_or_default().to_owned();
+    let last = last["ledger"]["lastPosition"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let wait = "query ($last: Position) { sessions(first: 1, minPosition: $last) { nodes { id } }
         usage(groupBy: [], minPosition: $last) { agent } }";
     let mut tries = 0;

@@ -7,6 +7,8 @@ use crate::arguments::{Command, SoakArguments, TestArguments};
 use crate::steps::Step;
 
 const DENY_HINT: &str = "If cargo-deny itself is missing: cargo install --locked --version 0.20.2 cargo-deny";
+const PYTHON_HINT: &str =
+    "The second verifier needs Python 3.11 or newer as `python3`: https://www.python.org";
 const NODE_HINT: &str = "The audit needs Node.js 20 or newer with npm: https://nodejs.org";
 
 /// The steps of a command. Reads the environment, runs nothing.
@@ -17,6 +19,7 @@ pub fn for_command(command: &Command, root: &Path) -> Vec<Step> {
             let mut steps = vec![fetch(root), tests(root, arguments, data)];
             // Who chooses packages or tests wants those alone.
             if arguments.cargo.is_empty() && arguments.harness.is_empty() {
+                steps.push(python_verifier(root));
                 steps.extend(graphql_audit(root, audit_runs(find_node(), is_ci())));
             }
             steps
@@ -65,6 +68,18 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     step.variables
         .push(("RUCHE_DATA", data.unwrap_or_else(|| data_folder(root))));
     step
+}
+
+/// The tests of the second verifier of exports, which is documentation that runs. Standard library only.
+fn python_verifier(root: &Path) -> Step {
+    Step {
+        name: "python verifier",
+        program: "python3".into(),
+        arguments: vec!["docs/formats/verify_test.py".into()],
+        variables: vec![("PYTHONDONTWRITEBYTECODE", "1".into())],
+        folder: root.to_owned(),
+        hint: PYTHON_HINT,
+    }
 }
 
 /// The audits of the npm package graphql-http against a server that the script starts and ends.
@@ -239,6 +254,17 @@ mod tests {
     fn a_data_folder_of_ones_own_is_kept() {
         let step = tests(Path::new("/a/ruche"), &given(&[], &[]), Some("/b/data".into()));
         assert_eq!(step.variables, [("RUCHE_DATA", OsString::from("/b/data"))]);
+    }
+
+    #[test]
+    fn the_python_verifier_is_tested_with_everything_and_not_with_chosen_tests() {
+        let has_it = |given: TestArguments| {
+            let steps = for_command(&Command::Test(given), Path::new("/a/ruche"));
+            steps.iter().any(|step| step.name == "python verifier")
+        };
+        assert!(has_it(given(&[], &[])));
+        assert!(!has_it(given(&["-p", "ruche-ledger"], &[])));
+        assert!(!has_it(given(&[], &["tile"])));
     }
 
     #[test]

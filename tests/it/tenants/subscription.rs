@@ -26,23 +26,33 @@ impl Socket {
         request.headers_mut().insert("sec-websocket-protocol", protocol);
         let (socket, _) = connect_async(request).await.expect("an upgrade");
         let mut socket = Self(socket);
-        socket.send(json!({ "type": "connection_init", "payload": { "apiKey": key } })).await;
+        socket
+            .send(json!({ "type": "connection_init", "payload": { "apiKey": key } }))
+            .await;
         assert_eq!(socket.next().await["type"], "connection_ack");
         socket
     }
 
     async fn send(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.expect("sent");
+        self.0
+            .send(Message::text(message.to_string()))
+            .await
+            .expect("sent");
     }
 
     async fn subscribe(&mut self, id: &str, session: &Value) {
         let payload = json!({ "query": operation("sessionEvents"), "variables": { "session": session } });
-        self.send(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
+        self.send(json!({ "id": id, "type": "subscribe", "payload": payload }))
+            .await;
     }
 
     async fn next(&mut self) -> Value {
         loop {
-            let message = timeout(PATIENCE, self.0.next()).await.expect("in time").expect("open").expect("a frame");
+            let message = timeout(PATIENCE, self.0.next())
+                .await
+                .expect("in time")
+                .expect("open")
+                .expect("a frame");
             if let Message::Text(text) = message {
                 return serde_json::from_str(text.as_str()).expect("JSON");
             }
@@ -51,7 +61,10 @@ impl Socket {
 }
 
 fn run(conversation: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(conversation);
 }
 
@@ -64,7 +77,10 @@ pub fn each_role(world: &World, keys: &[(&str, String)], ids: &Value) {
             let first = socket.next().await;
             let told = first.to_string();
             if matches!(*role, "reader" | "admin") {
-                assert_eq!(first["payload"]["data"]["sessionEvents"]["type"], "session.started", "{role}: {told}");
+                assert_eq!(
+                    first["payload"]["data"]["sessionEvents"]["type"], "session.started",
+                    "{role}: {told}"
+                );
             } else {
                 assert!(told.contains("\"FORBIDDEN\""), "{role}: {told}");
             }

@@ -210,12 +210,7 @@ impl PreviousFacts {
     }
 
     /// Whether the tree head in record 0 says what the members beside it say, and is signed by `key` if that is known.
-    pub(crate) fn check_tree_head(
-        &self,
-        epoch: Epoch,
-        key: Option<&VerifierKey>,
-        findings: &mut Findings,
-    ) {
+    pub(crate) fn check_tree_head(&self, epoch: Epoch, key: Option<&VerifierKey>, findings: &mut Findings) {
         let mut broken =
             |reason: String| findings.push(Finding::at(FindingKind::EpochLinkBroken, epoch, 0, reason));
         let head = match SignedTreeHead::parse(self.tree_head.as_bytes()) {
@@ -245,7 +240,9 @@ impl PreviousFacts {
         };
         let is_there = end.is_some_and(|end| from < Position::new(end.epoch.0, end.size.0));
         if is_there || from > to || u64::from(to.epoch.0) + 1 != u64::from(epoch.0) {
-            broken(format!("records {from} to {to} cannot be lost before epoch {epoch}"));
+            broken(format!(
+                "records {from} to {to} cannot be lost before epoch {epoch}"
+            ));
         }
         let reason = format!("{from} to {to} were lost, says record {epoch}:0");
         findings.push(Finding::at(

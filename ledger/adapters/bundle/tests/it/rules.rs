@@ -260,11 +260,21 @@ fn a_restore_that_names_lost_epochs_is_records_lost_once_and_nothing_else() {
 #[test]
 fn epochs_outside_the_lost_range_are_missing_and_a_range_that_cannot_be_lost_breaks_the_link() {
     let (_parent, work, _) = lost_epoch(|previous| previous["lost_from"] = json!("2:1"));
-    assert_eq!(kinds(&report(&work, &work.export.trust())), [EpochMissing, RecordsLost]);
-    for (member, place) in [("lost_from", "1:0"), ("lost_to", "1:99"), ("lost_to", "4294967295:0")] {
+    assert_eq!(
+        kinds(&report(&work, &work.export.trust())),
+        [EpochMissing, RecordsLost]
+    );
+    for (member, place) in [
+        ("lost_from", "1:0"),
+        ("lost_to", "1:99"),
+        ("lost_to", "4294967295:0"),
+    ] {
         let (_parent, work, _) = lost_epoch(|previous| previous[member] = json!(place));
         let found = report(&work, &work.export.trust());
-        assert!(found.has(EpochLinkBroken) && found.has(RecordsLost), "{member} {place}: {found:?}");
+        assert!(
+            found.has(EpochLinkBroken) && found.has(RecordsLost),
+            "{member} {place}: {found:?}"
+        );
     }
 }
 
