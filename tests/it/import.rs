@@ -273,19 +273,26 @@ fn told(number: usize, message: &Value) -> Said {
     }
 }
 
-type Object = BTreeMap<String, Box<RawValue>>;
+/// A JSON object whose members are left as they are written.
+struct Object(BTreeMap<String, Box<RawValue>>);
 
-fn object(raw: &RawValue) -> Object {
-    serde_json::from_str(raw.get()).unwrap_or_else(|error| panic!("{error}: {raw}"))
+impl Object {
+    fn get(&self, name: &str) -> Option<&RawValue> {
+        self.0.get(name).map(AsRef::as_ref)
+    }
 }
 
-fn list(raw: Option<&Box<RawValue>>) -> Vec<Box<RawValue>> {
+fn object(text: &str) -> Object {
+    Object(serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+fn list(raw: Option<&RawValue>) -> Vec<Box<RawValue>> {
     let list = raw.map(|raw| serde_json::from_str::<Option<_>>(raw.get()).expect("a list or null"));
     list.flatten().unwrap_or_default()
 }
 
 /// A text that may be null or absent; a number as it is written.
-fn text(raw: Option<&Box<RawValue>>) -> Option<String> {
+fn text(raw: Option<&RawValue>) -> Option<String> {
     let raw = raw?.get();
     if raw.starts_with('"') {
         Some(serde_json::from_str(raw).expect("a text"))
@@ -301,21 +308,18 @@ fn source(format: &str, file: &str) -> Vec<(String, Vec<Said>)> {
             .lines()
             .map(|line| serde_json::from_str(line).expect("a line of JSON"))
             .collect(),
-        "tau2" => {
-            let results: Object = serde_json::from_str(file).expect("an object");
-            list(results.get("simulations"))
-        }
+        "tau2" => list(object(file).get("simulations")),
         _ => serde_json::from_str(file).expect("an array"),
     };
     let mut sessions = Vec::new();
-    for run in runs.iter().map(|run| object(run)) {
+    for run in runs.iter().map(|run| object(run.get())) {
         let member = |name| text(run.get(name)).unwrap_or_else(|| panic!("no {name}"));
         let (id, messages) = match format {
             "tau-bench" => (
                 format!("{}/{}", member("task_id"), member("trial")),
                 run.get("traj"),
             ),
-            "agentdojo" if !run.contains_key("messages") => continue,
+            "agentdojo" if run.get("messages").is_none() => continue,
             "agentdojo" => (member("index"), run.get("messages")),
             _ => (member("id"), run.get("messages")),
         };
@@ -323,7 +327,7 @@ fn source(format: &str, file: &str) -> Vec<(String, Vec<Said>)> {
             id,
             list(messages)
                 .iter()
-                .map(|raw| message(format, &object(raw)))
+                .map(|raw| message(format, &object(raw.get())))
                 .collect(),
         ));
     }
@@ -344,7 +348,7 @@ fn message(format: &str, message: &Object) -> Said {
         error: text(error),
         calls: list(message.get("tool_calls"))
             .iter()
-            .map(|raw| call(&object(raw)))
+            .map(|raw| call(&object(raw.get())))
             .collect(),
         role,
     }
@@ -355,7 +359,7 @@ fn call(call: &Object) -> Call {
     let inner = call
         .get("function")
         .filter(|raw| raw.get().starts_with('{'))
-        .map(|raw| object(raw));
+        .map(|raw| object(raw.get()));
     let member = |name| inner.as_ref().unwrap_or(call).get(name);
     Call {
         name: text(member("name"))
