@@ -31,7 +31,8 @@ const APPEND: &str = "mutation Append($input: AppendEventsInput!) { appendEvents
     __typename ... on AppendEventsPayload { receipts { position leafHash duplicate } }
     ... on Refusal { code message } } }";
 
-const START: &str = "mutation Start($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
+const START: &str =
+    "mutation Start($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
 
 /// Acknowledged records, and how many clients were told that they repeat themselves.
 #[derive(Default)]
@@ -49,7 +50,9 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let acknowledged = Arc::new(Acknowledged::default());
     let dice = SeededRandom::new(7);
     for kill in 0..kills {
-        let server = home.serve().unwrap_or_else(|error| panic!("start {kill}: {error}"));
+        let server = home
+            .serve()
+            .unwrap_or_else(|error| panic!("start {kill}: {error}"));
         let enough = acknowledged.count.load(Ordering::SeqCst) + 1 + dice.next() % 120;
         let callers: Vec<_> = (0..CALLERS)
             .map(|caller| {
@@ -58,7 +61,10 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
             })
             .collect();
         while acknowledged.count.load(Ordering::SeqCst) < enough {
-            assert!(!callers.iter().all(thread::JoinHandle::is_finished), "the callers ended before kill {kill}");
+            assert!(
+                !callers.iter().all(thread::JoinHandle::is_finished),
+                "the callers ended before kill {kill}"
+            );
             thread::yield_now();
         }
         server.kill().expect("the server can be killed");
@@ -73,25 +79,36 @@ fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
 
 /// The read models went through every kill; made anew from the ledger they are the same, row by row.
 fn read_models_equal_a_rebuild(home: &Home) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let store: Arc<dyn EventStore> = Arc::new(open(home).expect("a killed store opens"));
         let models = Arc::new(SqliteReadStore::open(&home.data).expect("the read models open"));
         let runner = Runner::new(store.clone(), models.clone());
         let ledger = store.ledgers().await.expect("ledgers")[0];
         runner.catch_up(ledger).await.expect("the read models catch up");
-        let report = models.rebuild(store, OnDifference::Keep).await.expect("a rebuild");
+        let report = models
+            .rebuild(store, OnDifference::Keep)
+            .await
+            .expect("a rebuild");
         assert!(report.compared && report.switched, "{report:?}");
         assert_eq!(report.differences, []);
     });
 }
 
 fn export_verifies(home: &Home, folder: &Path) {
-    let shown = home.run(&["ledger", "show", "--tenant", "acme"]).expect("the ledger is shown");
-    let key = shown[0]["verifier_key"].as_str().unwrap_or_else(|| panic!("no key in {shown}"));
+    let shown = home
+        .run(&["ledger", "show", "--tenant", "acme"])
+        .expect("the ledger is shown");
+    let key = shown[0]["verifier_key"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no key in {shown}"));
     let target = folder.join("export");
     let target = target.to_str().expect("a path in UTF-8");
-    home.run(&["export", "--tenant", "acme", target]).expect("it is exported");
+    home.run(&["export", "--tenant", "acme", target])
+        .expect("it is exported");
     let report = home.run(&["verify", target, "--key", key]).expect("it verifies");
     assert_eq!(report["verdict"], "VERIFIED", "{report}");
 }
@@ -99,7 +116,8 @@ fn export_verifies(home: &Home, folder: &Path) {
 /// Sends appends, each under its own key, until the server is gone. After a lost answer the next start repeats it.
 fn append_until_it_fails(url: &str, key: &str, kill: u64, caller: u64, acknowledged: &Acknowledged) {
     let client = Client::new();
-    let start = json!({ "idempotencyKey": format!("start/{caller}"), "externalId": format!("session {caller}") });
+    let start =
+        json!({ "idempotencyKey": format!("start/{caller}"), "externalId": format!("session {caller}") });
     if graphql(&client, url, key, START, json!({ "input": start })).is_err() {
         return;
     }
@@ -113,20 +131,34 @@ fn append_until_it_fails(url: &str, key: &str, kill: u64, caller: u64, acknowled
             "target": { "session": { "externalId": format!("session {caller}") } },
             "events": events,
         });
-        let Ok(data) = graphql(&client, url, key, APPEND, json!({ "input": input })) else { return };
-        let receipts = data["appendEvents"]["receipts"].as_array().unwrap_or_else(|| panic!("refused: {data}"));
+        let Ok(data) = graphql(&client, url, key, APPEND, json!({ "input": input })) else {
+            return;
+        };
+        let receipts = data["appendEvents"]["receipts"]
+            .as_array()
+            .unwrap_or_else(|| panic!("refused: {data}"));
         let mut records = acknowledged.records.lock().expect("no caller panics");
         for receipt in receipts {
-            let position = receipt["position"].as_str().expect("a position").parse().expect("a position");
+            let position = receipt["position"]
+                .as_str()
+                .expect("a position")
+                .parse()
+                .expect("a position");
             let hash = receipt["leafHash"].as_str().expect("a hash").to_owned();
-            assert!(records.insert(position, hash).is_none(), "{position} was acknowledged twice");
+            assert!(
+                records.insert(position, hash).is_none(),
+                "{position} was acknowledged twice"
+            );
         }
         acknowledged.count.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 fn judge(home: &Home, acknowledged: &BTreeMap<Position, String>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let store = open(home).expect("a killed store opens");
         let ledger: LedgerId = store.ledgers().await.expect("ledgers")[0];
@@ -139,7 +171,12 @@ fn judge(home: &Home, acknowledged: &BTreeMap<Position, String>) {
             from = last.position.next();
             for record in &records {
                 if let Some(hash) = acknowledged.get(&record.position) {
-                    assert_eq!(*hash, record.leaf_hash().to_string(), "{} is another record", record.position);
+                    assert_eq!(
+                        *hash,
+                        record.leaf_hash().to_string(),
+                        "{} is another record",
+                        record.position
+                    );
                     found += 1;
                 }
             }
@@ -151,5 +188,6 @@ fn judge(home: &Home, acknowledged: &BTreeMap<Position, String>) {
 
 fn open(home: &Home) -> io::Result<SqliteStore> {
     let lock = DataLock::acquire(&home.data, "judge").map_err(io::Error::other)?;
-    SqliteStore::open(Arc::new(lock), Arc::new(SystemClock), SqliteOptions::default()).map_err(io::Error::other)
+    SqliteStore::open(Arc::new(lock), Arc::new(SystemClock), SqliteOptions::default())
+        .map_err(io::Error::other)
 }
