@@ -46,6 +46,17 @@ pub enum AppError {
     /// The keys folder cannot be used.
     #[error(transparent)]
     Keys(#[from] ruche_ledger_keys::SeedFileError),
+    /// There is a store, and no keys folder.
+    #[error(
+        "the data folder holds ledgers, but there is no keys folder {}: name the right one with --keys-dir, or put it \
+         back. If it is lost, nothing can be signed for these ledgers any more; they can be read after \
+         `mkdir` makes an empty one",
+        keys_dir.display()
+    )]
+    KeysMissing {
+        /// Where it was looked for.
+        keys_dir: PathBuf,
+    },
     /// The folder of tree heads cannot be used.
     #[error(transparent)]
     TreeHeads(#[from] TreeHeadStoreError),
@@ -128,6 +139,12 @@ impl App {
         let lock = Arc::new(lock(common, what)?);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
+        // A store without its seed is a wrong keys folder. A new seed would make ledgers that the right one cannot sign.
+        if ledger_file(common).exists() && !common.keys_dir.exists() {
+            return Err(AppError::KeysMissing {
+                keys_dir: common.keys_dir.clone(),
+            });
+        }
         let seed = Arc::new(MasterSeedFile::load_or_create(&common.keys_dir)?);
         if seed.is_new() {
             tracing::warn!(path = %seed.path().display(), "a new master seed: keep a copy of this file somewhere safe");

@@ -874,6 +874,9 @@ def arguments(argv):
     parser.add_argument("--at-least", metavar="N", type=int, default=0, help="records that must be there")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
+    if args.key and not any(keys.split() for keys in args.key):
+        parser.error("--key is empty")
+    args.key = [key for keys in args.key for key in keys.split()]   # a file of keys, one in a line, is as good
     if args.at_least < 0:
         parser.error("--at-least below 0")
     return args

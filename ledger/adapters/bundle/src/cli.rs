@@ -80,17 +80,22 @@ fn verdict(arguments: &Arguments) -> Result<u8, Failure> {
             verify_proof(&proof, &read(leaf, LEAF_FILE_BYTES_MAX)?, &trust)
         }
     };
-    let mut out = io::stdout().lock();
+    let mut text = Vec::new();
     if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &report.to_json())?;
-        writeln!(out)?;
+        serde_json::to_writer_pretty(&mut text, &report.to_json())?;
+        writeln!(text)?;
     } else {
         let colour =
             io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Show { colour }.report(&report, &mut out)?;
+        Show { colour }.report(&report, &mut text)?;
     }
-    // A verdict that did not reach anybody is none.
-    out.flush()?;
+    let mut out = io::stdout().lock();
+    match out.write_all(&text).and_then(|()| out.flush()) {
+        // Whoever closed the pipe has read enough (`| head -1`); the exit code still tells.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        // Otherwise a verdict that did not reach anybody is none.
+        written => written?,
+    }
     Ok(report.verdict.exit_code())
 }
 
@@ -137,6 +142,10 @@ fn trust(arguments: &Arguments) -> Result<Trust, Failure> {
             .map_err(|error| Failure::from(format!("--key {text}: {error}")))
     });
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() && !arguments.key.is_empty() {
+        // An empty variable or file must not turn into "trust what the export brings".
+        return Err("--key is empty: a key was meant to be brought, and there is none".into());
+    }
     let Some(path) = &arguments.policy else {
         return Ok(Trust::keys(keys));
     };

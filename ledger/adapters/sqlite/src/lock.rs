@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
@@ -30,7 +31,12 @@ impl DataLock {
             let path = path.to_owned();
             move |source| OpenError::Io { doing, path, source }
         };
-        std::fs::create_dir_all(dir).map_err(io("create", dir))?;
+        // Conversations are for the user who runs Ruche; a folder that is there already keeps its mode.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(io("create", dir))?;
         // A folder that was made just now must outlive a power cut, as the records in it must.
         if let Some(parent) = dir.parent() {
             sync_dir(parent)?;

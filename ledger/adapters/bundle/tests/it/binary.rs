@@ -401,3 +401,11 @@ fn help_teaches() {
         assert!(run.out.contains(word), "{word} is not in {}", run.out);
     }
 }
+
+#[test]
+fn an_empty_key_is_not_the_key_of_the_export() {
+    let world = World::written();
+    let run = run([world.work.folder.as_os_str(), OsStr::new("--key"), OsStr::new("")]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert!(run.err.contains("--key is empty"), "{run:?}");
+}
