@@ -30,6 +30,8 @@ struct Exported {
     records: u64,
     /// One for each epoch, oldest first. To be handed over by another way than the folder.
     verifier_keys: Vec<String>,
+    /// Why the export is not all that was promised: the store is behind its tree heads, for example.
+    warning: Option<String>,
 }
 
 /// Runs the command.
@@ -51,6 +53,12 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         .iter()
         .map(|epoch| app.sealer.keys.signer(&epoch.origin).verifier().to_string())
         .collect();
+    let warning = app
+        .sealer
+        .may_go_on(ledger)
+        .await
+        .err()
+        .map(|error| crate::error::chain(&error));
     let bar = progress(epochs.iter().map(|epoch| epoch.size.0).sum(), "exporting");
     let written = app
         .export(ledger, &args.dir, |records, total| {
@@ -72,6 +80,7 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         ledger: ledger.to_string(),
         records,
         verifier_keys,
+        warning,
     };
     print(common, &exported, text)
 }
@@ -87,8 +96,12 @@ fn text(exported: &Exported) -> String {
         .iter()
         .map(|key| format!(" --key '{key}'"))
         .collect::<String>();
+    let warning = match &exported.warning {
+        Some(warning) => format!("warning: {warning}\n\n"),
+        None => String::new(),
+    };
     format!(
-        "wrote {} records of ledger {} to {}\n\n\
+        "{warning}wrote {} records of ledger {} to {}\n\n\
          Verifier keys. Give them to the auditor by another way than the folder: whoever could change the folder could \
          change a key in it.\n{keys}\n\
          To verify:\n  ruche-verify {}{trust}",
