@@ -12,7 +12,6 @@ mod kill;
 mod import;
 mod verification;
 mod tenants;
-mod readme;
 mod http;
 mod graphql;
 mod websocket;

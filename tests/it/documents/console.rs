@@ -1,9 +1,12 @@
 //! Commands in documents do what the documents say. A block marked `console` is typed line by line: every line that
 //! begins with `$ ` is a command, goes on after a backslash, and has to succeed. A block marked `json` right behind it
-//! is the answer of its last command, but for white space.
+//! is the answer of its last command, but for white space. The lines of a `text` block are printed by its commands, but
+//! for numbers, ids and lines with `…`.
 //!
 //! The folder that the commands run in looks like a clone in which everything was built: what cargo would do is taken
 //! as done, `target/release` has the programs of this very build.
+
+mod shown;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,6 +25,8 @@ const RUCHE_VERIFY: &str = env!("CARGO_BIN_EXE_ruche-verify-under-test");
 /// Where the documents say that the demo listens. Tests take a free port.
 const DEMO_URL: &str = "http://127.0.0.1:4000";
 /// The command that serves until it is stopped.
+/// Documents with commands.
+const DOCUMENTS: &[&str] = &["README.md", "docs/first-verification.md", "docs/import/README.md"];
 const DEMO: &str = "cargo run --release";
 /// Everything else that documents ask of cargo. This build has done it.
 const CARGO: &str = "#!/bin/sh
@@ -129,9 +134,10 @@ fn run(document: &str, clone: &mut Clone) {
         .filter(|(_, block)| block.language == "console")
     {
         let place = format!("{document}:{}", block.line);
-        let mut said = String::new();
+        let (mut said, mut printed) = (String::new(), String::new());
         for command in commands(block) {
             said = clone.type_in(&command);
+            printed.push_str(&said);
             if command.starts_with("curl ") {
                 let answer = json(&said, &place);
                 assert!(
@@ -148,6 +154,13 @@ fn run(document: &str, clone: &mut Clone) {
                 "{place}: the answer is another one"
             );
         }
+        if let Some(lines) = blocks.get(number + 1).filter(|next| next.language == "text") {
+            assert_eq!(
+                shown::missing(&lines.text, &printed),
+                None,
+                "{place}: it is not in\n{printed}"
+            );
+        }
     }
     assert!(
         typed > 0,
@@ -156,15 +169,28 @@ fn run(document: &str, clone: &mut Clone) {
 }
 
 #[test]
+fn every_document_with_commands_is_typed() {
+    let has_commands = |path: &String| {
+        let text = fs::read_to_string(repository::root().join(path)).expect("the document is there");
+        let (_, blocks) = markdown::split(&text);
+        blocks.iter().any(|block| block.language == "console")
+    };
+    let mut found = repository::paths();
+    found.retain(|path| path.ends_with(".md") && has_commands(path));
+    found.sort();
+    assert_eq!(found, DOCUMENTS);
+}
+
+#[test]
 fn the_readme_can_be_typed() {
-    run("README.md", &mut Clone::new());
+    run(DOCUMENTS[0], &mut Clone::new());
 }
 
 #[test]
 fn the_first_verification_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in("ruche seed --tenant demo --sessions 20");
-    run("docs/first-verification.md", &mut clone);
+    run(DOCUMENTS[1], &mut clone);
     let audited = clone.shell("ruche-verify changed-copy --json --key \"$(cat auditor.vkey)\"");
     let report = json(&String::from_utf8_lossy(&audited.stdout), "the changed copy");
     assert_eq!(report["verdict"], "TAMPERED", "{report}");
@@ -172,7 +198,7 @@ fn the_first_verification_can_be_typed() {
 
 #[test]
 fn the_example_of_an_import_can_be_typed() {
-    run("docs/import/README.md", &mut Clone::new());
+    run(DOCUMENTS[2], &mut Clone::new());
 }
 
 #[test]
