@@ -24,9 +24,9 @@ const RUCHE: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 const RUCHE_VERIFY: &str = env!("CARGO_BIN_EXE_ruche-verify-under-test");
 /// Where the documents say that the demo listens. Tests take a free port.
 const DEMO_URL: &str = "http://127.0.0.1:4000";
-/// The command that serves until it is stopped.
 /// Documents with commands.
 const DOCUMENTS: &[&str] = &["README.md", "docs/first-verification.md", "docs/import/README.md"];
+/// The command that serves until it is stopped.
 const DEMO: &str = "cargo run --release";
 /// Everything else that documents ask of cargo. This build has done it.
 const CARGO: &str = "#!/bin/sh
