@@ -15,3 +15,4 @@ mod tenants;
 mod http;
 mod graphql;
 mod websocket;
+mod restore;
