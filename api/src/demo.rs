@@ -93,13 +93,13 @@ pub struct Seeded {
     pub sessions: u64,
     /// Events that were appended now.
     pub appended: u64,
-    /// Commands that an earlier start had carried out.
+    /// Commands that an earlier start had carried out, or that had nothing to change.
     pub duplicates: u64,
 }
 
 impl Seeded {
     fn count(&mut self, receipt: &CommandReceipt) {
-        if receipt.duplicate {
+        if receipt.duplicate || receipt.unchanged {
             self.duplicates += 1;
         } else {
             self.appended += receipt.events.len() as u64;

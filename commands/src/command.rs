@@ -246,7 +246,8 @@ impl NewEvent {
 pub enum Decision {
     /// Write these, in this order, in one append.
     Append(Vec<NewEvent>),
-    /// It is so already; these events say so. Nothing is written and no key is claimed.
+    /// It is so already; these events say so. Nothing is written and no key is claimed, since a key is claimed by the
+    /// records that it protects.
     AlreadySo(Vec<RecordedEvent>),
 }
 
@@ -294,8 +295,11 @@ pub trait Command: Serialize + Send + Sync {
 /// The answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandReceipt {
-    /// True if the command had been carried out before and nothing was written now.
+    /// True if the command had been carried out before, under this key, and nothing was written now.
     pub duplicate: bool,
+    /// True if everything was already as the command wants it. Nothing was written and the key was not claimed, so it
+    /// stands for nothing yet; `events` are those that say so. Never together with `duplicate`.
+    pub unchanged: bool,
     /// The events, in the order of the append.
     pub events: Vec<RecordedEvent>,
 }

@@ -4,7 +4,8 @@
 //!
 //! 1. The context and the input are checked; the command names the streams it looks at. Nothing was read yet.
 //! 2. The streams are loaded and folded into the command's state.
-//! 3. The command decides. A refusal ends it here, unless its idempotency key says that it was carried out before.
+//! 3. The command decides. A refusal ends it here, unless its idempotency key says that it was carried out before; so
+//!    does the finding that everything is already as the command wants it, which claims no key.
 //! 4. The decided events are prepared: strict JSON, schema, ids, commitment. Still nothing was written, so a process
 //!    that dies up to here has done nothing.
 //! 5. One append, guarded by the versions of the streams as they were seen, and by the idempotency key. It is atomic:
@@ -265,7 +266,11 @@ impl Commands {
                     // After "unknown" the events may be our own; then this is the first answer and no duplicate.
                     let first = events.first().map(|e| e.event.event_id);
                     let duplicate = first != request.events.first().map(|ours| ours.event.event_id);
-                    return Ok(Tried::Written(CommandReceipt { duplicate, events }));
+                    return Ok(Tried::Written(CommandReceipt {
+                        duplicate,
+                        unchanged: false,
+                        events,
+                    }));
                 }
                 AppendOutcome::KeyMismatch { .. } => return Err(CommandError::IdempotencyMismatch),
                 AppendOutcome::Conflict {
@@ -299,25 +304,27 @@ impl Commands {
         refusal: CommandError,
     ) -> Result<CommandReceipt, CommandError> {
         match self.look_up(context, claim).await? {
-            Some(events) => Ok(CommandReceipt {
-                duplicate: true,
-                events,
-            }),
+            Some(events) => Ok(first_answer(events)),
             None => Err(refusal),
         }
     }
 
+    /// The answer that the key stands for; if it stands for none, that nothing had to be written.
     async fn already_so(
         &self,
         context: &CommandContext,
         claim: KeyClaim,
         events: Vec<RecordedEvent>,
     ) -> Result<CommandReceipt, CommandError> {
-        let events = self.look_up(context, claim).await?.unwrap_or(events);
-        Ok(CommandReceipt {
-            duplicate: true,
-            events,
-        })
+        let earlier = self.look_up(context, claim).await?;
+        Ok(earlier.map_or(
+            CommandReceipt {
+                duplicate: false,
+                unchanged: true,
+                events,
+            },
+            first_answer,
+        ))
     }
 
     /// What a key stands for. Keys are looked at before expectations, so an append that can never happen asks for one
@@ -408,6 +415,14 @@ fn merge(mut guards: Vec<Expectation>, own: Option<Expectation>) -> Vec<Expectat
     guards
 }
 
+fn first_answer(events: Vec<RecordedEvent>) -> CommandReceipt {
+    CommandReceipt {
+        duplicate: true,
+        unchanged: false,
+        events,
+    }
+}
+
 fn written(prepared: Vec<PreparedEvent>, receipts: Vec<Receipt>) -> CommandReceipt {
     let event = |(prepared, receipt): (PreparedEvent, Receipt)| RecordedEvent {
         receipt,
@@ -416,6 +431,7 @@ fn written(prepared: Vec<PreparedEvent>, receipts: Vec<Receipt>) -> CommandRecei
     };
     CommandReceipt {
         duplicate: false,
+        unchanged: false,
         events: prepared.into_iter().zip(receipts).map(event).collect(),
     }
 }

@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ConfigPublished, ConfigScope};
 use serde_json::{Value, json};
 
-use crate::PublishConfiguration;
 use crate::configuration::{config_stream, digest};
-use crate::testing::{Decided, Given, given, references};
+use crate::testing::{Decided, Given, NoObjection, TestLedger, given, references};
+use crate::{CommandReceipt, PublishConfiguration};
 
 fn publish(key: &str, value: Value) -> PublishConfiguration {
     PublishConfiguration::new(ConfigScope::Agent, Some("a-1".to_owned()), key, value)
@@ -49,6 +50,31 @@ fn what_changes_nothing_is_already_so() {
     with(&[&first])
         .when(&publish("k", json!({ "a": 1 })))
         .already_so();
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_unchanged_and_leaves_its_key_free() {
+    let ledger = TestLedger::in_memory(Arc::new(NoObjection)).await;
+    let execute = |key: &'static str, value: Value| {
+        let context = ledger.context.with_key(key);
+        let commands = &ledger.commands;
+        async move { commands.execute(&context, &publish("k", value)).await.unwrap() }
+    };
+    let kind = |receipt: &CommandReceipt| (receipt.duplicate, receipt.unchanged);
+    let first = execute("first", json!(1)).await;
+    assert_eq!(kind(&first), (false, false));
+    let size = ledger.size().await;
+
+    let nothing = execute("second", json!(1)).await;
+    assert_eq!((kind(&nothing), ledger.size().await), ((false, true), size));
+    assert_eq!(nothing.events, first.events, "the version that says so");
+    let retry = execute("first", json!(1)).await;
+    assert_eq!((kind(&retry), ledger.size().await), ((true, false), size));
+
+    // The key stands for nothing yet, so it is free for another command.
+    let change = execute("second", json!(2)).await;
+    assert_eq!((kind(&change), ledger.size().await), ((false, false), size + 1));
+    assert_eq!(kind(&execute("second", json!(2)).await), (true, false));
 }
 
 #[test]

@@ -175,7 +175,10 @@ async fn what_is_so_already_writes_nothing() {
         .execute(&ledger.context.with_key("b"), &tool)
         .await
         .unwrap();
-    assert!(again.duplicate);
+    assert!(
+        again.unchanged && !again.duplicate,
+        "the key stands for nothing yet"
+    );
     assert_eq!(again.events, first.events);
     assert_eq!(ledger.size().await, size);
 }

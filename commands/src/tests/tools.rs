@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
 use crate::RegisterTool;
-use crate::testing::{given, references};
+use crate::testing::{NoObjection, TestLedger, given, references};
 use crate::tool::tool_stream;
 
 #[test]
@@ -17,6 +19,20 @@ fn a_tool_is_registered_and_registered_anew_only_when_something_changed() {
     // Back to the first: what stands is the last.
     let back = registered().event(stream, changed.tool.clone());
     assert_eq!(back.when(&tool).types(), ["tool.registered"]);
+}
+
+#[tokio::test]
+async fn a_registration_that_changes_nothing_is_unchanged_and_no_duplicate() {
+    let ledger = TestLedger::in_memory(Arc::new(NoObjection)).await;
+    let tool = RegisterTool::new("send_money", SideEffectPolicy::Irreversible);
+    let mut answers = Vec::new();
+    for key in ["first", "second", "first"] {
+        let context = ledger.context.with_key(key);
+        let receipt = ledger.commands.execute(&context, &tool).await.unwrap();
+        answers.push((receipt.duplicate, receipt.unchanged));
+    }
+    assert_eq!(answers, [(false, false), (false, true), (true, false)]);
+    assert_eq!(ledger.size().await, 2, "the opening and one registration");
 }
 
 #[test]
