@@ -3,7 +3,7 @@
 //! # What this crate promises
 //!
 //! 1. A command is carried out once per idempotency key, completely or not at all; asked again, it gives the first
-//!    answer.
+//!    answer. One that changes nothing writes nothing and claims no key.
 //! 2. What is written was decided on the streams as they are, by pure functions that can be run again.
 //! 3. Clients' payload bytes are stored as they came, after they were read strictly and held against their schema.
 //! 4. Clients write what is theirs to write; actor and provenance come from the credential.
@@ -43,4 +43,4 @@ pub use ports::{LedgerSecrets, PayloadValidator, SecretsOf, Unfit};
 pub use score::ScoreSession;
 pub use session::{EndSession, SessionRef, StartSession};
 pub use tool::RegisterTool;
-pub use turn::{RecordSession, RecordTurn, RecordedTurn, TurnEnd, TurnStep};
+pub use turn::{RecordSession, RecordTurn, RecordedTurn, StrayAnswers, TurnEnd, TurnStep};

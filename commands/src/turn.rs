@@ -25,9 +25,11 @@ use crate::session::{SessionRef, observed_stream, session_stream};
 use crate::tool::{ToolTraits, tool_stream};
 
 mod build;
+mod calls;
 mod session;
 
 use build::TurnPlace;
+pub use calls::StrayAnswers;
 pub use session::RecordSession;
 
 /// Records a whole turn.
@@ -110,8 +112,9 @@ pub struct ModelCall {
 /// The end of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Settled {
-    /// Number of the call in the turn, from 0, over all messages. Absent: the first unsettled call with the
-    /// provider's id of the outcome, else the first unsettled call of its tool, else a call that nobody proposed.
+    /// Number of the call in the turn, from 0, over all messages; it was made by an earlier step and is settled
+    /// once. Absent: the first unsettled call with the provider's id of the outcome, else the first unsettled call of
+    /// its tool; where none fits, [`StrayAnswers`] says what follows.
     pub call: Option<u64>,
     /// When the call began.
     pub started_at: Option<Micros>,
@@ -184,7 +187,8 @@ impl RecordedTurn {
         2 + steps.sum::<usize>()
     }
 
-    pub(crate) fn check(&self) -> Result<(), CommandError> {
+    /// Checks what can be said without a state. `at` is the place of the turn in its command.
+    fn check(&self, stray: StrayAnswers, at: &str) -> Result<(), CommandError> {
         let events = self.events_max();
         if events > EVENTS_PER_APPEND_MAX {
             return Err(CommandError::LimitExceeded {
@@ -195,7 +199,7 @@ impl RecordedTurn {
             });
         }
         if self.steps.is_empty() {
-            return Err(CommandError::input("/turn/steps", "must not be empty"));
+            return Err(CommandError::input(format!("{at}/steps"), "must not be empty"));
         }
         let tools = self.tools();
         if tools.len() > TOOLS_PER_TURN_MAX {
@@ -207,9 +211,9 @@ impl RecordedTurn {
             });
         }
         if let Some(external) = &self.opened.external_id {
-            check_external_id("/turn/externalId", external)?;
+            check_external_id(&format!("{at}/externalId"), external)?;
         }
-        Ok(())
+        calls::check(&self.steps, stray, at)
     }
 }
 
@@ -232,12 +236,9 @@ impl ToolOutcome {
     }
 }
 
-impl Command for RecordTurn {
-    type State = RecordTurnState;
-    const NAME: &'static str = "RecordTurn";
-
-    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        self.turn.check()?;
+impl RecordTurn {
+    /// The streams that a checked turn is decided on.
+    fn places(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
         let session = self.session.resolve(ground.references)?;
         let mut loads = vec![
             Load::whole(session_stream(session)),
@@ -251,6 +252,16 @@ impl Command for RecordTurn {
                 .map(|name| Load::newest(tool_stream(ground.references, name)).unguarded()),
         );
         Ok(loads)
+    }
+}
+
+impl Command for RecordTurn {
+    type State = RecordTurnState;
+    const NAME: &'static str = "RecordTurn";
+
+    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        self.turn.check(StrayAnswers::Refused, "/turn")?;
+        self.places(ground)
     }
 
     fn evolve(&self, state: &mut RecordTurnState, event: &PastEvent) {
@@ -278,6 +289,38 @@ impl Command for RecordTurn {
         };
         let built = build::turn(&self.turn, place, &state.tools, ground, 0);
         Ok(Decision::Append(built.events))
+    }
+}
+
+/// A turn of a conversation that is imported part by part. The same command to its idempotency key and its records;
+/// only answers without a call are kept as the source has them.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(crate) struct RecordImportedTurn {
+    pub recorded: RecordTurn,
+    #[serde(skip)]
+    pub stray: StrayAnswers,
+}
+
+impl Command for RecordImportedTurn {
+    type State = RecordTurnState;
+    const NAME: &'static str = RecordTurn::NAME;
+
+    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        self.recorded.turn.check(self.stray, "/turn")?;
+        self.recorded.places(ground)
+    }
+
+    fn evolve(&self, state: &mut RecordTurnState, event: &PastEvent) {
+        self.recorded.evolve(state, event);
+    }
+
+    fn is_settled(&self, state: &RecordTurnState, stream: StreamId) -> bool {
+        self.recorded.is_settled(state, stream)
+    }
+
+    fn decide(&self, state: &RecordTurnState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        self.recorded.decide(state, ground)
     }
 }
 

@@ -18,7 +18,8 @@ use crate::score::ScoreSession;
 use crate::session::{EndSession, SessionRef, StartSession};
 use crate::tool::RegisterTool;
 use crate::turn::{
-    RecordSession, RecordTurn, RecordedTurn, Said, Settled, Timed, ToolOutcome, TurnEnd, TurnStep,
+    RecordImportedTurn, RecordSession, RecordTurn, RecordedTurn, Said, Settled, StrayAnswers, Timed,
+    ToolOutcome, TurnEnd, TurnStep,
 };
 
 /// How a file is imported.
@@ -51,14 +52,14 @@ pub struct SessionPlan {
 pub struct ImportedCounts {
     /// Events that were appended now.
     pub appended: u64,
-    /// Events that had been appended before.
+    /// Events that stood there before: of this import, or saying the same already.
     pub duplicate: u64,
 }
 
 impl ImportedCounts {
     fn add(&mut self, receipt: &CommandReceipt) {
         let events = receipt.events.len() as u64;
-        if receipt.duplicate {
+        if receipt.duplicate || receipt.unchanged {
             self.duplicate += events;
         } else {
             self.appended += events;
@@ -113,6 +114,7 @@ pub fn plan(session: ImportedSession, options: &ImportOptions) -> SessionPlan {
             turns,
             end: Some(end),
             scores: session.scores,
+            stray_answers: StrayAnswers::Kept,
         },
     }
 }
@@ -342,9 +344,12 @@ pub(crate) async fn in_parts(
     let part = |part: &str, number: usize| context.with_key(key(&plan.external_id, part, number));
     counts.add(&commands.execute(&part("start", 0), &plan.session.start).await?);
     for (number, turn) in plan.session.turns.iter().enumerate() {
-        let turn = RecordTurn {
-            session: session.clone(),
-            turn: turn.clone(),
+        let turn = RecordImportedTurn {
+            recorded: RecordTurn {
+                session: session.clone(),
+                turn: turn.clone(),
+            },
+            stray: plan.session.stray_answers,
         };
         counts.add(&commands.execute(&part("turn", number), &turn).await?);
     }

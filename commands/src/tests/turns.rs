@@ -1,18 +1,23 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    LlmRequested, LlmResponded, MessageReceived, MessageSent, Role, SessionStarted, ToolCallRequest,
-    ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnCommitted, TurnOpened, TurnTrigger,
+    LlmRequested, LlmResponded, MessageReceived, MessageSent, Role, SessionEndReason, SessionEnded,
+    SessionStarted, ToolCallRequest, ToolCompleted, ToolFailed, ToolOutcomeUnknown, TurnCommitted,
+    TurnOpened, TurnTrigger,
 };
 use ruche_domain::limits::EVENTS_PER_APPEND_MAX;
 use ruche_domain::measures::Usage;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 
-use crate::command::{Content, NewEvent};
+use crate::command::{Command, Content, NewEvent};
+use crate::error::CommandError;
 use crate::testing::{Given, given, references, session};
 use crate::tool::tool_stream;
-use crate::turn::{ModelCall, Said, Settled, Timed, ToolOutcome};
-use crate::{RecordTurn, RecordedTurn, RegisterTool, SessionRef, TurnEnd, TurnStep};
+use crate::turn::{ModelCall, RecordImportedTurn, Said, Settled, Timed, ToolOutcome};
+use crate::{
+    RecordSession, RecordTurn, RecordedTurn, RegisterTool, SessionRef, StartSession, StrayAnswers, TurnEnd,
+    TurnStep,
+};
 
 fn record(steps: Vec<TurnStep>) -> RecordTurn {
     RecordTurn {
@@ -231,11 +236,189 @@ fn an_unknown_tool_is_irreversible_and_a_pure_one_leaves_no_effect() {
     );
 }
 
+/// The outcome of a call by its number.
+fn nth(call: u64, outcome: ToolOutcome) -> TurnStep {
+    TurnStep::Settled(Settled {
+        call: Some(call),
+        started_at: None,
+        is_message: true,
+        outcome,
+    })
+}
+
+fn done() -> ToolOutcome {
+    ToolOutcome::Completed(ToolCompleted::default())
+}
+
+fn place_of(refusal: CommandError) -> String {
+    match refusal {
+        CommandError::InvalidInput { field, .. } => field,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn an_outcome_that_nobody_proposed_is_a_call_without_a_proposal() {
-    let events = open()
-        .when(&record(vec![user("x"), answer("ghost", "boo")]))
+fn a_call_comes_out_once_and_after_it_was_made() {
+    let call = || TurnStep::Said(says(None, &[("pay", "c-1")]));
+    let failed = || ToolOutcome::Failed(ToolFailed::default());
+    let named = || {
+        settled(ToolOutcome::Completed(ToolCompleted {
+            name: Some("pay".to_owned()),
+            ..ToolCompleted::default()
+        }))
+    };
+    let nameless = || settled(ToolOutcome::Unknown(ToolOutcomeUnknown::new("lost".to_owned())));
+    let cases = [
+        (
+            "again",
+            vec![call(), nth(0, done()), nth(0, failed())],
+            "/turn/steps/2/settled/call",
+        ),
+        (
+            "never made",
+            vec![call(), nth(5, done())],
+            "/turn/steps/1/settled/call",
+        ),
+        (
+            "before it",
+            vec![nth(0, done()), call()],
+            "/turn/steps/0/settled/call",
+        ),
+        (
+            "no call at all",
+            vec![user("x"), nth(0, done())],
+            "/turn/steps/1/settled/call",
+        ),
+        (
+            "largest number",
+            vec![call(), nth(u64::MAX, done())],
+            "/turn/steps/1/settled/call",
+        ),
+        (
+            "again by id",
+            vec![call(), answer("c-1", "a"), answer("c-1", "b")],
+            "/turn/steps/2/settled",
+        ),
+        (
+            "number, then id",
+            vec![call(), nth(0, done()), answer("c-1", "b")],
+            "/turn/steps/2/settled",
+        ),
+        (
+            "id, then number",
+            vec![call(), answer("c-1", "b"), nth(0, done())],
+            "/turn/steps/2/settled/call",
+        ),
+        (
+            "again by name",
+            vec![call(), named(), named()],
+            "/turn/steps/2/settled",
+        ),
+        (
+            "id before it",
+            vec![answer("c-1", "a"), call()],
+            "/turn/steps/0/settled",
+        ),
+        (
+            "ghost",
+            vec![call(), answer("ghost", "boo")],
+            "/turn/steps/1/settled",
+        ),
+        ("names nothing", vec![call(), nameless()], "/turn/steps/1/settled"),
+    ];
+    for (what, steps, place) in cases {
+        let refusal = open().when(&record(steps)).refused("INVALID_INPUT");
+        assert_eq!(place_of(refusal), place, "{what}");
+    }
+    open()
+        .when(&record(vec![call(), nth(0, done()), call(), nth(1, failed())]))
         .events();
+    open().when(&record(vec![call(), named()])).events();
+}
+
+#[test]
+fn an_id_that_was_answered_is_not_given_to_another_call_of_the_tool() {
+    let twice = |second: &str| {
+        let outcome = |id: &str| {
+            settled(ToolOutcome::Completed(ToolCompleted {
+                name: Some("pay".to_owned()),
+                provider_call_id: Some(id.to_owned()),
+                ..ToolCompleted::default()
+            }))
+        };
+        let calls = TurnStep::Said(says(None, &[("pay", "c-1"), ("pay", "c-2")]));
+        record(vec![calls, outcome("c-1"), outcome(second)])
+    };
+    let refusal = open().when(&twice("c-1")).refused("INVALID_INPUT");
+    assert_eq!(place_of(refusal), "/turn/steps/2/settled");
+    open().when(&twice("c-2")).events();
+}
+
+/// A session of one turn, as an import records it.
+fn whole(steps: Vec<TurnStep>, stray_answers: StrayAnswers) -> RecordSession {
+    RecordSession {
+        start: StartSession::new("s-1"),
+        turns: vec![record(steps).turn],
+        end: None,
+        scores: Vec::new(),
+        stray_answers,
+    }
+}
+
+#[test]
+fn a_recorded_session_keeps_stray_answers_only_where_that_was_asked_for() {
+    let ghost = || vec![user("x"), answer("ghost", "boo")];
+    let refusal = given()
+        .when(&whole(ghost(), StrayAnswers::Refused))
+        .refused("INVALID_INPUT");
+    assert_eq!(place_of(refusal), "/turns/0/steps/1/settled");
+    given().when(&whole(ghost(), StrayAnswers::Kept)).events();
+    // A number that says something false is no stray answer.
+    let call = || TurnStep::Said(says(None, &[("pay", "c-1")]));
+    for false_number in [
+        vec![call(), nth(0, done()), nth(0, done())],
+        vec![call(), nth(5, done())],
+    ] {
+        given()
+            .when(&whole(false_number, StrayAnswers::Kept))
+            .refused("INVALID_INPUT");
+    }
+}
+
+#[test]
+fn a_recorded_session_that_ended_before_is_refused_as_ended() {
+    let refusal = given()
+        .in_session("s-1", SessionStarted::default())
+        .in_session("s-1", SessionEnded::new(SessionEndReason::Completed))
+        .when(&whole(vec![user("x")], StrayAnswers::Kept))
+        .refused("ILLEGAL_TRANSITION");
+    assert!(
+        matches!(refusal, CommandError::IllegalTransition { state: "ended", .. }),
+        "{refusal:?}"
+    );
+}
+
+#[test]
+fn a_turn_of_an_import_is_the_same_command_to_its_key() {
+    let recorded = record(vec![user("x"), answer("ghost", "boo")]);
+    let imported = RecordImportedTurn {
+        recorded: recorded.clone(),
+        stray: StrayAnswers::Kept,
+    };
+    assert_eq!(
+        serde_json::to_string(&imported).unwrap(),
+        serde_json::to_string(&recorded).unwrap()
+    );
+    assert_eq!(RecordImportedTurn::NAME, RecordTurn::NAME);
+}
+
+#[test]
+fn a_stray_answer_of_an_import_is_a_call_without_a_proposal() {
+    let imported = RecordImportedTurn {
+        recorded: record(vec![user("x"), answer("ghost", "boo")]),
+        stray: StrayAnswers::Kept,
+    };
+    let events = open().when(&imported).events();
     let types: Vec<&str> = events.iter().map(|event| fact(event).event_type()).collect();
     assert_eq!(
         types,

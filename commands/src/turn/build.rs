@@ -13,6 +13,7 @@ use ruche_domain::side_effect::EffectStatus;
 use ruche_domain::stream::StreamId;
 use sha2::{Digest as _, Sha256};
 
+use super::calls::{self, MadeCall};
 use super::{RecordedTurn, Said, Settled, ToolOutcome, TurnEnd, TurnStep};
 use crate::command::NewEvent;
 use crate::context::Ground;
@@ -46,6 +47,16 @@ struct Call {
     /// Number of the event that proposed it.
     proposed: Option<usize>,
     status: Option<EffectStatus>,
+}
+
+impl Call {
+    fn made(&self) -> MadeCall<'_> {
+        MadeCall {
+            name: self.name.as_deref(),
+            provider_call_id: self.provider_call_id.as_deref(),
+            is_settled: self.status.is_some(),
+        }
+    }
 }
 
 struct Builder<'a> {
@@ -286,21 +297,11 @@ impl Builder<'_> {
         }
     }
 
-    /// The call that an outcome belongs to. One that nobody proposed is a call all the same.
+    /// The call that an outcome belongs to. One that nobody proposed, where such are kept, is a call all the same.
     fn find_call(&mut self, settled: &Settled) -> usize {
-        let open = |call: &&Call| call.status.is_none();
-        let by_number = settled.call.and_then(|number| usize::try_from(number).ok());
-        let by_number = by_number.filter(|number| *number < self.calls.len());
-        let provider = settled.outcome.provider_call_id();
-        let tool = settled.outcome.tool_name();
-        let position =
-            |wanted: &dyn Fn(&Call) -> bool| self.calls.iter().position(|call| open(&call) && wanted(call));
-        let found = by_number
-            .or_else(|| {
-                provider.and_then(|id| position(&|call| call.provider_call_id.as_deref() == Some(id)))
-            })
-            .or_else(|| tool.and_then(|name| position(&|call| call.name.as_deref() == Some(name))));
-        found.unwrap_or_else(|| {
+        calls::call_of(settled, self.calls.iter().map(Call::made)).unwrap_or_else(|| {
+            let provider = settled.outcome.provider_call_id();
+            let tool = settled.outcome.tool_name();
             let number = self.calls.len();
             self.calls.push(Call {
                 id: self.ground.references.call(self.turn, number as u64),

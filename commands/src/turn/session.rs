@@ -5,8 +5,8 @@ use ruche_domain::limits::EVENTS_PER_APPEND_MAX;
 use ruche_domain::stream::{Category, StreamId};
 use serde::Serialize;
 
-use super::{RecordTurnState, RecordedTurn, TurnPlace, build, evolve_tools};
-use crate::command::{Command, Decision, Load, PastEvent, Seen};
+use super::{RecordTurnState, RecordedTurn, StrayAnswers, TurnPlace, build, evolve_tools};
+use crate::command::{Command, Decision, Load, PastEvent};
 use crate::context::Ground;
 use crate::error::CommandError;
 use crate::score;
@@ -25,6 +25,10 @@ pub struct RecordSession {
     pub end: Option<EndSession>,
     /// Its scores.
     pub scores: Vec<EvalScored>,
+    /// What to do with answers that fit no call. Not part of what was said: it decides whether the session is taken,
+    /// not what is recorded of it.
+    #[serde(skip)]
+    pub stray_answers: StrayAnswers,
 }
 
 impl Command for RecordSession {
@@ -43,15 +47,12 @@ impl Command for RecordSession {
                 unit: "events",
             });
         }
-        for turn in &self.turns {
-            turn.check()?;
+        for (number, turn) in self.turns.iter().enumerate() {
+            turn.check(self.stray_answers, &format!("/turns/{number}"))?;
         }
         let session = self.start.session(ground);
         let mut loads = vec![
-            Load {
-                guarded: true,
-                ..Load::version(session_stream(session))
-            },
+            Load::whole(session_stream(session)),
             Load::newest(observed_stream(session)),
         ];
         let tools: std::collections::BTreeSet<&str> =
@@ -65,12 +66,6 @@ impl Command for RecordSession {
         match event.stream().category {
             Category::Tool => evolve_tools(&mut state.tools, event),
             _ => state.conversation.evolve(event),
-        }
-    }
-
-    fn seen(&self, state: &mut RecordTurnState, seen: Seen) {
-        if seen.stream.category == Category::Session && seen.version.is_some() {
-            state.conversation.session.status = SessionStatus::Open;
         }
     }
 
