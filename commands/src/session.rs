@@ -12,7 +12,7 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
 use serde::Serialize;
 
-use crate::command::{Command, Decision, Load, NewEvent, PastEvent, Seen};
+use crate::command::{Command, Decision, Load, NewEvent, PastEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 
@@ -203,21 +203,11 @@ impl Command for StartSession {
 
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
         self.check()?;
-        Ok(vec![Load {
-            guarded: true,
-            ..Load::version(session_stream(self.session(ground)))
-        }])
+        Ok(vec![Load::whole(session_stream(self.session(ground)))])
     }
 
     fn evolve(&self, state: &mut SessionState, event: &PastEvent) {
         state.evolve(event);
-    }
-
-    /// A session's stream always begins with its start, so one that has events was started.
-    fn seen(&self, state: &mut SessionState, seen: Seen) {
-        if seen.version.is_some() && state.status == SessionStatus::Absent {
-            state.status = SessionStatus::Open;
-        }
     }
 
     fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {

@@ -1,6 +1,6 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    EvalScored, MessageReceived, MessageSent, Role, SessionEndReason, SessionStarted,
+    EvalScored, MessageReceived, MessageSent, Role, SessionEndReason, SessionEnded, SessionStarted,
 };
 use ruche_domain::numbers::Micros;
 
@@ -41,6 +41,20 @@ fn a_session_starts_once() {
     };
     assert_eq!(state, "open");
     assert!(legal.contains(&"EndSession") && !legal.contains(&"StartSession"));
+}
+
+#[test]
+fn a_session_that_ended_is_not_started_anew_and_the_refusal_says_that_it_ended() {
+    let refusal = given()
+        .in_session("s-1", SessionStarted::default())
+        .in_session("s-1", SessionEnded::new(SessionEndReason::Completed))
+        .in_session("s-1", EvalScored::new("reward".to_owned()))
+        .when(&StartSession::new("s-1"))
+        .refused("ILLEGAL_TRANSITION");
+    let CommandError::IllegalTransition { state, legal, .. } = refusal else {
+        panic!()
+    };
+    assert_eq!((state, legal), ("ended", &["AppendEvents", "ScoreSession"][..]));
 }
 
 #[test]
@@ -125,7 +139,7 @@ fn messages_are_numbered_on_whatever_the_client_says() {
 #[test]
 fn nobody_speaks_in_a_session_that_is_not_open() {
     given().when(&hello("s-1")).refused("ILLEGAL_TRANSITION");
-    let ended = ruche_domain::events::SessionEnded::new(SessionEndReason::TimedOut);
+    let ended = SessionEnded::new(SessionEndReason::TimedOut);
     let given = given()
         .in_session("s-1", SessionStarted::default())
         .in_session("s-1", ended);
