@@ -1,6 +1,6 @@
 //! Clients' own events: a list in one append, payload text kept to the byte.
 
-use ruche_domain::event::{descriptor, is_reserved};
+use ruche_domain::event::{Family, descriptor, is_reserved};
 use ruche_domain::ids::{CallId, EventId, SessionId, TurnId};
 use ruche_domain::limits::{EVENT_TYPE_BYTES_MAX, EVENTS_PER_APPEND_MAX};
 use ruche_domain::numbers::{Micros, SchemaVersion};
@@ -18,9 +18,11 @@ use crate::session::{SessionRef, SessionState, observed_stream, session_stream};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AppendTarget {
-    /// A session: messages and model calls to what was observed in it, everything else to the session itself.
+    /// A session: messages and model calls to what was observed in it, which takes an open session; everything else
+    /// to the session itself, also when it is over.
     Session(SessionRef),
-    /// A stream by name. Of a session (`session-…`, `observed-…`), or one of the client's own: `memory-…`, `goal-…`,
+    /// A stream by name. Of a session (`session-…`, `observed-…`), under the rules of the session and for events that
+    /// belong to this one of its streams; or one of the client's own: `memory-…`, `goal-…`,
     /// `plan-…`, `artifact-…`, `state-…`.
     #[serde(serialize_with = "as_name")]
     Stream(StreamId),
@@ -148,7 +150,22 @@ impl AppendEvents {
     /// The stream of one event. Messages and model calls stand with the turns that they belong to.
     fn stream_of(&self, event: &ClientEvent, ground: &Ground<'_>) -> Result<StreamId, CommandError> {
         match &self.target {
-            AppendTarget::Stream(stream) => Ok(*stream),
+            AppendTarget::Stream(stream) => match stream.category {
+                Category::Session | Category::Observed => {
+                    let home = home(event, SessionId(stream.id));
+                    if home == *stream {
+                        return Ok(home);
+                    }
+                    Err(CommandError::input(
+                        "/target/stream",
+                        format!(
+                            "{} of this session belongs to {home}; name the session as the target instead of a stream",
+                            event.payload.event_type
+                        ),
+                    ))
+                }
+                _ => Ok(*stream),
+            },
             AppendTarget::Named {
                 category,
                 external_id,
@@ -159,13 +176,15 @@ impl AppendEvents {
             }
             AppendTarget::Session(session) => {
                 let session = session.resolve(ground.references)?;
-                let family = event.payload.event_type.split('.').next();
-                Ok(match family {
-                    Some("message" | "llm") => observed_stream(session),
-                    _ => session_stream(session),
-                })
+                Ok(home(event, session))
             }
         }
+    }
+
+    fn has_conversation(&self) -> bool {
+        self.events
+            .iter()
+            .any(|event| is_conversation(&event.payload.event_type))
     }
 
     /// The session that the target belongs to.
@@ -233,7 +252,7 @@ fn check_type(number: usize, payload: &GivenPayload) -> Result<(), CommandError>
             format!("longer than {EVENT_TYPE_BYTES_MAX} bytes"),
         ));
     }
-    if is_reserved(event_type) {
+    if is_known_family(event_type) && is_reserved(event_type) {
         return Err(CommandError::ReservedNamespace {
             name: event_type.clone(),
         });
@@ -248,6 +267,26 @@ fn check_type(number: usize, payload: &GivenPayload) -> Result<(), CommandError>
             schema_version: payload.schema_version.0,
         }),
     }
+}
+
+/// Whether the type is of a family that exists, or simulated. What is of none is unknown, not kept from clients.
+fn is_known_family(event_type: &str) -> bool {
+    let family = event_type.split('.').next().unwrap_or_default();
+    family == "sim" || family.parse::<Family>().is_ok()
+}
+
+/// The stream of a session that an event belongs to: what was said stands with the turns.
+fn home(event: &ClientEvent, session: SessionId) -> StreamId {
+    if is_conversation(&event.payload.event_type) {
+        observed_stream(session)
+    } else {
+        session_stream(session)
+    }
+}
+
+/// Whether the event is part of the conversation itself, which is over when its session is.
+fn is_conversation(event_type: &str) -> bool {
+    matches!(event_type.split('.').next(), Some("message" | "llm"))
 }
 
 const fn is_open_to_clients(category: Category) -> bool {
@@ -272,12 +311,18 @@ impl Command for AppendEvents {
         if self.expected.is_some() {
             self.one_stream(ground)?;
         }
-        let session = self.session(ground)?;
-        // The start of a session carries its subject; it is the first event and never changes.
-        Ok(session
-            .map(|session| Load::first(session_stream(session)))
-            .into_iter()
-            .collect())
+        for event in &self.events {
+            self.stream_of(event, ground)?;
+        }
+        let session = self.session(ground)?.map(session_stream);
+        let load = if self.has_conversation() {
+            // Nobody speaks in a session that is over: it must not end before this is written.
+            Load::whole
+        } else {
+            // The start of a session carries its subject; it is the first event and never changes.
+            Load::first
+        };
+        Ok(session.map(load).into_iter().collect())
     }
 
     fn evolve(&self, state: &mut SessionState, event: &PastEvent) {
@@ -292,8 +337,10 @@ impl Command for AppendEvents {
 
     fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let session = self.session(ground)?;
-        if session.is_some() {
-            state.require_started()?;
+        match session {
+            Some(_) if self.has_conversation() => state.require_open()?,
+            Some(_) => state.require_started()?,
+            None => {}
         }
         let event = |event: &ClientEvent| -> Result<NewEvent, CommandError> {
             let stream = self.stream_of(event, ground)?;

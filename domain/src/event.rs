@@ -340,7 +340,8 @@ pub fn descriptor(event_type: &str) -> Option<&'static EventDescriptor> {
 }
 
 /// Whether clients are kept from appending events of this type: every family but the nine of design §4, every unknown
-/// family, and everything simulated. The answer to such an append is `RESERVED_NAMESPACE`.
+/// family, and everything simulated. The answer to such an append is `RESERVED_NAMESPACE`, or `UNKNOWN_EVENT_TYPE` where
+/// there is no such family.
 pub fn is_reserved(event_type: &str) -> bool {
     let family = event_type.split('.').next().unwrap_or_default();
     !matches!(family.parse().map(Family::writer), Ok(Writer::Client))

@@ -1,4 +1,4 @@
-use ruche_domain::events::{SessionEndReason, SessionEnded, SessionStarted};
+use ruche_domain::events::{EvalScored, SessionEndReason, SessionEnded, SessionStarted};
 use ruche_domain::limits::EVENTS_PER_APPEND_MAX;
 use ruche_domain::numbers::{SchemaVersion, StreamVersion};
 use ruche_domain::stream::{Category, StreamId};
@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use crate::error::CommandError;
 use crate::session::{observed_stream, session_stream};
-use crate::testing::{NoObjection, TestLedger, given, references, session};
-use crate::{AppendEvents, AppendTarget, ClientEvent, OwnCategory, SessionRef, StartSession};
+use crate::testing::{Given, NoObjection, TestLedger, given, references, session};
+use crate::{AppendEvents, AppendTarget, ClientEvent, EndSession, OwnCategory, SessionRef, StartSession};
 
 fn to_session(events: Vec<ClientEvent>) -> AppendEvents {
     AppendEvents::new(
@@ -62,15 +62,96 @@ fn a_session_must_have_been_started_and_may_be_over() {
         .events();
 }
 
+fn said(event_type: &str) -> ClientEvent {
+    ClientEvent::text(event_type, r#"{"role":"user"}"#)
+}
+
+fn ended() -> Given {
+    given()
+        .in_session("s-1", SessionStarted::default())
+        .in_session("s-1", SessionEnded::new(SessionEndReason::Completed))
+        .in_session("s-1", EvalScored::new("reward".to_owned()))
+}
+
+#[test]
+fn nothing_more_is_said_in_a_session_that_is_over() {
+    for target in [
+        AppendTarget::Session(SessionRef::External("s-1".to_owned())),
+        AppendTarget::Stream(observed_stream(session("s-1"))),
+    ] {
+        for spoken in ["message.received", "message.sent", "llm.responded"] {
+            let command = AppendEvents::new(target.clone(), vec![said(spoken)]);
+            let refusal = ended().when(&command).refused("ILLEGAL_TRANSITION");
+            assert!(
+                matches!(refusal, CommandError::IllegalTransition { state: "ended", .. }),
+                "{refusal:?}"
+            );
+            given()
+                .in_session("s-1", SessionStarted::default())
+                .when(&command)
+                .events();
+        }
+    }
+    // All or none: what would be allowed alone is not written beside it.
+    ended()
+        .when(&to_session(vec![note("{}"), said("message.received")]))
+        .refused("ILLEGAL_TRANSITION");
+}
+
+#[test]
+fn what_is_said_about_a_session_may_come_after_its_end() {
+    for target in [
+        AppendTarget::Session(SessionRef::External("s-1".to_owned())),
+        AppendTarget::Stream(session_stream(session("s-1"))),
+    ] {
+        for about in ["feedback.given", "eval.scored", "artifact.created"] {
+            let command = AppendEvents::new(target.clone(), vec![ClientEvent::text(about, "{}")]);
+            let events = ended().when(&command).events();
+            assert_eq!(events[0].stream, session_stream(session("s-1")), "{about}");
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_a_session_takes_only_what_belongs_to_it() {
+    let cases = [
+        (session_stream(session("s-1")), said("message.received")),
+        (session_stream(session("s-1")), said("llm.requested")),
+        (observed_stream(session("s-1")), note("{}")),
+    ];
+    for (stream, event) in cases {
+        let refusal = given()
+            .in_session("s-1", SessionStarted::default())
+            .when(&AppendEvents::new(AppendTarget::Stream(stream), vec![event]))
+            .refused("INVALID_INPUT");
+        let CommandError::InvalidInput { field, reason } = refusal else {
+            panic!()
+        };
+        assert_eq!(field, "/target/stream");
+        assert!(reason.contains("name the session as the target"), "{reason}");
+    }
+}
+
+#[test]
+fn a_type_of_no_family_is_unknown_and_not_reserved() {
+    for unknown in ["foo.bar", "", "nonsense", "Message.received", " turn.opened", "."] {
+        let command = to_session(vec![ClientEvent::text(unknown, "{}")]);
+        let refusal = given().when(&command).refused("UNKNOWN_EVENT_TYPE");
+        let CommandError::UnknownEventType { event_type, .. } = refusal else {
+            panic!()
+        };
+        assert_eq!(event_type, unknown);
+    }
+}
+
 #[test]
 fn what_clients_may_not_write_is_refused() {
     for reserved in [
         "turn.committed",
         "infra.ledger.opened",
         "tool.started",
+        "tool.no_such_thing",
         "sim.message.received",
-        "nonsense.x",
-        "",
     ] {
         let command = to_session(vec![note("{}"), ClientEvent::text(reserved, "{}")]);
         given().when(&command).refused("RESERVED_NAMESPACE");
@@ -119,6 +200,30 @@ fn an_expected_version_is_of_one_stream() {
         .in_session("s-1", SessionStarted::default())
         .when(&command)
         .refused("INVALID_INPUT");
+}
+
+#[tokio::test]
+async fn a_message_after_the_end_changes_nothing_and_its_retry_gives_the_first_answer() {
+    let ledger = ledger().await;
+    let message = to_session(vec![said("message.received")]);
+    let execute = |key: &str| {
+        let context = ledger.context.with_key(key);
+        let (commands, message) = (&ledger.commands, &message);
+        async move { commands.execute(&context, message).await }
+    };
+    let first = execute("before").await.unwrap();
+    let end = EndSession::new(
+        SessionRef::External("s-1".to_owned()),
+        SessionEndReason::Completed,
+    );
+    let context = ledger.context.with_key("end");
+    ledger.commands.execute(&context, &end).await.unwrap();
+    let size = ledger.size().await;
+    assert_eq!(execute("after").await.unwrap_err().code(), "ILLEGAL_TRANSITION");
+    assert_eq!(ledger.size().await, size);
+    let again = execute("before").await.unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.events, first.events);
 }
 
 async fn ledger() -> TestLedger {
