@@ -211,11 +211,13 @@ macro_rules! carry_out {
 }
 
 /// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
-/// `duplicate`; with another input it is refused.
+/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is no
+/// `duplicate`, and the key stays free.
 pub struct Mutation;
 
 /// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
-/// `duplicate`; with another input it is refused.
+/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is no
+/// `duplicate`, and the key stays free.
 #[Object]
 impl Mutation {
     /// Opens a session.
