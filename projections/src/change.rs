@@ -104,11 +104,10 @@ pub enum About {
     Everything,
     /// Those about the same thing.
     One([u8; 16]),
-    /// None: the write and every addition lead to the same rows in either order.
-    Nothing,
 }
 
-/// An addition to one row. The row is made if it is not there. Parameters are bound in the order of the fields.
+/// An addition to one row. The row is made if it is not there and no `owner` is asked for. Parameters are bound in the
+/// order of the fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Add {
     /// What the row depends on: a write about one of these comes after the additions before it.
@@ -125,6 +124,8 @@ pub struct Add {
     pub sums: Vec<i64>,
     /// Money that is added.
     pub money: Option<Money>,
+    /// Whose the row has to be for the addition to count, where that is asked ([`crate::counter::Counter::of_turn`]).
+    pub owner: Option<SqlValue>,
 }
 
 impl Change {
@@ -132,15 +133,6 @@ impl Change {
     pub fn about(id: &[u8; 16], sql: &'static str, params: Vec<SqlValue>) -> Self {
         Self::Write(Write {
             about: About::One(*id),
-            sql,
-            params,
-        })
-    }
-
-    /// A statement that leads to the same rows before and after any addition.
-    pub fn commuting(sql: &'static str, params: Vec<SqlValue>) -> Self {
-        Self::Write(Write {
-            about: About::Nothing,
             sql,
             params,
         })
@@ -170,8 +162,9 @@ pub struct Statement {
 pub struct Changes {
     statements: Vec<Statement>,
     pending: Vec<Add>,
-    /// Row of a table to its place in `pending`. A statement is a static text, so its address names it.
-    places: HashMap<(usize, Vec<SqlValue>), usize>,
+    /// Row of a table, and whose it has to be, to its place in `pending`. A statement is a static text, so its address
+    /// names it.
+    places: HashMap<(usize, Vec<SqlValue>, Option<SqlValue>), usize>,
     abouts: HashSet<[u8; 16]>,
 }
 
@@ -187,7 +180,6 @@ impl Changes {
                     let depends = match write.about {
                         About::Everything => true,
                         About::One(id) => self.abouts.contains(&id),
-                        About::Nothing => false,
                     };
                     if depends {
                         self.flush()?;
@@ -213,7 +205,7 @@ impl Changes {
     }
 
     fn add(&mut self, add: Add) -> Result<(), PoisonReason> {
-        let place = (add.sql.as_ptr() as usize, add.key);
+        let place = (add.sql.as_ptr() as usize, add.key, add.owner);
         if let Some(&at) = self.places.get(&place) {
             let into = &mut self.pending[at];
             for (sum, more) in into.sums.iter_mut().zip(add.sums) {
@@ -226,10 +218,10 @@ impl Changes {
             into.last = add.last;
             return Ok(());
         }
-        let key = place.1.clone();
+        let (key, owner) = (place.1.clone(), place.2.clone());
         self.abouts.extend(&add.about);
         self.places.insert(place, self.pending.len());
-        self.pending.push(Add { key, ..add });
+        self.pending.push(Add { key, owner, ..add });
         Ok(())
     }
 
@@ -245,6 +237,7 @@ impl Changes {
                 let (nanos, rest) = money.columns()?;
                 params.extend([SqlValue::Int(nanos), SqlValue::Int(rest)]);
             }
+            params.extend(add.owner);
             self.statements.push(Statement { sql: add.sql, params });
         }
         Ok(())
@@ -267,6 +260,7 @@ mod tests {
             last: vec![SqlValue::Int(last)],
             sums: vec![sum],
             money: None,
+            owner: None,
         }))
     }
 

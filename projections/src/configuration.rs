@@ -7,8 +7,9 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use uuid::Uuid;
 
+use crate::bounds;
 use crate::change::{Change, SqlValue};
-use crate::event::{ProjectedEvent, micros, number};
+use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
@@ -33,7 +34,7 @@ impl Projection for Configuration {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -63,7 +64,7 @@ fn scope(event: &ProjectedEvent, scope: ConfigScope, id: Option<&String>) -> Vec
 
 fn published(event: &ProjectedEvent, config: &ConfigPublished) -> Result<Vec<Change>, PoisonReason> {
     let scope = scope(event, config.scope, config.scope_id.as_ref());
-    let version = number(config.version, "a version of a configuration")?;
+    let version = bounds::version(config.version);
     let mut params = scope.clone();
     params.extend([
         version.into(),
@@ -99,9 +100,9 @@ fn active(
     from: Option<Micros>,
 ) -> Result<Change, PoisonReason> {
     params.extend([
-        number(version, "a version of a configuration")?.into(),
+        bounds::version(version).into(),
         event.place()?.into(),
-        from.map_or_else(|| event.occurred_at(), micros)?.into(),
+        event.time_or_occurred(from)?.into(),
     ]);
     Ok(Change::write(ACTIVE, params))
 }

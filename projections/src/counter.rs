@@ -1,7 +1,9 @@
 //! Upserts that add: written down as lists of columns, so that the same columns can be counted per session, per turn
 //! and per day.
 
-use std::fmt::Write as _;
+/// The condition of [`Counter::of_turn`], up to the owner's parameter. Events of no session have turns of no session.
+const OWN_TURN: &str = "EXISTS (SELECT 1 FROM turn own WHERE own.ledger = $1 AND own.turn = $2 \
+    AND own.session IS NOT DISTINCT FROM ";
 
 /// A column of a key and where its value comes from.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +23,9 @@ pub struct Counter {
     pub key: &'static [KeyColumn],
     /// Columns that are set when the row is made.
     pub first: &'static [&'static str],
-    /// Whether an addition of an earlier event replaces them (by `first_position`, which is one of them), so that it
-    /// does not matter who made the row.
-    pub earliest: bool,
+    /// Whether the first two columns of the key name a turn, and an addition counts only where that turn is there and
+    /// belongs to the session that is the `owner` of the addition.
+    pub of_turn: bool,
     /// Columns that each addition replaces.
     pub last: &'static [&'static str],
     /// Columns that are added to, in two parts for the sake of shared lists.
@@ -71,13 +73,6 @@ impl Counter {
             values.push(param());
         }
         let mut updates = Vec::new();
-        if self.earliest {
-            let earlier = format!("excluded.first_position < {table}.first_position");
-            let first = self.first.iter();
-            updates.extend(
-                first.map(|c| format!("{c} = CASE WHEN {earlier} THEN excluded.{c} ELSE {table}.{c} END")),
-            );
-        }
         let last: Vec<String> = self.last.iter().map(|c| format!("{c} = excluded.{c}")).collect();
         updates.extend(last);
         updates.extend(sums().map(|c| format!("{c} = {table}.{c} + excluded.{c}")));
@@ -92,17 +87,17 @@ impl Counter {
         if !self.also.is_empty() {
             updates.push(self.also.to_owned());
         }
-        let mut sql = String::new();
-        write!(
-            sql,
-            "INSERT INTO {table} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}",
-            columns.join(", "),
-            values.join(", "),
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        let values = if self.of_turn {
+            format!("SELECT {values} WHERE {OWN_TURN}{})", param())
+        } else {
+            format!("VALUES ({values})")
+        };
+        format!(
+            "INSERT INTO {table} ({columns}) {values} ON CONFLICT ({}) DO UPDATE SET {}",
             keys.join(", "),
             updates.join(", ")
         )
-        .expect("writing to a string cannot fail");
-        sql
     }
 }
 
@@ -122,12 +117,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_earlier_event_replaces_what_a_later_one_set_first() {
+    fn what_belongs_to_a_turn_counts_only_where_the_turn_is_the_sessions() {
         let counter = Counter {
             table: "t",
-            key: &[KeyColumn::Param("id")],
-            first: &["first_position"],
-            earliest: true,
+            key: &[KeyColumn::Param("ledger"), KeyColumn::Param("turn")],
+            first: &[],
+            of_turn: true,
             last: &[],
             sums: [&["a"], &[]],
             money: false,
@@ -135,9 +130,9 @@ mod tests {
         };
         assert_eq!(
             counter.sql(),
-            "INSERT INTO t (id, first_position, a) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET \
-             first_position = CASE WHEN excluded.first_position < t.first_position THEN excluded.first_position \
-             ELSE t.first_position END, a = t.a + excluded.a"
+            "INSERT INTO t (ledger, turn, a) SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM turn own \
+             WHERE own.ledger = $1 AND own.turn = $2 AND own.session IS NOT DISTINCT FROM $4) \
+             ON CONFLICT (ledger, turn) DO UPDATE SET a = t.a + excluded.a"
         );
     }
 
@@ -153,7 +148,7 @@ mod tests {
                 ),
             ],
             first: &["started_at"],
-            earliest: false,
+            of_turn: false,
             last: &["last_at"],
             sums: [&["a"], &["b"]],
             money: true,

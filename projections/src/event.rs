@@ -7,6 +7,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_ledger::store::Record;
 
+use crate::bounds;
 use crate::projection::PoisonReason;
 
 /// Bits of the index in a packed position.
@@ -120,45 +121,30 @@ impl ProjectedEvent {
         pack(self.record.position)
     }
 
-    /// When it happened.
+    /// When it happened; where that is no time of a calendar, when the ledger took it.
     ///
     /// # Errors
-    /// Later than the year 294,246.
+    /// Those of [`Self::recorded_at`].
     pub fn occurred_at(&self) -> Result<i64, PoisonReason> {
-        micros(self.header().occurred_at)
+        bounds::time(Some(self.header().occurred_at)).map_or_else(|| self.recorded_at(), Ok)
+    }
+
+    /// A time that the payload tells; where it tells none that can be held, when the event happened.
+    ///
+    /// # Errors
+    /// Those of [`Self::recorded_at`].
+    pub fn time_or_occurred(&self, told: Option<Micros>) -> Result<i64, PoisonReason> {
+        bounds::time(told).map_or_else(|| self.occurred_at(), Ok)
     }
 
     /// When the ledger took it.
     ///
     /// # Errors
-    /// Later than the year 294,246.
+    /// Later than the year 294,246: the clock of the ledger was wrong, whatever the client sent.
     pub fn recorded_at(&self) -> Result<i64, PoisonReason> {
-        micros(self.record.leaf.recorded_at)
+        let time = self.record.leaf.recorded_at.0;
+        i64::try_from(time).map_err(|_| PoisonReason::TooLarge("a time"))
     }
-}
-
-/// A time as a column.
-///
-/// # Errors
-/// Later than the year 294,246.
-pub fn micros(time: Micros) -> Result<i64, PoisonReason> {
-    number(time.0, "a time")
-}
-
-/// A number as a column.
-///
-/// # Errors
-/// Above 2^63.
-pub fn number(value: u64, what: &'static str) -> Result<i64, PoisonReason> {
-    i64::try_from(value).map_err(|_| PoisonReason::TooLarge(what))
-}
-
-/// An optional number as a column.
-///
-/// # Errors
-/// Above 2^63.
-pub fn optional(value: Option<u64>, what: &'static str) -> Result<Option<i64>, PoisonReason> {
-    value.map(|value| number(value, what)).transpose()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ static LEDGER: LazyLock<String> = LazyLock::new(|| {
         table: "ledger_health",
         key: &[KeyColumn::Param("ledger")],
         first: &["first_recorded_at"],
-        earliest: false,
+        of_turn: false,
         last: &["last_position", "last_recorded_at"],
         sums: [SUMS, &[]],
         money: false,
@@ -36,7 +36,7 @@ static TYPE: LazyLock<String> = LazyLock::new(|| {
         table: "ledger_type",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("event_type")],
         first: &["first_recorded_at"],
-        earliest: false,
+        of_turn: false,
         last: &["last_position", "last_recorded_at"],
         sums: [SUMS, &[]],
         money: false,
@@ -74,6 +74,7 @@ impl Projection for LedgerHealth {
                 last: vec![place.into(), recorded_at.into()],
                 sums: sums.clone(),
                 money: None,
+                owner: None,
             }))
         };
         let event_type = event.header().event_type.clone();

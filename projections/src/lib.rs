@@ -24,6 +24,7 @@
 
 pub mod store;
 pub mod change;
+pub mod bounds;
 pub mod money;
 pub mod event;
 pub mod projection;

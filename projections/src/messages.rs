@@ -7,8 +7,9 @@ use ruche_domain::events::message::MessageDrafted;
 use ruche_domain::ids::{CallId, LedgerId, MessageId, SessionId, TurnId};
 use ruche_domain::numbers::{Micros, Position};
 
+use crate::bounds;
 use crate::change::{Change, SqlValue};
-use crate::event::{ProjectedEvent, optional};
+use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
@@ -37,7 +38,7 @@ impl Projection for Messages {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -51,7 +52,7 @@ impl Projection for Messages {
             return Ok(vec![]);
         };
         let position = event.place()?;
-        let ordinal = optional(content.ordinal, "a message ordinal")?;
+        let ordinal = bounds::ordinal(content.ordinal);
         let header = event.header();
         let id = |id: Option<&[u8; 16]>| id.copied().into();
         let params = vec![
@@ -179,7 +180,7 @@ pub struct Message {
     pub session: SessionId,
     /// Its record.
     pub position: Position,
-    /// Its number in the session, if the source gave one.
+    /// Its number in the session, if the source gave one within [`bounds::ORDINAL_MAX`].
     pub ordinal: Option<u64>,
     /// Type of its event.
     pub event_type: String,

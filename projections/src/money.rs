@@ -8,23 +8,24 @@ use std::fmt;
 
 use ruche_domain::measures::Amount;
 
+use crate::bounds::AMOUNT_UNITS_MAX;
 use crate::projection::PoisonReason;
 
 /// Decimal places that are kept.
 const PLACES: usize = 27;
 /// Units of one billionth.
 const REST: i128 = 1_000_000_000_000_000_000;
+/// Units of one of the currency.
+const UNIT: i128 = REST * 1_000_000_000;
 
 /// An exact sum of money in units of 10^-27, without its currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(i128);
 
 impl Money {
-    /// The sum that the decimal text says.
-    ///
-    /// # Errors
-    /// More than 27 decimal places, or more than the columns hold (about nine billion).
-    pub fn of(amount: &Amount) -> Result<Self, PoisonReason> {
+    /// The sum that the decimal text says; nothing where that cannot be held exactly: more than 27 decimal places, or
+    /// more than [`AMOUNT_UNITS_MAX`].
+    pub fn of(amount: &Amount) -> Option<Self> {
         let text = amount.as_str();
         let (negative, digits) = match text.strip_prefix('-') {
             Some(digits) => (true, digits),
@@ -34,13 +35,11 @@ impl Money {
         // Zeros behind the last place that says something do not count.
         let fraction = fraction.trim_end_matches('0');
         if fraction.len() > PLACES {
-            return Err(PoisonReason::TooLarge("the decimal places of an amount"));
+            return None;
         }
-        let units: Option<i128> = format!("{whole}{fraction:0<PLACES$}").parse().ok();
-        let units = units.ok_or(PoisonReason::TooLarge("an amount"))?;
-        let money = Self(if negative { -units } else { units });
-        money.columns()?;
-        Ok(money)
+        let units: i128 = format!("{whole}{fraction:0<PLACES$}").parse().ok()?;
+        let fits = units <= i128::from(AMOUNT_UNITS_MAX) * UNIT;
+        fits.then_some(Self(if negative { -units } else { units }))
     }
 
     /// The sum of two.
@@ -91,7 +90,7 @@ impl fmt::Display for Money {
 mod tests {
     use super::*;
 
-    fn money(text: &str) -> Result<Money, PoisonReason> {
+    fn money(text: &str) -> Option<Money> {
         Money::of(&text.parse().unwrap())
     }
 
@@ -101,7 +100,8 @@ mod tests {
             "0",
             "-1",
             "0.0035475000000000003",
-            "1000000",
+            "9000",
+            "-9000",
             "-0.000000000000000000000000001",
         ] {
             let money = money(text).unwrap();
@@ -130,14 +130,16 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_not_rounded() {
+    fn what_does_not_fit_is_unknown_and_not_rounded() {
         for text in [
             "0.0000000000000000000000000001",
+            "9000.000000000000000000000000001",
+            "-9001",
             "10000000000",
             "9999999999999999999999999999999999999999",
         ] {
-            assert!(money(text).is_err(), "{text}");
+            assert!(money(text).is_none(), "{text}");
         }
-        assert!(money("0.00000000000000000000000000100000").is_ok());
+        assert!(money("0.00000000000000000000000000100000").is_some());
     }
 }

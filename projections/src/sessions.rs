@@ -7,9 +7,10 @@ use ruche_domain::events::session::{SessionEndReason, SessionStarted};
 use ruche_domain::ids::{LedgerId, SessionId};
 use ruche_domain::numbers::{Micros, Position};
 
+use crate::bounds;
 use crate::change::{Add, Change, SqlValue};
 use crate::counter::{Counter, KeyColumn};
-use crate::event::{ProjectedEvent, micros, optional};
+use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
@@ -30,7 +31,7 @@ static COUNTED: LazyLock<String> = LazyLock::new(|| {
         table: "session",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("session")],
         first: &["started_at", "first_position", "provenance"],
-        earliest: false,
+        of_turn: false,
         last: &["last_position", "last_at"],
         sums: [tally::COLUMNS, &[]],
         money: false,
@@ -49,7 +50,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
             KeyColumn::Param("currency"),
         ],
         first: &[],
-        earliest: false,
+        of_turn: false,
         last: &[],
         sums: [&["costs"], &[]],
         money: true,
@@ -67,7 +68,7 @@ impl Projection for Sessions {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -89,6 +90,7 @@ impl Projection for Sessions {
             last: vec![event.place()?.into(), event.occurred_at()?.into()],
             sums: Tally::of(event)?.values(),
             money: None,
+            owner: None,
         }))];
         if let Some((currency, amount)) = tally::cost_of(event)? {
             let mut key = key();
@@ -101,6 +103,7 @@ impl Projection for Sessions {
                 last: vec![],
                 sums: vec![1],
                 money: Some(amount),
+                owner: None,
             })));
         }
         changes.extend(lifecycle(event, session)?);
@@ -116,7 +119,7 @@ fn lifecycle(event: &ProjectedEvent, session: SessionId) -> Result<Option<Change
         Change::about(&id, STATUS, params)
     };
     let ended = |at: Option<Micros>, reason: SqlValue, detail: Option<&String>| {
-        let at = at.map_or_else(|| event.occurred_at(), micros)?;
+        let at = event.time_or_occurred(at)?;
         let params = vec![
             at.into(),
             reason,
@@ -146,13 +149,10 @@ fn started(event: &ProjectedEvent, id: &[u8; 16], started: &SessionStarted) -> R
         started.interlocutor_id.as_ref().into(),
         started.channel.as_ref().into(),
         started.scenario_id.as_ref().into(),
-        optional(started.trial, "a trial")?.into(),
+        bounds::ordinal(started.trial).into(),
         attributes.into(),
         event.header().provenance.name().into(),
-        started
-            .started_at
-            .map_or_else(|| event.occurred_at(), micros)?
-            .into(),
+        event.time_or_occurred(started.started_at)?.into(),
         event.ledger_key().into(),
         (*id).into(),
     ];

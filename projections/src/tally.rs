@@ -4,7 +4,8 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::side_effect::SideEffectPolicy;
 
-use crate::event::{ProjectedEvent, number};
+use crate::bounds;
+use crate::event::ProjectedEvent;
 use crate::money::Money;
 use crate::projection::PoisonReason;
 use crate::select::{Fields, Select};
@@ -162,20 +163,20 @@ impl Tally {
     /// What the event adds. Of an erased payload only what its type says is counted.
     ///
     /// # Errors
-    /// The payload cannot be read, or a number does not fit.
+    /// The payload cannot be read.
     pub(crate) fn of(event: &ProjectedEvent) -> Result<Self, PoisonReason> {
         let mut tally = Self {
             events: 1,
             ..Self::default()
         };
         match event.agent()? {
-            Some(agent) => tally.count(agent)?,
+            Some(agent) => tally.count(agent),
             None => tally.count_erased(event.event_type()),
         }
         Ok(tally)
     }
 
-    fn count(&mut self, agent: &AgentEvent) -> Result<(), PoisonReason> {
+    fn count(&mut self, agent: &AgentEvent) {
         use ruche_domain::events::common::Role;
         match agent {
             AgentEvent::MessageReceived(m) => {
@@ -187,11 +188,11 @@ impl Tally {
             AgentEvent::TurnOpened(_) => self.turns = 1,
             AgentEvent::TurnCommitted(t) => {
                 self.turns_committed = 1;
-                (self.turn_duration_us, self.turn_durations) = duration(t.duration_us)?;
+                (self.turn_duration_us, self.turn_durations) = known(bounds::duration(t.duration_us));
             }
             AgentEvent::TurnFailed(t) => {
                 self.turns_failed = 1;
-                (self.turn_duration_us, self.turn_durations) = duration(t.duration_us)?;
+                (self.turn_duration_us, self.turn_durations) = known(bounds::duration(t.duration_us));
             }
             AgentEvent::TurnSuperseded(_) => self.turns_superseded = 1,
             AgentEvent::TurnCancelled(_) => self.turns_cancelled = 1,
@@ -202,27 +203,26 @@ impl Tally {
             AgentEvent::ToolCompleted(t) => {
                 self.tool_results = 1;
                 self.messages = i64::from(t.message_ordinal.is_some());
-                (self.tool_duration_us, self.tool_durations) = duration(t.duration_us)?;
+                (self.tool_duration_us, self.tool_durations) = known(bounds::duration(t.duration_us));
             }
             AgentEvent::ToolFailed(t) => {
                 self.tool_errors = 1;
                 self.messages = i64::from(t.message_ordinal.is_some());
-                (self.tool_duration_us, self.tool_durations) = duration(t.duration_us)?;
+                (self.tool_duration_us, self.tool_durations) = known(bounds::duration(t.duration_us));
             }
             AgentEvent::ToolOutcomeUnknown(_) => self.tool_unknowns = 1,
             AgentEvent::LlmResponded(l) => {
-                self.model_call(l.usage.as_ref(), l.cost.as_ref(), l.duration_us)?
+                self.model_call(l.usage.as_ref(), l.cost.as_ref(), l.duration_us);
             }
             AgentEvent::LlmEmbedded(l) => {
-                self.model_call(l.usage.as_ref(), l.cost.as_ref(), l.duration_us)?
+                self.model_call(l.usage.as_ref(), l.cost.as_ref(), l.duration_us);
             }
             AgentEvent::LlmFailed(l) => {
                 self.llm_errors = 1;
-                self.model_call(l.usage.as_ref(), l.cost.as_ref(), l.duration_us)?;
+                self.model_call(l.usage.as_ref(), l.cost.as_ref(), l.duration_us);
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn count_erased(&mut self, event_type: &str) {
@@ -246,37 +246,29 @@ impl Tally {
         }
     }
 
-    fn model_call(
-        &mut self,
-        usage: Option<&Usage>,
-        cost: Option<&Cost>,
-        duration_us: Option<u64>,
-    ) -> Result<(), PoisonReason> {
+    fn model_call(&mut self, usage: Option<&Usage>, cost: Option<&Cost>, duration_us: Option<u64>) {
         self.llm_calls = 1;
-        self.costs_known = i64::from(cost.is_some());
-        (self.llm_duration_us, self.llm_durations) = duration(duration_us)?;
-        let Some(usage) = usage else { return Ok(()) };
-        (self.input_tokens, self.input_known) = known(usage.input, "tokens")?;
-        (self.output_tokens, self.output_known) = known(usage.output, "tokens")?;
-        (self.cache_read_tokens, self.cache_read_known) = known(usage.cache_read, "tokens")?;
-        (self.cache_creation_tokens, self.cache_creation_known) = known(usage.cache_creation, "tokens")?;
-        (self.reasoning_tokens, self.reasoning_known) = known(usage.reasoning, "tokens")?;
-        Ok(())
+        self.costs_known = i64::from(cost.and_then(|cost| Money::of(&cost.amount)).is_some());
+        (self.llm_duration_us, self.llm_durations) = known(bounds::duration(duration_us));
+        let Some(usage) = usage else { return };
+        let tokens = |told| known(bounds::tokens(told));
+        (self.input_tokens, self.input_known) = tokens(usage.input);
+        (self.output_tokens, self.output_known) = tokens(usage.output);
+        (self.cache_read_tokens, self.cache_read_known) = tokens(usage.cache_read);
+        (self.cache_creation_tokens, self.cache_creation_known) = tokens(usage.cache_creation);
+        (self.reasoning_tokens, self.reasoning_known) = tokens(usage.reasoning);
     }
 }
 
-fn known(value: Option<u64>, what: &'static str) -> Result<(i64, i64), PoisonReason> {
-    value.map_or(Ok((0, 0)), |value| Ok((number(value, what)?, 1)))
+/// What is added to a sum, and to the count of those who told it.
+fn known(value: Option<i64>) -> (i64, i64) {
+    (value.unwrap_or(0), i64::from(value.is_some()))
 }
 
-fn duration(value: Option<u64>) -> Result<(i64, i64), PoisonReason> {
-    known(value, "a duration")
-}
-
-/// What the event says a model call cost: currency and sum.
+/// What the event says a model call cost: currency and sum; nothing for a sum that a read model cannot hold.
 ///
 /// # Errors
-/// The payload cannot be read, or the sum does not fit.
+/// The payload cannot be read.
 pub(crate) fn cost_of(event: &ProjectedEvent) -> Result<Option<(String, Money)>, PoisonReason> {
     let cost = match event.agent()? {
         Some(AgentEvent::LlmResponded(l)) => l.cost.as_ref(),
@@ -284,8 +276,7 @@ pub(crate) fn cost_of(event: &ProjectedEvent) -> Result<Option<(String, Money)>,
         Some(AgentEvent::LlmFailed(l)) => l.cost.as_ref(),
         _ => None,
     };
-    cost.map(|cost| Ok((cost.currency.to_string(), Money::of(&cost.amount)?)))
-        .transpose()
+    Ok(cost.and_then(|cost| Some((cost.currency.to_string(), Money::of(&cost.amount)?))))
 }
 
 /// Reads currency, sum and count.

@@ -24,6 +24,7 @@ use ruche_ledger::store::{AppendRequest, EventStore, PreparedEvent, Receipt};
 use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
 pub mod contract;
+pub mod extremes;
 pub mod faults;
 
 /// 2026-01-05 00:00 UTC.
@@ -79,7 +80,7 @@ impl Story {
         let event: AgentEvent = event.into();
         let mut id = [0u8; 10];
         self.random.fill(&mut id);
-        self.at += 1_000 + self.random.next() % 400_000;
+        self.at = self.at.saturating_add(1_000 + self.random.next() % 400_000);
         let stream = match self.session {
             Some(session) => StreamId::new(Category::Observed, session.0),
             None => StreamId::new(Category::Tool, uuid::Uuid::from_u128(1)),
@@ -107,6 +108,11 @@ impl Story {
             event: header,
             payload: vec![payload],
         }
+    }
+
+    /// Lets the next events happen at a time, so much later as events are apart.
+    pub fn set_time(&mut self, at: u64) {
+        self.at = at;
     }
 
     fn tell(&mut self, event: impl Into<AgentEvent>) {

@@ -9,8 +9,9 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
+use crate::bounds;
 use crate::change::{Change, SqlValue};
-use crate::event::{ProjectedEvent, micros, optional};
+use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
@@ -68,7 +69,7 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -165,7 +166,7 @@ fn proposed(
         tool.map(|t| t.arguments.clone()).into(),
         tool.and_then(|t| t.arguments_form).map(|form| form.name()).into(),
         tool.and_then(|t| t.ordinal).map(i64::from).into(),
-        optional(tool.and_then(|t| t.message_ordinal), "a message ordinal")?.into(),
+        bounds::ordinal(tool.and_then(|t| t.message_ordinal)).into(),
         tool.and_then(|t| t.provider_call_id.clone()).into(),
         tool.and_then(|t| t.requestor)
             .map(|requestor| requestor.name())
@@ -189,7 +190,7 @@ fn started(event: &ProjectedEvent, call: CallId, tool: Option<&ToolStarted>) -> 
         tool.and_then(|t| t.side_effect)
             .map(SideEffectPolicy::name)
             .into(),
-        at.map_or_else(|| event.occurred_at(), micros)?.into(),
+        event.time_or_occurred(at)?.into(),
         event.place()?.into(),
         event.is_erased().into(),
     ]);
@@ -277,8 +278,8 @@ impl<'a> Outcome<'a> {
             self.error_type.into(),
             self.error.into(),
             self.external_ref.into(),
-            optional(self.duration_us, "a duration")?.into(),
-            self.ended_at.map_or_else(|| event.occurred_at(), micros)?.into(),
+            bounds::duration(self.duration_us).into(),
+            event.time_or_occurred(self.ended_at)?.into(),
             event.place()?.into(),
             event.is_erased().into(),
         ]);

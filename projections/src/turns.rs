@@ -8,9 +8,10 @@ use ruche_domain::ids::{LedgerId, SessionId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::{Micros, Position};
 
+use crate::bounds;
 use crate::change::{Add, Change, SqlValue};
 use crate::counter::{Counter, KeyColumn};
-use crate::event::{ProjectedEvent, micros, optional};
+use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
@@ -19,31 +20,38 @@ use crate::tally::{self, CostTotal, Tally};
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["turn", "turn_cost"];
 
-/// Each of these makes the row if it is not there, with the values that an addition gives it or corrects, so they
-/// commute with additions. Parameters 1 to 6 are those of [`common`].
+/// Each of these makes the row if it is not there, and changes it only if the turn belongs to the session of the event.
+/// So a turn belongs to the session of its first event. Additions count only where the row is there, so they do not
+/// commute with these. Parameters 1 to 6 are those of [`common`].
+const SEEN: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (ledger, turn) DO NOTHING";
 const OPENED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, ordinal, \
     external_id, agent, opened_by, opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
     ON CONFLICT (ledger, turn) DO UPDATE SET ordinal = excluded.ordinal, external_id = excluded.external_id, \
-    agent = excluded.agent, opened_by = excluded.opened_by, opened_at = excluded.opened_at";
+    agent = excluded.agent, opened_by = excluded.opened_by, opened_at = excluded.opened_at \
+    WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, \
     started_at, status, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, 'processing', 1) \
     ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status, \
-    started_at = COALESCE(turn.started_at, excluded.started_at), attempts = turn.attempts + 1";
+    started_at = COALESCE(turn.started_at, excluded.started_at), attempts = turn.attempts + 1 \
+    WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const STATUS: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status";
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status \
+    WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status, \
     outcome, error_type, error, ended_at, duration_us, usage_total, cost_total) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
     ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status, outcome = excluded.outcome, \
     error_type = excluded.error_type, error = excluded.error, ended_at = excluded.ended_at, \
-    duration_us = excluded.duration_us, usage_total = excluded.usage_total, cost_total = excluded.cost_total";
+    duration_us = excluded.duration_us, usage_total = excluded.usage_total, cost_total = excluded.cost_total \
+    WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 
 static COUNTED: LazyLock<String> = LazyLock::new(|| {
     Counter {
         table: "turn",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("turn")],
         first: &["session", "first_at", "first_position"],
-        earliest: true,
+        of_turn: true,
         last: &["last_position"],
         sums: [tally::COLUMNS, &[]],
         money: false,
@@ -61,7 +69,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
             KeyColumn::Param("currency"),
         ],
         first: &[],
-        earliest: false,
+        of_turn: true,
         last: &[],
         sums: [&["costs"], &[]],
         money: true,
@@ -79,7 +87,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -88,33 +96,41 @@ impl Projection for Turns {
         };
         let id = *turn.as_bytes();
         let key = || vec![event.ledger_key().into(), SqlValue::Id(id)];
-        let mut changes = vec![Change::Add(Box::new(Add {
+        let session: SqlValue = event.header().session.map(|id| *id.as_bytes()).into();
+        // Before the additions, which count only where there is a row.
+        let mut changes = match lifecycle(event, &id)? {
+            Some(change) => vec![change],
+            None if event.family() == "turn" => vec![Change::about(&id, SEEN, common(event, &id)?)],
+            None => vec![],
+        };
+        changes.push(Change::Add(Box::new(Add {
             about: vec![id],
             sql: &COUNTED,
             key: key(),
             first: vec![
-                event.header().session.map(|id| *id.as_bytes()).into(),
+                session.clone(),
                 event.occurred_at()?.into(),
                 event.place()?.into(),
             ],
             last: vec![event.place()?.into()],
             sums: Tally::of(event)?.values(),
             money: None,
-        }))];
+            owner: Some(session.clone()),
+        })));
         if let Some((currency, amount)) = tally::cost_of(event)? {
             let mut key = key();
             key.push(currency.into());
             changes.push(Change::Add(Box::new(Add {
-                about: vec![],
+                about: vec![id],
                 sql: &COST,
                 key,
                 first: vec![],
                 last: vec![],
                 sums: vec![1],
                 money: Some(amount),
+                owner: Some(session),
             })));
         }
-        changes.extend(lifecycle(event, &id)?);
         Ok(changes)
     }
 }
@@ -135,12 +151,12 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
     let status = |status: TurnStatus| {
         let mut params = common(event, id)?;
         params.push(status.name().into());
-        Ok(Some(Change::commuting(STATUS, params)))
+        Ok(Some(Change::about(id, STATUS, params)))
     };
     let started = |at: Option<Micros>| {
         let mut params = common(event, id)?;
-        params.push(at.map_or_else(|| event.occurred_at(), micros)?.into());
-        Ok(Some(Change::commuting(STARTED, params)))
+        params.push(event.time_or_occurred(at)?.into());
+        Ok(Some(Change::about(id, STARTED, params)))
     };
     if let Some(over) = Over::of(event)? {
         return over.change(event, id).map(Some);
@@ -168,13 +184,13 @@ fn next_status(event_type: &str) -> Option<TurnStatus> {
 fn opened(event: &ProjectedEvent, id: &[u8; 16], turn: &TurnOpened) -> Result<Change, PoisonReason> {
     let mut params = common(event, id)?;
     params.extend([
-        optional(turn.turn_ordinal, "a turn ordinal")?.into(),
+        bounds::ordinal(turn.turn_ordinal).into(),
         turn.external_id.as_ref().into(),
         turn.agent_id.as_ref().into(),
         turn.trigger.name().into(),
         event.occurred_at()?.into(),
     ]);
-    Ok(Change::commuting(OPENED, params))
+    Ok(Change::about(id, OPENED, params))
 }
 
 /// The end of a turn.
@@ -251,12 +267,12 @@ impl<'a> Over<'a> {
             self.outcome.map(OutcomeCategory::name).into(),
             self.error_type.into(),
             self.error.into(),
-            self.ended_at.map_or_else(|| event.occurred_at(), micros)?.into(),
-            optional(self.duration_us, "a duration")?.into(),
+            event.time_or_occurred(self.ended_at)?.into(),
+            bounds::duration(self.duration_us).into(),
             self.usage.map(crate::json).into(),
             (!self.costs.is_empty()).then(|| crate::json(&self.costs)).into(),
         ]);
-        Ok(Change::commuting(OVER, params))
+        Ok(Change::about(id, OVER, params))
     }
 }
 

@@ -55,7 +55,7 @@ static USED: LazyLock<String> = LazyLock::new(|| {
             TOOL,
         ],
         first: &[],
-        earliest: false,
+        of_turn: false,
         last: &[],
         sums: [tally::COLUMNS, &[]],
         money: false,
@@ -75,7 +75,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
             KeyColumn::Param("currency"),
         ],
         first: &[],
-        earliest: false,
+        of_turn: false,
         last: &[],
         sums: [&["costs"], &[]],
         money: true,
@@ -94,7 +94,7 @@ static OUTCOME: LazyLock<String> = LazyLock::new(|| {
             KeyColumn::Param("outcome"),
         ],
         first: &[],
-        earliest: false,
+        of_turn: false,
         last: &[],
         sums: [&["turns", "duration_us", "durations"], &[]],
         money: false,
@@ -112,7 +112,7 @@ impl Projection for UsageAndOutcome {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -141,6 +141,7 @@ impl Projection for UsageAndOutcome {
                 last: vec![],
                 sums,
                 money,
+                owner: None,
             }))
         };
         let model = model(event)?;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::prelude::*;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ConfigPublished, ConfigScope, LlmResponded, MessageDrafted, MessageReceived, MessageSent, Role,
@@ -15,10 +16,12 @@ use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::store::{PreparedEvent, Record};
 
 use super::{PoisonReason, Projection, all};
+use crate::bounds;
 use crate::change::{Change, Changes, SqlValue, Statement};
 use crate::event::ProjectedEvent;
 use crate::tally::Tally;
 use crate::testing::Story;
+use crate::testing::extremes::{self, Choices};
 
 /// The event as a projection sees it, at an index of the first epoch.
 fn projected(index: u64, event: PreparedEvent) -> ProjectedEvent {
@@ -66,13 +69,17 @@ fn tally(event: impl Into<AgentEvent>) -> Tally {
     Tally::of(&one(event)).unwrap()
 }
 
-/// Numbers of the placeholders of a statement in the order in which they stand there.
-fn placeholders(sql: &str) -> Vec<usize> {
+/// Numbers of the placeholders of a statement in the order in which they first stand there.
+fn first_placeholders(sql: &str) -> Vec<usize> {
     let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
-    sql.split('$')
-        .skip(1)
-        .map(|part| digits(part).parse().unwrap())
-        .collect()
+    let mut numbers = Vec::new();
+    for part in sql.split('$').skip(1) {
+        let number = digits(part).parse().unwrap();
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+    numbers
 }
 
 /// Events of every kind that a projection writes something for.
@@ -95,7 +102,7 @@ fn all_events() -> Vec<ProjectedEvent> {
 }
 
 #[test]
-fn every_statement_names_the_ledger_and_numbers_its_values_once_in_order() {
+fn every_statement_names_the_ledger_and_numbers_its_values_in_order() {
     let mut seen = BTreeSet::new();
     let mut changed = BTreeMap::new();
     for event in all_events() {
@@ -104,7 +111,7 @@ fn every_statement_names_the_ledger_and_numbers_its_values_once_in_order() {
             *changed.entry(projection.name()).or_insert(0) += statements.len();
             for Statement { sql, params } in statements {
                 let expected: Vec<usize> = (1..=params.len()).collect();
-                assert_eq!(placeholders(sql), expected, "{sql}");
+                assert_eq!(first_placeholders(sql), expected, "{sql}");
                 assert!(params.contains(&SqlValue::Id([9; 16])), "{sql}");
                 let keyed =
                     sql.starts_with("INSERT") && sql.contains("(ledger, ") || sql.contains("ledger = $");
@@ -180,27 +187,74 @@ fn unknown_tokens_are_not_zero() {
 }
 
 #[test]
-fn what_does_not_fit_is_poison_and_never_rounded() {
+fn what_cannot_be_held_is_unknown_and_never_rounded() {
     let cost = |amount: &str| LlmResponded {
         cost: Some(Cost::new(amount.parse().unwrap(), "USD".parse().unwrap())),
         ..LlmResponded::default()
     };
-    let tokens = LlmResponded {
-        usage: Some(Usage {
-            input: Some(u64::MAX),
-            ..Usage::default()
-        }),
-        ..LlmResponded::default()
-    };
-    for event in [
-        cost("0.0000000000000000000000000001"),
-        cost("99999999999"),
-        tokens,
-    ] {
-        let error = crate::sessions::Sessions.apply(&one(event)).unwrap_err();
-        assert!(matches!(error, PoisonReason::TooLarge(_)), "{error:?}");
+    for amount in ["0.0000000000000000000000000001", "9000.1", &"9".repeat(40)] {
+        let event = one(cost(amount));
+        assert_eq!(Tally::of(&event).unwrap().costs_known, 0, "{amount}");
+        assert_eq!(crate::tally::cost_of(&event).unwrap(), None, "{amount}");
     }
-    assert!(crate::sessions::Sessions.apply(&one(cost("-0.1"))).is_ok());
+    assert_eq!(tally(cost("-0.1")).costs_known, 1);
+    let told = |input, duration_us| {
+        tally(LlmResponded {
+            usage: Some(Usage {
+                input: Some(input),
+                output: Some(7),
+                ..Usage::default()
+            }),
+            duration_us: Some(duration_us),
+            ..LlmResponded::default()
+        })
+    };
+    let most = told(bounds::TOKENS_MAX, bounds::DURATION_US_MAX);
+    assert_eq!((most.input().known, most.llm_durations), (1, 1));
+    assert_eq!(most.input().tokens, Some(bounds::TOKENS_MAX as i64));
+    let more = told(bounds::TOKENS_MAX + 1, bounds::DURATION_US_MAX + 1);
+    assert_eq!(
+        (more.input().tokens, more.input().known, more.llm_calls),
+        (None, 0, 1)
+    );
+    assert_eq!((more.llm_duration_us, more.llm_durations), (0, 0));
+    assert_eq!(more.output().tokens, Some(7), "what can be held is");
+}
+
+#[test]
+fn a_time_that_no_calendar_has_is_that_of_the_ledger() {
+    let mut story = Story::new(1);
+    story.enter(story.session_id(1));
+    story.set_time(u64::MAX);
+    let event = projected(0, story.event(SessionStarted::default()));
+    assert_eq!(event.occurred_at().unwrap(), 1_000_000);
+    assert_eq!(event.time_or_occurred(Some(Micros(5))).unwrap(), 5);
+    assert_eq!(event.time_or_occurred(Some(Micros(u64::MAX))).unwrap(), 1_000_000);
+}
+
+proptest! {
+    /// Whatever the schemas allow, no projection stops: neither at an event nor at the sum of a batch.
+    #[test]
+    fn no_number_is_poison(choices in proptest::collection::vec(any::<u64>(), 1..80), at: u64) {
+        let mut of = Choices::new(&choices);
+        let mut story = Story::new(1);
+        story.set_time(at);
+        let session = story.session_id(1);
+        story.enter(session);
+        let turn = story.turn_id(session, 0);
+        story.enter_call(turn, story.call_id(turn));
+        let events = (0..4).flat_map(|_| extremes::events(&mut of)).collect::<Vec<_>>();
+        let events: Vec<_> = (0..).zip(events).map(|(n, event)| projected(n, story.event(event))).collect();
+        for projection in all() {
+            let mut changes = Changes::default();
+            for event in &events {
+                let change = projection.apply(event);
+                prop_assert!(change.is_ok(), "{}: {change:?}", projection.name());
+                prop_assert_eq!(changes.push(change.unwrap()), Ok(()));
+            }
+            prop_assert!(changes.into_statements().is_ok());
+        }
+    }
 }
 
 #[test]

@@ -8,5 +8,9 @@ mod contract;
 mod queries;
 #[path = "it/erased.rs"]
 mod erased;
+#[path = "it/extremes.rs"]
+mod extremes;
+#[path = "it/owners.rs"]
+mod owners;
 #[path = "it/rebuild.rs"]
 mod rebuild;

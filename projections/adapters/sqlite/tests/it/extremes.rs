@@ -1,0 +1,141 @@
+//! No accepted event stops a projection, however large its numbers are.
+
+use proptest::prelude::*;
+use ruche_domain::events::LlmResponded;
+use ruche_domain::measures::{Cost, Usage};
+use ruche_domain::numbers::Position;
+use ruche_ledger::store::PreparedEvent;
+use ruche_projections::projection;
+use ruche_projections::select::PageRequest;
+use ruche_projections::store::ReadStore;
+use ruche_projections::testing::Story;
+use ruche_projections::testing::extremes::{self, Choices};
+use ruche_projections::{messages, sessions};
+use ruche_projections_sqlite::OnDifference;
+
+use crate::common::World;
+
+/// Sessions with two turns each that hold every extreme event once.
+fn told(choices: &[u64], at: u64) -> Vec<PreparedEvent> {
+    let mut of = Choices::new(choices);
+    let mut story = Story::new(1);
+    story.set_time(at);
+    let mut events = Vec::new();
+    for n in 0..2 {
+        let session = story.session_id(n);
+        for ordinal in 0..2 {
+            story.enter(session);
+            let turn = story.turn_id(session, ordinal);
+            story.enter_call(turn, story.call_id(turn));
+            for event in extremes::events(&mut of) {
+                events.push(story.event(event));
+            }
+        }
+    }
+    events
+}
+
+/// Projects the events in batches and by a rebuild: nothing is refused, and the rows are the same.
+async fn check(events: Vec<PreparedEvent>, batch: usize) {
+    let world = World::new();
+    let ledger = world.feed.open(1).await;
+    world.feed.append(ledger, events).await;
+    let runner = world.runner().batch_events_max(batch);
+    runner.catch_up(ledger).await.expect("it can be projected");
+    assert_eq!(
+        world.models.dead_letters(ledger).await.expect("it can be read"),
+        []
+    );
+    let end: Position = world.feed.end(ledger).await;
+    for projection in projection::all() {
+        let status = world
+            .models
+            .status(ledger, projection.name())
+            .await
+            .expect("it can be read");
+        assert_eq!(status.checkpoint.position, Some(end), "{}", projection.name());
+    }
+    let report = world
+        .models
+        .rebuild(world.feed_store(), OnDifference::Keep)
+        .await
+        .expect("it is rebuilt");
+    assert_eq!(report.differences, []);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn the_store_takes_every_number_that_schemas_allow(
+        choices in proptest::collection::vec(any::<u64>(), 1..80),
+        at: u64,
+        batch in 1usize..40,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(check(told(&choices, at), batch));
+    }
+}
+
+#[tokio::test]
+async fn every_limit_in_every_field() {
+    for choice in 0..16 {
+        check(told(&[choice], u64::MAX), 7).await;
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_number_lowers_the_coverage_and_a_known_one_is_added() {
+    let world = World::new();
+    let ledger = world.feed.open(1).await;
+    let mut story = Story::new(1);
+    let session = story.session_id(1);
+    story.enter(session);
+    let responded = |input, amount: &str| LlmResponded {
+        usage: Some(Usage {
+            input: Some(input),
+            ..Usage::default()
+        }),
+        cost: Some(Cost::new(amount.parse().unwrap(), "USD".parse().unwrap())),
+        ..LlmResponded::default()
+    };
+    let huge = "9".repeat(40);
+    let events = vec![
+        story.event(responded(i64::MAX as u64, &huge)),
+        story.event(responded(i64::MAX as u64, &huge)),
+        story.event(responded(5, "0.25")),
+    ];
+    world.feed.append(ledger, events).await;
+    world.runner().catch_up(ledger).await.unwrap();
+    let session = sessions::get(&world.models, ledger, session)
+        .await
+        .unwrap()
+        .unwrap();
+    let input = session.tally.input();
+    assert_eq!((input.tokens, input.known, input.calls), (Some(5), 1, 3));
+    assert_eq!(session.tally.costs_known, 1);
+    assert_eq!(
+        (session.costs[0].amount.to_string(), session.costs[0].known),
+        ("0.25".to_owned(), 1)
+    );
+}
+
+#[tokio::test]
+async fn a_message_with_too_large_a_number_has_none_and_comes_last() {
+    use ruche_domain::events::{MessageReceived, Role};
+    let world = World::new();
+    let ledger = world.feed.open(1).await;
+    let mut story = Story::new(1);
+    let session = story.session_id(1);
+    story.enter(session);
+    let events = [u64::MAX, i64::MAX as u64, 4].map(|ordinal| {
+        story.event(MessageReceived {
+            message_ordinal: Some(ordinal),
+            ..MessageReceived::new(Role::User)
+        })
+    });
+    world.feed.append(ledger, events.to_vec()).await;
+    world.runner().catch_up(ledger).await.unwrap();
+    let page = messages::of_session(&world.models, ledger, session, &PageRequest::first(10)).await;
+    let ordinals: Vec<_> = page.unwrap().items().iter().map(|m| m.ordinal).collect();
+    assert_eq!(ordinals, [Some(4), None, None]);
+}
