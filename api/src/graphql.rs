@@ -2,8 +2,9 @@
 //!
 //! # What this module promises
 //!
-//! 1. No operation runs that was not authenticated, looked at before parsing ([`document`]) and bounded in depth and
-//!    cost. [`Engine`] is the only holder of the schema, so no transport can leave a check out.
+//! 1. No operation runs that was not authenticated, looked at before parsing ([`document`]), bounded in size with its
+//!    fragments written out ([`expansion`]), and bounded in depth and cost. [`Engine`] is the only holder of the
+//!    schema, so no transport can leave a check out.
 //! 2. GraphQL types are made by hand at this edge; no stored format and no domain type is a GraphQL type.
 //! 3. An expected refusal is a member of the result's union. A GraphQL error is a fault of the request or of Ruche, and
 //!    carries `extensions.code`.
@@ -15,11 +16,13 @@
 
 mod document;
 mod engine;
+mod expansion;
 mod errors;
 mod page;
 mod params;
 mod scalars;
 mod time;
+mod variables;
 
 mod words;
 mod read;

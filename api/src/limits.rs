@@ -26,6 +26,10 @@ pub const DOCUMENT_TOKENS_MAX: usize = 10_000;
 pub const DOCUMENT_NESTING_MAX: usize = 64;
 /// Aliases in a GraphQL document.
 pub const DOCUMENT_ALIASES_MAX: usize = 30;
+/// Fields, spreads, directives and values of a GraphQL document with every fragment written out, those of the
+/// fragments' own definitions counted, too. A document whose fragments are used once and spread no others always
+/// passes.
+pub const DOCUMENT_EXPANSION_MAX: usize = 2 * DOCUMENT_TOKENS_MAX;
 /// Depth of selected fields. Introspection as GraphiQL does it needs 13.
 pub const QUERY_DEPTH_MAX: usize = 16;
 /// Cost of an operation: one per field, times the page size below a connection.

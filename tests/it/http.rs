@@ -1,5 +1,7 @@
 //! The HTTP edge of a real server: who gets in, what is refused before anything runs, the auditors' files, ingest.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 use ruche_ledger::hash::{Hash, leaf_hash};
@@ -219,6 +221,58 @@ fn what_costs_too_much_is_refused_before_it_runs() {
         .post("/graphql", "application/json", "{}")
         .header("accept", "image/png");
     assert_eq!(refused(unwanted).2, "NOT_ACCEPTABLE");
+}
+
+/// A kilobyte whose fragments are 2^30 fields when they are written out.
+fn doubling_fragments() -> String {
+    let levels = (0..29).map(|n| format!("fragment F{n} on Query{{...F{0} ...F{0}}}", n + 1));
+    format!(
+        "{{...F0}}{}fragment F29 on Query{{me{{tenant}}}}",
+        levels.collect::<String>()
+    )
+}
+
+#[test]
+fn fragments_that_multiply_are_refused_while_others_are_served() {
+    let world = World::new();
+    let query = doubling_fragments();
+    let body = json!({ "query": query }).to_string();
+    let in_address = query.replace('{', "%7B").replace('}', "%7D").replace(' ', "%20");
+    let soon = Duration::from_secs(1);
+    std::thread::scope(|scope| {
+        for by_post in [true, true, false, false] {
+            let (world, in_address, body) = (&world, &in_address, body.clone());
+            scope.spawn(move || {
+                let request = if by_post {
+                    world.post("/graphql", "application/json", body)
+                } else {
+                    world.get(&format!("/graphql?query={in_address}"))
+                };
+                assert_eq!(refused(request.timeout(soon)).2, "QUERY_LIMIT_EXCEEDED");
+            });
+        }
+        assert_eq!(sent(world.get("/health").timeout(soon)).status(), StatusCode::OK);
+    });
+    let itself = json!({ "query": "{...A}fragment A on Query{...B}fragment B on Query{...A}" });
+    let request = world.post("/graphql", "application/json", itself.to_string());
+    assert_eq!(refused(request).2, "QUERY_LIMIT_EXCEEDED");
+}
+
+#[test]
+fn a_variable_without_a_value_is_missed_before_anything_runs() {
+    let world = World::new();
+    let query = "query ($p: Position!) { me { tenant } record(position: $p) { type } }";
+    for variables in [json!({}), json!({ "p": null })] {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let request = world
+            .post("/graphql", "application/json", body)
+            .header("accept", GRAPHQL_RESPONSE);
+        let (status, _, code) = refused(request);
+        assert_eq!(
+            (status, code.as_str()),
+            (StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED")
+        );
+    }
 }
 
 #[test]

@@ -202,9 +202,13 @@ fn queries_mutations_and_faults_run_over_the_socket() {
             json!(["reader", "writer"])
         );
         assert_eq!(socket.next().await, json!({ "type": "complete", "id": "q" }));
+        let levels = (0..29).map(|n| format!("fragment F{n} on Query{{...F{0} ...F{0}}}", n + 1));
+        let levels = levels.collect::<String>();
+        let multiplied = format!("{{...F0}}{levels}fragment F29 on Query{{me{{tenant}}}}");
         for (query, code) in [
             ("{", "GRAPHQL_PARSE_FAILED"),
             ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+            (&multiplied, "QUERY_LIMIT_EXCEEDED"),
         ] {
             socket.send(subscribe("e", query)).await;
             let error = socket.next().await;

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_graphql::extensions::{
     Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextValidation,
 };
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::parser::types::{
+    DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
+};
 use async_graphql::{
     Request, Response, Schema, SchemaBuilder, ServerError, ServerResult, ValidationResult, Variables,
 };
@@ -14,14 +16,16 @@ use futures_util::stream::{BoxStream, StreamExt};
 use metrics::counter;
 use serde_json::{Value, json};
 
-use super::document;
+use super::document::{self, DocumentFault};
 use super::errors::with_code;
+use super::expansion;
 use super::mutation::Mutation;
 use super::params::Params;
 use super::query::Query;
 use super::read::{Loading, ReadLoader, Reading};
 use super::refusals::Refusal;
 use super::subscription::Subscription;
+use super::variables;
 use crate::error_codes as code;
 use crate::http::Caller;
 use crate::limits::{FIELD_DIRECTIVES_MAX, QUERY_COST_MAX, QUERY_DEPTH_MAX};
@@ -77,28 +81,28 @@ impl Engine {
         format!("{}\n", schema.sdl_with_options(options).trim_end())
     }
 
-    /// Looks at the document and parses it.
+    /// Looks at the document, parses it, and looks how large it is with its fragments written out: validation is never
+    /// entered with more.
     ///
     /// # Errors
-    /// The answer: too large, or not GraphQL.
+    /// The answer: too large, not GraphQL, or a variable has no value that needs one.
     pub fn prepare(&self, params: Params) -> Result<Prepared, Answer> {
-        if let Err(fault) = document::check(&params.query) {
-            return Err(Answer::refused(with_code(
-                ServerError::new(fault.message, Some(fault.at)),
-                fault.code,
-            )));
-        }
+        document::check(&params.query).map_err(Answer::faulty)?;
         let mut request =
             Request::new(params.query).variables(Variables::from_json(Value::Object(params.variables)));
         request.operation_name = params.operation_name;
         let name = request.operation_name.clone();
-        match request.parsed_query() {
-            Ok(document) => {
-                let kind = kind_of(document, name.as_deref());
-                Ok(Prepared { request, kind })
-            }
-            Err(error) => Err(Answer::refused(with_code(error, code::GRAPHQL_PARSE_FAILED))),
+        let document = request
+            .parsed_query()
+            .map_err(|error| Answer::refused(with_code(error, code::GRAPHQL_PARSE_FAILED)))?
+            .clone();
+        expansion::check(&document).map_err(Answer::faulty)?;
+        let operation = operation_of(&document, name.as_deref());
+        if let Some(operation) = operation {
+            variables::check(operation, &request.variables).map_err(Answer::faulty)?;
         }
+        let kind = operation.map(|operation| operation.ty);
+        Ok(Prepared { request, kind })
     }
 
     /// Loads what fields name, once for many, for one caller.
@@ -154,18 +158,19 @@ fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
     Schema::build(Query, Mutation, Subscription).register_output_type::<Refusal>()
 }
 
-fn kind_of(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+/// The operation that is meant.
+fn operation_of<'d>(document: &'d ExecutableDocument, name: Option<&str>) -> Option<&'d OperationDefinition> {
     match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some(operation.node.ty),
+        (DocumentOperations::Single(operation), None) => Some(&operation.node),
         (DocumentOperations::Single(_), Some(_)) => None,
         (DocumentOperations::Multiple(operations), Some(name)) => {
-            operations.get(name).map(|operation| operation.node.ty)
+            operations.get(name).map(|operation| &operation.node)
         }
         (DocumentOperations::Multiple(operations), None) => {
             let mut all = operations.values();
             all.next()
                 .filter(|_| operations.len() == 1)
-                .map(|operation| operation.node.ty)
+                .map(|operation| &operation.node)
         }
     }
 }
@@ -186,6 +191,13 @@ impl Answer {
             response: Box::new(Response::from_errors(vec![error])),
             executed: false,
         }
+    }
+
+    fn faulty(fault: DocumentFault) -> Self {
+        Self::refused(with_code(
+            ServerError::new(fault.message, Some(fault.at)),
+            fault.code,
+        ))
     }
 
     fn of(mut response: Response, executed: bool) -> Self {
