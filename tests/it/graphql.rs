@@ -475,7 +475,7 @@ fn configuration_and_scores_are_recorded_and_read() {
         world.mutate(
             "publishConfiguration",
             "PublishConfigurationInput",
-            "... on PublishConfigurationPayload { position }",
+            "... on PublishConfigurationPayload { position } ... on WrongExpectedVersion { expected actual }",
             input,
         )
     };
@@ -484,10 +484,14 @@ fn configuration_and_scores_are_recorded_and_read() {
         "PublishConfigurationPayload"
     );
     let second = publish("c-2", json!({ "tone": "dry", "limit": 3 }), 1);
-    assert_eq!(
-        publish("c-3", json!({ "tone": "loud" }), 1)["code"],
-        "WRONG_EXPECTED_VERSION"
-    );
+    for (key, base) in [("c-3", 1), ("c-4", 99), ("c-5", 0)] {
+        let wrong = publish(key, json!({ "tone": "loud" }), base);
+        assert_eq!(wrong["code"], "WRONG_EXPECTED_VERSION");
+        assert_eq!(
+            (&wrong["expected"], &wrong["actual"]),
+            (&json!(base.to_string()), &json!("2"))
+        );
+    }
     let query = "query ($p: Position!) { configurationHistory(filter: {key: \"tone\"}, minPosition: $p) {
         nodes { version value scope scopeId } } }";
     let history =

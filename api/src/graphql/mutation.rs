@@ -256,13 +256,19 @@ impl Mutation {
         ctx: &Context<'_>,
         input: PublishConfigurationInput,
     ) -> Result<PublishConfigurationResult> {
-        carry_out!(
+        let result: Result<PublishConfigurationResult> = carry_out!(
             ctx,
             Attested,
             input,
             PublishConfigurationResult,
             PublishConfigurationPayload
-        )
+        );
+        Ok(match result? {
+            PublishConfigurationResult::WrongExpectedVersion(refusal) => {
+                PublishConfigurationResult::WrongExpectedVersion(refusal.of_configuration())
+            }
+            other => other,
+        })
     }
 
     /// Appends events of the families that are open to clients. All or nothing; the order given is the order kept.

@@ -67,9 +67,10 @@ refusals! {
     WrongExpectedVersion {
         /// Which stream.
         stream: String,
-        /// What was expected; -1 for a stream without events.
+        /// What was expected; -1 for a stream without events. Of `publishConfiguration`: `baseVersion`.
         expected: Long,
-        /// Version of its last event; -1 if it has none.
+        /// Version of its last event; -1 if it has none. Of `publishConfiguration`: the configuration's version, 0 if it
+        /// has none.
         actual: Long,
     }
     /// The thing is in a state that does not allow the request.
@@ -108,6 +109,18 @@ refusals! {
     /// Not now: too much is waiting, others were first, the store is away, or the outcome is not known. Send the same
     /// request with the same idempotency key again.
     TryAgain {}
+}
+
+impl WrongExpectedVersion {
+    /// The same in versions of a configuration. They count from 1, and each is one event of the stream, whose versions
+    /// count from 0.
+    pub(super) fn of_configuration(self) -> Self {
+        Self {
+            expected: Long(self.expected.0.saturating_add(1)),
+            actual: Long(self.actual.0.saturating_add(1)),
+            ..self
+        }
+    }
 }
 
 /// Unions of mutations' results: the payload, or one of the refusals.
