@@ -325,6 +325,7 @@ impl App {
     ) -> Services {
         Services {
             events: self.events.clone(),
+            guard: self.guarded.clone(),
             trees: self.trees.clone(),
             commands: self.commands.clone(),
             runner: self.runner.clone(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use ruche_commands::Commands;
 use ruche_domain::ports::{Clock, Random};
+use ruche_ledger::guard::GuardedStore;
 use ruche_ledger::seal::TreeStore;
 use ruche_ledger::store::EventStore;
 use ruche_projections::runner::Runner;
@@ -16,6 +17,8 @@ use crate::auth::{Access, Credential};
 pub struct Services {
     /// Records.
     pub events: Arc<dyn EventStore>,
+    /// The same records as their guard sees them: it knows which ledgers take no appends.
+    pub guard: Arc<GuardedStore>,
     /// Tiles and tree heads.
     pub trees: Arc<dyn TreeStore>,
     /// The write side.

@@ -39,6 +39,11 @@ impl GuardedStore {
             .insert(ledger, reason);
     }
 
+    /// How many ledgers are halted.
+    pub fn halted_count(&self) -> usize {
+        self.halted.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn halted(&self, ledger: LedgerId) -> Option<String> {
         self.halted
             .read()
@@ -145,8 +150,10 @@ mod tests {
             })
         );
         appended(store.append(ledger(2), one()).await);
+        assert_eq!(store.halted_count(), 1);
         let opening = a.opening(ledger(1), 2, Some(Position::new(1, 0)));
         store.open_epoch(ledger(1), opening).await.unwrap();
+        assert_eq!(store.halted_count(), 0);
         appended(store.append(ledger(1), one()).await);
     }
 }

@@ -36,6 +36,15 @@ fn a_restored_ledger_takes_nothing_until_its_new_epoch_names_the_loss() {
     home.run(&["restore", text(&backup), "--replace"]).expect("it is restored");
     let refused = start_session(&home, &key, "refused");
     assert_eq!(refused["code"], "UNAVAILABLE", "{refused}");
+    let server = home.serve().expect("it serves");
+    let ready = reqwest::blocking::get(format!("{}/ready", server.url)).expect("an answer");
+    assert_eq!(ready.status(), reqwest::StatusCode::SERVICE_UNAVAILABLE);
+    let ready: Value = serde_json::from_str(&ready.text().expect("a body")).expect("JSON");
+    assert_eq!(
+        ready,
+        json!({ "ready": false, "closing": false, "store": "halted", "parked": 0 })
+    );
+    assert!(server.stop().expect("it stops"), "it ended well");
 
     let epochs = home.run(&["ledger", "new-epoch", "--restored", "--tenant", "acme"]).expect("a new epoch");
     assert_eq!(epochs.as_array().map(Vec::len), Some(2), "{epochs}");

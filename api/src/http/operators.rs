@@ -18,12 +18,12 @@ pub async fn health() -> Response {
     uncached(StatusCode::OK, json!({ "status": "ok" }))
 }
 
-/// Whether requests should be sent here: the stores answer, the read models are near, and the process is not closing.
+/// Whether requests should be sent here: the stores answer, every ledger takes appends, the read models are near, and
+/// the process is not closing.
 pub async fn ready(State(edge): State<Edge>) -> Response {
     let closing = edge.services.shutdown.has_begun();
-    let store = timeout(READY_WAIT_MAX, store_state(&edge))
-        .await
-        .unwrap_or("slow");
+    let stores = timeout(READY_WAIT_MAX, Stores::look(&edge)).await;
+    let Stores { store, parked } = stores.unwrap_or(Stores::unknown("slow"));
     let ready = !closing && store == "ok";
     let status = if ready {
         StatusCode::OK
@@ -32,35 +32,58 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
     };
     uncached(
         status,
-        json!({ "ready": ready, "closing": closing, "store": store }),
+        json!({ "ready": ready, "closing": closing, "store": store, "parked": parked }),
     )
 }
 
-/// What is wrong with the stores, in a word. Read models that are parked do not count: one tenant's poison event must
-/// not take the node from the others.
-async fn store_state(edge: &Edge) -> &'static str {
-    let ledgers = match edge.services.events.ledgers().await {
-        Ok(ledgers) => ledgers,
-        Err(error) => {
-            tracing::warn!(error = %error, "not ready: the store fails");
-            return "failing";
-        }
-    };
-    for ledger in ledgers.into_iter().take(READY_LEDGERS_MAX) {
-        match edge.services.runner.lag(ledger).await {
-            Ok(lags) => {
-                let far = |lag: &Lag| lag.parked.is_none() && lag.records > READY_LAG_RECORDS_MAX;
-                if lags.iter().any(far) {
-                    return "behind";
-                }
-            }
+/// What `/ready` says of the stores.
+struct Stores {
+    /// What is wrong with them, in a word: `failing`, `slow`, `halted` (a ledger takes no appends until an operator
+    /// opens its next epoch), `behind`; or `ok`.
+    store: &'static str,
+    /// Projections that wait for a person, of the ledgers that are looked at; absent if it is not known. They do not
+    /// count against the node: one tenant's poison event must not take it from the others.
+    parked: Option<usize>,
+}
+
+impl Stores {
+    const fn unknown(store: &'static str) -> Self {
+        Self { store, parked: None }
+    }
+
+    async fn look(edge: &Edge) -> Self {
+        let ledgers = match edge.services.events.ledgers().await {
+            Ok(ledgers) => ledgers,
             Err(error) => {
-                tracing::warn!(error = %error, "not ready: the read models fail");
-                return "failing";
+                tracing::warn!(error = %error, "not ready: the store fails");
+                return Self::unknown("failing");
             }
+        };
+        let (mut behind, mut parked) = (false, 0);
+        for ledger in ledgers.into_iter().take(READY_LEDGERS_MAX) {
+            let lags = match edge.services.runner.lag(ledger).await {
+                Ok(lags) => lags,
+                Err(error) => {
+                    tracing::warn!(error = %error, "not ready: the read models fail");
+                    return Self::unknown("failing");
+                }
+            };
+            let far = |lag: &Lag| lag.parked.is_none() && lag.records > READY_LAG_RECORDS_MAX;
+            behind |= lags.iter().any(far);
+            parked += lags.iter().filter(|lag| lag.parked.is_some()).count();
+        }
+        let store = if edge.services.guard.halted_count() > 0 {
+            "halted"
+        } else if behind {
+            "behind"
+        } else {
+            "ok"
+        };
+        Self {
+            store,
+            parked: Some(parked),
         }
     }
-    "ok"
 }
 
 /// Figures in the Prometheus text form. They cover all tenants, so a tenant's key reads them only where it is the
