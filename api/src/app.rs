@@ -338,14 +338,6 @@ impl App {
         }
     }
 
-    /// Copies the ledger's file while appends go on, and checks the copy.
-    ///
-    /// # Errors
-    /// See [`AppError`]. Then there is no copy.
-    pub async fn backup(&self, target: &Path) -> Result<(), AppError> {
-        Ok(self.store.backup_to(target).await?)
-    }
-
     /// Finishes what is queued and releases the data folder.
     ///
     /// # Errors
@@ -366,6 +358,14 @@ impl App {
 /// Names the process that has it.
 pub fn lock(common: &Common, what: &str) -> Result<DataLock, AppError> {
     Ok(DataLock::acquire(&common.data_dir, what)?)
+}
+
+/// Copies the ledger of the data folder and checks the copy. A server that runs there goes on.
+///
+/// # Errors
+/// See [`AppError`]. Then there is no copy.
+pub fn backup(common: &Common, target: &Path) -> Result<(), AppError> {
+    Ok(ruche_ledger_sqlite::backup_folder(&common.data_dir, target)?)
 }
 
 /// Opens a backup as every start opens a ledger, and checks every page of it.

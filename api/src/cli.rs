@@ -90,7 +90,7 @@ enum Command {
     Rebuild,
     /// Look for what is wrong with this installation
     Doctor,
-    /// Copy the store while nobody else has it open; keys and tree heads are not in the copy
+    /// Copy the store and check the copy, also while a server runs; keys and tree heads are not in it
     Backup(backup::BackupArgs),
     /// Put a backup in the place of the store; open a new epoch afterwards
     Restore(backup::RestoreArgs),
@@ -108,6 +108,9 @@ pub struct ServeArgs {
     /// Folder that somebody else owns, to which every tree head is written
     #[arg(long, env = "RUCHE_PUBLISH_DIR")]
     pub publish_dir: Option<PathBuf>,
+    /// URL of somebody else (http://…) to which every tree head is sent with PUT
+    #[arg(long, env = "RUCHE_PUBLISH_URL")]
+    pub publish_url: Option<String>,
     /// Key that reads /metrics where there are several tenants: `ruche_`, 32 hex digits, `_`, 64 hex digits, of your making
     #[arg(long, env = "RUCHE_OPERATOR_KEY", hide_env_values = true)]
     pub operator_key: Option<String>,
@@ -219,7 +222,7 @@ impl Cli {
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
             Command::Doctor => block_on(doctor::run(common)),
-            Command::Backup(args) => block_on(backup::backup(common, args)),
+            Command::Backup(args) => backup::backup(&common, &args),
             Command::Restore(args) => backup::restore(&common, &args),
             Command::Ledger(command) => block_on(ledger::run(common, command)),
         }

@@ -18,6 +18,7 @@ pub mod app;
 pub mod serve;
 pub mod services;
 pub mod seal_loop;
+pub mod publish;
 pub mod project_loop;
 pub mod http;
 pub mod graphql;

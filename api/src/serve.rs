@@ -6,7 +6,6 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, AppError};
 use crate::auth::Credential;
+use crate::publish::Publisher;
 use crate::services::Shutdown;
 use crate::{http, project_loop, seal_loop};
 
@@ -28,8 +28,8 @@ const LEDGERS_INTERVAL: Duration = Duration::from_millis(250);
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Folder of somebody else for every tree head.
-    pub publish_dir: Option<PathBuf>,
+    /// Where every tree head goes besides.
+    pub publisher: Publisher,
     /// Key that reads `/metrics` of all tenants.
     pub operator: Option<Credential>,
 }
@@ -72,7 +72,7 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let (stop, shutdown) = Shutdown::channel();
     let (stop_loops, stopped) = watch::channel(false);
     let services = Arc::new(app.services(metrics, settings.operator, shutdown.clone()));
-    let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publish_dir), stopped));
+    let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publisher), stopped));
     tracing::info!(%address, "serving");
     let server = axum::serve(listener, http::router(services)).with_graceful_shutdown(async move {
         signal().await;
@@ -100,16 +100,16 @@ struct LoopParts {
     events: Arc<dyn ruche_ledger::store::EventStore>,
     sealer: Arc<ruche_ledger::seal::Sealer>,
     runner: Arc<ruche_projections::runner::Runner>,
-    publish_dir: Option<PathBuf>,
+    publisher: Publisher,
 }
 
 impl LoopParts {
-    fn of(app: &App, publish_dir: Option<PathBuf>) -> Self {
+    fn of(app: &App, publisher: Publisher) -> Self {
         Self {
             events: app.events.clone(),
             sealer: app.sealer.clone(),
             runner: app.runner.clone(),
-            publish_dir,
+            publisher,
         }
     }
 }
@@ -123,8 +123,13 @@ async fn follow_ledgers(parts: LoopParts, mut stop: watch::Receiver<bool>) {
             Ok(ledgers) => {
                 for ledger in ledgers {
                     if known.insert(ledger) {
-                        let dir = parts.publish_dir.clone();
-                        tasks.spawn(seal_loop::run(parts.sealer.clone(), ledger, dir, stop.clone()));
+                        let publisher = parts.publisher.clone();
+                        tasks.spawn(seal_loop::run(
+                            parts.sealer.clone(),
+                            ledger,
+                            publisher,
+                            stop.clone(),
+                        ));
                         tasks.spawn(project_loop::run(parts.runner.clone(), ledger, stop.clone()));
                     }
                 }

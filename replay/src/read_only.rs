@@ -8,7 +8,8 @@ use ruche_domain::numbers::{Position, StreamVersion};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::LedgerError;
 use ruche_ledger::store::{
-    AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record, StoreError,
+    AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record,
+    StoreError,
 };
 
 /// Passes reads on, up to a position if one is given, and refuses writes: nothing that replays can change what it
@@ -26,11 +27,16 @@ impl ReadOnlyLedger {
 
     /// What `base` held when `until` was its last record.
     pub fn as_of(base: Arc<dyn EventStore>, until: Position) -> Self {
-        Self { base, until: Some(until) }
+        Self {
+            base,
+            until: Some(until),
+        }
     }
 
     fn refuse<T>() -> Result<T, StoreError> {
-        Err(StoreError::Refused(LedgerError::Invalid("a replay cannot append".into())))
+        Err(StoreError::Refused(LedgerError::Invalid(
+            "a replay cannot append".into(),
+        )))
     }
 
     fn visible(&self, mut records: Vec<Record>) -> Vec<Record> {
@@ -64,7 +70,12 @@ impl EventStore for ReadOnlyLedger {
         self.base.ledgers().await
     }
 
-    async fn read_ledger(&self, ledger: LedgerId, from: Position, limit: usize) -> Result<Vec<Record>, StoreError> {
+    async fn read_ledger(
+        &self,
+        ledger: LedgerId,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
         Ok(self.visible(self.base.read_ledger(ledger, from, limit).await?))
     }
 
@@ -79,14 +90,22 @@ impl EventStore for ReadOnlyLedger {
     }
 
     /// Version of the last visible event: a stream is read page by page, since only its records tell positions.
-    async fn stream_version(&self, ledger: LedgerId, stream: StreamId) -> Result<Option<StreamVersion>, StoreError> {
+    async fn stream_version(
+        &self,
+        ledger: LedgerId,
+        stream: StreamId,
+    ) -> Result<Option<StreamVersion>, StoreError> {
         if self.until.is_none() {
             return self.base.stream_version(ledger, stream).await;
         }
         let (mut version, mut from) = (None, StreamVersion::FIRST);
         loop {
-            let page = self.read_stream(ledger, stream, from, ruche_domain::limits::READ_RECORDS_MAX).await?;
-            let Some(last) = page.last() else { return Ok(version) };
+            let page = self
+                .read_stream(ledger, stream, from, ruche_domain::limits::READ_RECORDS_MAX)
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(version);
+            };
             version = Some(last.leaf.stream_version);
             from = last.leaf.stream_version.next();
         }
@@ -107,7 +126,10 @@ mod tests {
     async fn base() -> (Arc<MemoryStore>, Author) {
         let store = Arc::new(MemoryStore::new(Arc::new(FixedClock::at(1))));
         let author = Author::new(1);
-        store.open_epoch(ledger(1), author.opening(ledger(1), 1, None)).await.unwrap();
+        store
+            .open_epoch(ledger(1), author.opening(ledger(1), 1, None))
+            .await
+            .unwrap();
         for n in 0..4 {
             let events = vec![author.event(author.stream(n % 2), "{}")];
             appended(store.append(ledger(1), author.append(events)).await);
@@ -120,20 +142,44 @@ mod tests {
         let (store, a) = base().await;
         let replay = ReadOnlyLedger::new(store.clone());
         let before = store.read_ledger(ledger(1), Position::START, 10).await.unwrap();
-        assert_eq!(replay.read_ledger(ledger(1), Position::START, 10).await.unwrap(), before);
-        let refused = replay.append(ledger(1), a.append(vec![a.event(a.stream(1), "{}")])).await;
+        assert_eq!(
+            replay.read_ledger(ledger(1), Position::START, 10).await.unwrap(),
+            before
+        );
+        let refused = replay
+            .append(ledger(1), a.append(vec![a.event(a.stream(1), "{}")]))
+            .await;
         assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
         let opening = a.opening(ledger(1), 2, Some(Position::new(1, 4)));
-        assert!(matches!(replay.open_epoch(ledger(1), opening).await, Err(StoreError::Refused(_))));
-        assert_eq!(store.read_ledger(ledger(1), Position::START, 10).await.unwrap(), before);
+        assert!(matches!(
+            replay.open_epoch(ledger(1), opening).await,
+            Err(StoreError::Refused(_))
+        ));
+        assert_eq!(
+            store.read_ledger(ledger(1), Position::START, 10).await.unwrap(),
+            before
+        );
     }
 
     #[tokio::test]
     async fn time_travel_ends_where_it_was_told() {
         let (store, a) = base().await;
         let replay = ReadOnlyLedger::as_of(store, Position::new(1, 2));
-        assert_eq!(replay.read_ledger(ledger(1), Position::START, 10).await.unwrap().len(), 3);
-        assert_eq!(replay.stream_version(ledger(1), a.stream(0)).await, Ok(Some(StreamVersion(0))));
-        assert_eq!(replay.stream_version(ledger(1), a.stream(1)).await, Ok(Some(StreamVersion(0))));
+        assert_eq!(
+            replay
+                .read_ledger(ledger(1), Position::START, 10)
+                .await
+                .unwrap()
+                .len(),
+            3
+        );
+        assert_eq!(
+            replay.stream_version(ledger(1), a.stream(0)).await,
+            Ok(Some(StreamVersion(0)))
+        );
+        assert_eq!(
+            replay.stream_version(ledger(1), a.stream(1)).await,
+            Ok(Some(StreamVersion(0)))
+        );
     }
 }

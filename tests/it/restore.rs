@@ -14,7 +14,8 @@ const START: &str = "mutation Start($input: StartSessionInput!) { startSession(i
 fn start_session(home: &Home, key: &str, name: &str) -> Value {
     let server = home.serve().expect("it serves");
     let input = json!({ "idempotencyKey": name, "externalId": name });
-    let answer = graphql(&Client::new(), &server.url, key, START, json!({ "input": input })).expect("an answer");
+    let answer =
+        graphql(&Client::new(), &server.url, key, START, json!({ "input": input })).expect("an answer");
     assert!(server.stop().expect("it stops"), "it ended well");
     answer["startSession"].clone()
 }
@@ -28,12 +29,22 @@ fn a_restored_ledger_takes_nothing_until_its_new_epoch_names_the_loss() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
     let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
-    assert_eq!(start_session(&home, &key, "kept")["__typename"], "StartSessionPayload");
+    assert_eq!(
+        start_session(&home, &key, "kept")["__typename"],
+        "StartSessionPayload"
+    );
     let backup = folder.path().join("backup.db");
-    home.run(&["backup", text(&backup)]).expect("a backup");
-    assert_eq!(start_session(&home, &key, "lost")["__typename"], "StartSessionPayload");
+    let server = home.serve().expect("it serves");
+    home.run(&["backup", text(&backup)])
+        .expect("a backup while the server runs");
+    assert!(server.stop().expect("it stops"), "it ended well");
+    assert_eq!(
+        start_session(&home, &key, "lost")["__typename"],
+        "StartSessionPayload"
+    );
 
-    home.run(&["restore", text(&backup), "--replace"]).expect("it is restored");
+    home.run(&["restore", text(&backup), "--replace"])
+        .expect("it is restored");
     let refused = start_session(&home, &key, "refused");
     assert_eq!(refused["code"], "UNAVAILABLE", "{refused}");
     let server = home.serve().expect("it serves");
@@ -46,12 +57,19 @@ fn a_restored_ledger_takes_nothing_until_its_new_epoch_names_the_loss() {
     );
     assert!(server.stop().expect("it stops"), "it ended well");
 
-    let epochs = home.run(&["ledger", "new-epoch", "--restored", "--tenant", "acme"]).expect("a new epoch");
+    let epochs = home
+        .run(&["ledger", "new-epoch", "--restored", "--tenant", "acme"])
+        .expect("a new epoch");
     assert_eq!(epochs.as_array().map(Vec::len), Some(2), "{epochs}");
-    assert_eq!(start_session(&home, &key, "after")["__typename"], "StartSessionPayload");
+    assert_eq!(
+        start_session(&home, &key, "after")["__typename"],
+        "StartSessionPayload"
+    );
 
     let target = folder.path().join("export");
-    let exported = home.run(&["export", "--tenant", "acme", text(&target)]).expect("it is exported");
+    let exported = home
+        .run(&["export", "--tenant", "acme", text(&target)])
+        .expect("it is exported");
     let mut verify = std::process::Command::new(&home.program);
     verify.args(["verify", text(&target), "--json"]);
     for key in exported["verifier_keys"].as_array().expect("keys") {
@@ -60,6 +78,11 @@ fn a_restored_ledger_takes_nothing_until_its_new_epoch_names_the_loss() {
     let output = verify.output().expect("it verifies");
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!(output.status.code(), Some(2), "{report}");
-    let findings: Vec<_> = report["findings"].as_array().expect("findings").iter().map(|f| &f["kind"]).collect();
+    let findings: Vec<_> = report["findings"]
+        .as_array()
+        .expect("findings")
+        .iter()
+        .map(|f| &f["kind"])
+        .collect();
     assert_eq!(findings, ["RECORDS_LOST"], "{report}");
 }

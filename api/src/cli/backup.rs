@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{CliError, Common, print};
-use crate::app::{self, App};
+use crate::app;
 
 /// Where to copy to.
 #[derive(Args)]
@@ -25,13 +25,10 @@ pub struct RestoreArgs {
     replace: bool,
 }
 
-/// Copies the store to a file and checks the copy.
-pub async fn backup(common: Common, args: BackupArgs) -> Result<ExitCode, CliError> {
-    let app = App::open(&common, "ruche backup").await?;
-    let done = app.backup(&args.file).await;
-    app.close().await?;
-    done?;
-    print(&common, &serde_json::json!({ "backup": args.file }), |_| {
+/// Copies the store to a file and checks the copy, whether a server runs or not.
+pub fn backup(common: &Common, args: &BackupArgs) -> Result<ExitCode, CliError> {
+    app::backup(common, &args.file)?;
+    print(common, &serde_json::json!({ "backup": args.file }), |_| {
         format!(
             "wrote and checked {}\nthe keys folder is not in it: keep a copy of master.seed apart",
             args.file.display()

@@ -8,6 +8,7 @@ use super::{CliError, Common, ServeArgs, tenant};
 use crate::app::App;
 use crate::auth::{Credential, Role};
 use crate::demo;
+use crate::publish::Publisher;
 use crate::serve::{self, Settings};
 
 /// Name of the tenant of the demo.
@@ -49,7 +50,7 @@ async fn run(app: App, args: ServeArgs, ready: impl FnOnce(SocketAddr)) -> Resul
     };
     let settings = Settings {
         listen: args.listen,
-        publish_dir: args.publish_dir,
+        publisher: Publisher::new(args.publish_dir, args.publish_url).map_err(CliError::Usage)?,
         operator,
     };
     serve::run(app, settings, ready)

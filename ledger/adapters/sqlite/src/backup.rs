@@ -10,6 +10,15 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::{schema, store};
 
+/// Copies the ledger of a data folder to `target`, which must not exist, from any process: readers take no lock that a
+/// running server needs, so nothing has to be stopped. Blocks on the disk.
+///
+/// # Errors
+/// `Unavailable` naming the step that failed, `Corrupt` if the copy contradicts itself. Then there is no copy.
+pub fn backup_folder(data_dir: &Path, target: &Path) -> Result<(), StoreError> {
+    backup(&data_dir.join(crate::LEDGER_FILE), target)
+}
+
 /// Copies `source` to `target`, which must not exist. The copy gets its name only when it is whole and checked.
 pub(crate) fn backup(source: &Path, target: &Path) -> Result<(), StoreError> {
     let failed = |step: &str, error: &dyn std::fmt::Display| StoreError::Unavailable {

@@ -44,7 +44,7 @@ mod read;
 mod checkpoint;
 mod backup;
 
-pub use backup::check_backup;
+pub use backup::{backup_folder, check_backup};
 pub use error::OpenError;
 pub use lock::DataLock;
 pub use options::{SqliteOptions, Synchronous};
