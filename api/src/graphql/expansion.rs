@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn ordinary_fragments_pass() {
         for text in [
-            "{ me { ...A ...B } sessions { ...B ...Missing } } fragment A on X { ...B } fragment B on X { x(a: {b: [1]}) @include(if: true) }",
+            "{ me { ...A ...B } sessions { ...B ...No } } fragment A on X { ...B } fragment B on X { x(a: {b: [1]}) @a(if: 1) }",
             "query A { ...F } query B { ...F } fragment F on Query { me { tenant } }",
         ] {
             assert_eq!(fault(text), None, "{text}");
