@@ -4,7 +4,7 @@
 pub const LEAF_BYTES_MAX: usize = 1_024;
 /// Bytes of one stored payload fragment.
 pub const PAYLOAD_BYTES_MAX: usize = 1_048_576;
-/// Payload fragments of one record. Bound by the SQLite key layout (4 bits).
+/// Payload fragments of one record. Bound by the SQLite key layout (2 bits).
 pub const FRAGMENTS_PER_RECORD_MAX: usize = 4;
 /// Events of one append.
 pub const EVENTS_PER_APPEND_MAX: usize = 1_000;
@@ -83,5 +83,5 @@ const _: () = assert!(
 );
 const _: () = assert!(APPEND_BYTES_MAX <= BATCH_BYTES_MAX, "an append fits a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
-const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 16, "four bits of the payload key");
+const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 4, "two bits of the payload key");
 const _: () = assert!(SEAL_INTERVAL_MS < 1_000, "design §3: sealed within a second");

@@ -68,7 +68,7 @@ pub struct Opener {
     pub sealer: Arc<Sealer>,
     /// Time of the opening record.
     pub clock: Arc<dyn Clock>,
-    /// Labels, ids and openings.
+    /// Ids and openings.
     pub random: Arc<dyn Random>,
     /// Name of the deployment: by custom a domain that the operator owns. Chosen once.
     pub deployment: String,

@@ -8,7 +8,7 @@ use rusqlite::ErrorCode;
 /// Why the ledger file could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has the data folder. Stop it, or use its address with `--server`.
+    /// Another process has the data folder. Stop it first.
     #[error("{path} is in use by {holder}", path = path.display())]
     Locked {
         /// The lock file.
