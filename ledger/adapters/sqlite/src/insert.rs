@@ -18,18 +18,9 @@ impl Insert {
     /// OR FAIL: the transaction is undone as a whole after any error, so SQLite need not remember, row by row, how to
     /// undo half a statement.
     pub(crate) fn new(table: &str, columns: usize) -> Self {
-        Self::of("INSERT OR FAIL", table, columns, "")
-    }
-
-    /// The same with an ON CONFLICT clause.
-    pub(crate) fn upsert(table: &str, columns: usize, on_conflict: &str) -> Self {
-        Self::of("INSERT", table, columns, on_conflict)
-    }
-
-    fn of(verb: &str, table: &str, columns: usize, on_conflict: &str) -> Self {
         let row = format!("({})", vec!["?"; columns].join(","));
         let values = |rows| vec![row.as_str(); rows].join(",");
-        let sql = ROWS.map(|rows| format!("{verb} INTO {table} VALUES {} {on_conflict}", values(rows)));
+        let sql = ROWS.map(|rows| format!("INSERT OR FAIL INTO {table} VALUES {}", values(rows)));
         Self { columns, sql }
     }
 

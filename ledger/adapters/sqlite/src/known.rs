@@ -5,13 +5,13 @@ use ruche_domain::stream::StreamId;
 use ruche_ledger::leaf::{KeyLayer, Leaf};
 use ruche_ledger::sequencer::{Heads, KeyEntry};
 use ruche_ledger::store::StoreError;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 
 use crate::cache::Generations;
-use crate::error::store_error;
 use crate::lookup::{self, StreamRow};
 use crate::recent::Recent;
 use crate::rowid::RecordId;
+use crate::runs::fingerprint;
 
 /// Streams that were used lately; `None` for one that does not exist. Exact, because this process alone writes.
 pub(crate) type StreamCache = Generations<(i64, StreamId), Option<StreamRow>>;
@@ -40,20 +40,6 @@ impl Known<'_> {
         self.streams.insert(key, row);
         Ok(row)
     }
-
-    /// First record of the append that a key stands for.
-    fn record_of(&self, scope: i64, key: &[u8; 32]) -> Result<Option<RecordId>, StoreError> {
-        if let Some(id) = self.recent.get(&(scope, *key)) {
-            return Ok(Some(id));
-        }
-        self.conn
-            .prepare_cached("SELECT record FROM idempotency WHERE scope = ?1 AND key_hash = ?2")
-            .and_then(|mut s| {
-                s.query_row(params![scope, &key[..]], |row| row.get(0).map(RecordId))
-                    .optional()
-            })
-            .map_err(|e| store_error("table idempotency", &e))
-    }
 }
 
 impl Heads for Known<'_> {
@@ -64,16 +50,31 @@ impl Heads for Known<'_> {
     }
 
     fn key(&mut self, layer: KeyLayer, key: &[u8; 32]) -> Result<Option<KeyEntry>, StoreError> {
-        let Some(id) = self.record_of(scope(self.ledger_no, layer), key)? else {
-            return Ok(None);
-        };
-        // The entry points at the record; what the key stands for is what that record's leaf says.
+        let scoped = (scope(self.ledger_no, layer), *key);
+        for id in self.recent.find(self.conn, &scoped)? {
+            if let Some(entry) = self.claimed_by(id, layer, key)? {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Known<'_> {
+    /// What the key stands for, if the record is of this ledger and its leaf claims the key.
+    fn claimed_by(
+        &self,
+        id: RecordId,
+        layer: KeyLayer,
+        key: &[u8; 32],
+    ) -> Result<Option<KeyEntry>, StoreError> {
         let corrupt = |reason: String| StoreError::Corrupt {
-            place: "table idempotency".into(),
+            place: "index of idempotency keys".into(),
             reason,
         };
-        let epoch = lookup::epoch_of(self.conn, self.ledger_no, id.epoch())?;
-        let epoch = epoch.ok_or_else(|| corrupt(format!("record id {} is of another ledger", id.0)))?;
+        let Some(epoch) = lookup::epoch_of(self.conn, self.ledger_no, id.epoch())? else {
+            return Ok(None);
+        };
         let position = Position {
             epoch,
             index: id.index(),
@@ -81,12 +82,15 @@ impl Heads for Known<'_> {
         let leaf =
             lookup::leaf(self.conn, id)?.ok_or_else(|| corrupt(format!("record {position} is missing")))?;
         let leaf = Leaf::decode(&leaf).map_err(|e| corrupt(format!("record {position}: {e}")))?;
+        let print = fingerprint(key);
+        if leaf.keys.iter().all(|claim| fingerprint(&claim.key) != print) {
+            return Err(corrupt(format!("record {position} claims no such key")));
+        }
         let claim = leaf
             .keys
             .iter()
             .find(|claim| claim.layer == layer && claim.key == *key);
-        let claim = claim.ok_or_else(|| corrupt(format!("record {position} does not claim the key")))?;
-        Ok(Some(KeyEntry {
+        Ok(claim.map(|claim| KeyEntry {
             request: claim.request,
             first: position,
             count: leaf.append.count,

@@ -30,6 +30,7 @@ mod options;
 mod store;
 mod schema;
 mod rowid;
+mod runs;
 mod queue;
 mod writer;
 mod known;

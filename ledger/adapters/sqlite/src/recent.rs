@@ -1,25 +1,25 @@
-//! Idempotency keys that their table does not have yet.
+//! Idempotency keys that no stored run has yet.
 //!
-//! A key is a random number, so putting each one into a B-tree at once would dirty a page of it for each append: half
-//! of all pages that a commit writes, and on a ledger of a million records nearly all that a checkpoint writes. But a
-//! key is durable already: it stands in the first leaf of its append, in the same commit. So the table is filled
-//! later, in runs sorted by key, a little with each commit; until then the keys are kept here. `key_index` says up to
-//! where the table has the keys of an epoch, and a start reads the few leaves behind that.
+//! A key is a random number, so putting each one into a B-tree at once would dirty a page of it for each append. But a
+//! key is durable already: it stands in the first leaf of its append, in the same commit. So keys are collected here
+//! and written in sorted runs ([`crate::runs`]), a little with each commit. `key_index` says up to where runs have the
+//! keys of an epoch, and a start reads the few leaves behind that.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ruche_ledger::leaf::Leaf;
 use ruche_ledger::store::StoreError;
 use rusqlite::{Connection, params};
 
 use crate::error::store_error;
-use crate::insert::Insert;
 use crate::rowid::{EpochNo, RecordId};
+use crate::runs::{Entry, Runs, fingerprint};
 
-/// Records (or keys, if there are more) after which a run begins: enough that several keys of a run fall on one page of
-/// a table of a million. Twice as many leaves have to be read at a start after a crash.
+/// Records (or keys, if there are more) after which a run begins: few enough that a start after a crash, which reads
+/// twice as many leaves, is quick, and many enough that runs are few.
 const RUN_RECORDS: usize = if cfg!(test) { 8 } else { 65_536 };
-/// Rows moved with each commit, besides those in proportion to what it writes.
+/// Keys moved into a run with each commit, besides those in proportion to what it writes.
 const MOVED_MIN: usize = if cfg!(test) { 1 } else { 4 };
 
 /// A key and what `idempotency.scope` it belongs to.
@@ -27,24 +27,23 @@ pub(crate) type ScopedKey = (i64, [u8; 32]);
 
 /// Keys that only the leaves and this process know. The writer's own; changed together with its transactions.
 pub(crate) struct Recent {
-    insert: Insert,
+    /// Keys that are stored.
+    runs: Runs,
     /// Keys claimed since the last run began, those of the open transaction among them.
     active: HashMap<ScopedKey, RecordId>,
     /// Epochs that got records since the last run began, with their committed sizes.
     sizes: HashMap<EpochNo, u64>,
     /// Committed records since the last run began.
     records: usize,
-    /// The run that is being moved into the table.
+    /// The keys that are being written as a run, or were last.
     run: Run,
     /// What the open transaction did.
     open: Open,
 }
 
-/// Keys sorted as the table is, then the epochs that have no others. Read-only but for its progress.
-#[derive(Default)]
+/// Sorted keys, and the epochs whose records have no others. Read-only but for its progress.
 struct Run {
-    keys: Vec<(ScopedKey, RecordId)>,
-    keys_moved: usize,
+    entries: Arc<[Entry]>,
     sizes: Vec<(EpochNo, u64)>,
     sizes_moved: usize,
 }
@@ -54,7 +53,6 @@ struct Open {
     claimed: Vec<ScopedKey>,
     /// Epoch, its size, how many records it got.
     grown: Vec<(EpochNo, u64, usize)>,
-    keys_moved: usize,
     sizes_moved: usize,
 }
 
@@ -62,20 +60,14 @@ struct Open {
 pub(crate) struct Mark(usize, usize);
 
 impl Recent {
-    /// The keys that the leaves have and the table may not have.
+    /// The stored runs, and the keys that the leaves have and no run may have.
     pub(crate) fn load(conn: &Connection) -> Result<Self, StoreError> {
         let mut recent = Self {
-            insert: Insert::upsert(
-                "idempotency",
-                3,
-                // A key that is there for the same record was moved before a crash, and nothing changes. One that is
-                // there for another record breaks NOT NULL: an error, like every fork.
-                "ON CONFLICT (scope, key_hash) DO UPDATE SET record = iif(record = excluded.record, record, NULL)",
-            ),
+            runs: Runs::load(conn)?,
             active: HashMap::new(),
             sizes: HashMap::new(),
             records: 0,
-            run: Run::default(),
+            run: Run::empty(),
             open: Open::default(),
         };
         let failed = |e: rusqlite::Error| store_error("table key_index", &e);
@@ -126,12 +118,18 @@ impl Recent {
         Ok(())
     }
 
-    /// The record of a key, if the key is one of these.
-    pub(crate) fn get(&self, key: &ScopedKey) -> Option<RecordId> {
-        self.active.get(key).copied().or_else(|| {
-            let at = self.run.keys.binary_search_by(|(other, _)| other.cmp(key)).ok()?;
-            Some(self.run.keys[at].1)
-        })
+    /// Records that may claim the key: the one that does, if one does, and hardly ever another. Their leaves decide.
+    pub(crate) fn find(&self, conn: &Connection, key: &ScopedKey) -> Result<Vec<RecordId>, StoreError> {
+        if let Some(id) = self.active.get(key) {
+            return Ok(vec![*id]);
+        }
+        let print = fingerprint(&key.1);
+        let entries = &self.run.entries;
+        let from = entries.partition_point(|entry| entry.0 < print);
+        let equal = entries[from..].iter().take_while(|entry| entry.0 == print);
+        let mut found: Vec<_> = equal.map(|entry| RecordId(entry.1)).collect();
+        found.extend(self.runs.find(conn, &key.1)?);
+        Ok(found)
     }
 
     /// Notes what the open transaction wrote: records of an epoch, up to `size`, and the keys in their leaves.
@@ -149,32 +147,23 @@ impl Recent {
         self.open.grown.push((epoch, size, records));
     }
 
-    /// Moves a part of the run into the table, as part of the open transaction: so much that the run is done when the
-    /// next one is due.
+    /// Writes a part of the run, as part of the open transaction: so much that it is whole when the next one is due.
+    /// Merges stored runs in the same proportion.
     pub(crate) fn move_some(&mut self, conn: &Connection) -> Result<(), StoreError> {
         let records = self.open.grown.iter().map(|(.., records)| records).sum::<usize>();
         let new = records.max(self.open.claimed.len());
-        let rows = self.run.keys.len() + self.run.sizes.len();
-        self.move_rows(conn, MOVED_MIN + (new * rows).div_ceil(RUN_RECORDS))
+        let rows = self.run.entries.len() + self.run.sizes.len();
+        self.move_rows(conn, MOVED_MIN + (new * rows).div_ceil(RUN_RECORDS))?;
+        self.runs.merge_some(conn, self.open.claimed.len())
     }
 
     fn move_rows(&mut self, conn: &Connection, rows: usize) -> Result<(), StoreError> {
-        let keys = &self.run.keys[self.run.keys_moved..];
-        let keys = &keys[..keys.len().min(rows)];
-        self.insert
-            .all(conn, keys, |s, at, ((scope, key), record)| {
-                s.raw_bind_parameter(at + 1, scope)?;
-                s.raw_bind_parameter(at + 2, &key[..])?;
-                s.raw_bind_parameter(at + 3, record.0)
-            })
-            .map_err(|e| store_error("table idempotency", &e))?;
-        self.open.keys_moved = keys.len();
-        if self.run.keys_moved + keys.len() < self.run.keys.len() {
+        if !self.runs.write_some(conn, rows)? {
             return Ok(());
         }
-        // All keys of the run are in the table as of this commit, so it may be said.
+        // All keys of the run are stored as of this commit, so it may be said.
         let sizes = &self.run.sizes[self.run.sizes_moved..];
-        let sizes = &sizes[..sizes.len().min(rows - keys.len())];
+        let sizes = &sizes[..sizes.len().min(rows)];
         let sql =
             "INSERT INTO key_index VALUES (?1, ?2) ON CONFLICT (epoch_no) DO UPDATE SET size = excluded.size";
         let put = || {
@@ -206,6 +195,7 @@ impl Recent {
     pub(crate) fn undo(&mut self) {
         self.undo_to(&Mark(0, 0));
         self.open = Open::default();
+        self.runs.undo();
     }
 
     /// Takes over what the open transaction did: it is durable.
@@ -215,34 +205,42 @@ impl Recent {
             self.sizes.insert(epoch, size);
             self.records += records;
         }
-        self.run.keys_moved += open.keys_moved;
         self.run.sizes_moved += open.sizes_moved;
-        if self.run.is_moved() && self.records.max(self.active.len()) >= RUN_RECORDS {
+        self.runs.committed();
+        if self.is_moved() && self.records.max(self.active.len()) >= RUN_RECORDS {
             self.begin_run();
         }
     }
 
     fn begin_run(&mut self) {
-        let mut keys: Vec<_> = self.active.drain().collect();
-        keys.sort_unstable();
+        let keys = self.active.drain();
+        let mut entries: Vec<_> = keys
+            .map(|((_, key), id)| Entry(fingerprint(&key), id.0))
+            .collect();
+        entries.sort_unstable();
         self.run = Run {
-            keys,
-            keys_moved: 0,
+            entries: entries.into(),
             sizes: self.sizes.drain().collect(),
             sizes_moved: 0,
         };
+        self.runs.begin(Arc::clone(&self.run.entries));
         self.records = 0;
+    }
+
+    fn is_moved(&self) -> bool {
+        self.runs.is_written() && self.run.sizes_moved == self.run.sizes.len()
     }
 
     /// Moves everything, in one transaction of its own, so that the next start has no leaf to read.
     pub(crate) fn move_all(&mut self, conn: &Connection) -> Result<(), StoreError> {
-        while !self.run.is_moved() || self.records > 0 {
-            if self.run.is_moved() {
+        while !self.is_moved() || self.records > 0 {
+            if self.is_moved() {
                 self.begin_run();
             }
-            let failed = |e: rusqlite::Error| store_error("table idempotency", &e);
+            let failed = |e: rusqlite::Error| store_error("table key_index", &e);
             conn.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
-            self.move_rows(conn, self.run.keys.len() + self.run.sizes.len())?;
+            // One more than there are entries: the step behind the last one finishes the run.
+            self.move_rows(conn, self.run.entries.len() + self.run.sizes.len() + 1)?;
             // A crash here or before leaves the keys to the next start.
             conn.execute_batch("COMMIT").map_err(failed)?;
             self.committed();
@@ -252,8 +250,12 @@ impl Recent {
 }
 
 impl Run {
-    fn is_moved(&self) -> bool {
-        self.keys_moved == self.keys.len() && self.sizes_moved == self.sizes.len()
+    fn empty() -> Self {
+        Self {
+            entries: Arc::from([]),
+            sizes: Vec::new(),
+            sizes_moved: 0,
+        }
     }
 }
 

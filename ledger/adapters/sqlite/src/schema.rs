@@ -11,9 +11,10 @@ use crate::error::OpenError;
 /// "Ruch": tells a ledger from any other SQLite file.
 const APPLICATION_ID: i64 = 0x5275_6368;
 /// Applied in order; `user_version` counts how many were. See `migrations/README.md`.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../../../migrations/sqlite/ledger/0001_ledger.sql"
-)];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/ledger/0001_ledger.sql"),
+    include_str!("../../../../migrations/sqlite/ledger/0002_key_runs.sql"),
+];
 /// Milliseconds that a connection waits for a lock. Only checkpoints and recovery after a crash ever hold one.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Page cache of the writer, KiB, filled as it is used: right edges, and the keys of about a million appends.

@@ -22,6 +22,9 @@ fn folder() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// Keys in runs that are whole.
+const STORED_KEYS: &str = "SELECT coalesce(sum(entries), 0) FROM key_run";
+
 fn count(dir: &Path, sql: &str) -> i64 {
     Connection::open(dir.join(LEDGER_FILE))
         .unwrap()
@@ -75,10 +78,10 @@ async fn a_key_is_known_before_while_and_after_it_is_moved() {
             all_known(&store, &author, &receipts).await;
         }
     }
-    let moved = count(dir.path(), "SELECT count(*) FROM idempotency");
+    let moved = count(dir.path(), STORED_KEYS);
     assert!(moved >= 40, "{moved} keys were moved along the way");
     store.close().await.unwrap();
-    assert_eq!(count(dir.path(), "SELECT count(*) FROM idempotency"), 60);
+    assert_eq!(count(dir.path(), STORED_KEYS), 60);
     assert_eq!(count(dir.path(), "SELECT size FROM key_index"), 61);
     all_known(&open(dir.path()), &author, &receipts).await;
 }
@@ -102,9 +105,31 @@ async fn a_crash_at_any_commit_forgets_no_key() {
         appended(Ok(append(&store, &author, 200, 1).await));
         assert_eq!(check_ledger(&store, ledger(1)).await, receipts.len() as u64 + 2);
         store.close().await.unwrap();
-        let keys = count(crashed.path(), "SELECT count(*) FROM idempotency");
+        let keys = count(crashed.path(), STORED_KEYS);
         assert_eq!(keys, receipts.len() as i64 + 1);
     }
+}
+
+#[tokio::test]
+async fn keys_of_a_store_of_the_first_schema_are_known() {
+    let dir = folder();
+    let store = open(dir.path());
+    let author = opened(&store).await;
+    let mut receipts = Vec::new();
+    for key in 0..20 {
+        receipts.extend(appended(Ok(append(&store, &author, key, 1).await)));
+    }
+    store.close().await.unwrap();
+    let conn = Connection::open(dir.path().join(LEDGER_FILE)).unwrap();
+    // The first schema had a table where the second has runs, and the same watermark.
+    conn.execute_batch(
+        "DROP TABLE key_run; DROP TABLE key_block; \
+         CREATE TABLE idempotency (scope INTEGER, key_hash BLOB, record INTEGER, PRIMARY KEY (scope, key_hash)); \
+         PRAGMA user_version = 1",
+    )
+    .unwrap();
+    drop(conn);
+    all_known(&open(dir.path()), &author, &receipts).await;
 }
 
 #[tokio::test]
@@ -114,10 +139,10 @@ async fn a_key_that_two_records_claim_is_found_at_the_start() {
     let author = opened(&store).await;
     appended(Ok(append(&store, &author, 1, 1).await));
     store.close().await.unwrap();
-    // What the table says is taken back; what is left are the leaves, of which the last is doubled.
+    // What the runs say is taken back; what is left are the leaves, of which the last is doubled.
     let conn = Connection::open(dir.path().join(LEDGER_FILE)).unwrap();
     conn.execute_batch(
-        "DELETE FROM key_index; DELETE FROM idempotency; \
+        "DELETE FROM key_index; DELETE FROM key_run; DELETE FROM key_block; \
          INSERT INTO epoch VALUES (2, 1, 7, 'another'); \
          INSERT INTO record SELECT 2 << 37, 99, 1, leaf FROM record WHERE id = (1 << 37) + 1",
     )
@@ -126,34 +151,17 @@ async fn a_key_that_two_records_claim_is_found_at_the_start() {
     assert!(matches!(refused, Some(StoreError::Corrupt { .. })), "{refused:?}");
 }
 
-#[test]
-fn a_key_that_the_table_has_for_another_record_is_an_error_and_for_the_same_is_not() {
+fn memory() -> Connection {
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!(
-        "../../../../../migrations/sqlite/ledger/0001_ledger.sql"
-    ))
-    .unwrap();
-    let mut recent = Recent::load(&conn).unwrap();
-    let run = |record| Run {
-        keys: vec![((4, [1; 32]), RecordId(record))],
-        ..Run::default()
-    };
-    for _ in 0..2 {
-        recent.run = run(77);
-        recent.move_rows(&conn, 10).unwrap();
-    }
-    recent.run = run(78);
-    let refused = recent.move_rows(&conn, 10);
-    assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
+    crate::schema::MIGRATIONS
+        .iter()
+        .for_each(|sql| conn.execute_batch(sql).unwrap());
+    conn
 }
 
 #[test]
 fn what_was_undone_was_never_there() {
-    let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!(
-        "../../../../../migrations/sqlite/ledger/0001_ledger.sql"
-    ))
-    .unwrap();
+    let conn = memory();
     let mut recent = Recent::load(&conn).unwrap();
     let key = |n: u8| (4, [n; 32]);
     let wrote = |recent: &mut Recent, n: u8| {
@@ -170,15 +178,10 @@ fn what_was_undone_was_never_there() {
     let mark = recent.mark();
     wrote(&mut recent, 3);
     recent.undo_to(&mark);
-    assert_eq!(
-        (recent.get(&key(2)), recent.get(&key(3))),
-        (Some(RecordId(2)), None)
-    );
+    let find = |recent: &Recent, n| recent.find(&conn, &key(n)).unwrap();
+    assert_eq!((find(&recent, 2), find(&recent, 3)), (vec![RecordId(2)], vec![]));
     recent.undo();
-    assert_eq!(
-        (recent.get(&key(1)), recent.get(&key(2))),
-        (Some(RecordId(1)), None)
-    );
+    assert_eq!((find(&recent, 1), find(&recent, 2)), (vec![RecordId(1)], vec![]));
     recent.committed();
     assert_eq!((recent.records, recent.sizes.get(&EpochNo(1))), (1, Some(&2)));
     // An undone move is done again.
@@ -186,8 +189,16 @@ fn what_was_undone_was_never_there() {
         wrote(&mut recent, n);
         recent.committed();
     }
-    let before = recent.run.keys_moved;
-    recent.move_some(&conn).unwrap();
+    assert!(!recent.is_moved());
+    recent.move_rows(&conn, 100).unwrap();
     recent.undo();
-    assert_eq!(recent.run.keys_moved, before);
+    assert!(!recent.is_moved());
+    conn.execute_batch("DELETE FROM key_block; DELETE FROM key_run; DELETE FROM key_index")
+        .unwrap();
+    recent.move_rows(&conn, 100).unwrap();
+    recent.committed();
+    assert!(recent.is_moved());
+    for n in 1..12 {
+        assert_eq!(find(&recent, n).first(), Some(&RecordId(i64::from(n))), "key {n}");
+    }
 }
