@@ -1,8 +1,9 @@
 //! Durable append with full semantics, and bare inserts of the same bytes in the same run.
 //!
-//! `cargo bench -p ruche-ledger-sqlite --bench append -- [--dir DIR] [--quick] [--flat]`
+//! `cargo bench -p ruche-ledger-sqlite --bench append -- [--dir DIR] [--quick] [--flat] [--only CxB]`
 //!
-//! `--quick` takes a fifth of the events and a tenth of the large ledger; `--flat` measures only what size costs.
+//! `--quick` takes a fifth of the events and a tenth of the large ledger; `--flat` measures only what size costs, on a
+//! ledger of `--records` (a million unless said); `--only 8x100` measures one shape and nothing else.
 //!
 //! Every append expects its stream's version and claims an idempotency key. The ratio to bare inserts is what binds; a
 //! bare insert has the same tables, the same leaf and payload bytes and the same number of events in each transaction,
@@ -61,10 +62,11 @@ impl Clock for Counting {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let quick = args.iter().any(|arg| arg == "--quick");
-    let dir = args
-        .iter()
-        .position(|arg| arg == "--dir")
-        .and_then(|at| args.get(at + 1));
+    let value = |name: &str| {
+        let at = args.iter().position(|arg| arg == name)?;
+        args.get(at + 1)
+    };
+    let (dir, only) = (value("--dir"), value("--only"));
     let dir = dir.map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = dir.join(format!("ruche-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -87,6 +89,9 @@ fn main() {
         &shapes[..]
     };
     for &(callers, batch, events) in shapes {
+        if only.is_some_and(|only| *only != format!("{callers}x{batch}")) {
+            continue;
+        }
         let name = format!("{callers} x {batch}");
         let store_dir = dir.join(format!("{callers}-{batch}"));
         let bench = Bench::new(&store_dir);
@@ -120,7 +125,10 @@ fn main() {
         );
         std::fs::remove_dir_all(&store_dir).unwrap();
     }
-    flat(&dir.join("flat"), if quick { 100_000 } else { 1_000_000 });
+    if only.is_none() {
+        let records = value("--records").map_or(1_000_000, |records| records.parse().unwrap());
+        flat(&dir.join("flat"), if quick { records / 10 } else { records });
+    }
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
