@@ -16,7 +16,7 @@ pub enum PolicyParseError {
     #[error("the last line of the policy does not end with a newline")]
     Unterminated,
     /// A line cannot stand in a policy.
-    #[error("line {line} of the policy: {problem}")]
+    #[error("line {line} of the policy")]
     Line {
         /// Number of the line, from 1.
         line: usize,
@@ -42,7 +42,7 @@ pub enum PolicyLineProblem {
     #[error("has the wrong number of words")]
     WordCount,
     /// The key is not a verifier key.
-    #[error("the key is refused: {0}")]
+    #[error("the key is refused")]
     Key(#[source] VerifierKeyError),
     /// A log's key must be of type 0x01, a witness's of type 0x04.
     #[error("the key is of the wrong type")]

@@ -19,7 +19,7 @@ use ruche_ledger::tree_head::SignedTreeHead;
 use crate::report::Report;
 use crate::trust::Trust;
 use crate::verify::{Options, Progress, verify_bundle};
-use crate::verify_proof;
+use crate::{ProofInputError, verify_proof};
 use arguments::Task;
 use show::Show;
 
@@ -36,39 +36,44 @@ type Failure = Box<dyn std::error::Error>;
 /// Reads the arguments of the process and does what they say. The exit code is in the help text.
 pub fn main() -> ExitCode {
     match Arguments::try_parse() {
-        Ok(arguments) => run(&arguments),
-        Err(error) => {
-            // Exit code 2 would mean that a ledger was tampered with. Help and version are no errors.
-            let code = if error.use_stderr() { COULD_NOT_RUN } else { 0 };
-            if error.print().is_ok() {
-                code.into()
-            } else {
-                COULD_NOT_RUN.into()
-            }
-        }
+        Ok(arguments) => run(&arguments, "ruche-verify"),
+        Err(error) => wrong_call(&error, std::env::args_os().any(|argument| argument == "--json")),
     }
 }
 
-/// Verifies, and reports on standard output. The exit code is in the help text.
-pub fn run(arguments: &Arguments) -> ExitCode {
+/// Answers a call that is none, or that asks for help. `json` as the arguments say it, which could not be read.
+pub fn wrong_call(error: &clap::Error, json: bool) -> ExitCode {
+    // Exit code 2 would mean that a ledger was tampered with. Help and version are no errors.
+    let code = if error.use_stderr() { COULD_NOT_RUN } else { 0 };
+    // Whoever closed the pipe does not want to know; the exit code still tells.
+    let _ = if json && error.use_stderr() {
+        report_failure("", error.to_string().trim_end(), true)
+    } else {
+        error.print()
+    };
+    code.into()
+}
+
+/// Verifies, and reports on standard output. `program` is what the caller typed. The exit code is in the help text.
+pub fn run(arguments: &Arguments, program: &str) -> ExitCode {
     match verdict(arguments) {
         Ok(code) => code.into(),
         Err(failure) => {
             // With nowhere to write to there is nobody to tell.
-            let _ = report_failure(&chain(failure.as_ref()), arguments.json);
+            let _ = report_failure(program, &chain(failure.as_ref()), arguments.json);
             COULD_NOT_RUN.into()
         }
     }
 }
 
-fn report_failure(message: &str, json: bool) -> io::Result<()> {
+fn report_failure(program: &str, message: &str, json: bool) -> io::Result<()> {
     if json {
         let answer = serde_json::json!({
             "verdict": "COULD_NOT_RUN", "exit_code": COULD_NOT_RUN, "message": message, "findings": [],
         });
         return writeln!(io::stdout(), "{answer:#}");
     }
-    writeln!(io::stderr(), "ruche-verify could not run: {message}")
+    writeln!(io::stderr(), "{program} could not run: {message}")
 }
 
 fn verdict(arguments: &Arguments) -> Result<u8, Failure> {
@@ -76,8 +81,15 @@ fn verdict(arguments: &Arguments) -> Result<u8, Failure> {
     let report = match arguments.task() {
         Task::Export(folder) => verify_export(folder, &trust, arguments)?,
         Task::Proof { proof, leaf } => {
-            let proof = read(proof, TLOG_PROOF_BYTES_MAX)?;
-            verify_proof(&proof, &read(leaf, LEAF_FILE_BYTES_MAX)?, &trust)
+            let proof_bytes = read(proof, TLOG_PROOF_BYTES_MAX)?;
+            let leaf_bytes = read(leaf, LEAF_FILE_BYTES_MAX)?;
+            verify_proof(&proof_bytes, &leaf_bytes, &trust).map_err(|error| {
+                let (path, hint) = match error {
+                    ProofInputError::Proof(_) => (proof, proof_hint()),
+                    ProofInputError::Leaf(_) => (leaf, leaf_hint(leaf, &leaf_bytes)),
+                };
+                Failure::from(format!("{}; {hint}", naming(path, error)))
+            })?
         }
     };
     let mut text = Vec::new();
@@ -125,6 +137,21 @@ fn verify_export(folder: &Path, trust: &Trust, arguments: &Arguments) -> Result<
     );
     bar.finish_and_clear();
     Ok(report?)
+}
+
+fn proof_hint() -> String {
+    "it is what GraphQL gives as `tlogProof`, as text: its first line is c2sp.org/tlog-proof@v1".to_owned()
+}
+
+/// What to try with a file that holds no leaf. Leaves are CBOR, which is never text alone.
+fn leaf_hint(path: &Path, bytes: &[u8]) -> String {
+    if bytes.is_ascii() && !bytes.is_empty() {
+        let path = path.display();
+        return format!(
+            "it is text, perhaps the base64 that GraphQL gives: try `base64 -d {path}` and give its output"
+        );
+    }
+    "it is what GraphQL gives as `leaf`, decoded with `base64 -d`".to_owned()
 }
 
 /// Draws on stderr, and nothing where stderr is no terminal.

@@ -33,7 +33,7 @@ pub mod verify;
 pub mod proof;
 pub mod cli;
 
-pub use proof::verify_proof;
+pub use proof::{ProofInputError, verify_proof};
 pub use reader::{BundleReader, ReadError};
 pub use report::{EpochReport, Report, Verdict};
 pub use trust::Trust;

@@ -46,8 +46,8 @@ impl Verdict {
 /// What was found out about an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EpochReport {
-    /// Its number.
-    pub epoch: Epoch,
+    /// Its number. `None` for a single proof: it names a log by its origin, and an origin says no number.
+    pub epoch: Option<Epoch>,
     /// Origin of its tree head; empty if that cannot be read.
     pub origin: String,
     /// Size of its tree head.

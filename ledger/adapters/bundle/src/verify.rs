@@ -199,7 +199,7 @@ impl Prepared {
 
     fn report(&self, done: &Done) -> EpochReport {
         EpochReport {
-            epoch: self.epoch,
+            epoch: Some(self.epoch),
             origin: self.origin.clone(),
             size: self.size,
             root: done.root,
@@ -452,15 +452,19 @@ fn check_known_heads(
 ) {
     for known in &options.known_heads {
         let head = known.head();
-        if let Err((_, reason)) = trust.check_log(known) {
+        let mut with_roots = epochs.iter().zip(done);
+        let found = with_roots.find(|(epoch, _)| epoch.origin == head.origin);
+        // Without a key of the auditor's, the key in the export stands in, as it does for its tree heads.
+        let by_log = match found {
+            Some((epoch, _)) if trust.is_nobody() => signed_by(known, epoch.key.as_slice()).map(drop),
+            None if trust.is_nobody() => Ok(()),
+            _ => trust.check_log(known).map(drop),
+        };
+        if let Err((_, reason)) = by_log {
             findings.push(Finding::of_ledger(FindingKind::KnownHeadUnrelated, reason));
             continue;
         }
-        let Some((prepared, done)) = epochs
-            .iter()
-            .zip(done)
-            .find(|(epoch, _)| epoch.origin == head.origin)
-        else {
+        let Some((prepared, done)) = found else {
             let reason = format!("no epoch here is {}", head.origin);
             findings.push(Finding::of_ledger(FindingKind::KnownHeadUnrelated, reason));
             continue;
@@ -489,7 +493,7 @@ fn check_at_least(reports: &[EpochReport], options: &Options, findings: &mut Fin
         };
         let counted = reports
             .iter()
-            .filter(|report| epoch.is_none_or(|epoch| report.epoch == epoch));
+            .filter(|report| epoch.is_none() || report.epoch == epoch);
         let records: u64 = counted.map(|report| report.records).sum();
         if records < expected {
             let detail = format!("{records} records, at least {expected} are expected");

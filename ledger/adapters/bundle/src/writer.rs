@@ -24,6 +24,12 @@ pub enum WriteError {
         /// The target.
         path: PathBuf,
     },
+    /// Another export is being written beside the target, or was and did not end.
+    #[error("{} is there: another export is being written, or one was cut off; then remove it and export again", path.display())]
+    Unfinished {
+        /// The folder beside the target.
+        path: PathBuf,
+    },
     /// A file could not be written.
     #[error("{} could not be written", path.display())]
     Io {
@@ -126,7 +132,7 @@ impl BundleWriter {
         match fs::create_dir(&partial) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(WriteError::NotEmpty { path: partial });
+                return Err(WriteError::Unfinished { path: partial });
             }
             Err(error) => return Err(at(&partial)(error)),
         }

@@ -7,6 +7,7 @@ use ruche_domain::numbers::Epoch;
 
 use crate::verify::AtLeast;
 
+/// Examples, whom to trust, exit codes. The program is called `ruche-verify` in it.
 const EXAMPLES: &str = "\
 Examples:
   Does the export hold, and is it signed by the ledger whose key I was given?
@@ -18,13 +19,13 @@ Examples:
   I know from an invoice that there were 1204 records in epoch 1.
     ruche-verify export/ --key \"$(cat my/e1.vkey)\" --at-least 1:1204
 
-  Is this one record in the ledger?
+  Is this one record in the ledger? GraphQL gives proof and leaf, the leaf in base64: base64 -d makes the file.
     ruche-verify --proof record.tlog-proof --leaf record.leaf --key \"$(cat my/e1.vkey)\"
 
 Whom to trust:
   A key that comes inside the export (e1/key.vkey) proves nothing: whoever rewrites a ledger signs it again. Get the
   key once by another way, and keep it. Every epoch has its own key; give --key once for each. Without a key the best
-  verdict is SELF-CONSISTENT, NOT AUTHENTICATED.
+  verdict is SELF-CONSISTENT, NOT AUTHENTICATED, and --since is held against that key.
 
   An operator who holds the key can still rewrite and sign again. --since catches that, and so do witnesses, which a
   --policy can ask for.
@@ -53,12 +54,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// A checkpoint kept from earlier: the export must extend it. Repeat for more epochs
-    #[arg(
-        long,
-        value_name = "OLD_CHECKPOINT_FILE",
-        requires = "trust",
-        conflicts_with = "proof"
-    )]
+    #[arg(long, value_name = "OLD_CHECKPOINT_FILE", conflicts_with = "proof")]
     pub since: Vec<PathBuf>,
     /// Fewest records there must be, in the whole ledger or in an epoch
     #[arg(long, value_name = "N or EPOCH:N", value_parser = at_least, conflicts_with = "proof")]
@@ -66,7 +62,7 @@ pub struct Arguments {
     /// Verify one record with its .tlog-proof in place of an export
     #[arg(long, value_name = "FILE", requires = "leaf", requires = "trust")]
     proof: Option<PathBuf>,
-    /// Leaf bytes of that record
+    /// Leaf bytes of that record; in base64, as GraphQL gives them, they are decoded with `base64 -d` first
     #[arg(long, value_name = "FILE", requires = "proof")]
     leaf: Option<PathBuf>,
     /// Answer in JSON

@@ -84,11 +84,9 @@ impl Show {
 
 fn show_epoch(epoch: &EpochReport, out: &mut impl Write) -> io::Result<()> {
     // A proof names a log and no epoch.
-    let name = if epoch.epoch.0 > 0 {
-        format!("epoch {}", epoch.epoch)
-    } else {
-        "log".to_owned()
-    };
+    let name = epoch
+        .epoch
+        .map_or("log".to_owned(), |epoch| format!("epoch {epoch}"));
     let size = counted(epoch.size.0, "record");
     writeln!(
         out,

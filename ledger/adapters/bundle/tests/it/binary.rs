@@ -340,6 +340,118 @@ fn one_record_is_verified_with_its_proof() {
         leaf.as_os_str(),
     ]);
     assert_eq!(without_key.code, Some(1), "{without_key:?}");
+    let arguments: [&OsStr; 7] = [
+        "--proof".as_ref(),
+        proof.as_os_str(),
+        "--leaf".as_ref(),
+        leaf.as_os_str(),
+        "--key".as_ref(),
+        key.as_ref(),
+        "--json".as_ref(),
+    ];
+    let answer: Value = serde_json::from_str(&run(arguments).out).unwrap();
+    assert_eq!(answer["epochs"][0]["epoch"], Value::Null, "{answer}");
+    // Files that are something else say nothing about the ledger.
+    let garbage = world.file("garbage", "not a proof\n");
+    let truncated = world.file("truncated", "c2sp.org/tlog-proof@v1\nindex 3\n\nno tree head\n");
+    let base64 = world.file("leaf.base64", "hAEC\n");
+    let proof_or_leaf = |proof: &Path, leaf: &Path| {
+        run([
+            "--proof".as_ref(),
+            proof.as_os_str(),
+            "--leaf".as_ref(),
+            leaf.as_os_str(),
+            "--key".as_ref(),
+            key.as_ref(),
+        ])
+    };
+    for (proof, leaf, hint) in [
+        (&garbage, &leaf, "tlogProof"),
+        (&truncated, &leaf, "tlogProof"),
+        (&proof, &base64, "base64 -d"),
+    ] {
+        let run = proof_or_leaf(proof, leaf);
+        assert!(run.code == Some(1) && run.err.contains(hint), "{run:?}");
+        assert_eq!(run.out, "", "no verdict was given");
+    }
+}
+
+#[test]
+fn a_kept_checkpoint_without_a_key_is_held_against_the_key_of_the_export() {
+    let world = World::written();
+    let folder = world.work.folder.as_os_str();
+    let since = |head: &[u8]| {
+        let kept = world.file("kept.checkpoint", head);
+        run([folder, OsStr::new("--since"), kept.as_os_str()])
+    };
+    let run = since(world.export().epochs[0].head.as_bytes());
+    assert_eq!(run.code, Some(4), "{run:?}");
+    let run = since(export(6, SHAPE).epochs[0].head.as_bytes());
+    assert!(
+        run.code == Some(2) && run.out.contains("KNOWN_HEAD_UNRELATED"),
+        "{run:?}"
+    );
+    let (world, expected) = World::mutated(resigned::REWRITTEN, "stream_removed");
+    let kept = world.file("kept.checkpoint", expected.since.unwrap().as_bytes());
+    let run = self::run([
+        world.work.folder.as_os_str(),
+        OsStr::new("--since"),
+        kept.as_os_str(),
+    ]);
+    assert!(
+        run.code == Some(2) && run.out.contains("INCONSISTENT_WITH_KNOWN_HEAD"),
+        "{run:?}"
+    );
+}
+
+#[test]
+fn a_wrong_call_is_answered_in_json_where_json_is_asked_for() {
+    let run = run(["--json", "--nonsense"]);
+    let answer: Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(
+        (run.code, &answer["verdict"]),
+        (Some(1), &"COULD_NOT_RUN".into()),
+        "{run:?}"
+    );
+    assert!(
+        answer["message"].as_str().unwrap().contains("--nonsense"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_is_said_once() {
+    let world = World::written();
+    let policy = world.file("policy", "log nonsense\nquorum none\n");
+    let run = run([
+        world.work.folder.as_os_str(),
+        OsStr::new("--policy"),
+        policy.as_os_str(),
+    ]);
+    assert_eq!(run.code, Some(1), "{run:?}");
+    assert_eq!(run.err.matches("the key is refused").count(), 1, "{run:?}");
+}
+
+#[test]
+fn whoever_closes_the_pipe_hears_nothing_and_the_exit_code_stays() {
+    let world = World::written();
+    for (arguments, code) in [
+        (vec![world.work.folder.as_os_str()], 4),
+        (vec!["--help".as_ref()], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_ruche-verify"))
+            .args(&arguments)
+            .stdout(writer)
+            .output()
+            .unwrap();
+        assert_eq!(
+            (output.status.code(), &*output.stderr),
+            (Some(code), &b""[..]),
+            "{arguments:?}"
+        );
+    }
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn an_export_that_is_not_finished_has_no_name() {
     );
     let second = BundleWriter::create(&target, export.ledger);
     assert!(
-        matches!(second, Err(WriteError::NotEmpty { .. })),
+        matches!(second, Err(WriteError::Unfinished { .. })),
         "two exports do not mix: {second:?}"
     );
     drop(writer);
