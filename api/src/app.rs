@@ -84,6 +84,12 @@ pub enum AppError {
     /// An export cannot be written.
     #[error(transparent)]
     Export(#[from] WriteError),
+    /// A backup goes to a new file.
+    #[error("{} is there already; choose another name for the backup", path.display())]
+    BackupExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is nothing of this tenant here.
     #[error("this tenant has no ledger here; `ruche keys new` makes one")]
     NoLedger,
@@ -365,6 +371,10 @@ pub fn lock(common: &Common, what: &str) -> Result<DataLock, AppError> {
 /// # Errors
 /// See [`AppError`]. Then there is no copy.
 pub fn backup(common: &Common, target: &Path) -> Result<(), AppError> {
+    if target.exists() {
+        let path = target.to_owned();
+        return Err(AppError::BackupExists { path });
+    }
     Ok(ruche_ledger_sqlite::backup_folder(&common.data_dir, target)?)
 }
 

@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
 use serde::Serialize;
 
-use crate::app::AppError;
-use crate::demo::DemoError;
+use crate::app::App;
+use crate::limits::TENANT_NAME_BYTES_MAX;
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
 mod backup;
 mod doctor;
+mod error;
 mod export;
 mod import;
 mod keys;
@@ -24,6 +25,8 @@ mod rebuild;
 mod seed;
 mod serve;
 mod verify;
+
+pub use error::CliError;
 
 /// The system of record for AI agents.
 ///
@@ -47,25 +50,29 @@ Examples:
   ruche export --tenant acme --key-file auditor.vkey ./export
   ruche verify ./export --key \"$(cat auditor.vkey)\"";
 
+/// Heading of what every command takes, apart from its own options.
+const GLOBAL: &str = "Global options";
+
 /// What every command takes.
 #[derive(Args, Clone)]
 pub struct Common {
     /// Folder of the embedded store
-    #[arg(long, env = "RUCHE_DATA_DIR", default_value = "ruche-data", global = true)]
+    #[arg(long, env = "RUCHE_DATA_DIR", default_value = "ruche-data", global = true, help_heading = GLOBAL)]
     pub data_dir: PathBuf,
     /// Folder of the master seed and of the last tree heads; apart from the data, never restored with it
-    #[arg(long, env = "RUCHE_KEYS_DIR", default_value = "ruche-keys", global = true)]
+    #[arg(long, env = "RUCHE_KEYS_DIR", default_value = "ruche-keys", global = true, help_heading = GLOBAL)]
     pub keys_dir: PathBuf,
     /// Name of the deployment in origins, by custom a domain you own; chosen when the first ledger is made
     #[arg(
         long,
         env = "RUCHE_DEPLOYMENT",
         default_value = "unnamed.ruche.example",
-        global = true
+        global = true,
+        help_heading = GLOBAL
     )]
     pub deployment: String,
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 }
 
@@ -79,7 +86,7 @@ enum Command {
     Import(import::ImportArgs),
     /// Write a ledger to a folder that auditors and transparency-log tools read
     Export(export::ExportArgs),
-    /// Check an export offline, as `ruche-verify` does
+    /// Check an export offline, without a store or a server
     Verify(verify::VerifyArgs),
     /// Fill an empty ledger with the conversations of the demo
     Seed(seed::SeedArgs),
@@ -125,53 +132,25 @@ pub struct ServeArgs {
     pub log: Option<String>,
 }
 
-/// Why a command did not do its work. Printed once, by [`run`].
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// The store could not be opened, or failed.
-    #[error(transparent)]
-    App(#[from] AppError),
-    /// The demo could not be written.
-    #[error(transparent)]
-    Demo(#[from] DemoError),
-    /// What was asked for makes no sense here; says what to try.
-    #[error("{0}")]
-    Usage(String),
-    /// A file could not be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Output could not be written.
-    #[error("cannot write the output: {0}")]
-    Output(#[from] io::Error),
-    /// The work was refused or failed half-way; says what to try.
-    #[error("{0}")]
-    Failed(String),
-}
-
 /// Parses the command line and runs it.
 pub fn run() -> ExitCode {
-    let cli = match read(std::env::args_os().collect()) {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match read(arguments.clone()) {
         Ok(cli) => cli,
         Err(error) => {
+            let json = arguments.iter().any(|argument| argument == "--json");
+            if verify::is_called(&arguments) {
+                return crate::app::offline_verifier::wrong_call(&error, json);
+            }
             // 2 has a meaning of its own where files are verified or imported. Help and version are no errors.
-            let code = if error.use_stderr() { 1 } else { 0 };
-            return if error.print().is_ok() {
-                ExitCode::from(code)
-            } else {
-                ExitCode::FAILURE
-            };
+            return ExitCode::from(u8::from(error::report_call(&error, json)));
         }
     };
     let json = cli.common.json;
     match cli.dispatch() {
         Ok(code) => code,
         Err(error) => {
-            report(json, &error);
+            error.report(json);
             ExitCode::from(1)
         }
     }
@@ -179,31 +158,18 @@ pub fn run() -> ExitCode {
 
 /// Without a command it is the demo, with everything that the environment says of it.
 fn read(mut arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let cli = Cli::try_parse_from(&arguments)?;
+    let cli = parse(&arguments)?;
     if cli.command.is_some() {
         return Ok(cli);
     }
     arguments.push("demo".into());
-    Cli::try_parse_from(arguments)
+    parse(&arguments)
 }
 
-fn report(json: bool, error: &CliError) {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    let line = if json {
-        serde_json::json!({ "error": text }).to_string()
-    } else {
-        format!("error: {text}")
-    };
-    // Nothing is left to tell if standard error is closed.
-    let _ = writeln!(io::stderr(), "{line}");
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command().mut_subcommand("verify", verify::as_subcommand);
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 impl Cli {
@@ -264,12 +230,40 @@ pub fn tenant(name: &str) -> TenantId {
     })
 }
 
+/// Reads the name of a tenant from the command line.
+fn tenant_name(text: &str) -> Result<String, String> {
+    let fits = !text.is_empty() && text.len() <= TENANT_NAME_BYTES_MAX;
+    // White space at an end is a slip of the keyboard that would make another tenant, which nobody could tell apart.
+    if fits && text.trim() == text && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "a tenant is a uuid or a name: 1 to {TENANT_NAME_BYTES_MAX} bytes, no control characters, no white space at its ends"
+    ))
+}
+
+/// The tenant that people call `name`, which must have a ledger here.
+///
+/// # Errors
+/// `NotFound` with how to make it, or what the store says.
+async fn known_tenant(app: &App, name: &str) -> Result<TenantId, CliError> {
+    let tenant = tenant(name);
+    let head = app.events.head(LedgerId::main_of(tenant)).await;
+    if head.map_err(crate::app::AppError::from)?.is_some() {
+        return Ok(tenant);
+    }
+    Err(CliError::NotFound(format!(
+        "there is no tenant {name} here; `ruche keys new --tenant {name} --role reader` makes it"
+    )))
+}
+
 /// The main ledger of the tenant that people call `name`.
 pub fn main_ledger(name: &str) -> LedgerId {
     LedgerId::main_of(tenant(name))
 }
 
-/// Prints `value` as JSON, or the text that `text` makes of it.
+/// Prints `value` as JSON, or the text that `text` makes of it. A reader that closed the pipe has read enough: the
+/// work is done, and the exit code says how.
 pub fn print<T: Serialize>(
     common: &Common,
     value: &T,
@@ -280,6 +274,8 @@ pub fn print<T: Serialize>(
     } else {
         text(value)
     };
-    writeln!(io::stdout(), "{line}")?;
-    Ok(())
+    match writeln!(io::stdout(), "{line}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

@@ -95,6 +95,8 @@ pub struct Seeded {
     pub appended: u64,
     /// Commands that an earlier start had carried out, or that had nothing to change.
     pub duplicates: u64,
+    /// Whether the whole story was there already, so that nothing was left to do.
+    pub told_before: bool,
 }
 
 impl Seeded {
@@ -118,15 +120,15 @@ impl Seeded {
 enum Tenant {
     Empty,
     Begun(StoryName),
-    Told,
+    Told(StoryName),
 }
 
 /// Tells the demo's story of `sessions` sessions up to today in a tenant whose ledger exists, with a progress bar, and
-/// brings the read models up to date, so that the first query sees all of it. `None` if a story was told there already.
+/// brings the read models up to date, so that the first query sees all of it. Does nothing where a story was told already.
 ///
 /// # Errors
 /// See [`DemoError`]. What was written stays; the next call goes on.
-pub async fn seed(app: &App, tenant: TenantId, sessions: u64) -> Result<Option<Seeded>, DemoError> {
+pub async fn seed(app: &App, tenant: TenantId, sessions: u64) -> Result<Seeded, DemoError> {
     let demo = Demo {
         commands: &app.commands,
         events: &*app.events,
@@ -136,7 +138,7 @@ pub async fn seed(app: &App, tenant: TenantId, sessions: u64) -> Result<Option<S
     let seeded = demo.seed(tenant, story, &|| bar.inc(1)).await;
     bar.finish_and_clear();
     let seeded = seeded?;
-    if seeded.is_some() {
+    if !seeded.told_before {
         app.runner.catch_up(LedgerId::main_of(tenant)).await?;
     }
     Ok(seeded)
@@ -151,7 +153,7 @@ pub struct Demo<'a> {
 }
 
 impl Demo<'_> {
-    /// Tells a story in an empty tenant, or goes on with the one that was begun there. `None` if one was told already.
+    /// Tells a story in an empty tenant, or goes on with the one that was begun there. Does nothing where one was told already.
     /// The tenant's ledger exists. `progress` is told of each session that was recorded.
     ///
     /// # Errors
@@ -161,14 +163,20 @@ impl Demo<'_> {
         tenant: TenantId,
         story: StoryName,
         progress: &(dyn Fn() + Sync),
-    ) -> Result<Option<Seeded>, DemoError> {
+    ) -> Result<Seeded, DemoError> {
         if story.sessions > SEED_SESSIONS_MAX {
             return Err(DemoError::TooMany);
         }
         let story = match self.look_at(tenant).await? {
             Tenant::Empty => story,
             Tenant::Begun(begun) => begun,
-            Tenant::Told => return Ok(None),
+            Tenant::Told(story) => {
+                return Ok(Seeded {
+                    sessions: story.sessions,
+                    told_before: true,
+                    ..Seeded::default()
+                });
+            }
         };
         let name = serde_json::to_value(story).expect("a name of three numbers is JSON");
         let mut seeded = Seeded::default();
@@ -191,7 +199,7 @@ impl Demo<'_> {
         seeded.add(recorded);
         let told = settings::tenant(TOLD_KEY, true.into());
         seeded.count(&self.execute(tenant, "demo/told", &told).await?);
-        Ok(Some(seeded))
+        Ok(seeded)
     }
 
     async fn publish(&self, tenant: TenantId, seeded: &mut Seeded) -> Result<(), DemoError> {
@@ -298,8 +306,8 @@ impl Demo<'_> {
                 if let Some(story) = story.and_then(|name| serde_json::from_value(name).ok()) {
                     found = Some(Tenant::Begun(story));
                 }
-                if published.set.contains_key(TOLD_KEY) {
-                    found = Some(Tenant::Told);
+                if let (true, Some(Tenant::Begun(story))) = (published.set.contains_key(TOLD_KEY), found) {
+                    found = Some(Tenant::Told(story));
                 }
             }
         }

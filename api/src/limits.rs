@@ -64,6 +64,8 @@ pub const SOCKET_WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const ACCESS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys of one deployment that are held in memory.
 pub const API_KEYS_MAX: usize = 1_000_000;
+/// Bytes of the name that people call a tenant on the command line.
+pub const TENANT_NAME_BYTES_MAX: usize = 128;
 /// Bytes of the label of an API key.
 pub const KEY_LABEL_BYTES_MAX: usize = 128;
 

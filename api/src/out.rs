@@ -18,9 +18,9 @@ impl Table {
         Self(table)
     }
 
-    /// One more row.
+    /// One more row, on one line whatever its cells hold.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.0.add_row(cells);
+        self.0.add_row(cells.map(|cell| harmless(&cell)));
     }
 }
 
@@ -33,6 +33,22 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// Text that somebody else chose must not move the cursor, split a row or turn a line around: control characters and
+/// marks of writing direction are shown as their escapes.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let turns =
+            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || turns {
+            shown.extend(letter.escape_unicode());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// RFC 3339, UTC, whole seconds.
@@ -88,6 +104,16 @@ mod tests {
         ] {
             assert_eq!(time(Micros(micros)), text);
         }
+    }
+
+    #[test]
+    fn a_cell_cannot_paint_or_split_its_row() {
+        let mut table = Table::new(["a"]);
+        table.row(["\u{1b}[31mred\nnext\u{202e}".into()]);
+        let text = table.to_string();
+        assert_eq!(text.lines().count(), 2, "{text:?}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+        assert!(text.contains(r"\u{1b}[31mred\u{a}next"), "{text:?}");
     }
 
     #[test]

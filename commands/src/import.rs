@@ -34,6 +34,7 @@ pub use plan::{ImportOptions, ImportedCounts, SessionPlan, import_session, impor
 use record::RawRecord;
 use ruche_domain::limits::IMPORT_RECORD_BYTES_MAX;
 use ruche_domain::strict_json::{self, Profile};
+use serde_json::value::RawValue;
 use split::{Piece, member, pieces};
 
 /// A file format that conversations are read from.
@@ -57,6 +58,28 @@ impl Format {
             Self::TauBench => "tau-bench",
             Self::AgentDojo => "agentdojo",
             Self::Tau2 => "tau2",
+        }
+    }
+
+    /// What one file of the format holds.
+    pub const fn content(self) -> &'static str {
+        match self {
+            Self::TauBench => "a JSON array of runs",
+            Self::AgentDojo => "JSON lines, one run each",
+            Self::Tau2 => "a JSON object with `simulations`",
+        }
+    }
+
+    /// Whether the bytes are such a file at all, whatever is wrong with records in it. Looks no further than it must.
+    pub fn is_of(self, bytes: &[u8]) -> bool {
+        let is_object =
+            |line: &[u8]| serde_json::from_slice::<&RawValue>(line).is_ok_and(|v| v.get().starts_with('{'));
+        match self {
+            Self::TauBench => bytes.trim_ascii_start().starts_with(b"["),
+            Self::AgentDojo => bytes
+                .split(|byte| *byte == b'\n')
+                .any(|line| is_object(line.trim_ascii())),
+            Self::Tau2 => simulations(bytes),
         }
     }
 }
@@ -112,6 +135,15 @@ pub fn read_with_log<'a>(bytes: &'a [u8], log: &[u8]) -> Sessions<'a> {
 /// Whether a file is a tau2 event log, which adds to a results file and holds no sessions of its own.
 pub fn is_event_log(bytes: &[u8]) -> bool {
     tau2::log::is_log(bytes)
+}
+
+fn simulations(bytes: &[u8]) -> bool {
+    pieces(bytes).any(|piece| match piece {
+        Piece::Whole(piece) | Piece::CutOff(piece) => {
+            member(piece).is_some_and(|(name, _)| name == b"simulations")
+        }
+        Piece::NotOpened => false,
+    })
 }
 
 fn array<'a, T: 'a>(

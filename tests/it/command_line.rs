@@ -1,5 +1,7 @@
 //! The command line as programs see it: exit codes, JSON, what is told where.
 
+mod refusals;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -206,6 +208,7 @@ fn made_up_conversations_go_only_into_an_empty_tenant() {
         (again.code, &again.json["appended"], &again.json["told_before"]),
         (0, &json!(0), &json!(true))
     );
+    assert_eq!(again.json["sessions"], 3, "they are there already");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct Server {
     child: Child,
     /// `http://127.0.0.1:<port>`.
     pub url: String,
+    /// What it said when it was ready.
+    pub said: Value,
 }
 
 /// Folders of a server and the program to run.
@@ -108,7 +110,7 @@ impl Home {
     /// # Errors
     /// When it ends before that.
     pub fn serve(&self) -> io::Result<Server> {
-        self.start("serve").map(|(server, _)| server)
+        self.start("serve")
     }
 
     /// Starts the demo on a free port; gives the key that it made as well.
@@ -116,14 +118,15 @@ impl Home {
     /// # Errors
     /// When it ends before it serves.
     pub fn demo(&self) -> io::Result<(Server, String)> {
-        let (server, said) = self.start("demo")?;
-        let key = said["key"]
+        let server = self.start("demo")?;
+        let key = server.said["key"]
             .as_str()
-            .ok_or_else(|| io::Error::other(format!("no key in {said}")))?;
-        Ok((server, key.to_owned()))
+            .ok_or_else(|| io::Error::other(format!("no key in {}", server.said)))?
+            .to_owned();
+        Ok((server, key))
     }
 
-    fn start(&self, what: &str) -> io::Result<(Server, Value)> {
+    fn start(&self, what: &str) -> io::Result<Server> {
         let mut child = self
             .command(&[what, "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -140,7 +143,7 @@ impl Home {
             .as_str()
             .ok_or_else(|| io::Error::other(format!("no address in {line}")))?;
         let url = format!("http://{address}");
-        Ok((Server { url, child }, said))
+        Ok(Server { url, said, child })
     }
 }
 

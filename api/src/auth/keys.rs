@@ -71,6 +71,9 @@ pub enum KeyError {
     /// The label is too long.
     #[error("a label has at most {KEY_LABEL_BYTES_MAX} bytes")]
     LabelTooLong,
+    /// Labels are shown on terminals and in tables.
+    #[error("a label holds no control characters, such as line ends")]
+    LabelControl,
     /// A key without roles could do nothing.
     #[error("a key needs at least one role")]
     NoRoles,
@@ -177,6 +180,9 @@ impl Access {
         if label.is_some_and(|label| label.len() > KEY_LABEL_BYTES_MAX) {
             return Err(KeyError::LabelTooLong);
         }
+        if label.is_some_and(|label| label.chars().any(char::is_control)) {
+            return Err(KeyError::LabelControl);
+        }
         let (mut id, mut secret) = ([0; 16], [0; 32]);
         self.random.fill(&mut id);
         self.random.fill(&mut secret);
@@ -195,7 +201,7 @@ impl Access {
         Ok((entry.summary.clone(), credential.plaintext()))
     }
 
-    /// Revokes a key of a tenant. Revoking twice is no error.
+    /// Revokes a key of a tenant. Revoking twice is no error; returns whether it was valid until now.
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -204,17 +210,18 @@ impl Access {
         tenant: TenantId,
         key_id: ApiKeyId,
         reason: Option<&str>,
-    ) -> Result<(), KeyError> {
+    ) -> Result<bool, KeyError> {
         self.refresh().await?;
         let known = self.keys(tenant).into_iter().find(|key| key.key_id == key_id);
         if known.ok_or(KeyError::NoSuchKey)?.revoked {
-            return Ok(());
+            return Ok(false);
         }
         let revoked = InfraApiKeyRevoked {
             reason: reason.map(str::to_owned),
             ..InfraApiKeyRevoked::new(key_id)
         };
-        self.append(tenant, revoked.into()).await
+        self.append(tenant, revoked.into()).await?;
+        Ok(true)
     }
 
     /// The keys of a tenant, oldest first.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use ruche_domain::ids::LedgerId;
 use serde::Serialize;
 
-use super::{CliError, Common, main_ledger, print};
+use super::{CliError, Common, known_tenant, print, tenant_name};
 use crate::app::App;
 use crate::out::progress;
 
@@ -14,7 +15,7 @@ use crate::out::progress;
 #[derive(Args)]
 pub struct ExportArgs {
     /// Tenant whose ledger it is
-    #[arg(long)]
+    #[arg(long, value_parser = tenant_name)]
     tenant: String,
     /// File for the verifier keys as well, one in a line
     #[arg(long, value_name = "FILE")]
@@ -43,7 +44,7 @@ pub async fn run(common: Common, args: ExportArgs) -> Result<ExitCode, CliError>
 }
 
 async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliError> {
-    let ledger = main_ledger(&args.tenant);
+    let ledger = LedgerId::main_of(known_tenant(app, &args.tenant).await?);
     let epochs = app
         .events
         .epochs(ledger)
@@ -59,6 +60,10 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         .await
         .err()
         .map(|error| crate::error::chain(&error));
+    // First, so that an export that is there has its key file, too.
+    if let Some(path) = &args.key_file {
+        write_keys(path, &args.dir, &verifier_keys)?;
+    }
     let bar = progress(epochs.iter().map(|epoch| epoch.size.0).sum(), "exporting");
     let written = app
         .export(ledger, &args.dir, |records, total| {
@@ -68,13 +73,6 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         .await;
     bar.finish_and_clear();
     let records = written?;
-    if let Some(path) = &args.key_file {
-        let io = |source| CliError::Io {
-            path: path.display().to_string(),
-            source,
-        };
-        std::fs::write(path, verifier_keys.join("\n") + "\n").map_err(io)?;
-    }
     let exported = Exported {
         dir: args.dir,
         ledger: ledger.to_string(),
@@ -83,6 +81,20 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         warning,
     };
     print(common, &exported, text)
+}
+
+/// Writes the verifier keys, one in a line, to a file that is not in the export, where they would prove nothing.
+fn write_keys(path: &Path, dir: &Path, keys: &[String]) -> Result<(), CliError> {
+    if path.starts_with(dir) {
+        return Err(CliError::Usage(format!(
+            "{} is inside of the export: whoever could change the export could change it; name a file elsewhere",
+            path.display()
+        )));
+    }
+    std::fs::write(path, keys.join("\n") + "\n").map_err(|source| CliError::Io {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn text(exported: &Exported) -> String {

@@ -20,7 +20,7 @@ use ruche_domain::envelope::{Actor, ActorKind, Provenance};
 use ruche_domain::ids::TenantId;
 use serde::Serialize;
 
-use super::{CliError, Common, print, tenant};
+use super::{CliError, Common, print, tenant, tenant_name};
 use crate::app::App;
 use crate::limits::{IMPORT_FILE_BYTES_MAX, SESSIONS_AT_ONCE_MAX};
 use crate::out::{Table, progress};
@@ -28,11 +28,16 @@ use crate::out::{Table, progress};
 /// Exit code where some records were bad and the others were imported.
 const SOME_BAD: u8 = 2;
 
+/// What to try where a session was imported before and is another one now.
+const MISMATCH_HINT: &str = "IDEMPOTENCY_MISMATCH: the session was imported before, and what is to be recorded now is \
+     not the same. Import it as it was imported then: the same file, the same --agent, for tau2 with or without the \
+     event log as then. To import it beside the first one, give the file another name";
+
 /// What, and where to.
 #[derive(Args)]
 pub struct ImportArgs {
     /// Tenant that the conversations go to; its ledger is made if there is none
-    #[arg(long)]
+    #[arg(long, value_parser = tenant_name)]
     tenant: String,
     /// Format of the files
     #[arg(long, value_name = "tau-bench|agentdojo|tau2")]
@@ -85,6 +90,8 @@ struct Report {
     total: Counts,
     bad_records: Vec<Bad>,
     unclassified_tools: BTreeSet<String>,
+    /// What to try about bad records.
+    hint: Option<&'static str>,
 }
 
 impl Counts {
@@ -141,6 +148,9 @@ fn sources(format: Format, files: &[PathBuf]) -> Result<Vec<Source>, CliError> {
             logs.push((file, bytes));
             continue;
         }
+        if !format.is_of(&bytes) {
+            return Err(CliError::Usage(another_format(format, file, &bytes)));
+        }
         let name = file
             .file_stem()
             .unwrap_or_default()
@@ -172,6 +182,22 @@ fn sources(format: Format, files: &[PathBuf]) -> Result<Vec<Source>, CliError> {
         source.log = Some(bytes);
     }
     Ok(sources)
+}
+
+/// Says that a file is not of the format, and what it may be instead.
+fn another_format(format: Format, file: &Path, bytes: &[u8]) -> String {
+    let known = Format::ALL.map(|format| format!("{} ({})", format.name(), format.content()));
+    let guess = match Format::ALL.into_iter().find(|other| other.is_of(bytes)) {
+        Some(other) => format!("; try --format {}", other.name()),
+        None => String::new(),
+    };
+    format!(
+        "{} is not {}, as --format {} asks for. Formats are {}{guess}",
+        file.display(),
+        format.content(),
+        format.name(),
+        known.join(", ")
+    )
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
@@ -350,6 +376,9 @@ impl Import<'_> {
                 "{text}; run the same import again and it goes on"
             )));
         }
+        if matches!(error, CommandError::IdempotencyMismatch) {
+            self.report.hint = Some(MISMATCH_HINT);
+        }
         let reason = format!("{}: {error}", error.code());
         self.bad(source, counts, BadRecord { path, reason });
         Ok(())
@@ -425,6 +454,9 @@ fn text(report: &Report) -> String {
             names.len(),
             names.join(", ")
         ));
+    }
+    if let Some(hint) = report.hint {
+        text.push_str(&format!("\n{hint}"));
     }
     text
 }

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use ruche_domain::ids::ApiKeyId;
 use serde::Serialize;
 
-use super::{CliError, Common, print, tenant};
+use super::{CliError, Common, known_tenant, print, tenant, tenant_name};
 use crate::app::App;
 use crate::auth::{KeySummary, Role};
 use crate::out::{Table, time};
@@ -26,7 +26,7 @@ pub enum KeysCommand {
 #[derive(Args)]
 pub struct TenantArgs {
     /// Tenant: a uuid, or a name that always stands for the same uuid
-    #[arg(long)]
+    #[arg(long, value_parser = tenant_name)]
     tenant: String,
 }
 
@@ -49,10 +49,16 @@ pub struct RevokeArgs {
     #[command(flatten)]
     tenant: TenantArgs,
     /// Id of the key, as `list` prints it
+    #[arg(value_parser = key_id)]
     key_id: ApiKeyId,
     /// Why
     #[arg(long)]
     reason: Option<String>,
+}
+
+fn key_id(text: &str) -> Result<ApiKeyId, &'static str> {
+    text.parse()
+        .map_err(|_| "expected the id of a key, a uuid as `ruche keys list` prints it")
 }
 
 #[derive(Serialize)]
@@ -90,18 +96,18 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
             )
         }
         KeysCommand::List(args) => {
-            let keys = app.access.keys(tenant(&args.tenant));
+            let keys = app.access.keys(known_tenant(app, &args.tenant).await?);
             let lines: Vec<KeyLine> = keys.iter().map(KeyLine::of).collect();
             print(common, &lines, |lines| table(lines))
         }
         KeysCommand::Revoke(args) => {
-            let tenant = tenant(&args.tenant.tenant);
-            app.access
-                .revoke_key(tenant, args.key_id, args.reason.as_deref())
-                .await
-                .map_err(failed)?;
-            print(common, &serde_json::json!({ "revoked": args.key_id }), |_| {
-                format!("revoked {}", args.key_id)
+            let tenant = known_tenant(app, &args.tenant.tenant).await?;
+            let revoking = app.access.revoke_key(tenant, args.key_id, args.reason.as_deref());
+            let was_valid = revoking.await.map_err(failed)?;
+            let answer = serde_json::json!({ "revoked": args.key_id, "revoked_before": !was_valid });
+            print(common, &answer, |_| match was_valid {
+                true => format!("revoked {}", args.key_id),
+                false => format!("{} was revoked before; nothing to do", args.key_id),
             })
         }
     }

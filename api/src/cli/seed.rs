@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{CliError, Common, print, tenant};
+use super::{CliError, Common, print, tenant, tenant_name};
 use crate::app::App;
 use crate::demo::{self, Seeded};
 
@@ -13,7 +13,7 @@ use crate::demo::{self, Seeded};
 #[derive(Args)]
 pub struct SeedArgs {
     /// Tenant to fill; it must be empty
-    #[arg(long)]
+    #[arg(long, value_parser = tenant_name)]
     tenant: String,
     /// How many sessions, spread over the six weeks up to today
     #[arg(long, default_value_t = demo::SESSIONS)]
@@ -23,8 +23,6 @@ pub struct SeedArgs {
 #[derive(Serialize)]
 struct Answer {
     tenant: String,
-    /// Whether a story was told here before, so that nothing was left to do.
-    told_before: bool,
     #[serde(flatten)]
     seeded: Seeded,
 }
@@ -43,11 +41,13 @@ async fn on_app(app: &App, common: &Common, args: &SeedArgs) -> Result<(), CliEr
     let seeded = demo::seed(app, tenant, args.sessions).await?;
     let answer = Answer {
         tenant: tenant.to_string(),
-        told_before: seeded.is_none(),
-        seeded: seeded.unwrap_or_default(),
+        seeded,
     };
-    print(common, &answer, |answer| match answer.told_before {
-        true => "nothing to do: the conversations are there already".to_owned(),
+    print(common, &answer, |answer| match answer.seeded.told_before {
+        true => format!(
+            "nothing to do: the {} sessions of the demo are there already",
+            answer.seeded.sessions
+        ),
         false => format!(
             "{} sessions: {} events appended, {} commands had been carried out before",
             answer.seeded.sessions, answer.seeded.appended, answer.seeded.duplicates

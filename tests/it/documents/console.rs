@@ -207,6 +207,25 @@ fn the_example_of_an_import_can_be_typed() {
 }
 
 #[test]
+fn the_imports_of_all_documents_can_be_typed_in_a_row() {
+    let mut clone = Clone::new();
+    let mut typed = 0;
+    for document in DOCUMENTS {
+        let text = fs::read_to_string(repository::root().join(document)).expect("the document is there");
+        let (_, blocks) = markdown::split(&text);
+        let console = blocks.iter().filter(|block| block.language == "console");
+        for command in console
+            .flat_map(commands)
+            .filter(|line| line.starts_with("ruche import "))
+        {
+            clone.type_in(&command);
+            typed += 1;
+        }
+    }
+    assert!(typed > 1, "the documents have {typed} imports");
+}
+
+#[test]
 fn the_example_of_an_append_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in(DEMO);
