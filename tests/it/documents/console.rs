@@ -30,6 +30,7 @@ const DOCUMENTS: &[&str] = &[
     "docs/first-verification.md",
     "docs/import/README.md",
     "docs/ingest.md",
+    "docs/subscriptions.md",
 ];
 /// The command that serves until it is stopped.
 const DEMO: &str = "cargo run --release";
@@ -230,6 +231,27 @@ fn the_example_of_an_append_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in(DEMO);
     run(DOCUMENTS[3], &mut clone);
+}
+
+#[test]
+fn the_example_of_a_subscription_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in(DEMO);
+    run(DOCUMENTS[4], &mut clone);
+    let seen = fs::read_to_string(clone.path("seen.jsonl")).expect("the document keeps it");
+    assert_eq!(seen.lines().count(), 2, "{seen}");
+    let (url, key) = clone
+        .demo
+        .as_ref()
+        .map(|(server, key)| (&server.url, key))
+        .expect("it runs");
+    let wrong = format!("KEY={key}0 python3 docs/examples/subscribe.py {url} x");
+    let refused = clone.shell(&wrong);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        refused.status.code() == Some(1) && said.contains("4401"),
+        "{refused:?}"
+    );
 }
 
 #[test]
