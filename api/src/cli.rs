@@ -71,7 +71,7 @@ pub struct Common {
         help_heading = GLOBAL
     )]
     pub deployment: String,
-    /// Print JSON instead of text
+    /// Print JSON instead of text; errors are one object with code, message and hint on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 }

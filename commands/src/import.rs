@@ -72,14 +72,12 @@ impl Format {
 
     /// Whether the bytes are such a file at all, whatever is wrong with records in it. Looks no further than it must.
     pub fn is_of(self, bytes: &[u8]) -> bool {
-        let is_object =
-            |line: &[u8]| serde_json::from_slice::<&RawValue>(line).is_ok_and(|v| v.get().starts_with('{'));
+        let begins_with = |bracket: u8| bytes.trim_ascii_start().first() == Some(&bracket);
         match self {
-            Self::TauBench => bytes.trim_ascii_start().starts_with(b"["),
-            Self::AgentDojo => bytes
-                .split(|byte| *byte == b'\n')
-                .any(|line| is_object(line.trim_ascii())),
-            Self::Tau2 => simulations(bytes),
+            Self::TauBench => begins_with(b'['),
+            // Some line has to be whole: an object over several lines is another format.
+            Self::AgentDojo => begins_with(b'{') && bytes.split(|byte| *byte == b'\n').any(is_object),
+            Self::Tau2 => has_simulations(bytes),
         }
     }
 }
@@ -137,7 +135,11 @@ pub fn is_event_log(bytes: &[u8]) -> bool {
     tau2::log::is_log(bytes)
 }
 
-fn simulations(bytes: &[u8]) -> bool {
+fn is_object(line: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(line).is_ok_and(|value| value.get().starts_with('{'))
+}
+
+fn has_simulations(bytes: &[u8]) -> bool {
     pieces(bytes).any(|piece| match piece {
         Piece::Whole(piece) | Piece::CutOff(piece) => {
             member(piece).is_some_and(|(name, _)| name == b"simulations")

@@ -85,6 +85,20 @@ pub enum KeyError {
     Unknown,
 }
 
+/// Whether a key can have this label.
+///
+/// # Errors
+/// When it is too long, or could move the cursor of a terminal.
+pub fn check_label(label: &str) -> Result<(), KeyError> {
+    if label.len() > KEY_LABEL_BYTES_MAX {
+        return Err(KeyError::LabelTooLong);
+    }
+    if label.chars().any(char::is_control) {
+        return Err(KeyError::LabelControl);
+    }
+    Ok(())
+}
+
 struct Entry {
     digest: [u8; 32],
     summary: KeySummary,
@@ -177,12 +191,7 @@ impl Access {
         if roles.is_empty() {
             return Err(KeyError::NoRoles);
         }
-        if label.is_some_and(|label| label.len() > KEY_LABEL_BYTES_MAX) {
-            return Err(KeyError::LabelTooLong);
-        }
-        if label.is_some_and(|label| label.chars().any(char::is_control)) {
-            return Err(KeyError::LabelControl);
-        }
+        label.map_or(Ok(()), check_label)?;
         let (mut id, mut secret) = ([0; 16], [0; 32]);
         self.random.fill(&mut id);
         self.random.fill(&mut secret);

@@ -1,5 +1,7 @@
 //! `ruche export`: a ledger as a folder for auditors.
 
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -60,10 +62,11 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         .await
         .err()
         .map(|error| crate::error::chain(&error));
-    // First, so that an export that is there has its key file, too.
-    if let Some(path) = &args.key_file {
-        write_keys(path, &args.dir, &verifier_keys)?;
-    }
+    let key_file = args
+        .key_file
+        .as_deref()
+        .map(|path| KeyFile::claim(path, &args.dir))
+        .transpose()?;
     let bar = progress(epochs.iter().map(|epoch| epoch.size.0).sum(), "exporting");
     let written = app
         .export(ledger, &args.dir, |records, total| {
@@ -72,6 +75,9 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
         })
         .await;
     bar.finish_and_clear();
+    if let Some(file) = key_file {
+        file.settle(written.is_ok().then_some(&verifier_keys))?;
+    }
     let records = written?;
     let exported = Exported {
         dir: args.dir,
@@ -83,18 +89,47 @@ async fn on_app(app: &App, common: &Common, args: ExportArgs) -> Result<(), CliE
     print(common, &exported, text)
 }
 
-/// Writes the verifier keys, one in a line, to a file that is not in the export, where they would prove nothing.
-fn write_keys(path: &Path, dir: &Path, keys: &[String]) -> Result<(), CliError> {
-    if path.starts_with(dir) {
-        return Err(CliError::Usage(format!(
-            "{} is inside of the export: whoever could change the export could change it; name a file elsewhere",
-            path.display()
-        )));
+/// The file for the verifier keys. Looked at before the export is written, so that no export is there without it; an
+/// older file keeps what it holds until the export is there.
+struct KeyFile<'a> {
+    path: &'a Path,
+    is_new: bool,
+}
+
+impl<'a> KeyFile<'a> {
+    /// Makes sure that the file can be written, and is not in the export, where keys would prove nothing.
+    fn claim(path: &'a Path, export: &Path) -> Result<Self, CliError> {
+        if path.starts_with(export) {
+            return Err(CliError::Usage(format!(
+                "{} is inside of the export: whoever could change the export could change it; name a file elsewhere",
+                path.display()
+            )));
+        }
+        let mut open = OpenOptions::new();
+        let is_new = match open.write(true).create_new(true).open(path) {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                open.create_new(false).open(path).map_err(at(path))?;
+                false
+            }
+            Err(error) => return Err(at(path)(error)),
+        };
+        Ok(Self { path, is_new })
     }
-    std::fs::write(path, keys.join("\n") + "\n").map_err(|source| CliError::Io {
-        path: path.display().to_string(),
-        source,
-    })
+
+    /// Writes the keys, one in a line; without any, leaves things as they were.
+    fn settle(self, keys: Option<&Vec<String>>) -> Result<(), CliError> {
+        match keys {
+            Some(keys) => fs::write(self.path, keys.join("\n") + "\n").map_err(at(self.path)),
+            None if self.is_new => fs::remove_file(self.path).map_err(at(self.path)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> CliError {
+    let path = path.display().to_string();
+    move |source| CliError::Io { path, source }
 }
 
 fn text(exported: &Exported) -> String {

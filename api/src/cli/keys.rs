@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{CliError, Common, known_tenant, print, tenant, tenant_name};
 use crate::app::App;
-use crate::auth::{KeySummary, Role};
+use crate::auth::{KeyError, KeySummary, Role, check_label};
 use crate::out::{Table, time};
 
 /// What to do with keys.
@@ -39,7 +39,7 @@ pub struct NewArgs {
     #[arg(long = "role", value_name = "reader|writer|auditor|admin", required = true)]
     roles: Vec<Role>,
     /// Name for people
-    #[arg(long)]
+    #[arg(long, value_parser = label)]
     label: Option<String>,
 }
 
@@ -54,6 +54,10 @@ pub struct RevokeArgs {
     /// Why
     #[arg(long)]
     reason: Option<String>,
+}
+
+fn label(text: &str) -> Result<String, KeyError> {
+    check_label(text).map(|()| text.to_owned())
 }
 
 fn key_id(text: &str) -> Result<ApiKeyId, &'static str> {
@@ -76,7 +80,10 @@ pub async fn run(common: Common, command: KeysCommand) -> Result<ExitCode, CliEr
 }
 
 async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), CliError> {
-    let failed = |error: crate::auth::KeyError| CliError::Failed(error.to_string());
+    let failed = |error: KeyError| match error {
+        KeyError::NoSuchKey => CliError::NotFound(format!("{error}; `ruche keys list` shows those it has")),
+        _ => CliError::Failed(crate::error::chain(&error)),
+    };
     match command {
         KeysCommand::New(args) => {
             let tenant = tenant(&args.tenant.tenant);

@@ -723,3 +723,21 @@ async fn a_session_that_is_too_large_for_one_append_comes_in_turn_by_turn_and_re
         .unwrap();
     assert_eq!(again.appended, 0);
 }
+
+#[test]
+fn a_file_is_told_from_one_of_another_format_whatever_is_wrong_with_its_records() {
+    let files: [(&[u8], Option<Format>); 8] = [
+        (b" [{\"task_id\": 1", Some(Format::TauBench)),
+        (b"{\"messages\": []}\n{broken\n", Some(Format::AgentDojo)),
+        (b"{broken\n{\"messages\": []}\r\n", Some(Format::AgentDojo)),
+        (b"{\n\"info\": {},\n\"simulations\": [{", Some(Format::Tau2)),
+        (b"# A page\n{}\n", None),
+        (b"{\n\"info\": 1\n}\n", None),
+        (b"[", Some(Format::TauBench)),
+        (b"", None),
+    ];
+    for (bytes, format) in files {
+        let found = Format::ALL.into_iter().find(|format| format.is_of(bytes));
+        assert_eq!(found, format, "{:?}", String::from_utf8_lossy(bytes));
+    }
+}

@@ -31,13 +31,13 @@ fn names_of_tenants_and_keys_are_held_against_rules() {
         let refused = shell.run(&["keys", "new", "--tenant", name, "--role", "reader"]);
         refused.assert_refused("USAGE", "a tenant is a uuid or a name");
     }
+    let new = ["keys", "new", "--tenant", "acme", "--role", "reader"];
+    let labelled = shell.run(&[&new[..], &["--label", "\u{1b}[31mred\nrow"]].concat());
+    labelled.assert_refused("USAGE", "no control characters");
     assert!(
         !shell.path().join("ruche-data").exists(),
         "a refused call makes no store"
     );
-    let new = ["keys", "new", "--tenant", "acme", "--role", "reader"];
-    let labelled = shell.run(&[&new[..], &["--label", "\u{1b}[31mred\nrow"]].concat());
-    labelled.assert_refused("FAILED", "no control characters");
     assert_eq!(shell.run(&new).code, 0);
     shell
         .run(&["keys", "list", "--tenant", "typo"])
@@ -46,6 +46,7 @@ fn names_of_tenants_and_keys_are_held_against_rules() {
     let id = listed[0]["key_id"].as_str().expect("one key").to_owned();
     let revoke = |id: &str| shell.run(&["keys", "revoke", "--tenant", "acme", id]);
     revoke("zzz").assert_refused("USAGE", "expected the id of a key");
+    revoke("00000000-0000-4000-8000-000000000000").assert_refused("NOT_FOUND", "no such key");
     for before in [false, true] {
         let revoked = revoke(&id);
         assert_eq!(
@@ -71,6 +72,16 @@ fn an_export_that_fails_is_not_in_the_way_of_the_next() {
     let exported = export("k");
     assert_eq!(exported.code, 0, "{}", exported.errors);
     assert!(shell.path().join("copy/manifest.json").exists());
+    // An export that is refused leaves key files as they are.
+    let keys = shell.path().join("k");
+    fs::write(&keys, "of another ledger").expect("a file of our own");
+    export("k").assert_refused("FAILED", "not an empty directory");
+    assert_eq!(
+        fs::read_to_string(&keys).expect("it is there"),
+        "of another ledger"
+    );
+    assert_eq!(export("new").code, 1);
+    assert!(!shell.path().join("new").exists());
 }
 
 #[test]
@@ -150,7 +161,7 @@ fn whoever_closes_the_pipe_hears_nothing_and_the_exit_code_stays() {
 #[test]
 fn a_file_of_another_format_is_no_bad_record() {
     let shell = Shell::new();
-    fs::write(shell.path().join("README.md"), "# Not a conversation\n").expect("a new file");
+    fs::write(shell.path().join("README.md"), "# Not a conversation\n{}\n").expect("a new file");
     shell.example("talks.json", |text| text);
     for (format, file, words) in [
         (
@@ -163,6 +174,7 @@ fn a_file_of_another_format_is_no_bad_record() {
     ] {
         let refused = shell.run(&["import", "--tenant", "acme", "--format", format, file]);
         refused.assert_refused("USAGE", words);
+        assert_eq!(refused.errors.contains("; try --format"), file == "talks.json");
     }
     assert!(!shell.path().join("ruche-data").exists(), "nothing was written");
 }
