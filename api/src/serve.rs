@@ -12,6 +12,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use ruche_domain::ids::LedgerId;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -74,8 +75,9 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let services = Arc::new(app.services(metrics, settings.operator, shutdown.clone()));
     let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publisher), stopped));
     tracing::info!(%address, "serving");
+    let first_signal = signal();
     let server = axum::serve(listener, http::router(services)).with_graceful_shutdown(async move {
-        signal().await;
+        first_signal.await;
         tracing::info!("closing: finishing what was begun; a second signal ends at once");
         tokio::spawn(async {
             signal().await;
@@ -148,19 +150,29 @@ async fn follow_ledgers(parts: LoopParts, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// SIGINT or SIGTERM.
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM is not heard, SIGINT is");
-            let _ = tokio::signal::ctrl_c().await;
-            return;
-        }
+/// SIGINT or SIGTERM. Heard from the call on, not only once it is waited for: whoever is told the address may send a
+/// signal at once.
+fn signal() -> impl Future<Output = ()> {
+    let hear = |kind, name: &str| {
+        let heard = unix::signal(kind);
+        heard
+            .inspect_err(|error| tracing::warn!(%error, "{name} is not heard"))
+            .ok()
     };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+    let mut terminate = hear(SignalKind::terminate(), "SIGTERM");
+    let mut interrupt = hear(SignalKind::interrupt(), "SIGINT");
+    async move {
+        tokio::select! {
+            () = coming(&mut terminate) => {}
+            () = coming(&mut interrupt) => {}
+        }
+    }
+}
+
+/// Waits for a signal; one that is not heard never comes.
+async fn coming(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }

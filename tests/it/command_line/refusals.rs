@@ -199,7 +199,10 @@ fn each_start_of_the_demo_leaves_one_valid_key_and_serving_without_keys_says_how
     let server = home.serve().expect("the server starts");
     let hint = server.said["hint"].as_str().expect("a hint").to_owned();
     assert!(hint.contains("ruche keys new"), "{hint}");
-    server.kill().expect("it ends");
+    assert!(
+        server.stop().expect("stopped"),
+        "a signal is heard from the start"
+    );
     home.run(&["seed", "--tenant", "demo", "--sessions", "2"])
         .expect("seeded");
     home.run(&[
@@ -208,7 +211,10 @@ fn each_start_of_the_demo_leaves_one_valid_key_and_serving_without_keys_says_how
     .expect("a key of a person");
     for _ in 0..2 {
         let (server, _) = home.demo().expect("the demo serves");
-        server.kill().expect("it ends");
+        assert!(
+            server.stop().expect("stopped"),
+            "a signal is heard from the start"
+        );
     }
     let listed = home.run(&["keys", "list", "--tenant", "demo"]).expect("the keys");
     let states: Vec<_> = listed
