@@ -13,11 +13,14 @@ use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
 
+use crate::readers::Readers;
+
 /// Frames (4 KiB pages) of the log after which a checkpoint is asked for, and again after each as many more.
-const LOG_PAGES_SOFT: i32 = 4_096;
-/// Frames from which on the writer copies itself, whatever it costs. Not a hard bound of the log: SQLite starts it over
-/// only in a moment without any reader, and a backup is one long read. Until then the log grows with the appends.
-const LOG_PAGES_HARD: i32 = 131_072;
+const LOG_PAGES_SOFT: i32 = if cfg!(test) { 16 } else { 4_096 };
+/// Frames (512 MiB) at which readers pause while the writer copies all of the log and starts it over: SQLite does that
+/// only in a moment without any reader, which under constant reads may never come. Only a backup, one long read of
+/// another connection, lets the log grow further, until it ends.
+const LOG_PAGES_HARD: i32 = if cfg!(test) { 48 } else { 131_072 };
 /// Frames that are cheap enough to be left to the writer.
 const REST_PAGES: i64 = 512;
 /// Passes over a log that keeps growing, before the rest is left to the writer.
@@ -63,7 +66,7 @@ impl Signal {
     }
 
     /// The writer's step after a commit: asks for a checkpoint when the log has grown.
-    pub(crate) fn after_commit(&self, conn: &Connection) {
+    pub(crate) fn after_commit(&self, conn: &Connection, readers: &Readers) {
         let pages = LOG_PAGES.get();
         let mut state = self.lock();
         if pages < LOG_PAGES_SOFT {
@@ -72,8 +75,12 @@ impl Signal {
             return;
         }
         if pages >= LOG_PAGES_HARD {
-            drop(state);
-            passive(conn);
+            if pages >= state.next_pages {
+                // Not again with the next commit, should somebody outside keep the log from starting over.
+                state.next_pages = pages + LOG_PAGES_SOFT;
+                drop(state);
+                readers.paused(|| restart(conn));
+            }
         } else if pages >= state.next_pages && !state.wanted {
             state.next_pages = pages + LOG_PAGES_SOFT;
             state.wanted = true;
@@ -140,6 +147,18 @@ fn passive(conn: &Connection) -> i64 {
     }
 }
 
+/// Copies everything and lets the next commit start the log over. Waits for the checkpointer's pass, if one goes on.
+fn restart(conn: &Connection) {
+    let busy = conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
+    match busy {
+        Ok(0) => {}
+        Ok(_) => tracing::warn!(
+            "the log cannot start over: another connection is reading; it grows until that ends"
+        ),
+        Err(error) => tracing::warn!(%error, "checkpoint failed; the log keeps growing"),
+    }
+}
+
 /// The last checkpoint of a clean close: copies everything and empties the log.
 pub(crate) fn truncate(conn: &Connection) -> rusqlite::Result<()> {
     let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -148,4 +167,54 @@ pub(crate) fn truncate(conn: &Connection) -> rusqlite::Result<()> {
         tracing::warn!("the log could not be emptied at close: another connection is reading");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use ruche_domain::numbers::Position;
+    use ruche_ledger::store::EventStore;
+    use ruche_ledger::testing::{Author, FixedClock, appended, ledger};
+
+    use crate::{DataLock, LEDGER_FILE, SqliteOptions, SqliteStore};
+
+    use super::*;
+
+    /// Here readers pause at 48 frames.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_log_is_bounded_while_somebody_reads_all_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Arc::new(DataLock::acquire(dir.path(), "test").unwrap());
+        let store = SqliteStore::open(lock, Arc::new(FixedClock::at(1)), SqliteOptions::default()).unwrap();
+        let (store, stop) = (Arc::new(store), Arc::new(AtomicBool::new(false)));
+        let author = Author::new(1);
+        let opening = author.opening(ledger(1), 1, None);
+        store.open_epoch(ledger(1), opening).await.unwrap();
+        // More callers than reader threads, so that some thread always reads.
+        let readers: Vec<_> = (0..6)
+            .map(|_| {
+                let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        store.read_ledger(ledger(1), Position::START, 200).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        let log = dir.path().join(format!("{LEDGER_FILE}-wal"));
+        let mut longest = 0;
+        for _ in 0..400 {
+            let event = author.event(author.stream(1), "{}");
+            appended(store.append(ledger(1), author.append(vec![event])).await);
+            longest = longest.max(std::fs::metadata(&log).unwrap().len());
+        }
+        stop.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        // The file is not cut when the log starts over, so its length is the most that it ever held.
+        let frames = longest / (4_096 + 24);
+        assert!(frames < 100, "the log grew to {frames} frames");
+    }
 }

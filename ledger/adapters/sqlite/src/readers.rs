@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 
 use futures_channel::oneshot;
@@ -21,6 +21,8 @@ type Read = Box<dyn FnOnce(&Connection) + Send>;
 pub(crate) struct Readers {
     state: Mutex<State>,
     moved: Condvar,
+    /// Held for reading during each read.
+    reading: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -66,6 +68,12 @@ impl Readers {
         Ok(())
     }
 
+    /// Does something while no read is under way. Waits for those that are, which are bounded; later ones wait.
+    pub(crate) fn paused<T>(&self, what: impl FnOnce() -> T) -> T {
+        let _nobody_reads = self.reading.write().unwrap_or_else(PoisonError::into_inner);
+        what()
+    }
+
     /// Takes no more reads; those that wait are still done.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -80,6 +88,7 @@ impl Readers {
             .name(format!("ruche-ledger-read-{n}"))
             .spawn(move || {
                 while let Some(read) = readers.take() {
+                    let _reading = readers.reading.read().unwrap_or_else(PoisonError::into_inner);
                     // A defect in one read costs its caller the answer, and nobody else a reader.
                     if catch_unwind(AssertUnwindSafe(|| read(&conn))).is_err() {
                         tracing::error!("a read panicked");

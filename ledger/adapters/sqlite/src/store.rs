@@ -88,7 +88,13 @@ impl SqliteStore {
         let reader_threads = (0..options.readers.max(1))
             .map(|n| readers.spawn(&path, n))
             .collect::<Result<Vec<_>, _>>()?;
-        let writer = Writer::new(conn, clock, Arc::clone(&wakeups), Arc::clone(&checkpoints))?;
+        let writer = Writer::new(
+            conn,
+            clock,
+            Arc::clone(&wakeups),
+            Arc::clone(&checkpoints),
+            Arc::clone(&readers),
+        )?;
         let writer_queue = Arc::clone(&queue);
         let writer = thread::Builder::new()
             .name("ruche-ledger-writer".into())

@@ -17,6 +17,7 @@ use crate::error::store_error;
 use crate::known::{Known, StreamCache};
 use crate::lookup::{self, HeadRow};
 use crate::queue::{Answer, Job, Queue, Work};
+use crate::readers::Readers;
 use crate::recent::Recent;
 use crate::rowid::EpochNo;
 use crate::settle::Settled;
@@ -33,6 +34,7 @@ pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     wakeups: Arc<Wakeups>,
     checkpoints: Arc<Signal>,
+    readers: Arc<Readers>,
     heads: Generations<LedgerId, HeadRow>,
     streams: StreamCache,
     recent: Recent,
@@ -74,6 +76,7 @@ impl Writer {
         clock: Arc<dyn Clock>,
         wakeups: Arc<Wakeups>,
         checkpoints: Arc<Signal>,
+        readers: Arc<Readers>,
     ) -> Result<Self, StoreError> {
         // In this order: what somebody writes between the two is seen by the first commit.
         let data_version = data_version(&conn)?;
@@ -84,6 +87,7 @@ impl Writer {
             clock,
             wakeups,
             checkpoints,
+            readers,
             heads: Generations::new(HEADS_CACHED),
             streams: Generations::new(STREAMS_CACHED),
             recent,
@@ -108,7 +112,7 @@ impl Writer {
             }
             self.checkpoints.finish_on(&self.conn);
             self.commit(jobs);
-            self.checkpoints.after_commit(&self.conn);
+            self.checkpoints.after_commit(&self.conn, &self.readers);
         }
     }
 
