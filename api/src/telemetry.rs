@@ -7,6 +7,7 @@
 mod otlp;
 mod trace_context;
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use tracing_subscriber::layer::SubscriberExt;
@@ -86,7 +87,11 @@ impl Telemetry {
         let log = if json {
             log.json().flatten_event(true).boxed()
         } else {
-            log.with_ansi(std::io::stderr().is_terminal()).boxed()
+            log.with_ansi(coloured(
+                std::io::stderr().is_terminal(),
+                std::env::var_os("NO_COLOR"),
+            ))
+            .boxed()
         };
         let otlp = settings.otlp_endpoint.as_deref().map(otlp::start).transpose()?;
         let traces = otlp
@@ -105,5 +110,23 @@ impl Telemetry {
         if let Some(otlp) = self.otlp {
             otlp.finish();
         }
+    }
+}
+
+/// Whether lines are coloured: on a terminal, unless `NO_COLOR` says anything (<https://no-color.org>).
+fn coloured(is_terminal: bool, no_color: Option<OsString>) -> bool {
+    is_terminal && no_color.is_none_or(|said| said.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_takes_the_colours_from_a_terminal() {
+        assert!(coloured(true, None));
+        assert!(coloured(true, Some("".into())));
+        assert!(!coloured(true, Some("1".into())));
+        assert!(!coloured(false, None));
     }
 }
