@@ -32,6 +32,8 @@ use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, Sqlite
 
 use crate::auth::{Access, Credential};
 use crate::cli::Common;
+use crate::metered::MeteredStore;
+use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
 
 /// The command line of `ruche-verify`, which `ruche verify` shares.
@@ -131,6 +133,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The random source of the process.
     pub random: Arc<dyn Random>,
+    /// How far the sealing loops are.
+    pub sealing: Arc<SealProgress>,
     guarded: Arc<GuardedStore>,
     reads: SqliteReadStore,
     store: Arc<SqliteStore>,
@@ -157,7 +161,7 @@ impl App {
         }
         let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
         let guarded = Arc::new(GuardedStore::new(store.clone()));
-        let events: Arc<dyn EventStore> = guarded.clone();
+        let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone()));
         let trees: Arc<dyn TreeStore> = store.clone();
         let sealer = Arc::new(Sealer {
             events: events.clone(),
@@ -188,6 +192,7 @@ impl App {
             access,
             clock,
             random,
+            sealing: Arc::default(),
             guarded,
             reads,
             store,
@@ -338,6 +343,7 @@ impl App {
             access: self.access.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
+            sealing: self.sealing.clone(),
             metrics,
             operator,
             shutdown,

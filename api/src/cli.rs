@@ -112,10 +112,10 @@ pub struct ServeArgs {
     /// Address to listen on
     #[arg(long, env = "RUCHE_LISTEN", default_value = "127.0.0.1:4000")]
     pub listen: SocketAddr,
-    /// Folder that somebody else owns, to which every tree head is written
+    /// Folder that somebody else owns, to which tree heads are written, one file per size of the tree
     #[arg(long, env = "RUCHE_PUBLISH_DIR")]
     pub publish_dir: Option<PathBuf>,
-    /// URL of somebody else (http://…) to which every tree head is sent with PUT
+    /// URL of somebody else (https://… or http://…) to which tree heads are sent with PUT; the newest until it is taken
     #[arg(long, env = "RUCHE_PUBLISH_URL")]
     pub publish_url: Option<String>,
     /// Key that reads /metrics where there are several tenants: `ruche_`, 32 hex digits, `_`, 64 hex digits, of your making

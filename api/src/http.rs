@@ -48,7 +48,6 @@ pub struct Edge {
 
 /// All routes.
 pub fn router(services: Arc<Services>) -> Router {
-    observe::describe_metrics();
     let edge = Edge {
         engine: Engine::new(services.clone()),
         services,

@@ -20,6 +20,8 @@ pub mod services;
 pub mod seal_loop;
 pub mod publish;
 pub mod project_loop;
+pub mod metered;
+pub mod figures;
 pub mod http;
 pub mod graphql;
 pub mod auth;

@@ -60,6 +60,22 @@ pub const SOCKET_SILENCE_MAX: Duration = Duration::from_secs(75);
 /// Longest wait for a client to take one message.
 pub const SOCKET_WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Longest wait for whoever takes a tree head over HTTP.
+pub const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for publications when the process closes.
+pub const PUBLISH_CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Pause after a tree head was not published; doubled each time.
+pub const PUBLISH_RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest such pause.
+pub const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Ledgers whose tree heads are taken to one place at the same time.
+pub const PUBLISHING_AT_ONCE_MAX: usize = 16;
+
+/// Longest wait of `/metrics` for the stores; then it says of them what it said before.
+pub const METRICS_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often samples are folded into histograms; they are held in memory until then.
+pub const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Shortest time between two looks for keys that were made elsewhere.
 pub const ACCESS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys of one deployment that are held in memory.

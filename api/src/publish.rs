@@ -1,142 +1,175 @@
 //! Tree heads to somebody else: whoever keeps them can tell later if the ledger was rewritten.
 //!
-//! `<hex SHA-256 of the origin>/checkpoint` below a folder or a URL, the layout that C2SP tlog-witness gives to those who
-//! watch many logs. A failure is told and counted; the next tree head is tried again and says all that this one said.
+//! Below a folder or a URL, under `<hex SHA-256 of the origin>/`, the layout that C2SP tlog-witness gives to those who
+//! watch many logs. The life of a tree head here:
+//!
+//! 1. The sealing loop puts it into [`Heads`], a place for one, and goes on at once.
+//! 2. A task per ledger takes it to each target. While one target is slow, newer tree heads take the place of the one
+//!    that waits: each says all that the one before said, and nothing grows.
+//! 3. What fails is tried again, with pauses that double, until it gets through or the process closes. The next start
+//!    publishes the tree head that stands then.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+mod folder;
+mod url;
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metrics::counter;
 use ruche_ledger::hash::Hash;
 use ruche_ledger::tree_head::SignedTreeHead;
+use tokio::sync::{Semaphore, watch};
 
-/// Longest wait for whoever takes the tree head. The sealing of this ledger waits as long.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+use crate::limits::{PUBLISH_CLOSE_WAIT_MAX, PUBLISH_RETRY_FIRST, PUBLISH_RETRY_MAX, PUBLISHING_AT_ONCE_MAX};
+use url::UrlTarget;
+
+/// The newest tree head of a ledger, for whoever publishes it.
+#[derive(Clone)]
+pub struct Heads(Arc<watch::Sender<Option<SignedTreeHead>>>);
+
+impl Heads {
+    /// Puts a tree head in the place of the one before. Never waits.
+    pub fn put(&self, head: &SignedTreeHead) {
+        self.0.send_if_modified(|newest| {
+            let is_new = newest.as_ref() != Some(head);
+            if is_new {
+                *newest = Some(head.clone());
+            }
+            is_new
+        });
+    }
+}
 
 /// Where tree heads go.
 #[derive(Clone)]
 pub struct Publisher {
-    dir: Option<PathBuf>,
-    url: Option<(reqwest::Client, String)>,
+    targets: Vec<Target>,
+}
+
+/// One place that tree heads go to.
+#[derive(Clone)]
+struct Target {
+    kind: Kind,
+    /// Publications to this place at the same time, over all ledgers.
+    room: Arc<Semaphore>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Folder(PathBuf),
+    Url(Box<UrlTarget>),
 }
 
 impl Publisher {
-    /// To a folder, a URL, both or nowhere. The URL is plain HTTP; TLS is for a proxy on this host.
+    /// To a folder, a URL, both or nowhere.
     ///
     /// # Errors
-    /// When the URL is not one, or the HTTP client cannot be made.
-    pub fn new(dir: Option<PathBuf>, url: Option<String>) -> Result<Self, String> {
-        let url = match url {
-            None => None,
-            Some(url) if url.starts_with("http://") => {
-                let client = reqwest::Client::builder().timeout(WAIT_MAX).build();
-                Some((
-                    client.map_err(|error| error.to_string())?,
-                    url.trim_end_matches('/').to_owned(),
-                ))
+    /// When the URL is not one that tree heads can be sent to, or the system has no certificates to judge it by.
+    pub fn new(dir: Option<PathBuf>, url: Option<&str>) -> Result<Self, String> {
+        let url = url.map(UrlTarget::new).transpose()?.map(Box::new);
+        let kinds = dir.map(Kind::Folder).into_iter().chain(url.map(Kind::Url));
+        let targets = kinds.map(|kind| Target {
+            kind,
+            room: Arc::new(Semaphore::new(PUBLISHING_AT_ONCE_MAX)),
+        });
+        Ok(Self {
+            targets: targets.collect(),
+        })
+    }
+
+    /// A place for the tree heads of one ledger, and the task that publishes them. The task ends when the place is
+    /// dropped, after one more try of what is not published, and not later than `PUBLISH_CLOSE_WAIT_MAX`.
+    pub fn open(&self) -> (Heads, impl Future<Output = ()> + Send + use<>) {
+        let (sender, heads) = watch::channel(None);
+        let targets = self.targets.clone();
+        let publishing = async move {
+            let followed = targets.iter().map(|target| target.follow(heads.clone()));
+            tokio::select! {
+                _ = futures_util::future::join_all(followed) => {}
+                () = closed_for_long(heads.clone()) => {
+                    tracing::warn!("closing without publishing the last tree head; the next start publishes it");
+                }
             }
-            Some(url) => return Err(format!("{url:?} does not start with http://")),
         };
-        Ok(Self { dir, url })
+        (Heads(Arc::new(sender)), publishing)
+    }
+}
+
+/// Resolves when the place of tree heads is gone.
+async fn closed(mut heads: watch::Receiver<Option<SignedTreeHead>>) {
+    while heads.changed().await.is_ok() {}
+}
+
+async fn closed_for_long(heads: watch::Receiver<Option<SignedTreeHead>>) {
+    closed(heads).await;
+    tokio::time::sleep(PUBLISH_CLOSE_WAIT_MAX).await;
+}
+
+impl Target {
+    async fn follow(&self, mut heads: watch::Receiver<Option<SignedTreeHead>>) {
+        let mut retry = PUBLISH_RETRY_FIRST;
+        loop {
+            // Asked before the place is read: once it is gone, what is read is the last there will be.
+            let closing = heads.has_changed().is_err();
+            let head = heads.borrow_and_update().clone();
+            let done = match &head {
+                Some(head) => self.publish(head).await,
+                None => true,
+            };
+            if closing {
+                return;
+            }
+            if done {
+                retry = PUBLISH_RETRY_FIRST;
+                if heads.changed().await.is_err() {
+                    return;
+                }
+            } else {
+                // A newer tree head does not end the pause: a busy ledger would hammer whoever is in trouble.
+                tokio::select! {
+                    () = tokio::time::sleep(retry) => {}
+                    () = closed(heads.clone()) => {}
+                }
+                retry = PUBLISH_RETRY_MAX.min(retry * 2);
+            }
+        }
     }
 
-    /// Publishes a tree head everywhere.
-    pub async fn publish(&self, head: &SignedTreeHead) {
+    /// Whether the tree head got there. If not, that was told and counted.
+    async fn publish(&self, head: &SignedTreeHead) -> bool {
         let name = Hash::sha256(head.head().origin.as_bytes()).to_string();
-        if let Some(dir) = &self.dir {
-            let dir = dir.join(&name);
-            told(
-                &dir.display().to_string(),
-                write(&dir, head).await.map_err(|error| error.to_string()),
-            );
+        let _room = self.room.acquire().await.expect("nobody closes it");
+        let (label, place, done) = match &self.kind {
+            Kind::Folder(folder) => {
+                let folder = folder.join(name);
+                let place = folder.display().to_string();
+                let head = head.clone();
+                let kept = tokio::task::spawn_blocking(move || folder::keep(&folder, &head)).await;
+                let kept = kept.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+                if let Ok(folder::Kept::BesideAnother(both)) = &kept {
+                    counter!("ruche_publish_conflicts_total").increment(1);
+                    tracing::error!(
+                        new = %both.new.display(), earlier = %both.earlier.display(),
+                        "another tree head of this size was published before: two histories were signed; both are kept"
+                    );
+                }
+                ("folder", place, kept.map(drop).map_err(|error| error.to_string()))
+            }
+            Kind::Url(url) => {
+                let (place, sent) = url.put(&name, head).await;
+                ("url", place, sent)
+            }
+        };
+        match &done {
+            Ok(()) => counter!("ruche_published_tree_heads_total", "target" => label).increment(1),
+            Err(error) => {
+                counter!("ruche_publish_failures_total", "target" => label).increment(1);
+                tracing::error!(place, error, "the tree head is not published; it is tried again");
+            }
         }
-        if let Some((client, url)) = &self.url {
-            let url = format!("{url}/{name}/checkpoint");
-            let sent = put(client, &url, head)
-                .await
-                .map_err(|error| crate::error::chain(&error));
-            told(&url, sent);
-        }
+        done.is_ok()
     }
-}
-
-fn told(target: &str, done: Result<(), String>) {
-    if let Err(error) = done {
-        metrics::counter!("ruche_publish_failures_total").increment(1);
-        tracing::error!(target, error, "the tree head is not published");
-    }
-}
-
-async fn write(dir: &Path, head: &SignedTreeHead) -> std::io::Result<()> {
-    let (new, path) = (dir.join("checkpoint.new"), dir.join("checkpoint"));
-    tokio::fs::create_dir_all(dir).await?;
-    tokio::fs::write(&new, head.as_bytes()).await?;
-    // Readers see the old tree head or the new one, never a part.
-    tokio::fs::rename(&new, &path).await
-}
-
-async fn put(client: &reqwest::Client, url: &str, head: &SignedTreeHead) -> reqwest::Result<()> {
-    let request = client
-        .put(url)
-        .header("content-type", "text/plain; charset=utf-8");
-    request
-        .body(head.as_bytes().to_vec())
-        .send()
-        .await?
-        .error_for_status()
-        .map(drop)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use axum::Router;
-    use axum::extract::{Path as UrlPath, State};
-    use axum::routing::put;
-    use ruche_ledger::keys::MasterSeed;
-    use ruche_ledger::tree::TreeRoot;
-    use ruche_ledger::tree_head::TreeHead;
-
-    use super::*;
-
-    fn head() -> SignedTreeHead {
-        let signer = MasterSeed::from_slice(&[7; 32])
-            .unwrap()
-            .log_signer("log.example/x/e1")
-            .unwrap();
-        SignedTreeHead::sign(TreeHead::new("log.example/x/e1", TreeRoot::EMPTY), &signer).unwrap()
-    }
-
-    #[tokio::test]
-    async fn a_folder_and_a_url_get_the_same_bytes_under_the_same_name() {
-        type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
-        async fn take(State(taken): State<Taken>, UrlPath(name): UrlPath<String>, body: axum::body::Bytes) {
-            taken.lock().unwrap().push((name, body.to_vec()));
-        }
-        let taken = Taken::default();
-        let router = Router::new()
-            .route("/heads/{name}/checkpoint", put(take))
-            .with_state(taken.clone());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/heads/", listener.local_addr().unwrap());
-        let server = tokio::spawn(async { axum::serve(listener, router).await });
-        let folder = tempfile::tempdir().unwrap();
-
-        let publisher = Publisher::new(Some(folder.path().into()), Some(url)).unwrap();
-        publisher.publish(&head()).await;
-        server.abort();
-
-        let name = Hash::sha256(b"log.example/x/e1").to_string();
-        assert_eq!(
-            *taken.lock().unwrap(),
-            [(name.clone(), head().as_bytes().to_vec())]
-        );
-        let written = std::fs::read(folder.path().join(name).join("checkpoint")).unwrap();
-        assert_eq!(written, head().as_bytes());
-    }
-
-    #[test]
-    fn only_plain_http_is_taken() {
-        assert!(Publisher::new(None, Some("https://x.example".into())).is_err());
-    }
-}
+mod tests;

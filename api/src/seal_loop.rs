@@ -1,87 +1,144 @@
 //! The sealing loop: every ledger that moved gets a signed tree head within a second.
 //!
 //! One task per ledger, asleep until a record stands behind the last sealed one. A tree head that was not made is made
-//! at the next try: nothing depends on this loop but how soon a record is `SEALED`.
+//! at the next try: nothing depends on this loop but how soon a record is `SEALED`. It waits for nobody outside: tree
+//! heads are handed to a task of their own (`publish`).
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use metrics::counter;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::SEAL_INTERVAL_MS;
 use ruche_domain::numbers::{LeafIndex, Position};
-use ruche_ledger::seal::{SealError, Sealer};
-use ruche_ledger::tree_head::SignedTreeHead;
+use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError};
 use tokio::sync::watch;
 
-use crate::publish::Publisher;
+use crate::publish::Heads;
 
 /// Pause after a failure, so that a broken store is not hammered. Doubled up to the longest.
 const RETRY_FIRST: Duration = Duration::from_millis(SEAL_INTERVAL_MS);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
-/// Seals one ledger until told to stop, and once more then, so that nothing acknowledged stays unsealed.
-pub async fn run(
-    sealer: Arc<Sealer>,
-    ledger: LedgerId,
-    publisher: Publisher,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut retry = RETRY_FIRST;
-    loop {
-        let pause = match seal(&sealer, ledger, &publisher).await {
-            Ok(sealed) => {
-                retry = RETRY_FIRST;
-                let next = sealed.map_or(Position::START, |(epoch, head)| Position {
-                    epoch,
-                    index: LeafIndex(head.head().size.0),
-                });
-                tokio::select! {
-                    waited = sealer.events.wait_for(ledger, next) => match waited {
-                        // The pause gathers what is being appended now under one signature.
-                        Ok(()) => Duration::from_millis(SEAL_INTERVAL_MS),
-                        Err(error) => {
-                            tracing::warn!(%ledger, %error, "cannot wait for records to seal");
-                            retry
-                        }
-                    },
-                    _ = stop.wait_for(|stop| *stop) => Duration::ZERO,
-                }
-            }
-            Err(error) => {
-                metrics::counter!("ruche_seal_failures_total").increment(1);
-                tracing::error!(%ledger, error = %crate::error::chain(&error), "the ledger is not sealed");
-                let pause = retry;
-                retry = RETRY_LONGEST.min(retry * 2);
-                pause
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = stop.wait_for(|stop| *stop) => break,
-        }
+/// How far the loops of all ledgers are, for whoever watches.
+#[derive(Default)]
+pub struct SealProgress(Mutex<HashMap<LedgerId, Sealing>>);
+
+/// How far a ledger is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealing {
+    /// The first record that is not sealed, there or not yet.
+    pub next: Position,
+    /// Since when there is one; nothing while all are sealed.
+    pub unsealed_since: Option<Instant>,
+}
+
+impl SealProgress {
+    /// How far the ledger is; nothing before its loop looked at it.
+    pub fn of(&self, ledger: LedgerId) -> Option<Sealing> {
+        self.lock().get(&ledger).copied()
     }
-    if let Err(error) = seal(&sealer, ledger, &publisher).await {
-        tracing::error!(%ledger, error = %crate::error::chain(&error), "the last records are not sealed");
+
+    fn sealed(&self, ledger: LedgerId, next: Position) {
+        let sealing = Sealing {
+            next,
+            unsealed_since: None,
+        };
+        self.lock().insert(ledger, sealing);
+    }
+
+    /// There are records to seal, or it is not known that there are none.
+    fn unsealed(&self, ledger: LedgerId) {
+        let mut ledgers = self.lock();
+        let sealing = ledgers.entry(ledger).or_insert(Sealing {
+            next: Position::START,
+            unsealed_since: None,
+        });
+        sealing.unsealed_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The map is whole after each statement, so a panic of another holder changes nothing.
+    fn lock(&self) -> MutexGuard<'_, HashMap<LedgerId, Sealing>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn seal(
-    sealer: &Sealer,
-    ledger: LedgerId,
-    publisher: &Publisher,
-) -> Result<Option<(ruche_domain::numbers::Epoch, SignedTreeHead)>, SealError> {
-    let Some(epoch) = sealer.events.epochs(ledger).await?.pop().map(|open| open.epoch) else {
-        return Ok(None);
-    };
-    let head = match sealer.seal_epoch(ledger, epoch).await {
-        // Another sealer was first: its tree head is as good.
-        Err(SealError::TreeHeads(ruche_ledger::seal::TreeHeadStoreError::Swapped)) => {
-            metrics::counter!("ruche_seal_races_lost_total").increment(1);
-            sealer.seal_epoch(ledger, epoch).await?
+/// The sealing of one ledger.
+pub struct SealLoop {
+    /// Signs.
+    pub sealer: Arc<Sealer>,
+    /// What is sealed.
+    pub ledger: LedgerId,
+    /// Where tree heads are published from.
+    pub heads: Heads,
+    /// Where others see how far this is.
+    pub progress: Arc<SealProgress>,
+}
+
+impl SealLoop {
+    /// Seals until told to stop, and once more then, so that nothing acknowledged stays unsealed.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let ledger = self.ledger;
+        let mut retry = RETRY_FIRST;
+        loop {
+            let pause = match self.seal().await {
+                Ok(next) => {
+                    retry = RETRY_FIRST;
+                    self.progress.sealed(ledger, next);
+                    tokio::select! {
+                        waited = self.sealer.events.wait_for(ledger, next) => match waited {
+                            // The pause gathers what is being appended now under one signature.
+                            Ok(()) => {
+                                self.progress.unsealed(ledger);
+                                Duration::from_millis(SEAL_INTERVAL_MS)
+                            }
+                            Err(error) => {
+                                tracing::warn!(%ledger, %error, "cannot wait for records to seal");
+                                retry
+                            }
+                        },
+                        _ = stop.wait_for(|stop| *stop) => Duration::ZERO,
+                    }
+                }
+                Err(error) => {
+                    self.progress.unsealed(ledger);
+                    counter!("ruche_seal_failures_total").increment(1);
+                    tracing::error!(%ledger, error = %crate::error::chain(&error), "the ledger is not sealed");
+                    let pause = retry;
+                    retry = RETRY_LONGEST.min(retry * 2);
+                    pause
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
         }
-        other => other?,
-    };
-    metrics::counter!("ruche_tree_heads_total").increment(1);
-    publisher.publish(&head).await;
-    Ok(Some((epoch, head)))
+        if let Err(error) = self.seal().await {
+            tracing::error!(%ledger, error = %crate::error::chain(&error), "the last records are not sealed");
+        }
+    }
+
+    /// Seals what is there and hands over the tree head. Returns the first position that it does not cover.
+    async fn seal(&self) -> Result<Position, SealError> {
+        let epochs = self.sealer.events.epochs(self.ledger).await?;
+        let Some(epoch) = epochs.last().map(|open| open.epoch) else {
+            return Ok(Position::START);
+        };
+        let head = match self.sealer.seal_epoch(self.ledger, epoch).await {
+            // Another sealer was first: its tree head is as good.
+            Err(SealError::TreeHeads(TreeHeadStoreError::Swapped)) => {
+                counter!("ruche_seal_races_lost_total").increment(1);
+                self.sealer.seal_epoch(self.ledger, epoch).await?
+            }
+            other => other?,
+        };
+        counter!("ruche_tree_heads_total").increment(1);
+        self.heads.put(&head);
+        Ok(Position {
+            epoch,
+            index: LeafIndex(head.head().size.0),
+        })
+    }
 }

@@ -1,4 +1,4 @@
-//! The server process: one task per ledger that seals, one that follows for the read models, and the HTTP edge.
+//! The server process: tasks per ledger that seal, publish tree heads and follow for the read models, and the HTTP edge.
 //!
 //! Shutdown loses nothing: no new connections, requests in flight are finished, the loops seal and apply once more,
 //! the writer's queue is emptied, the lock is released. A second signal ends the process at once; what was
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ruche_domain::ids::LedgerId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{self, Signal, SignalKind};
@@ -18,9 +18,11 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, AppError};
 use crate::auth::Credential;
+use crate::limits::METRICS_UPKEEP_INTERVAL;
 use crate::publish::Publisher;
+use crate::seal_loop::{SealLoop, SealProgress};
 use crate::services::Shutdown;
-use crate::{http, project_loop, seal_loop};
+use crate::{figures, http, project_loop};
 
 /// How often new ledgers are looked for. Their first records are sealed that much later, once.
 const LEDGERS_INTERVAL: Duration = Duration::from_millis(250);
@@ -69,14 +71,19 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let address = listener
         .local_addr()
         .map_err(|source| ServeError::Listen { address, source })?;
-    let metrics = PrometheusBuilder::new().install_recorder()?;
+    let metrics = PrometheusBuilder::new()
+        .set_buckets(&figures::DURATIONS)?
+        .install_recorder()?;
+    figures::describe();
     let (stop, shutdown) = Shutdown::channel();
     let (stop_loops, stopped) = watch::channel(false);
+    let upkeep = tokio::spawn(keep_up(metrics.clone()));
     let services = Arc::new(app.services(metrics, settings.operator, shutdown.clone()));
     let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publisher), stopped));
     tracing::info!(%address, "serving");
     let first_signal = signal();
-    let server = axum::serve(listener, http::router(services)).with_graceful_shutdown(async move {
+    let router = http::router(services);
+    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
         first_signal.await;
         tracing::info!("closing: finishing what was begun; a second signal ends at once");
         tokio::spawn(async {
@@ -93,8 +100,17 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     if let Err(error) = loops.await {
         tracing::error!(%error, "a loop ended badly");
     }
+    upkeep.abort();
     app.close().await?;
     served
+}
+
+/// Folds samples into histograms even if nobody ever asks for them: until then each one is held in memory.
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(METRICS_UPKEEP_INTERVAL).await;
+        metrics.run_upkeep();
+    }
 }
 
 /// What the loops of one ledger need.
@@ -103,6 +119,7 @@ struct LoopParts {
     sealer: Arc<ruche_ledger::seal::Sealer>,
     runner: Arc<ruche_projections::runner::Runner>,
     publisher: Publisher,
+    sealing: Arc<SealProgress>,
 }
 
 impl LoopParts {
@@ -112,6 +129,7 @@ impl LoopParts {
             sealer: app.sealer.clone(),
             runner: app.runner.clone(),
             publisher,
+            sealing: app.sealing.clone(),
         }
     }
 }
@@ -125,13 +143,15 @@ async fn follow_ledgers(parts: LoopParts, mut stop: watch::Receiver<bool>) {
             Ok(ledgers) => {
                 for ledger in ledgers {
                     if known.insert(ledger) {
-                        let publisher = parts.publisher.clone();
-                        tasks.spawn(seal_loop::run(
-                            parts.sealer.clone(),
+                        let (heads, publishing) = parts.publisher.open();
+                        tasks.spawn(publishing);
+                        let sealing = SealLoop {
+                            sealer: parts.sealer.clone(),
                             ledger,
-                            publisher,
-                            stop.clone(),
-                        ));
+                            heads,
+                            progress: parts.sealing.clone(),
+                        };
+                        tasks.spawn(sealing.run(stop.clone()));
                         tasks.spawn(project_loop::run(parts.runner.clone(), ledger, stop.clone()));
                     }
                 }

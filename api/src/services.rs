@@ -12,6 +12,7 @@ use ruche_projections::runner::Runner;
 use tokio::sync::watch;
 
 use crate::auth::{Access, Credential};
+use crate::seal_loop::SealProgress;
 
 /// Everything that handlers and resolvers call. Shared by all of them.
 pub struct Services {
@@ -31,6 +32,8 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// How far the ledgers are sealed.
+    pub sealing: Arc<SealProgress>,
     /// Renders `/metrics`.
     pub metrics: PrometheusHandle,
     /// Reads `/metrics` on a deployment of many tenants, where no tenant's key may: the figures cover all of them.

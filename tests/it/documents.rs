@@ -2,6 +2,7 @@
 
 mod console;
 mod error_pages;
+mod figures;
 
 use crate::markdown;
 use crate::repository::{TextFile, assert_none, texts};

@@ -13,6 +13,8 @@ mod import;
 mod verification;
 mod tenants;
 mod http;
+mod publishing;
+mod metrics;
 mod graphql;
 mod websocket;
 mod restore;

@@ -110,7 +110,15 @@ impl Home {
     /// # Errors
     /// When it ends before that.
     pub fn serve(&self) -> io::Result<Server> {
-        self.start("serve")
+        self.serve_with(&[], &[])
+    }
+
+    /// The same with more arguments and variables of the environment.
+    ///
+    /// # Errors
+    /// When it ends before it listens.
+    pub fn serve_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> io::Result<Server> {
+        self.start("serve", arguments, variables)
     }
 
     /// Starts the demo on a free port; gives the key that it made as well.
@@ -118,7 +126,7 @@ impl Home {
     /// # Errors
     /// When it ends before it serves.
     pub fn demo(&self) -> io::Result<(Server, String)> {
-        let server = self.start("demo")?;
+        let server = self.start("demo", &[], &[])?;
         let key = server.said["key"]
             .as_str()
             .ok_or_else(|| io::Error::other(format!("no key in {}", server.said)))?
@@ -126,9 +134,16 @@ impl Home {
         Ok((server, key))
     }
 
-    fn start(&self, what: &str) -> io::Result<Server> {
+    fn start(
+        &self,
+        what: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> io::Result<Server> {
         let mut child = self
             .command(&[what, "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()?;
         let output = child

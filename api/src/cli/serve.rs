@@ -75,7 +75,7 @@ async fn run(app: App, args: ServeArgs, ready: impl FnOnce(SocketAddr)) -> Resul
     };
     let settings = Settings {
         listen: args.listen,
-        publisher: Publisher::new(args.publish_dir, args.publish_url).map_err(CliError::Usage)?,
+        publisher: Publisher::new(args.publish_dir, args.publish_url.as_deref()).map_err(CliError::Usage)?,
         operator,
     };
     serve::run(app, settings, ready)

@@ -203,7 +203,9 @@ async fn record(
 ) -> Result<CommandReceipt, CommandError> {
     let context = command_context(&caller, Provenance::Reported, &idempotency_key);
     let receipt = edge.services.commands.execute(&context, &command?).await?;
-    counter!("ruche_ingested_events_total").increment(receipt.events.len() as u64);
+    if !receipt.duplicate {
+        counter!("ruche_ingested_events_total").increment(receipt.events.len() as u64);
+    }
     Ok(receipt)
 }
 

@@ -6,13 +6,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, Method};
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{counter, gauge, histogram};
 use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_domain::ports::event_id;
 use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use super::{Edge, Refusal};
+use crate::figures::Held;
 use crate::limits::REQUESTS_IN_FLIGHT_MAX;
 use crate::telemetry;
 
@@ -20,45 +21,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
 static ROOM: Semaphore = Semaphore::const_new(REQUESTS_IN_FLIGHT_MAX);
-
-/// Says in `/metrics` what the figures of the edge mean. No label carries a tenant, a session or any other id.
-pub fn describe_metrics() {
-    describe_counter!(
-        "ruche_http_requests_total",
-        Unit::Count,
-        "Requests answered, by route, method and status."
-    );
-    describe_histogram!(
-        "ruche_http_request_duration_seconds",
-        Unit::Seconds,
-        "Time from the request's head to the answer's head, by route."
-    );
-    describe_gauge!(
-        "ruche_http_requests_in_flight",
-        Unit::Count,
-        "Requests being answered."
-    );
-    describe_counter!(
-        "ruche_graphql_operations_total",
-        Unit::Count,
-        "GraphQL operations, by kind (query, mutation, subscription, refused) and transport."
-    );
-    describe_gauge!(
-        "ruche_websocket_connections",
-        Unit::Count,
-        "Open WebSocket connections."
-    );
-    describe_gauge!(
-        "ruche_websocket_operations",
-        Unit::Count,
-        "Running operations of WebSocket connections."
-    );
-    describe_counter!(
-        "ruche_ingested_events_total",
-        Unit::Count,
-        "Events taken by /v1/events."
-    );
-}
 
 /// The middleware around all routes.
 pub async fn observe(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
@@ -91,13 +53,13 @@ pub async fn observe(State(edge): State<Edge>, mut request: Request, next: Next)
 
     let started = Instant::now();
     let Ok(_room) = ROOM.try_acquire() else {
+        counter!("ruche_http_overloads_total").increment(1);
         return Refusal::overloaded("too many requests are being answered", OVERLOADED_RETRY_AFTER_MS)
             .into_response();
     };
-    let in_flight = gauge!("ruche_http_requests_in_flight");
-    in_flight.increment(1);
+    let in_flight = Held::new(gauge!("ruche_http_requests_in_flight"));
     let mut response = next.run(request).instrument(span.clone()).await;
-    in_flight.decrement(1);
+    drop(in_flight);
 
     let status = response.status().as_u16();
     span.record("status", status);

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 
 use super::{Caller, Edge, Refusal};
 use crate::auth::{self, Role};
-use crate::limits::{READY_LAG_RECORDS_MAX, READY_LEDGERS_MAX, READY_WAIT_MAX};
+use crate::figures;
+use crate::limits::{METRICS_WAIT_MAX, READY_LAG_RECORDS_MAX, READY_LEDGERS_MAX, READY_WAIT_MAX};
 
 /// The process runs and answers. Asks nothing of anybody else, so that a slow store does not get it restarted.
 pub async fn health() -> Response {
@@ -106,6 +107,11 @@ pub async fn metrics(
                 "with several tenants, /metrics is read with the operator's key",
             ));
         }
+    }
+    match timeout(METRICS_WAIT_MAX, figures::look(&edge.services)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %crate::error::chain(&error), "some figures are old"),
+        Err(_) => tracing::warn!("some figures are old: the stores are slow"),
     }
     let text = edge.services.metrics.render();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");

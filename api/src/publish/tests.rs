@@ -1,0 +1,134 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path as UrlPath, State};
+use axum::routing::put;
+use ruche_ledger::hash::leaf_hash;
+use ruche_ledger::keys::MasterSeed;
+use ruche_ledger::tree::{TreeRoot, root_of};
+use ruche_ledger::tree_head::TreeHead;
+
+use super::folder::{Kept, keep};
+use super::*;
+
+const ORIGIN: &str = "log.example/x/e1";
+
+/// The tree head over the given leaves.
+fn head(leaves: &[&str]) -> SignedTreeHead {
+    let hashes: Vec<Hash> = leaves.iter().map(|leaf| leaf_hash(leaf.as_bytes())).collect();
+    let tree = TreeRoot {
+        size: ruche_domain::numbers::TreeSize(hashes.len() as u64),
+        root: root_of(&hashes),
+    };
+    let signer = MasterSeed::from_slice(&[7; 32])
+        .unwrap()
+        .log_signer(ORIGIN)
+        .unwrap();
+    SignedTreeHead::sign(TreeHead::new(ORIGIN, tree), &signer).unwrap()
+}
+
+#[tokio::test]
+async fn a_folder_and_a_url_get_the_same_bytes_under_the_same_name() {
+    type Taken = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+    async fn take(State(taken): State<Taken>, UrlPath(name): UrlPath<String>, body: axum::body::Bytes) {
+        taken.lock().unwrap().push((name, body.to_vec()));
+    }
+    let taken = Taken::default();
+    let router = Router::new()
+        .route("/heads/{name}/checkpoint", put(take))
+        .with_state(taken.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/heads/", listener.local_addr().unwrap());
+    let server = tokio::spawn(async { axum::serve(listener, router).await });
+    let folder = tempfile::tempdir().unwrap();
+
+    let publisher = Publisher::new(Some(folder.path().into()), Some(&url)).unwrap();
+    let (heads, publishing) = publisher.open();
+    heads.put(&head(&["a"]));
+    drop(heads);
+    publishing.await;
+    server.abort();
+
+    let name = Hash::sha256(ORIGIN.as_bytes()).to_string();
+    let bytes = head(&["a"]).as_bytes().to_vec();
+    assert_eq!(*taken.lock().unwrap(), [(name.clone(), bytes.clone())]);
+    for file in ["checkpoint", "checkpoint-1"] {
+        let written = std::fs::read(folder.path().join(&name).join(file)).unwrap();
+        assert_eq!(written, bytes, "{file}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_never_answers_keeps_no_process_from_closing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let publisher = Publisher::new(None, Some(&url)).unwrap();
+    let (heads, publishing) = publisher.open();
+    let publishing = tokio::spawn(publishing);
+    heads.put(&head(&["a"]));
+    let _open = listener.accept().await.unwrap();
+    // However many come meanwhile, one waits.
+    heads.put(&head(&["a", "b"]));
+    heads.put(&head(&["a", "b", "c"]));
+    drop(heads);
+    let bound = PUBLISH_CLOSE_WAIT_MAX + Duration::from_secs(5);
+    tokio::time::timeout(bound, publishing)
+        .await
+        .expect("the task ends in time")
+        .unwrap();
+}
+
+#[test]
+fn a_rewritten_ledger_leaves_the_earlier_tree_heads_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (one, two, other) = (head(&["a"]), head(&["a", "b"]), head(&["x", "b"]));
+    for honest in [&one, &two, &two] {
+        assert_eq!(keep(folder.path(), honest).unwrap(), Kept::Alone);
+    }
+    let beside = format!("checkpoint-2-{}", Hash::sha256(other.as_bytes()));
+    for _again in 0..2 {
+        let Kept::BesideAnother(both) = keep(folder.path(), &other).unwrap() else {
+            panic!("the contradiction is not seen");
+        };
+        assert_eq!(both.earlier, folder.path().join("checkpoint-2"));
+        assert_eq!(both.new, folder.path().join(&beside));
+    }
+    assert_eq!(read("checkpoint-1"), one.as_bytes());
+    assert_eq!(read("checkpoint-2"), two.as_bytes());
+    assert_eq!(read(&beside), other.as_bytes());
+    assert_eq!(read("checkpoint"), other.as_bytes());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+}
+
+#[test]
+fn what_a_crash_left_half_way_does_not_cost_a_tree_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (head(&["a"]), head(&["a", "b"]));
+    keep(folder.path(), &one).unwrap();
+    // As if the process had died between the two names: both are one file.
+    std::fs::hard_link(
+        folder.path().join("checkpoint-1"),
+        folder.path().join("checkpoint.new"),
+    )
+    .unwrap();
+    assert_eq!(keep(folder.path(), &two).unwrap(), Kept::Alone);
+    let kept = std::fs::read(folder.path().join("checkpoint-1")).unwrap();
+    assert_eq!(kept, one.as_bytes());
+}
+
+#[test]
+fn urls_that_tree_heads_cannot_be_sent_to_are_refused() {
+    for url in [
+        "ftp://x.example",
+        "x.example",
+        "/heads",
+        "http://",
+        "http://user:word@x.example",
+        "http://x.example/?a=b",
+    ] {
+        assert!(Publisher::new(None, Some(url)).is_err(), "{url}");
+    }
+    assert!(Publisher::new(None, Some("http://x.example:8080/heads")).is_ok());
+}
