@@ -78,6 +78,19 @@ pub const FIGURES: &[Figure] = &[
         &[],
         "Requests refused because too many were being answered.",
     ),
+    figure("ruche_connections", G, &[], "Open HTTP connections."),
+    figure(
+        "ruche_connections_refused_total",
+        C,
+        &[],
+        "Connections closed at once because too many were open.",
+    ),
+    figure(
+        "ruche_slow_heads_total",
+        C,
+        &[],
+        "Connections closed because their first request did not come in time.",
+    ),
     figure(
         "ruche_graphql_operations_total",
         C,

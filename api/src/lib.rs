@@ -17,6 +17,7 @@ pub mod cli;
 pub mod app;
 pub mod serve;
 pub mod services;
+pub mod connections;
 pub mod seal_loop;
 pub mod publish;
 pub mod project_loop;

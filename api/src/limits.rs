@@ -60,6 +60,23 @@ pub const SOCKET_SILENCE_MAX: Duration = Duration::from_secs(75);
 /// Longest wait for a client to take one message.
 pub const SOCKET_WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// Open HTTP connections of a process; one more is closed unanswered. WebSocket connections are counted apart.
+pub const CONNECTIONS_MAX: usize = 8_192;
+/// Longest wait for the head of a request: of the first from the connection on, of the next from the answer before.
+pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a quiet HTTP/2 connection is pinged.
+pub const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Longest wait for the answer to that.
+pub const HTTP2_PING_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Requests of one HTTP/2 connection at the same time.
+pub const HTTP2_STREAMS_MAX: u32 = 256;
+/// Bytes of the head of an HTTP/2 request.
+pub const HTTP2_HEAD_BYTES_MAX: u32 = 65_536;
+/// Longest wait for connections to end when the process closes. A request that is being read gets its time.
+pub const CONNECTIONS_CLOSE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Pause after a connection could not be accepted, as for want of file descriptors.
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
 /// Longest wait for whoever takes a tree head over HTTP.
 pub const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for publications when the process closes.
@@ -126,3 +143,11 @@ const _: () = assert!(
     "one tenant cannot take all connections"
 );
 const _: () = assert!(SOCKET_PING_INTERVAL.as_secs() * 2 < SOCKET_SILENCE_MAX.as_secs());
+const _: () = assert!(
+    CONNECTIONS_MAX >= REQUESTS_IN_FLIGHT_MAX,
+    "requests are bounded before connections are"
+);
+const _: () = assert!(
+    BODY_WAIT_MAX.as_secs() < CONNECTIONS_CLOSE_WAIT_MAX.as_secs(),
+    "a body that is on its way arrives before the process ends"
+);

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::app::{App, AppError};
 use crate::auth::Credential;
+use crate::connections::{self, ConnectionLimits};
 use crate::limits::METRICS_UPKEEP_INTERVAL;
 use crate::publish::Publisher;
 use crate::seal_loop::{SealLoop, SealProgress};
@@ -51,9 +52,6 @@ pub enum ServeError {
     /// Metrics can be installed once per process.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// The network failed while serving.
-    #[error("serving: {0}")]
-    Serve(std::io::Error),
     /// Closing failed.
     #[error(transparent)]
     App(#[from] AppError),
@@ -83,7 +81,7 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     tracing::info!(%address, "serving");
     let first_signal = signal();
     let router = http::router(services);
-    let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+    let server = connections::serve(listener, router, ConnectionLimits::default(), async move {
         first_signal.await;
         tracing::info!("closing: finishing what was begun; a second signal ends at once");
         tokio::spawn(async {
@@ -95,14 +93,13 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
         stop.send_replace(true);
     });
     ready(address);
-    let served = server.await.map_err(ServeError::Serve);
+    server.await;
     stop_loops.send_replace(true);
     if let Err(error) = loops.await {
         tracing::error!(%error, "a loop ended badly");
     }
     upkeep.abort();
-    app.close().await?;
-    served
+    Ok(app.close().await?)
 }
 
 /// Folds samples into histograms even if nobody ever asks for them: until then each one is held in memory.
