@@ -5,6 +5,7 @@
 //! 2. HTTP/1 and HTTP/2 are told apart by the first bytes. Whoever sends no whole head in time is closed: the first one
 //!    is timed here, later ones by hyper; a quiet HTTP/2 connection must answer pings.
 //! 3. An upgraded connection (WebSocket) gives its place back and is bounded and timed by `http/graphql/socket`.
+//!    Closing waits for it by way of [`Shutdown`](crate::services::Shutdown).
 //! 4. When the process closes, what was begun is finished, within a bound.
 
 use std::convert::Infallible;

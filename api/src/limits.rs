@@ -74,6 +74,8 @@ pub const HTTP2_STREAMS_MAX: u32 = 256;
 pub const HTTP2_HEAD_BYTES_MAX: u32 = 65_536;
 /// Longest wait for connections to end when the process closes. A request that is being read gets its time.
 pub const CONNECTIONS_CLOSE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for WebSocket connections to take their goodbye when the process closes.
+pub const SOCKETS_CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted, as for want of file descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 

@@ -15,11 +15,12 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::app::{App, AppError};
 use crate::auth::Credential;
 use crate::connections::{self, ConnectionLimits};
-use crate::limits::METRICS_UPKEEP_INTERVAL;
+use crate::limits::{METRICS_UPKEEP_INTERVAL, SOCKETS_CLOSE_WAIT_MAX};
 use crate::publish::Publisher;
 use crate::seal_loop::{SealLoop, SealProgress};
 use crate::services::Shutdown;
@@ -94,6 +95,9 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     });
     ready(address);
     server.await;
+    if timeout(SOCKETS_CLOSE_WAIT_MAX, shutdown.ended()).await.is_err() {
+        tracing::warn!("closing although WebSocket connections have not ended");
+    }
     stop_loops.send_replace(true);
     if let Err(error) = loops.await {
         tracing::error!(%error, "a loop ended badly");

@@ -42,26 +42,52 @@ pub struct Services {
     pub shutdown: Shutdown,
 }
 
-/// Says when the process begins to close.
+/// Says when the process begins to close, and knows which long-lived connections have not ended yet.
 #[derive(Clone)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown {
+    begun: watch::Receiver<bool>,
+    open: Arc<watch::Sender<usize>>,
+}
+
+/// A long-lived connection. Closing waits until it is dropped.
+pub struct Open(Arc<watch::Sender<usize>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
 
 impl Shutdown {
     /// A signal that has not come yet, and the sender of it. The sender lives as long as the process serves.
     pub fn channel() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(receiver))
+        let (sender, begun) = watch::channel(false);
+        let open = Arc::new(watch::Sender::new(0));
+        (sender, Self { begun, open })
     }
 
     /// Whether it began.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        *self.begun.borrow()
     }
 
     /// Resolves when it begins.
     pub async fn begun(&self) {
-        let mut receiver = self.0.clone();
+        let mut receiver = self.begun.clone();
         // A sender that is gone is a process that is closing.
         let _closing = receiver.wait_for(|begun| *begun).await;
+    }
+
+    /// Counts a connection that is told to end and takes its time for it.
+    pub fn hold(&self) -> Open {
+        self.open.send_modify(|open| *open += 1);
+        Open(self.open.clone())
+    }
+
+    /// Resolves when no such connection is left.
+    pub async fn ended(&self) {
+        let mut open = self.open.subscribe();
+        // The sender is our own, so it is not gone.
+        let _none = open.wait_for(|open| *open == 0).await;
     }
 }

@@ -106,6 +106,7 @@ pub(super) async fn upgrade(edge: Edge, mut request: Request) -> Response {
         let message = "too many connections are open";
         return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code::OVERLOADED, message).into_response();
     };
+    let open = edge.services.shutdown.hold();
     upgrade
         .protocols([PROTOCOL])
         .max_message_size(SOCKET_MESSAGE_BYTES_MAX)
@@ -119,6 +120,8 @@ pub(super) async fn upgrade(edge: Edge, mut request: Request) -> Response {
                 Some(Close::subprotocol())
             };
             connection.end(close).await;
+            // Closing waits up to here: the client has been told why.
+            drop(open);
         })
 }
 
