@@ -273,7 +273,8 @@ impl Opener {
     ) -> Result<Receipt, OpenError> {
         let origin = origin(stem, epoch);
         let opened = InfraLedgerOpened {
-            deployment: self.checked_deployment()?.to_owned(),
+            // That of the origin: it was chosen once, whatever a later start is told.
+            deployment: stem.split_once('/').map_or(stem, |(name, _)| name).to_owned(),
             verifier_key: self.sealer.keys.signer(&origin).verifier().to_string(),
             origin: origin.clone(),
             epoch,
@@ -356,6 +357,10 @@ fn base32(bytes: &[u8]) -> String {
         .map(|value| char::from(ALPHABET[value]))
         .collect()
 }
+
+mod restored;
+
+pub use restored::RestoredLedger;
 
 #[cfg(test)]
 mod tests;

@@ -97,11 +97,12 @@ pub trait LogKeys: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     /// The tree head store has promised more records than the event store has: the database was restored or lost
-    /// its end. Signing would fork the log. `ruche ledger new-epoch` opens a new epoch and names the lost range.
+    /// its end. Signing would fork the log. `ruche ledger new-epoch --restored` opens a new epoch and names the
+    /// lost range.
     #[error(
         "the database holds {stored} records of {origin}, but a tree head over {promised} was already signed: it was \
          restored from a backup or lost its end; nothing is signed for this origin any more. \
-         `ruche ledger new-epoch` opens a new epoch that names the lost records"
+         `ruche ledger new-epoch --restored` opens a new epoch that names the lost records"
     )]
     Behind {
         /// Which log.
@@ -115,8 +116,8 @@ pub enum SealError {
     /// that is older than the epoch. Signing would give one place two histories.
     #[error(
         "{origin} was closed and its next epoch has signed tree heads, but the database does not hold that epoch: it \
-         was restored from an older backup; nothing is signed for this ledger any more. `ruche ledger new-epoch` \
-         opens a new epoch that names the lost records"
+         was restored from an older backup; nothing is signed for this ledger any more. \
+         `ruche ledger new-epoch --restored` opens a new epoch that names the lost records"
     )]
     Superseded {
         /// The epoch that was closed.
@@ -127,7 +128,7 @@ pub enum SealError {
     #[error(
         "the database holds a tree head of {origin} over {copied} records, the tree head store knows only {kept}: the \
          keys folder is an old copy; nothing is signed for this origin any more. Put the newest copy of the keys \
-         folder back, or open a new epoch with `ruche ledger new-epoch`"
+         folder back, or open a new epoch with `ruche ledger new-epoch --restored`"
     )]
     PromisesLost {
         /// Which log.
@@ -179,6 +180,15 @@ pub struct Sealer {
     pub keys: Arc<dyn LogKeys>,
 }
 
+/// An epoch that agrees with its last promise.
+struct Standing {
+    epoch: EpochInfo,
+    signer: NoteSigner,
+    last: Option<SignedTreeHead>,
+    /// Up to the last promise.
+    edge: RightEdge,
+}
+
 impl SealError {
     /// Whether appends have to stop as well: what is appended now could never be proven, or would take the place of
     /// records that were promised. Only an operator can go on, with a new epoch.
@@ -213,30 +223,15 @@ impl Sealer {
     /// # Errors
     /// See [`SealError`].
     pub async fn seal_epoch(&self, ledger: LedgerId, epoch: Epoch) -> Result<SignedTreeHead, SealError> {
-        let origin = self.epoch_info(ledger, epoch).await?.origin;
-        let signer = self.keys.signer(&origin);
-        let last = self.heads.latest(&origin).await?;
-        // The size is read after the promise: records are only added, so it is smaller only if records were lost.
-        let epoch = self.epoch_info(ledger, epoch).await?;
-        let signed = last.as_ref().map_or(TreeSize(0), |last| last.head().size);
-        if let Some(last) = &last {
-            let key = std::slice::from_ref(signer.verifier());
-            last.verify(key).map_err(|source| SealError::ForeignKey {
-                origin: origin.clone(),
-                source,
-            })?;
-        }
-        if signed > epoch.size {
-            return Err(SealError::Behind {
-                origin,
-                stored: epoch.size.0,
-                promised: signed.0,
-            });
-        }
-        self.check_copy(ledger, &epoch, last.as_ref()).await?;
-        let mut edge = self.edge(ledger, &epoch, last.as_ref()).await?;
+        let Standing {
+            epoch,
+            signer,
+            last,
+            mut edge,
+        } = self.standing(ledger, epoch).await?;
+        let origin = epoch.origin.clone();
         if let Some(last) = &last
-            && signed == epoch.size
+            && last.head().size == epoch.size
         {
             // A crash between the swap and this copy leaves the copy older than the promise; it is put right here.
             self.publish(ledger, epoch.epoch, last).await?;
@@ -275,6 +270,66 @@ impl Sealer {
             return Err(SealError::Superseded { origin: open.origin });
         }
         Ok(())
+    }
+
+    /// Whether what is stored of an epoch agrees with what was promised of it, as sealing asks, but nothing is signed.
+    /// Returns the last promise; `None` if nothing was promised yet.
+    ///
+    /// # Errors
+    /// As sealing.
+    pub async fn check_epoch(
+        &self,
+        ledger: LedgerId,
+        epoch: Epoch,
+    ) -> Result<Option<SignedTreeHead>, SealError> {
+        Ok(self.standing(ledger, epoch).await?.last)
+    }
+
+    /// As [`Sealer::may_go_on`], but nothing is signed: for who only wants to know.
+    ///
+    /// # Errors
+    /// As sealing.
+    pub async fn check_open_epoch(&self, ledger: LedgerId) -> Result<(), SealError> {
+        let Some(open) = self.events.epochs(ledger).await?.pop() else {
+            return Ok(());
+        };
+        self.standing(ledger, open.epoch).await?;
+        if self.heads.latest(&next_origin(&open.origin)).await?.is_some() {
+            return Err(SealError::Superseded { origin: open.origin });
+        }
+        Ok(())
+    }
+
+    /// Compares an epoch with what was promised of it.
+    async fn standing(&self, ledger: LedgerId, epoch: Epoch) -> Result<Standing, SealError> {
+        let origin = self.epoch_info(ledger, epoch).await?.origin;
+        let signer = self.keys.signer(&origin);
+        let last = self.heads.latest(&origin).await?;
+        // The size is read after the promise: records are only added, so it is smaller only if records were lost.
+        let epoch = self.epoch_info(ledger, epoch).await?;
+        let signed = last.as_ref().map_or(TreeSize(0), |last| last.head().size);
+        if let Some(last) = &last {
+            let key = std::slice::from_ref(signer.verifier());
+            last.verify(key).map_err(|source| SealError::ForeignKey {
+                origin: origin.clone(),
+                source,
+            })?;
+        }
+        if signed > epoch.size {
+            return Err(SealError::Behind {
+                origin,
+                stored: epoch.size.0,
+                promised: signed.0,
+            });
+        }
+        self.check_copy(ledger, &epoch, last.as_ref()).await?;
+        let edge = self.edge(ledger, &epoch, last.as_ref()).await?;
+        Ok(Standing {
+            epoch,
+            signer,
+            last,
+            edge,
+        })
     }
 
     async fn epoch_info(&self, ledger: LedgerId, epoch: Epoch) -> Result<EpochInfo, SealError> {

@@ -330,3 +330,46 @@ async fn a_deployment_name_is_checked() {
     o.deployment = "Has Spaces".into();
     assert!(matches!(o.create(ledger(1)).await, Err(OpenError::Deployment(_))));
 }
+
+#[tokio::test]
+async fn a_restored_ledger_goes_on_in_a_new_epoch_that_says_so_once_however_often_it_is_interrupted() {
+    let (w, a) = (World::new(), Author::new(1));
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&a, 2).await;
+    let end = Position::new(1, 2);
+    // A crash between record 0 and record 1 of the new epoch.
+    o.next_epoch(ledger(1), EpochReason::Restored, None)
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let restored = o.open_restored(ledger(1), end).await.unwrap();
+        assert_eq!((restored.epoch, restored.lost), (Epoch(2), None));
+        let records = w
+            .store
+            .read_ledger(ledger(1), Position::new(2, 0), 10)
+            .await
+            .unwrap();
+        let types: Vec<_> = records.iter().map(|r| r.leaf.event.event_type.as_str()).collect();
+        assert_eq!(types, ["infra.ledger.opened", "infra.restore_completed"]);
+    }
+    let sealed = o.sealer.seal(ledger(1)).await.unwrap().unwrap();
+    assert_eq!(sealed.head().size, TreeSize(2));
+    // Restored again from the same backup's end in the next life: the epoch behind it is the one that is open.
+    let again = o.open_restored(ledger(1), Position::new(2, 1)).await.unwrap();
+    assert_eq!(again.epoch, Epoch(3));
+}
+
+#[tokio::test]
+async fn looking_signs_nothing_and_finds_what_sealing_finds() {
+    let (w, a) = (World::new(), Author::new(1));
+    let o = w.opener(1);
+    o.create(ledger(1)).await.unwrap();
+    w.append(&a, 3).await;
+    let seen = o.sealer.check_epoch(ledger(1), Epoch(1)).await.unwrap().unwrap();
+    assert_eq!(seen.head().size, TreeSize(1), "the promise of the opening");
+    o.sealer.seal(ledger(1)).await.unwrap();
+    let restored = w.restored(&a, 1).await;
+    let found = restored.opener(1).sealer.check_open_epoch(ledger(1)).await;
+    assert!(matches!(found, Err(SealError::Behind { .. })), "{found:?}");
+}
