@@ -19,13 +19,13 @@ use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::numbers::Position;
 use ruche_domain::ports::{Clock, Random};
-use ruche_ledger::epoch::{OpenError, Opener};
+use ruche_ledger::epoch::{OpenError, Opener, RestoredLedger};
 use ruche_ledger::guard::GuardedStore;
 use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
-use ruche_ledger_sqlite::{DataLock, LEDGER_FILE, SqliteOptions, SqliteStore};
+use ruche_ledger_sqlite::{self as sqlite, DataLock, SqliteOptions, SqliteStore};
 use ruche_projections::runner::Runner;
 use ruche_projections::store::ReadStoreError;
 use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, SqliteReadStore};
@@ -33,8 +33,15 @@ use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, Sqlite
 use crate::auth::{Access, Credential};
 use crate::cli::Common;
 use crate::metered::MeteredStore;
+use crate::restore::{self, BackupEnd, RestoreError};
 use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
+
+mod files;
+
+pub use files::{backup, check_records, ledger_file, lock, must_exist, put_backup_in_place};
+
+use files::no_restore_pending;
 
 /// The command line of `ruche-verify`, which `ruche verify` shares.
 pub use ruche_ledger_bundle::cli as offline_verifier;
@@ -92,6 +99,31 @@ pub enum AppError {
         /// The file.
         path: PathBuf,
     },
+    /// A restore cannot be begun or finished.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// There is a store where one would be restored.
+    #[error("{} is there already; with --replace it is put aside", path.display())]
+    StoreThere {
+        /// The ledger's file.
+        path: PathBuf,
+    },
+    /// A command that only reads found a restore that was interrupted.
+    #[error(
+        "a restore of {} was interrupted: the next start of `ruche serve` finishes it, opening the next epoch of every \
+         ledger; until then nothing is read here",
+        data_dir.display()
+    )]
+    RestorePending {
+        /// The data folder.
+        data_dir: PathBuf,
+    },
+    /// There is nothing to read.
+    #[error("no store here: {} is not there; name the data folder with --data-dir", path.display())]
+    NoStore {
+        /// The ledger's file.
+        path: PathBuf,
+    },
     /// There is nothing of this tenant here.
     #[error("this tenant has no ledger here; `ruche keys new` makes one")]
     NoLedger,
@@ -135,6 +167,10 @@ pub struct App {
     pub random: Arc<dyn Random>,
     /// How far the sealing loops are.
     pub sealing: Arc<SealProgress>,
+    /// Ledgers of a restore that this start finished, or why one could not be opened in its next epoch.
+    pub restored: Vec<(BackupEnd, Result<RestoredLedger, String>)>,
+    /// Whether this process signs tree heads and renews read models, or only looks.
+    writes: bool,
     guarded: Arc<GuardedStore>,
     reads: SqliteReadStore,
     store: Arc<SqliteStore>,
@@ -147,6 +183,31 @@ impl App {
     /// See [`AppError`]. Nothing is left locked.
     pub async fn open(common: &Common, what: &str) -> Result<Self, AppError> {
         let lock = Arc::new(lock(common, what)?);
+        let pending = restore::pending(&common.data_dir)?;
+        if let Some(marker) = &pending {
+            marker.put_in_place(&common.data_dir, &ledger_file(common))?;
+        }
+        let mut app = Self::put_together(common, lock, true).await?;
+        if let Some(marker) = pending {
+            app.finish_restore(&common.data_dir, &marker.ledgers).await?;
+        }
+        app.finish_sealing().await;
+        app.renew_read_models().await?;
+        Ok(app)
+    }
+
+    /// Opens a store that is there, to look at it: makes none, signs nothing, finishes no restore.
+    ///
+    /// # Errors
+    /// See [`AppError`]; `NoStore` before anything is made.
+    pub async fn open_to_read(common: &Common, what: &str) -> Result<Self, AppError> {
+        must_exist(common)?;
+        let lock = Arc::new(lock(common, what)?);
+        no_restore_pending(common)?;
+        Self::put_together(common, lock, false).await
+    }
+
+    async fn put_together(common: &Common, lock: Arc<DataLock>, writes: bool) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         // A store without its seed is a wrong keys folder. A new seed would make ledgers that the right one cannot sign.
@@ -182,7 +243,7 @@ impl App {
         let reads = SqliteReadStore::open(&common.data_dir)?;
         let runner = Arc::new(Runner::new(events.clone(), Arc::new(reads.clone())));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
-        let app = Self {
+        Ok(Self {
             events,
             trees,
             sealer,
@@ -193,13 +254,40 @@ impl App {
             clock,
             random,
             sealing: Arc::default(),
+            restored: Vec::new(),
+            writes,
             guarded,
             reads,
             store,
-        };
-        app.finish_sealing().await;
-        app.renew_read_models().await?;
-        Ok(app)
+        })
+    }
+
+    /// Opens the next epoch of every ledger of a restore, before anybody appends. One that cannot be opened takes no
+    /// appends; the marker stays, and the next start tries again.
+    async fn finish_restore(&mut self, data_dir: &Path, ledgers: &[BackupEnd]) -> Result<(), AppError> {
+        for end in ledgers {
+            let opened = self.opener.open_restored(end.ledger, end.restored_to).await;
+            let opened = opened.map_err(|error| crate::error::chain(&error));
+            match &opened {
+                Ok(opened) => {
+                    tracing::warn!(ledger = %end.ledger, epoch = %opened.epoch, restored_to = %end.restored_to,
+                        "restored: the ledger goes on in a new epoch");
+                }
+                Err(reason) => {
+                    tracing::error!(ledger = %end.ledger, error = %reason, "the ledger of a restore is not opened");
+                    let way_out = "mend that and start again: a start finishes the restore";
+                    self.guarded.halt(
+                        end.ledger,
+                        format!("the next epoch after a restore cannot be opened: {reason}; {way_out}"),
+                    );
+                }
+            }
+            self.restored.push((*end, opened));
+        }
+        if self.restored.iter().all(|(_, opened)| opened.is_ok()) {
+            restore::Marker::remove(data_dir)?;
+        }
+        Ok(())
     }
 
     /// Seals what a crash left unsealed. A ledger that may not go on (a restore) takes no appends until an operator opens
@@ -355,6 +443,9 @@ impl App {
     /// # Errors
     /// When the last flush fails. Everything that was answered is durable all the same.
     pub async fn close(self) -> Result<(), AppError> {
+        if !self.writes {
+            return Ok(self.store.close().await?);
+        }
         for ledger in self.events.ledgers().await? {
             if let Err(error) = self.sealer.seal(ledger).await {
                 tracing::warn!(%ledger, error = %crate::error::chain(&error), "closing without a last tree head");
@@ -362,55 +453,4 @@ impl App {
         }
         Ok(self.store.close().await?)
     }
-}
-
-/// Takes the data folder for this process.
-///
-/// # Errors
-/// Names the process that has it.
-pub fn lock(common: &Common, what: &str) -> Result<DataLock, AppError> {
-    Ok(DataLock::acquire(&common.data_dir, what)?)
-}
-
-/// Copies the ledger of the data folder and checks the copy. A server that runs there goes on.
-///
-/// # Errors
-/// See [`AppError`]. Then there is no copy.
-pub fn backup(common: &Common, target: &Path) -> Result<(), AppError> {
-    if target.exists() {
-        let path = target.to_owned();
-        return Err(AppError::BackupExists { path });
-    }
-    Ok(ruche_ledger_sqlite::backup_folder(&common.data_dir, target)?)
-}
-
-/// Opens a backup as every start opens a ledger, and checks every page of it.
-///
-/// # Errors
-/// When it is not a backup, or contradicts itself.
-pub fn check_backup(file: &Path) -> Result<(), AppError> {
-    Ok(ruche_ledger_sqlite::check_backup(file)?)
-}
-
-/// Renames everything in the data folder but the lock, so that nothing is deleted before the operator says so.
-///
-/// # Errors
-/// When a file cannot be renamed.
-pub fn put_aside(common: &Common) -> std::io::Result<PathBuf> {
-    let aside = common
-        .data_dir
-        .join(format!("before-restore-{}", SystemClock.now().0));
-    std::fs::create_dir(&aside)?;
-    for entry in std::fs::read_dir(&common.data_dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() && entry.file_name() != "lock" {
-            std::fs::rename(entry.path(), aside.join(entry.file_name()))?;
-        }
-    }
-    Ok(aside)
-}
-
-/// The ledger's file.
-pub fn ledger_file(common: &Common) -> PathBuf {
-    common.data_dir.join(LEDGER_FILE)
 }

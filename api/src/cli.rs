@@ -96,10 +96,10 @@ enum Command {
     /// Make all read models anew from the ledgers, compare, and switch to them
     Rebuild,
     /// Look for what is wrong with this installation
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Copy the store and check the copy, also while a server runs; keys and tree heads are not in it
     Backup(backup::BackupArgs),
-    /// Put a backup in the place of the store; open a new epoch afterwards
+    /// Put a backup in the place of the store, and open the next epoch of every ledger in it
     Restore(backup::RestoreArgs),
     /// Look at a ledger, or open its next epoch
     #[command(subcommand)]
@@ -187,9 +187,9 @@ impl Cli {
             Command::Seed(args) => block_on(seed::run(common, args)),
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
-            Command::Doctor => block_on(doctor::run(common)),
+            Command::Doctor(args) => block_on(doctor::run(common, args)),
             Command::Backup(args) => backup::backup(&common, &args),
-            Command::Restore(args) => backup::restore(&common, &args),
+            Command::Restore(args) => block_on(backup::restore(common, args)),
             Command::Ledger(command) => block_on(ledger::run(common, command)),
         }
     }
@@ -252,14 +252,19 @@ async fn known_tenant(app: &App, name: &str) -> Result<TenantId, CliError> {
     if head.map_err(crate::app::AppError::from)?.is_some() {
         return Ok(tenant);
     }
-    Err(CliError::NotFound(format!(
-        "there is no tenant {name} here; `ruche keys new --tenant {name} --role reader` makes it"
-    )))
+    Err(no_ledger(name))
 }
 
 /// The main ledger of the tenant that people call `name`.
 pub fn main_ledger(name: &str) -> LedgerId {
     LedgerId::main_of(tenant(name))
+}
+
+/// What is said where a tenant has no ledger.
+fn no_ledger(name: &str) -> CliError {
+    CliError::NotFound(format!(
+        "there is no tenant {name} here; `ruche keys new --tenant {name} --role reader` makes it"
+    ))
 }
 
 /// Prints `value` as JSON, or the text that `text` makes of it. A reader that closed the pipe has read enough: the

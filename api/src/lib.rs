@@ -20,6 +20,7 @@ pub mod services;
 pub mod connections;
 pub mod seal_loop;
 pub mod publish;
+pub mod restore;
 pub mod project_loop;
 pub mod metered;
 pub mod figures;

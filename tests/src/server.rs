@@ -134,12 +134,7 @@ impl Home {
         Ok((server, key))
     }
 
-    fn start(
-        &self,
-        what: &str,
-        arguments: &[&str],
-        variables: &[(&str, &str)],
-    ) -> io::Result<Server> {
+    fn start(&self, what: &str, arguments: &[&str], variables: &[(&str, &str)]) -> io::Result<Server> {
         let mut child = self
             .command(&[what, "--listen", "127.0.0.1:0"])
             .args(arguments)

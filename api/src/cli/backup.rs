@@ -1,12 +1,14 @@
 //! `ruche backup` and `ruche restore`. Keys and tree heads are in no backup: what was promised is not taken back.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::{CliError, Common, print};
-use crate::app;
+use crate::app::{self, App};
+use crate::out::{Table, progress};
 
 /// Where to copy to.
 #[derive(Args)]
@@ -27,50 +29,121 @@ pub struct RestoreArgs {
 
 /// Copies the store to a file and checks the copy, whether a server runs or not.
 pub fn backup(common: &Common, args: &BackupArgs) -> Result<ExitCode, CliError> {
-    app::backup(common, &args.file)?;
-    print(common, &serde_json::json!({ "backup": args.file }), |_| {
+    let bar = progress(0, "checking the copy");
+    let done = app::backup(common, &args.file, &|records, total| {
+        bar.set_length(total);
+        bar.set_position(records);
+    });
+    bar.finish_and_clear();
+    let checked = done?;
+    let told = serde_json::json!({ "backup": args.file, "records": checked.records });
+    print(common, &told, |_| {
         format!(
-            "wrote and checked {}\nthe keys folder is not in it: keep a copy of master.seed apart",
-            args.file.display()
+            "wrote {} and read all {} records of it\nthe keys folder is not in it: keep a copy of master.seed apart",
+            args.file.display(),
+            checked.records
         )
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a backup in the place of the store. What was written after the backup is lost; the next step names it.
-pub fn restore(common: &Common, args: &RestoreArgs) -> Result<ExitCode, CliError> {
-    let io = |path: &Path| {
-        let path = path.display().to_string();
-        move |source| CliError::Io { path, source }
-    };
-    let lock = app::lock(common, "ruche restore")?;
-    let target = app::ledger_file(common);
-    app::check_backup(&args.file)?;
-    if target.exists() {
-        if !args.replace {
-            return Err(CliError::Usage(format!(
-                "{} is there already; with --replace it is put aside",
-                target.display()
-            )));
-        }
-        app::put_aside(common).map_err(io(&common.data_dir))?;
+#[derive(Serialize)]
+struct Restored {
+    restored: PathBuf,
+    /// Where the store is that was there before.
+    put_aside: Option<PathBuf>,
+    ledgers: Vec<RestoredLine>,
+}
+
+#[derive(Serialize)]
+struct RestoredLine {
+    ledger: String,
+    /// Last record of the backup.
+    restored_to: String,
+    /// The epoch that is open now.
+    epoch: u32,
+    /// First and last record that a tree head promised and that are lost.
+    lost: Option<[String; 2]>,
+}
+
+/// Puts a backup in the place of the store and opens the next epoch of every ledger in it.
+pub async fn restore(common: Common, args: RestoreArgs) -> Result<ExitCode, CliError> {
+    if !common.keys_dir.is_dir() {
+        return Err(CliError::Usage(format!(
+            "there is no keys folder {}, and a restore opens a new epoch of every ledger, which is signed: name the \
+             folder with --keys-dir, or put master.seed back into it. If it is lost, `mkdir` makes an empty one: new \
+             epochs get a new seed",
+            common.keys_dir.display()
+        )));
     }
-    // The copy gets its name only when it is whole: a crash before the rename leaves no store, not half a one.
-    let partial = target.with_extension("db.partial");
-    std::fs::copy(&args.file, &partial).map_err(io(&args.file))?;
-    std::fs::File::open(&partial)
-        .and_then(|f| f.sync_all())
-        .map_err(io(&partial))?;
-    std::fs::rename(&partial, &target).map_err(io(&target))?;
-    drop(lock);
-    print(
-        common,
-        &serde_json::json!({ "restored": args.file, "next": "ruche ledger new-epoch --restored" }),
-        |_| {
-            "restored; read models are rebuilt at the next start\n\
-         next, for every tenant: ruche ledger new-epoch --restored --tenant TENANT"
-                .to_owned()
-        },
-    )?;
+    let bar = progress(0, "checking the backup");
+    let placed = app::put_backup_in_place(&common, &args.file, args.replace, &|records, total| {
+        bar.set_length(total);
+        bar.set_position(records);
+    });
+    bar.finish_and_clear();
+    let put_aside = placed?;
+    // A start like any other: it finds the marker and opens the epochs before anything else.
+    let app = App::open(&common, "ruche restore").await?;
+    let done = report(&app, &common, args.file, put_aside);
+    app.close().await?;
+    done
+}
+
+fn report(
+    app: &App,
+    common: &Common,
+    file: PathBuf,
+    put_aside: Option<PathBuf>,
+) -> Result<ExitCode, CliError> {
+    let (mut ledgers, mut left) = (Vec::new(), Vec::new());
+    for (end, opened) in &app.restored {
+        match opened {
+            Ok(opened) => ledgers.push(RestoredLine {
+                ledger: end.ledger.to_string(),
+                restored_to: end.restored_to.to_string(),
+                epoch: opened.epoch.0,
+                lost: opened.lost.map(|(from, to)| [from.to_string(), to.to_string()]),
+            }),
+            Err(reason) => left.push(format!("ledger {}: {reason}", end.ledger)),
+        }
+    }
+    if !left.is_empty() {
+        return Err(CliError::Failed(format!(
+            "the store is restored, but not every ledger could be opened in a new epoch; those take no appends, and \
+             the next start tries again:\n{}",
+            left.join("\n")
+        )));
+    }
+    let restored = Restored {
+        restored: file,
+        put_aside,
+        ledgers,
+    };
+    print(common, &restored, text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn text(restored: &Restored) -> String {
+    let mut table = Table::new(["ledger", "restored to", "open epoch", "promised and lost"]);
+    for line in &restored.ledgers {
+        let lost = match &line.lost {
+            Some([from, to]) => format!("{from} to {to}"),
+            None => "nothing".to_owned(),
+        };
+        table.row([
+            line.ledger.clone(),
+            line.restored_to.clone(),
+            line.epoch.to_string(),
+            lost,
+        ]);
+    }
+    let aside = match &restored.put_aside {
+        Some(dir) => format!("\nwhat was there before is in {}", dir.display()),
+        None => String::new(),
+    };
+    format!(
+        "restored, and every ledger goes on in a new epoch\n{table}\nRecords that were acknowledged after the backup and \
+         under no tree head yet, if there were any, are lost as well.\nRead models are rebuilt at the next start.{aside}"
+    )
 }

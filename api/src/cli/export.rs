@@ -10,7 +10,7 @@ use ruche_domain::ids::LedgerId;
 use serde::Serialize;
 
 use super::{CliError, Common, known_tenant, print, tenant_name};
-use crate::app::App;
+use crate::app::{self, App};
 use crate::out::progress;
 
 /// What, and where to.
@@ -39,6 +39,7 @@ struct Exported {
 
 /// Runs the command.
 pub async fn run(common: Common, args: ExportArgs) -> Result<ExitCode, CliError> {
+    app::must_exist(&common)?;
     let app = App::open(&common, "ruche export").await?;
     let done = on_app(&app, &common, args).await;
     app.close().await?;

@@ -7,7 +7,7 @@ use ruche_domain::ids::ApiKeyId;
 use serde::Serialize;
 
 use super::{CliError, Common, known_tenant, print, tenant, tenant_name};
-use crate::app::App;
+use crate::app::{self, App};
 use crate::auth::{KeyError, KeySummary, Role, check_label};
 use crate::out::{Table, time};
 
@@ -73,7 +73,14 @@ struct NewKey {
 
 /// Runs the command.
 pub async fn run(common: Common, command: KeysCommand) -> Result<ExitCode, CliError> {
-    let app = App::open(&common, "ruche keys").await?;
+    let app = match command {
+        KeysCommand::New(_) => App::open(&common, "ruche keys").await?,
+        KeysCommand::List(_) => App::open_to_read(&common, "ruche keys").await?,
+        KeysCommand::Revoke(_) => {
+            app::must_exist(&common)?;
+            App::open(&common, "ruche keys").await?
+        }
+    };
     let done = on_app(&app, &common, command).await;
     app.close().await?;
     done.map(|()| ExitCode::SUCCESS)

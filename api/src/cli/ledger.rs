@@ -1,13 +1,15 @@
 //! `ruche ledger`: look at a ledger, or open its next epoch.
 
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use ruche_domain::events::infra::EpochReason;
+use ruche_ledger::epoch::OpenError;
 use serde::Serialize;
 
-use super::{CliError, Common, main_ledger, print};
-use crate::app::App;
+use super::{CliError, Common, main_ledger, no_ledger, print, tenant_name};
+use crate::app::{self, App};
 use crate::out::Table;
 
 /// What to do with a ledger.
@@ -23,7 +25,7 @@ pub enum LedgerCommand {
 #[derive(Args)]
 pub struct LedgerArgs {
     /// Tenant whose ledger it is
-    #[arg(long)]
+    #[arg(long, value_parser = tenant_name)]
     tenant: String,
 }
 
@@ -38,6 +40,9 @@ pub struct NewEpochArgs {
     /// Why, for whoever reads the ledger later
     #[arg(long)]
     note: Option<String>,
+    /// Do not ask: an epoch that is closed is never opened again
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Serialize)]
@@ -51,33 +56,73 @@ struct EpochLine {
 
 /// Runs the command.
 pub async fn run(common: Common, command: LedgerCommand) -> Result<ExitCode, CliError> {
-    let app = App::open(&common, "ruche ledger").await?;
-    let done = on_app(&app, &common, command).await;
+    let app = match &command {
+        LedgerCommand::Show(_) => App::open_to_read(&common, "ruche ledger").await?,
+        LedgerCommand::NewEpoch(args) => {
+            // A lost database is made anew where its promises are known; elsewhere it is the wrong folder.
+            if !common.keys_dir.is_dir() {
+                app::must_exist(&common)?;
+            }
+            confirm(args)?;
+            App::open(&common, "ruche ledger").await?
+        }
+    };
+    let done = match command {
+        LedgerCommand::Show(args) => show(&app, &common, &args).await,
+        LedgerCommand::NewEpoch(args) => new_epoch(&app, &common, args).await,
+    };
     app.close().await?;
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn on_app(app: &App, common: &Common, command: LedgerCommand) -> Result<(), CliError> {
-    match command {
-        LedgerCommand::Show(args) => show(app, common, &args).await,
-        LedgerCommand::NewEpoch(args) => {
-            let reason = if args.restored {
-                EpochReason::Restored
-            } else {
-                EpochReason::Operator
-            };
-            let ledger = main_ledger(&args.ledger.tenant);
-            app.opener
-                .next_epoch(ledger, reason, args.note)
-                .await
-                .map_err(|e| CliError::Failed(e.to_string()))?;
-            app.sealer
-                .seal(ledger)
-                .await
-                .map_err(|e| CliError::Failed(e.to_string()))?;
-            show(app, common, &args.ledger).await
-        }
+/// Asks on a terminal; elsewhere `--yes` has to say it.
+fn confirm(args: &NewEpochArgs) -> Result<(), CliError> {
+    if args.yes {
+        return Ok(());
     }
+    let what = format!(
+        "this closes the open epoch of tenant {} for ever; auditors need the key of the next one",
+        args.ledger.tenant
+    );
+    if !io::stdin().is_terminal() {
+        return Err(CliError::Usage(format!("{what}. Say --yes to go on")));
+    }
+    write!(io::stderr(), "{what}.\nGo on? Type yes: ")?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(CliError::Usage("nothing was done".to_owned()))
+    }
+}
+
+async fn new_epoch(app: &App, common: &Common, args: NewEpochArgs) -> Result<(), CliError> {
+    let ledger = main_ledger(&args.ledger.tenant);
+    let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
+    let reason = if args.restored {
+        EpochReason::Restored
+    } else {
+        // A loss is never passed over under another reason: who says that records are lost has to know it.
+        if let Err(error) = app.sealer.check_open_epoch(ledger).await {
+            return Err(CliError::Usage(format!(
+                "the ledger of tenant {} is not what was promised, and a new epoch would take that as it is; to say so, \
+                 add --restored: {}",
+                args.ledger.tenant,
+                crate::error::chain(&error)
+            )));
+        }
+        EpochReason::Operator
+    };
+    app.opener
+        .next_epoch(ledger, reason, args.note)
+        .await
+        .map_err(|error| match error {
+            OpenError::NoSuchLedger => no_ledger(&args.ledger.tenant),
+            error => failed(&error),
+        })?;
+    app.sealer.seal(ledger).await.map_err(|e| failed(&e))?;
+    show(app, common, &args.ledger).await
 }
 
 async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliError> {
@@ -100,10 +145,7 @@ async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliEr
         });
     }
     if lines.is_empty() {
-        return Err(CliError::Failed(format!(
-            "tenant {} has no ledger yet; `ruche keys new` makes one",
-            args.tenant
-        )));
+        return Err(no_ledger(&args.tenant));
     }
     print(common, &lines, |lines| {
         let mut table = Table::new(["epoch", "size", "sealed", "verifier key"]);

@@ -1,26 +1,39 @@
 //! Online backup: a copy of the file as of one moment.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use ruche_domain::ids::LedgerId;
+use ruche_domain::numbers::Position;
 use ruche_ledger::store::StoreError;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::check::{Checked, every_record};
 use crate::{schema, store};
 
 /// Copies the ledger of a data folder to `target`, which must not exist, from any process: readers take no lock that a
-/// running server needs, so nothing has to be stopped. Blocks on the disk.
+/// running server needs, so nothing has to be stopped. Every record of the copy is read; `progress` is told records read
+/// and records in all. Blocks on the disk.
 ///
 /// # Errors
 /// `Unavailable` naming the step that failed, `Corrupt` if the copy contradicts itself. Then there is no copy.
-pub fn backup_folder(data_dir: &Path, target: &Path) -> Result<(), StoreError> {
-    backup(&data_dir.join(crate::LEDGER_FILE), target)
+pub fn backup_folder(
+    data_dir: &Path,
+    target: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Checked, StoreError> {
+    backup(&data_dir.join(crate::LEDGER_FILE), target, progress)
 }
 
 /// Copies `source` to `target`, which must not exist. The copy gets its name only when it is whole and checked.
-pub(crate) fn backup(source: &Path, target: &Path) -> Result<(), StoreError> {
+pub(crate) fn backup(
+    source: &Path,
+    target: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Checked, StoreError> {
     let failed = |step: &str, error: &dyn std::fmt::Display| StoreError::Unavailable {
         reason: format!("backup to {}: {step}: {error}", target.display()),
     };
@@ -28,7 +41,7 @@ pub(crate) fn backup(source: &Path, target: &Path) -> Result<(), StoreError> {
         return Err(failed("it is there already", &"choose another name"));
     }
     let partial = partial_name(target);
-    let made = make(source, &partial, &failed);
+    let made = make(source, &partial, &failed, progress);
     if made.is_err() {
         // What is left of a failed copy has no name that anybody would take for a backup.
         remove(&partial);
@@ -36,16 +49,25 @@ pub(crate) fn backup(source: &Path, target: &Path) -> Result<(), StoreError> {
     }
     // A crash before this line leaves only the partial file, after it the whole backup.
     std::fs::rename(&partial, target).map_err(|e| failed("rename", &e))?;
-    schema::sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(|e| failed("flush", &e))
+    schema::sync_dir(target.parent().unwrap_or(Path::new("."))).map_err(|e| failed("flush", &e))?;
+    made
 }
 
 fn make(
     source: &Path,
     partial: &Path,
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> StoreError,
-) -> Result<(), StoreError> {
+    progress: &dyn Fn(u64, u64),
+) -> Result<Checked, StoreError> {
     remove(partial);
     let from = schema::open_reader(source).map_err(|e| failed("open the ledger", &e))?;
+    // All payloads are in it, so it is its owner's alone from the first byte on; SQLite fills the empty file.
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(partial)
+        .map_err(|e| failed("create", &e))?;
     let mut to = Connection::open(partial).map_err(|e| failed("create", &e))?;
     let step = Backup::new(&from, &mut to)
         // All pages in one step: one view of the file, while the writer goes on in its log.
@@ -58,23 +80,29 @@ fn make(
     File::open(partial)
         .and_then(|file| file.sync_all())
         .map_err(|e| failed("flush", &e))?;
-    verify(partial, failed)
+    verify(partial, failed, progress).map(|(checked, _)| checked)
 }
 
-/// Opens a copy that `SqliteStore::backup_to` made and checks it as every start does, and every page of it besides.
+/// Opens a copy that [`backup_folder`] made, checks every page and reads every record of it. Gives the last position of
+/// each ledger. `progress` is told records read and records in all.
 ///
 /// # Errors
 /// `Unavailable` if it cannot be read, `Corrupt` if it contradicts itself.
-pub fn check_backup(copy: &Path) -> Result<(), StoreError> {
-    verify(copy, &|step, error| StoreError::Unavailable {
+pub fn check_backup(
+    copy: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Vec<(LedgerId, Position)>, StoreError> {
+    let failed = |step: &str, error: &dyn std::fmt::Display| StoreError::Unavailable {
         reason: format!("backup {}: {step}: {error}", copy.display()),
-    })
+    };
+    verify(copy, &failed, progress).map(|(_, ends)| ends)
 }
 
 fn verify(
     copy: &Path,
     failed: &dyn Fn(&str, &dyn std::fmt::Display) -> StoreError,
-) -> Result<(), StoreError> {
+    progress: &dyn Fn(u64, u64),
+) -> Result<(Checked, Vec<(LedgerId, Position)>), StoreError> {
     // Immutable: a copy in WAL mode is read without making a log beside it.
     let uri = format!("file:{}?immutable=1", escaped(copy));
     let flags =
@@ -89,7 +117,8 @@ fn verify(
             reason: found,
         });
     }
-    store::check(&conn).map(drop)
+    let ends = store::check(&conn)?;
+    Ok((every_record(&conn, progress)?, ends))
 }
 
 /// A path inside an SQLite URI.

@@ -43,9 +43,11 @@ mod lookup;
 mod readers;
 mod read;
 mod checkpoint;
+mod check;
 mod backup;
 
 pub use backup::{backup_folder, check_backup};
+pub use check::{Checked, check_folder};
 pub use error::OpenError;
 pub use lock::DataLock;
 pub use options::{SqliteOptions, Synchronous};

@@ -137,7 +137,7 @@ impl SqliteStore {
     }
 
     /// Copies the file, as of one moment, to a file that must not exist yet, while appends go on; then opens the copy
-    /// and checks it as every start does. The copy holds records and payloads, not keys.
+    /// and checks every record of it. The copy holds records and payloads, not keys.
     ///
     /// # Errors
     /// `Unavailable` naming the step that failed, `Corrupt` if the copy contradicts itself. Then there is no copy.
@@ -147,7 +147,7 @@ impl SqliteStore {
         let unavailable = |reason: String| StoreError::Unavailable { reason };
         thread::Builder::new()
             .name("ruche-ledger-backup".into())
-            .spawn(move || drop(answer.send(backup::backup(&source, &target))))
+            .spawn(move || drop(answer.send(backup::backup(&source, &target, &|_, _| {}).map(drop))))
             .map_err(|e| unavailable(format!("backup: {e}")))?;
         answered
             .await
