@@ -27,11 +27,15 @@ const DEMO_URL: &str = "http://127.0.0.1:4000";
 /// Documents with commands.
 const DOCUMENTS: &[&str] = &[
     "README.md",
+    "deploy/README.md",
     "docs/first-verification.md",
     "docs/import/README.md",
     "docs/ingest.md",
+    "docs/operations/backup.md",
     "docs/subscriptions.md",
 ];
+/// Where a deployed service keeps its folders. Tests have them in a folder of their own.
+const STATE: &str = "/var/lib/";
 /// The command that serves until it is stopped.
 const DEMO: &str = "cargo run --release";
 /// Everything else that documents ask of cargo. This build has done it.
@@ -113,7 +117,8 @@ impl Clone {
             );
         }
         let url = self.demo.as_ref().map_or(DEMO_URL, |(server, _)| &server.url);
-        let output = self.shell(&command.replace(DEMO_URL, url));
+        let state = format!("{}/", self.path("state").display());
+        let output = self.shell(&command.replace(DEMO_URL, url).replace(STATE, &state));
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -189,14 +194,14 @@ fn every_document_with_commands_is_typed() {
 
 #[test]
 fn the_readme_can_be_typed() {
-    run(DOCUMENTS[0], &mut Clone::new());
+    run("README.md", &mut Clone::new());
 }
 
 #[test]
 fn the_first_verification_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in("ruche seed --tenant demo --sessions 20");
-    run(DOCUMENTS[1], &mut clone);
+    run("docs/first-verification.md", &mut clone);
     let audited = clone.shell("ruche-verify changed-copy --json --key \"$(cat auditor.vkey)\"");
     let report = json(&String::from_utf8_lossy(&audited.stdout), "the changed copy");
     assert_eq!(report["verdict"], "TAMPERED", "{report}");
@@ -204,7 +209,7 @@ fn the_first_verification_can_be_typed() {
 
 #[test]
 fn the_example_of_an_import_can_be_typed() {
-    run(DOCUMENTS[2], &mut Clone::new());
+    run("docs/import/README.md", &mut Clone::new());
 }
 
 #[test]
@@ -230,14 +235,31 @@ fn the_imports_of_all_documents_can_be_typed_in_a_row() {
 fn the_example_of_an_append_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in(DEMO);
-    run(DOCUMENTS[3], &mut clone);
+    run("docs/ingest.md", &mut clone);
+}
+
+#[test]
+fn the_deployment_can_be_typed() {
+    let mut clone = Clone::new();
+    run("deploy/README.md", &mut clone);
+    assert!(
+        !clone.path("ruche-data").exists(),
+        "every command is about the service's own store"
+    );
+}
+
+#[test]
+fn the_drill_of_a_restore_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in("ruche seed --tenant acme --sessions 5");
+    run("docs/operations/backup.md", &mut clone);
 }
 
 #[test]
 fn the_example_of_a_subscription_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in(DEMO);
-    run(DOCUMENTS[4], &mut clone);
+    run("docs/subscriptions.md", &mut clone);
     let seen = fs::read_to_string(clone.path("seen.jsonl")).expect("the document keeps it");
     assert_eq!(seen.lines().count(), 2, "{seen}");
     let (url, key) = clone

@@ -36,12 +36,12 @@ fn whole_epochs_that_a_restore_lost_are_told_once_with_their_first_place() {
         "tau-bench",
         text(&example),
     ]);
-    run(&["ledger", "new-epoch", "--tenant", "acme"]);
-    let lost = run(&["ledger", "new-epoch", "--tenant", "acme"]);
+    run(&["ledger", "new-epoch", "--yes", "--tenant", "acme"]);
+    let lost = run(&["ledger", "new-epoch", "--yes", "--tenant", "acme"]);
     assert_eq!(lost.as_array().map(Vec::len), Some(3));
 
     run(&["restore", "--replace", text(&backup)]);
-    let opened = run(&["ledger", "new-epoch", "--restored", "--tenant", "acme"]);
+    let opened = run(&["ledger", "show", "--tenant", "acme"]);
     let epochs = |of: &Value, member: &str| -> Vec<Value> {
         of.as_array()
             .expect("epochs")
