@@ -23,8 +23,9 @@ pub struct Checked {
     pub payloads_missing: u64,
 }
 
-/// Reads every record of `ledger.db` in a data folder and checks it, also beside a running server; see
-/// [`every_record`]. `progress` is told of each page: records read, records in all. Blocks on the disk.
+/// Reads every record of `ledger.db` in a data folder and checks it as a read does, with its place in the chain and the
+/// stored tiles, also beside a running server. `progress` is told of each page: records read, records in all. Blocks on
+/// the disk.
 ///
 /// # Errors
 /// `Stored(Corrupt)` naming the first place that is not what it was; others if the file cannot be read.
