@@ -474,3 +474,6 @@ fn contradiction(epoch: &EpochInfo, size: TreeSize) -> SealError {
         size: size.0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::memory::MemoryStore;
-use crate::store::{AppendOutcome, EventStore, StoreError};
-use crate::testing::faults::{Fault, FaultStore};
-use crate::testing::{Author, FixedClock, appended, check_ledger, contract, ledger};
+use crate::store::EventStore;
+use crate::testing::{Author, contract};
 
 #[derive(Default)]
 struct Nothing;
@@ -106,42 +105,6 @@ fn keys_stand_on_the_first_leaf_of_an_append_only() {
 #[tokio::test]
 async fn the_memory_engine_keeps_the_contract() {
     contract::run(|clock| async move { Arc::new(MemoryStore::new(clock)) as Arc<dyn EventStore> }).await;
-}
-
-/// Each append fails in each way, is repeated with its key as a client would, and the whole ledger is judged.
-#[tokio::test]
-async fn repeating_with_the_key_resolves_every_fault() {
-    let inner = Arc::new(MemoryStore::new(Arc::new(FixedClock::at(1))));
-    let store = FaultStore::new(inner);
-    let a = Author::new(1);
-    store
-        .open_epoch(ledger(1), a.opening(ledger(1), 1, None))
-        .await
-        .unwrap();
-    for (n, fault) in Fault::ALL.into_iter().cycle().take(40).enumerate() {
-        store.inject(fault);
-        let request = || a.append_keyed(n as u8, 1, vec![a.event(a.stream(n as u128 % 3), "{}")]);
-        let first = store.append(ledger(1), request()).await;
-        let again = store.append(ledger(1), request()).await;
-        let persisted = matches!(fault, Fault::None | Fault::UnknownButPersisted);
-        match (&first, fault) {
-            (Ok(AppendOutcome::Appended { .. }), Fault::None) => {}
-            (Err(StoreError::Unavailable { .. }), Fault::NotPersisted) => {}
-            (Ok(AppendOutcome::Unknown), Fault::UnknownNotPersisted | Fault::UnknownButPersisted) => {}
-            other => panic!("{other:?}"),
-        }
-        let Ok(AppendOutcome::Appended { receipts, duplicate }) = again else {
-            panic!("{again:?}")
-        };
-        assert_eq!(duplicate, persisted, "{fault:?}");
-        assert_eq!(receipts[0].position, Position::new(1, n as u64 + 1), "{fault:?}");
-        assert_eq!(check_ledger(&store, ledger(1)).await, n as u64 + 2, "{fault:?}");
-    }
-    appended(
-        store
-            .append(ledger(1), a.append(vec![a.event(a.stream(9), "{}")]))
-            .await,
-    );
 }
 
 #[test]

@@ -13,6 +13,8 @@ use super::{Author, FixedClock, appended, check_ledger, claim, ledger};
 use crate::store::{AppendOutcome, AppendRequest, EventStore, Expectation, ExpectedVersion, StoreError};
 use crate::subscribe::subscribe;
 
+mod faulted;
+
 /// An engine under test: an empty store and the clock that it was given.
 pub struct Subject {
     /// The store.
@@ -51,6 +53,7 @@ where
     one_key_raced(make().await).await;
     one_version_raced(make().await).await;
     subscription(make().await).await;
+    faulted::every_write(make().await).await;
 }
 
 async fn open(s: &Subject, n: u128) -> Author {

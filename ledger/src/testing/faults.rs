@@ -1,19 +1,25 @@
-//! A store whose appends fail on order, in both ways: not persisted, and persisted although an error came back.
+//! Stores that fail on order, in both ways: not persisted, and persisted although an error came back. [`FaultStore`]
+//! fails writes of records, [`FaultTrees`] and [`FaultHeads`] any call that sealing makes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::{Position, StreamVersion};
+use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
 use ruche_domain::stream::StreamId;
 
+use crate::hash::Hash;
+use crate::right_edge::HashTile;
+use crate::seal::{TreeHeadStore, TreeHeadStoreError, TreeStore};
 use crate::store::{
     AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record,
     StoreError,
 };
+use crate::tree_head::SignedTreeHead;
 
-/// What happens to the next append.
+/// What happens to the next write: an append or the opening of an epoch, which has only errors for "unknown".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Fault {
@@ -25,6 +31,12 @@ pub enum Fault {
     UnknownNotPersisted,
     /// "Unknown", and it was stored.
     UnknownButPersisted,
+}
+
+fn injected() -> StoreError {
+    StoreError::Unavailable {
+        reason: "injected".into(),
+    }
 }
 
 impl Fault {
@@ -52,21 +64,22 @@ impl FaultStore {
         }
     }
 
-    /// The next append gets this fault; the one after it none.
+    /// The next write gets this fault; the one after it none.
     pub fn inject(&self, fault: Fault) {
         self.next.store(fault as u8, Ordering::SeqCst);
+    }
+
+    fn take(&self) -> Fault {
+        Fault::ALL[usize::from(self.next.swap(0, Ordering::SeqCst))]
     }
 }
 
 #[async_trait]
 impl EventStore for FaultStore {
     async fn append(&self, ledger: LedgerId, request: AppendRequest) -> Result<AppendOutcome, StoreError> {
-        let fault = Fault::ALL[usize::from(self.next.swap(0, Ordering::SeqCst))];
-        match fault {
+        match self.take() {
             Fault::None => self.inner.append(ledger, request).await,
-            Fault::NotPersisted => Err(StoreError::Unavailable {
-                reason: "injected".into(),
-            }),
+            Fault::NotPersisted => Err(injected()),
             Fault::UnknownNotPersisted => Ok(AppendOutcome::Unknown),
             Fault::UnknownButPersisted => {
                 self.inner.append(ledger, request).await?;
@@ -76,7 +89,14 @@ impl EventStore for FaultStore {
     }
 
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
-        self.inner.open_epoch(ledger, opening).await
+        match self.take() {
+            Fault::None => self.inner.open_epoch(ledger, opening).await,
+            Fault::NotPersisted | Fault::UnknownNotPersisted => Err(injected()),
+            Fault::UnknownButPersisted => {
+                self.inner.open_epoch(ledger, opening).await?;
+                Err(injected())
+            }
+        }
     }
 
     async fn head(&self, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
@@ -120,5 +140,132 @@ impl EventStore for FaultStore {
 
     async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
         self.inner.wait_for(ledger, position).await
+    }
+}
+
+/// Counts the calls of sealing and lets one of them fail. Shared by [`FaultTrees`] and [`FaultHeads`].
+#[derive(Default)]
+pub struct Calls {
+    made: AtomicU64,
+    /// The call that fails, from 1; 0 for none.
+    failing: AtomicU64,
+    kept: AtomicBool,
+}
+
+impl Calls {
+    /// Counts from 1 again; call number `at` fails. With `kept` it does its work before it says so, as in a crash behind
+    /// it; without, as in a crash before it. 0 lets all succeed.
+    pub fn fail(&self, at: u64, kept: bool) {
+        self.made.store(0, Ordering::SeqCst);
+        self.failing.store(at, Ordering::SeqCst);
+        self.kept.store(kept, Ordering::SeqCst);
+    }
+
+    /// Calls since [`Calls::fail`].
+    pub fn made(&self) -> u64 {
+        self.made.load(Ordering::SeqCst)
+    }
+
+    async fn run<T, E>(&self, call: impl Future<Output = Result<T, E>>, error: E) -> Result<T, E> {
+        let number = self.made.fetch_add(1, Ordering::SeqCst) + 1;
+        if number != self.failing.load(Ordering::SeqCst) {
+            return call.await;
+        }
+        if self.kept.load(Ordering::SeqCst) {
+            call.await?;
+        }
+        Err(error)
+    }
+}
+
+/// Wraps a tree store; a call fails when its number is up.
+pub struct FaultTrees {
+    /// What does the work.
+    pub inner: Arc<dyn TreeStore>,
+    /// Whose number is up.
+    pub calls: Arc<Calls>,
+}
+
+#[async_trait]
+impl TreeStore for FaultTrees {
+    async fn leaf_hashes(
+        &self,
+        ledger: LedgerId,
+        epoch: Epoch,
+        from: LeafIndex,
+        limit: usize,
+    ) -> Result<Vec<Hash>, StoreError> {
+        let call = self.inner.leaf_hashes(ledger, epoch, from, limit);
+        self.calls.run(call, injected()).await
+    }
+
+    async fn hash_tile(
+        &self,
+        ledger: LedgerId,
+        epoch: Epoch,
+        level: u8,
+        index: u64,
+    ) -> Result<Option<HashTile>, StoreError> {
+        let call = self.inner.hash_tile(ledger, epoch, level, index);
+        self.calls.run(call, injected()).await
+    }
+
+    async fn tree_head(&self, ledger: LedgerId, epoch: Epoch) -> Result<Option<SignedTreeHead>, StoreError> {
+        let call = self.inner.tree_head(ledger, epoch);
+        self.calls.run(call, injected()).await
+    }
+
+    async fn put_tiles(
+        &self,
+        ledger: LedgerId,
+        epoch: Epoch,
+        tiles: Vec<HashTile>,
+    ) -> Result<(), StoreError> {
+        let call = self.inner.put_tiles(ledger, epoch, tiles);
+        self.calls.run(call, injected()).await
+    }
+
+    async fn put_tree_head(
+        &self,
+        ledger: LedgerId,
+        epoch: Epoch,
+        head: &SignedTreeHead,
+    ) -> Result<(), StoreError> {
+        let call = self.inner.put_tree_head(ledger, epoch, head);
+        self.calls.run(call, injected()).await
+    }
+}
+
+/// Wraps a tree head store; a call fails when its number is up. Remembers all that was ever promised.
+pub struct FaultHeads {
+    /// What does the work.
+    pub inner: Arc<dyn TreeHeadStore>,
+    /// Whose number is up.
+    pub calls: Arc<Calls>,
+    /// Every tree head that was stored, in order.
+    pub promised: Mutex<Vec<SignedTreeHead>>,
+}
+
+#[async_trait]
+impl TreeHeadStore for FaultHeads {
+    async fn latest(&self, origin: &str) -> Result<Option<SignedTreeHead>, TreeHeadStoreError> {
+        let error = TreeHeadStoreError::Unavailable("injected".to_owned());
+        self.calls.run(self.inner.latest(origin), error).await
+    }
+
+    async fn compare_and_swap(
+        &self,
+        origin: &str,
+        expected: Option<&SignedTreeHead>,
+        new: &SignedTreeHead,
+    ) -> Result<(), TreeHeadStoreError> {
+        let error = TreeHeadStoreError::Unavailable("injected".to_owned());
+        let call = async {
+            self.inner.compare_and_swap(origin, expected, new).await?;
+            let mut promised = self.promised.lock().expect("no holder panics");
+            promised.push(new.clone());
+            Ok(())
+        };
+        self.calls.run(call, error).await
     }
 }
