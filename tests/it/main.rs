@@ -9,6 +9,7 @@ mod documents;
 mod command_line;
 mod power_cut;
 mod kill;
+mod io_fault;
 mod import;
 mod verification;
 mod tenants;

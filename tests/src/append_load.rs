@@ -1,25 +1,25 @@
-//! Appends to an embedded store without end and tells each receipt on standard output, one line each:
+//! Appends to an embedded store and seals it without end, and tells each receipt on standard output, one line each:
 //! `ack <epoch:index> <leaf hash>`. A test kills it and asks the store whether every line was true.
 //!
-//! Usage: append-load FOLDER full|normal|off SEED
+//! Usage: append-load DATA KEYS full|normal|off SEED
 
 use std::io::{self, Write};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 
 use futures_util::future::join_all;
+use ruche_ledger::seal::SealError;
 use ruche_ledger::store::{AppendOutcome, EventStore};
 use ruche_ledger::testing::{Author, SeededRandom, ledger};
-use ruche_ledger_keys::SystemClock;
-use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore, Synchronous};
+use ruche_ledger_sqlite::{SqliteStore, Synchronous};
+use ruche_tests::embedded::Embedded;
 
 const CALLERS: u64 = 8;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, synchronous, seed] = &args[..] else {
-        return Err("usage: append-load FOLDER full|normal|off SEED".into());
+    let [data, keys, synchronous, seed] = &args[..] else {
+        return Err("usage: append-load DATA KEYS full|normal|off SEED".into());
     };
     let synchronous = match synchronous.as_str() {
         "full" => Synchronous::Full,
@@ -28,20 +28,23 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("no such setting: {other}").into()),
     };
     let seed: u64 = seed.parse()?;
-    let lock = Arc::new(DataLock::acquire(&PathBuf::from(folder), "append-load")?);
-    let options = SqliteOptions {
-        synchronous,
-        ..SqliteOptions::default()
-    };
-    let store = SqliteStore::open(lock, Arc::new(SystemClock), options)?;
-    let author = Author::new(u64::MAX - seed);
-    if store.head(ledger(1)).await?.is_none() {
-        store
-            .open_epoch(ledger(1), author.opening(ledger(1), 1, None))
-            .await?;
+    let embedded = Embedded::open(Path::new(data), Path::new(keys), synchronous)?;
+    embedded.start().await?;
+    let appends = join_all((0..CALLERS).map(|caller| append_for_ever(&embedded.store, seed, caller)));
+    tokio::select! {
+        _ = appends => Ok(()),
+        error = seal_for_ever(&embedded) => Err(error.into()),
     }
-    join_all((0..CALLERS).map(|caller| append_for_ever(&store, seed, caller))).await;
-    Ok(())
+}
+
+/// Seals as fast as it can beside the appends: nearly every cut hits tiles, a signature or a copy of a tree head.
+async fn seal_for_ever(embedded: &Embedded) -> SealError {
+    loop {
+        if let Err(error) = embedded.seal().await {
+            return error;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Ends when the other end of standard output is gone, or with the process.

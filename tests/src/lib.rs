@@ -1,5 +1,8 @@
 //! Whole-system tests. The tests are in `it/`; here is what they and `cargo xtask soak` share.
 
 pub mod data;
+pub mod embedded;
+pub mod io_fault;
 pub mod power_cut;
 pub mod server;
+pub mod shim;

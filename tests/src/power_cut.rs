@@ -3,15 +3,15 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::EventStore;
 use ruche_ledger::testing::{SeededRandom, check_ledger, ledger};
-use ruche_ledger_keys::SystemClock;
-use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore};
+use ruche_ledger_sqlite::Synchronous;
+
+use crate::embedded::Embedded;
 
 /// What was acknowledged before a cut and is not there after it, or is another record.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -20,25 +20,14 @@ pub struct Loss {
     pub acknowledged: usize,
     /// Those that are gone or changed.
     pub lost: usize,
+    /// Cuts after which the ledger was behind a tree head that had been signed, or contradicted it.
+    pub promises_broken: usize,
 }
 
-/// The shim, compiled with the C compiler that the build needs anyway.
-///
-/// # Errors
-/// When it does not compile.
-pub fn compile_shim(folder: &Path) -> io::Result<PathBuf> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("power-cut/shim.c");
-    let shim = folder.join("shim.so");
-    let status = Command::new("cc")
-        .args(["-O1", "-shared", "-fPIC", "-o"])
-        .arg(&shim)
-        .arg(&source)
-        .arg("-ldl")
-        .status()?;
-    if status.success() {
-        Ok(shim)
-    } else {
-        Err(io::Error::other(format!("cc: {status}")))
+impl Loss {
+    /// Whether something is gone that somebody was told.
+    pub fn is_any(&self) -> bool {
+        self.lost > 0 || self.promises_broken > 0
     }
 }
 
@@ -54,25 +43,29 @@ pub async fn cut(
     synchronous: &str,
     seed: u64,
 ) -> io::Result<Loss> {
+    // Tree heads live apart from the data; this disk forgets nothing, so that what was promised before a cut is known.
+    let keys = folder.join("keys");
     let (data, synced) = (folder.join("data"), folder.join("synced"));
     std::fs::create_dir_all(&data)?;
     // At the start everything on the disk is synced.
     copy(&data, &synced)?;
-    let acknowledged = run_until_cut(program, shim, &data, &synced, synchronous, seed)?;
+    let acknowledged = run_until_cut(program, shim, &data, &keys, &synced, synchronous, seed)?;
     copy(&synced, &data)?;
-    judge(&data, &acknowledged).await
+    judge(&data, &keys, &acknowledged).await
 }
 
 fn run_until_cut(
     program: &Path,
     shim: &Path,
     data: &Path,
+    keys: &Path,
     synced: &Path,
     synchronous: &str,
     seed: u64,
 ) -> io::Result<HashMap<Position, String>> {
     let mut child = Command::new(program)
         .arg(data)
+        .arg(keys)
         .args([synchronous, &seed.to_string()])
         .env("LD_PRELOAD", shim)
         .env("RUCHE_CUT_DIR", data)
@@ -111,16 +104,22 @@ fn acknowledge(acknowledged: &mut HashMap<Position, String>, line: &str) -> io::
     Ok(())
 }
 
-async fn judge(data: &Path, acknowledged: &HashMap<Position, String>) -> io::Result<Loss> {
-    let lock = Arc::new(DataLock::acquire(data, "judge").map_err(io::Error::other)?);
-    let store =
-        SqliteStore::open(lock, Arc::new(SystemClock), SqliteOptions::default()).map_err(io::Error::other)?;
+async fn judge(data: &Path, keys: &Path, acknowledged: &HashMap<Position, String>) -> io::Result<Loss> {
+    let embedded =
+        Embedded::open(data, keys, Synchronous::Full).map_err(|e| io::Error::other(e.to_string()))?;
+    let store = &embedded.store;
     let mut loss = Loss {
         acknowledged: acknowledged.len(),
         lost: acknowledged.len(),
+        promises_broken: 0,
     };
     if store.head(ledger(1)).await.map_err(io::Error::other)?.is_some() {
-        check_ledger(&store, ledger(1)).await;
+        match embedded.seal().await {
+            Ok(()) => {}
+            Err(error) if error.halts_appends() => loss.promises_broken = 1,
+            Err(error) => return Err(io::Error::other(error)),
+        }
+        check_ledger(&**store, ledger(1)).await;
         let mut from = Position::START;
         loop {
             let records = store
