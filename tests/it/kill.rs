@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
 use ruche_domain::ids::LedgerId;
@@ -19,13 +19,19 @@ use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore};
 use ruche_projections::runner::Runner;
 use ruche_projections_sqlite::{OnDifference, SqliteReadStore};
 use ruche_tests::server::{Home, graphql};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 const CALLERS: u64 = 6;
 /// Kills of one run; `cargo xtask soak` sets more.
 const KILLS_VARIABLE: &str = "RUCHE_SOAK_KILLS";
-const KILLS: u64 = 20;
+const KILLS: u64 = 12;
+/// A server lives at most this long, in milliseconds: four rounds of sealing, so that tiles, tree heads and checkpoints
+/// of the log are hit as well as appends.
+const LIFE_MS_MAX: u64 = 2_000;
+/// How long a lock may be held through processes that other tests are starting: a child has a copy until its program
+/// is loaded.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 const APPEND: &str = "mutation Append($input: AppendEventsInput!) { appendEvents(input: $input) {
     __typename ... on AppendEventsPayload { receipts { position leafHash duplicate } }
@@ -34,45 +40,80 @@ const APPEND: &str = "mutation Append($input: AppendEventsInput!) { appendEvents
 const START: &str =
     "mutation Start($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
 
-/// Acknowledged records, and how many clients were told that they repeat themselves.
-#[derive(Default)]
-struct Acknowledged {
-    records: Mutex<BTreeMap<Position, String>>,
-    count: AtomicU64,
+/// An append as it was sent; its key is in the texts of its events, so each text belongs in the ledger once.
+#[derive(Clone)]
+struct Sent {
+    key: String,
+    events: u64,
+}
+
+impl Sent {
+    fn text(&self, event: u64) -> String {
+        format!("{}#{event}", self.key)
+    }
+}
+
+/// What one caller knows. It goes on with it after each kill.
+struct Caller {
+    number: u64,
+    client: Client,
+    /// Sent, and the answer was lost with the server.
+    unanswered: Option<Sent>,
+    answered: Vec<Sent>,
+    /// Position and leaf hash of each acknowledged record.
+    records: Vec<(Position, String)>,
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
+fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed() {
     let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |text| text.parse().expect("a number of kills"));
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
     let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
-    let acknowledged = Arc::new(Acknowledged::default());
+    let mut callers: Vec<_> = (0..CALLERS).map(Caller::new).collect();
     let dice = SeededRandom::new(7);
     for kill in 0..kills {
         let server = home
             .serve()
             .unwrap_or_else(|error| panic!("start {kill}: {error}"));
-        let enough = acknowledged.count.load(Ordering::SeqCst) + 1 + dice.next() % 120;
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|caller| {
-                let (url, key, acknowledged) = (server.url.clone(), key.clone(), acknowledged.clone());
-                thread::spawn(move || append_until_it_fails(&url, &key, kill, caller, &acknowledged))
+        let life = Duration::from_millis(dice.next() % LIFE_MS_MAX);
+        let (ended, early) = mpsc::channel();
+        let threads: Vec<_> = callers
+            .drain(..)
+            .map(|mut caller| {
+                let (url, key, ended) = (server.url.clone(), key.clone(), ended.clone());
+                thread::spawn(move || {
+                    let error = caller.append_until_it_fails(&url, &key, kill);
+                    // Nobody listens any more once the server is killed.
+                    let _ = ended.send(error.to_string());
+                    caller
+                })
             })
             .collect();
-        while acknowledged.count.load(Ordering::SeqCst) < enough {
-            assert!(
-                !callers.iter().all(thread::JoinHandle::is_finished),
-                "the callers ended before kill {kill}"
-            );
-            thread::yield_now();
-        }
+        // The deadline is the random instant of the kill; nobody may have ended before it.
+        assert_eq!(
+            early.recv_timeout(life),
+            Err(RecvTimeoutError::Timeout),
+            "a caller ended before kill {kill}"
+        );
         server.kill().expect("the server can be killed");
-        for caller in callers {
-            caller.join().expect("a caller ends with its connection");
-        }
-        judge(&home, &acknowledged.records.lock().expect("no caller panics"));
+        callers.extend(
+            threads
+                .into_iter()
+                .map(|caller| caller.join().expect("a caller ends with its connection")),
+        );
+        judge(&home, &callers);
     }
+    let server = home.serve().expect("the last start");
+    for caller in &mut callers {
+        caller
+            .repeat(&server.url, &key)
+            .expect("what was not answered is repeated");
+    }
+    assert!(server.stop().expect("the server can be told to stop"));
+    judge(&home, &callers);
+    let acknowledged: usize = callers.iter().map(|caller| caller.records.len()).sum();
+    assert!(acknowledged as u64 > kills, "only {acknowledged} records");
     read_models_equal_a_rebuild(&home);
     export_verifies(&home, folder.path());
 }
@@ -113,77 +154,145 @@ fn export_verifies(home: &Home, folder: &Path) {
     assert_eq!(report["verdict"], "VERIFIED", "{report}");
 }
 
-/// Sends appends, each under its own key, until the server is gone. After a lost answer the next start repeats it.
-fn append_until_it_fails(url: &str, key: &str, kill: u64, caller: u64, acknowledged: &Acknowledged) {
-    let client = Client::new();
-    let start =
-        json!({ "idempotencyKey": format!("start/{caller}"), "externalId": format!("session {caller}") });
-    if graphql(&client, url, key, START, json!({ "input": start })).is_err() {
-        return;
+impl Caller {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            client: Client::new(),
+            unanswered: None,
+            answered: Vec::new(),
+            records: Vec::new(),
+        }
     }
-    for n in 0.. {
-        let data = json!({ "text": json!({ "role": "user", "text": format!("kill {kill}") }).to_string() });
-        let events: Vec<_> = (0..1 + n % 3)
-            .map(|_| json!({ "type": "message.received", "schemaVersion": 1, "data": data }))
+
+    /// Repeats what was not answered, then sends appends, each under its own key, until the server is gone.
+    fn append_until_it_fails(&mut self, url: &str, key: &str, kill: u64) -> io::Error {
+        let number = self.number;
+        let start =
+            json!({ "idempotencyKey": format!("start/{number}"), "externalId": format!("session {number}") });
+        let started = graphql(&self.client, url, key, START, json!({ "input": start }));
+        if let Err(error) = started.and_then(|_| self.repeat(url, key)) {
+            return error;
+        }
+        let mut n = 0;
+        loop {
+            self.unanswered = Some(Sent {
+                key: format!("{kill}/{number}/{n}"),
+                events: 1 + n % 3,
+            });
+            if let Err(error) = self.repeat(url, key) {
+                return error;
+            }
+            n += 1;
+        }
+    }
+
+    /// Sends what has no answer yet, with its own key.
+    fn repeat(&mut self, url: &str, key: &str) -> io::Result<()> {
+        let Some(sent) = self.unanswered.clone() else {
+            return Ok(());
+        };
+        let events: Vec<_> = (0..sent.events)
+            .map(|event| {
+                let text = json!({ "role": "user", "text": sent.text(event) }).to_string();
+                json!({ "type": "message.received", "schemaVersion": 1, "data": { "text": text } })
+            })
             .collect();
         let input = json!({
-            "idempotencyKey": format!("{kill}/{caller}/{n}"),
-            "target": { "session": { "externalId": format!("session {caller}") } },
+            "idempotencyKey": sent.key,
+            "target": { "session": { "externalId": format!("session {}", self.number) } },
             "events": events,
         });
-        let Ok(data) = graphql(&client, url, key, APPEND, json!({ "input": input })) else {
-            return;
-        };
+        let data = graphql(&self.client, url, key, APPEND, json!({ "input": input }))?;
         let receipts = data["appendEvents"]["receipts"]
             .as_array()
             .unwrap_or_else(|| panic!("refused: {data}"));
-        let mut records = acknowledged.records.lock().expect("no caller panics");
+        assert_eq!(receipts.len() as u64, sent.events, "{data}");
         for receipt in receipts {
-            let position = receipt["position"]
-                .as_str()
-                .expect("a position")
-                .parse()
-                .expect("a position");
-            let hash = receipt["leafHash"].as_str().expect("a hash").to_owned();
-            assert!(
-                records.insert(position, hash).is_none(),
-                "{position} was acknowledged twice"
-            );
+            let text = |name: &str| {
+                receipt[name]
+                    .as_str()
+                    .unwrap_or_else(|| panic!("no {name}: {data}"))
+            };
+            let position = text("position").parse().expect("a position");
+            self.records.push((position, text("leafHash").to_owned()));
         }
-        acknowledged.count.fetch_add(1, Ordering::SeqCst);
+        self.answered.push(sent);
+        self.unanswered = None;
+        Ok(())
     }
 }
 
-fn judge(home: &Home, acknowledged: &BTreeMap<Position, String>) {
+/// Reads the whole ledger: every acknowledged record is where it was told to be; the events of an answered key are there
+/// once, those of an unanswered one once or not at all, and nothing else is.
+fn judge(home: &Home, callers: &[Caller]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
+    let mut hashes = BTreeMap::new();
+    let mut copies: BTreeMap<String, u64> = BTreeMap::new();
     runtime.block_on(async {
         let store = open(home).expect("a killed store opens");
         let ledger: LedgerId = store.ledgers().await.expect("ledgers")[0];
         check_ledger(&store, ledger).await;
         let mut from = Position::START;
-        let mut found = 0;
         loop {
             let records = store.read_ledger(ledger, from, 1_000).await.expect("records");
             let Some(last) = records.last() else { break };
             from = last.position.next();
             for record in &records {
-                if let Some(hash) = acknowledged.get(&record.position) {
-                    assert_eq!(
-                        *hash,
-                        record.leaf_hash().to_string(),
-                        "{} is another record",
-                        record.position
-                    );
-                    found += 1;
+                hashes.insert(record.position, record.leaf_hash().to_string());
+                if record.leaf.event.event_type == "message.received" {
+                    let payload = record.payload_bytes().expect("nothing is erased");
+                    let payload: Value = serde_json::from_slice(payload).expect("JSON");
+                    let text = payload["text"].as_str().expect("a text").to_owned();
+                    *copies.entry(text).or_default() += 1;
                 }
             }
         }
-        assert_eq!(found, acknowledged.len(), "acknowledged records are missing");
         store.close().await.expect("it closes");
     });
+    wait_for_the_lock(home);
+    let mut acknowledged = BTreeMap::new();
+    for caller in callers {
+        for (position, hash) in &caller.records {
+            assert_eq!(
+                hashes.get(position),
+                Some(hash),
+                "{position} is gone or another record"
+            );
+            assert!(
+                acknowledged.insert(position, hash).is_none(),
+                "{position} was acknowledged twice"
+            );
+        }
+        for sent in &caller.answered {
+            for event in 0..sent.events {
+                assert_eq!(copies.remove(&sent.text(event)), Some(1), "{}", sent.text(event));
+            }
+        }
+        if let Some(sent) = &caller.unanswered {
+            let found: Vec<_> = (0..sent.events)
+                .map(|event| copies.remove(&sent.text(event)).unwrap_or(0))
+                .collect();
+            assert!(
+                found.iter().all(|copies| *copies == found[0] && *copies <= 1),
+                "{}: {found:?} copies of its events",
+                sent.key
+            );
+        }
+    }
+    assert!(copies.is_empty(), "nobody sent these: {copies:?}");
+}
+
+/// Waits until no child of another test has a copy of the lock of this process, so that a server can have it.
+fn wait_for_the_lock(home: &Home) {
+    let deadline = Instant::now() + LOCK_WAIT;
+    while let Err(error) = DataLock::acquire(&home.data, "judge") {
+        assert!(Instant::now() < deadline, "{error}");
+        thread::yield_now();
+    }
 }
 
 fn open(home: &Home) -> io::Result<SqliteStore> {
