@@ -2,7 +2,7 @@
 //!
 //! Providers bill fractions such as `0.0035475000000000003`, which no single 64-bit column holds. Two do: whole
 //! billionths (`nanos`) and the rest in units of 10^-27, from 0 up to but not including one billionth. A value has one
-//! such form, so equal sums are equal rows, and both engines can add and carry with integers alone.
+//! such form, so equal sums are equal rows, and any engine can add and carry with integers alone.
 
 use std::fmt;
 

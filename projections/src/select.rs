@@ -70,7 +70,7 @@ impl Select {
             self = self.text(separator).bind(value);
             separator = ", ";
         }
-        // Both engines take a list with a null in it, and nothing equals null.
+        // SQL allows a list with a null in it, and nothing equals null.
         if separator.is_empty() {
             self.sql.push_str("NULL");
         }
