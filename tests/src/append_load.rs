@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use futures_util::future::join_all;
+use ruche_domain::numbers::Position;
 use ruche_ledger::seal::SealError;
 use ruche_ledger::store::{AppendOutcome, EventStore};
 use ruche_ledger::testing::{Author, SeededRandom, ledger};
@@ -14,6 +15,8 @@ use ruche_ledger_sqlite::{SqliteStore, Synchronous};
 use ruche_tests::embedded::Embedded;
 
 const CALLERS: u64 = 8;
+/// Records between two tree heads.
+const SEALED_TOGETHER: u64 = 40;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,13 +40,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// Seals as fast as it can beside the appends: nearly every cut hits tiles, a signature or a copy of a tree head.
+/// Seals beside the appends, several times before most cuts: they hit tiles and copies of tree heads as well.
 async fn seal_for_ever(embedded: &Embedded) -> SealError {
     loop {
-        if let Err(error) = embedded.seal().await {
-            return error;
+        let sealed = match embedded.sealer.seal(ledger(1)).await {
+            Ok(head) => head.map_or(0, |head| head.head().size.0),
+            Err(error) => return error,
+        };
+        let next = Position::new(1, sealed + SEALED_TOGETHER);
+        if let Err(error) = embedded.store.wait_for(ledger(1), next).await {
+            return error.into();
         }
-        tokio::task::yield_now().await;
     }
 }
 
