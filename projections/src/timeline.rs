@@ -31,7 +31,7 @@ impl Projection for Timeline {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -94,7 +94,13 @@ fn summary(event: &AgentEvent) -> Option<String> {
         AgentEvent::LlmResponded(l) => line(&[&text(l.response_model.as_ref().or(l.model.as_ref()))]),
         AgentEvent::LlmFailed(l) => line(&[&l.error_type]),
         AgentEvent::SessionStarted(s) => {
-            line(&[&text(s.agent_id.as_ref()), " · ", &text(s.scenario_id.as_ref())])
+            let named = [s.agent_id.as_deref(), s.scenario_id.as_deref()];
+            let named: Vec<&str> = named
+                .into_iter()
+                .flatten()
+                .filter(|name| !name.is_empty())
+                .collect();
+            line(&[&named.join(" · ")])
         }
         AgentEvent::SessionEnded(s) => line(&[s.reason.name()]),
         AgentEvent::TurnOpened(t) => line(&[t.trigger.name()]),
@@ -247,4 +253,27 @@ pub async fn of_session(
         .rows(store)
         .await?;
     Page::read(page, rows, read)
+}
+
+#[cfg(test)]
+mod tests {
+    use ruche_domain::events::SessionStarted;
+
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_session_names_what_is_known() {
+        let line = |agent: Option<&str>, scenario: Option<&str>| {
+            let started = SessionStarted {
+                agent_id: agent.map(str::to_owned),
+                scenario_id: scenario.map(str::to_owned),
+                ..SessionStarted::default()
+            };
+            summary(&started.into()).unwrap()
+        };
+        assert_eq!(line(Some("support"), Some("refund")), "support · refund");
+        assert_eq!(line(Some("support"), None), "support");
+        assert_eq!(line(Some(""), Some("refund")), "refund");
+        assert_eq!(line(None, None), "");
+    }
 }

@@ -26,6 +26,12 @@ const REGISTERED: &str = "INSERT INTO tool (ledger, name, side_effect, tool_kind
     description = excluded.description, version = excluded.version, schema_digest = excluded.schema_digest, \
     argument_schema = excluded.argument_schema, compensation_tool = excluded.compensation_tool, \
     position = excluded.position, registered_at = excluded.registered_at";
+/// A call belongs to the session that proposed it, and until then to the session that named it first. So a proposal
+/// takes away what other sessions said of the call before it.
+const CLAIMED: &str = "DELETE FROM tool_effect WHERE ledger = $1 AND call = $2 AND session IS DISTINCT FROM $3 \
+    AND intent_position IS NULL";
+/// Each of these makes the row if it is not there, and changes it only if the call belongs to the session of the event.
+/// Parameters 1 to 6 are those of [`common`].
 const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, tool_kind, arguments, arguments_form, ordinal, message_ordinal, provider_call_id, requestor, \
     business_key, action_digest, proposed_at, intent_position, erased) \
@@ -35,7 +41,8 @@ const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fi
     arguments = excluded.arguments, arguments_form = excluded.arguments_form, ordinal = excluded.ordinal, \
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
     requestor = excluded.requestor, business_key = excluded.business_key, action_digest = excluded.action_digest, \
-    proposed_at = excluded.proposed_at, intent_position = excluded.intent_position";
+    proposed_at = excluded.proposed_at, intent_position = excluded.intent_position \
+    WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, started_at, started_position, attempts, erased) \
     VALUES ($1, $2, $3, $4, $5, $6, 'started', $7, $8, $9, $10, 1, $11) \
@@ -44,7 +51,8 @@ const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
     started_at = COALESCE(tool_effect.started_at, excluded.started_at), \
     started_position = COALESCE(tool_effect.started_position, excluded.started_position), \
-    attempts = tool_effect.attempts + 1";
+    attempts = tool_effect.attempts + 1 \
+    WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, result, result_form, error_type, error, external_ref, duration_us, ended_at, \
     outcome_position, erased) \
@@ -55,10 +63,12 @@ const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     result = excluded.result, result_form = excluded.result_form, error_type = excluded.error_type, \
     error = excluded.error, external_ref = excluded.external_ref, duration_us = excluded.duration_us, \
     ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, \
-    erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END";
+    erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
+    WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STATUS: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status";
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status \
+    WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 
 /// The projection.
 pub struct ToolEffects;
@@ -69,7 +79,7 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -82,7 +92,12 @@ impl Projection for ToolEffects {
         let Some(call) = event.header().call else {
             return Ok(vec![]);
         };
-        Ok(effect(event, call)?.into_iter().collect())
+        let mut changes = Vec::new();
+        if event.event_type() == "tool.proposed" {
+            changes.push(claimed(event, call));
+        }
+        changes.extend(effect(event, call)?);
+        Ok(changes)
     }
 }
 
@@ -150,6 +165,15 @@ fn status(event: &ProjectedEvent, call: CallId, state: EffectState) -> Result<Ch
     let mut params = common(event, call)?;
     params.extend([state.name().into(), event.is_erased().into()]);
     Ok(Change::about(call.as_bytes(), STATUS, params))
+}
+
+fn claimed(event: &ProjectedEvent, call: CallId) -> Change {
+    let params = vec![
+        event.ledger_key().into(),
+        (*call.as_bytes()).into(),
+        event.header().session.map(|id| *id.as_bytes()).into(),
+    ];
+    Change::about(call.as_bytes(), CLAIMED, params)
 }
 
 fn proposed(

@@ -3,7 +3,9 @@
 //! Each event is counted once, in the row of its day (UTC, by when it happened), of its session's agent, of its model
 //! if it is about a model call and of its tool if it is about a tool call. So sums over any of these are exact, and
 //! rows without a model or tool hold the rest. An agent is known from the start of its session on; a tool from its
-//! proposal on, because answers need not name it.
+//! proposal on, because answers need not name it. What another session says of a call has no part in that.
+//!
+//! Outcomes are kept per turn, not per day: a turn uses several models and tools and is counted under each of them.
 
 use std::sync::LazyLock;
 
@@ -25,15 +27,27 @@ pub const TABLES: &[&str] = &[
     "usage_call",
     "usage_day",
     "usage_cost",
-    "outcome_day",
+    "turn_outcome",
+    "turn_use",
 ];
+
+/// Kinds of `turn_use`.
+const MODEL_USE: &str = "model";
+const TOOL_USE: &str = "tool";
 
 const DAY_US: i64 = 86_400_000_000;
 
 const SESSION: &str = "INSERT INTO usage_session (ledger, session, agent) VALUES ($1, $2, $3) \
     ON CONFLICT (ledger, session) DO UPDATE SET agent = excluded.agent";
-const CALL: &str = "INSERT INTO usage_call (ledger, call, tool) VALUES ($1, $2, $3) \
-    ON CONFLICT (ledger, call) DO UPDATE SET tool = excluded.tool";
+const CALL: &str = "INSERT INTO usage_call (ledger, session, call, tool) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (ledger, session, call) DO UPDATE SET tool = excluded.tool";
+const USE: &str = "INSERT INTO turn_use (ledger, session, turn, kind, name) VALUES ($1, $2, $3, $4, $5) \
+    ON CONFLICT (ledger, session, turn, kind, name) DO NOTHING";
+/// A turn comes out once; should a second end of it be recorded, the last one counts.
+const OUTCOME: &str = "INSERT INTO turn_outcome (ledger, session, turn, day, agent, outcome, duration_us) \
+    VALUES ($1, $2, $3, $4, COALESCE((SELECT s.agent FROM usage_session s WHERE s.ledger = $1 AND s.session = $2), ''), \
+    $5, $6) ON CONFLICT (ledger, session, turn) DO UPDATE SET day = excluded.day, agent = excluded.agent, \
+    outcome = excluded.outcome, duration_us = excluded.duration_us";
 
 const AGENT: KeyColumn = KeyColumn::Lookup(
     "agent",
@@ -41,7 +55,7 @@ const AGENT: KeyColumn = KeyColumn::Lookup(
 );
 const TOOL: KeyColumn = KeyColumn::Lookup(
     "tool",
-    "COALESCE((SELECT c.tool FROM usage_call c WHERE c.ledger = ? AND c.call = ?), ?)",
+    "COALESCE((SELECT c.tool FROM usage_call c WHERE c.ledger = ? AND c.session = ? AND c.call = ?), ?)",
 );
 
 static USED: LazyLock<String> = LazyLock::new(|| {
@@ -84,25 +98,6 @@ static COST: LazyLock<String> = LazyLock::new(|| {
     .sql()
 });
 
-static OUTCOME: LazyLock<String> = LazyLock::new(|| {
-    Counter {
-        table: "outcome_day",
-        key: &[
-            KeyColumn::Param("ledger"),
-            KeyColumn::Param("day"),
-            AGENT,
-            KeyColumn::Param("outcome"),
-        ],
-        first: &[],
-        of_turn: false,
-        last: &[],
-        sums: [&["turns", "duration_us", "durations"], &[]],
-        money: false,
-        also: "",
-    }
-    .sql()
-});
-
 /// The projection.
 pub struct UsageAndOutcome;
 
@@ -112,7 +107,7 @@ impl Projection for UsageAndOutcome {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -150,13 +145,16 @@ impl Projection for UsageAndOutcome {
             key.extend([model.clone().into(), currency.into()]);
             changes.push(add(vec![session], &COST, key, vec![1], Some(amount)));
         }
-        if let Some(outcome) = outcome(event)? {
-            let mut key = key.clone();
-            key.push(outcome.into());
-            let sums = vec![1, tally.turn_duration_us, tally.turn_durations];
-            changes.push(add(vec![session], &OUTCOME, key, sums, None));
+        if let Some(turn) = event.header().turn {
+            changes.extend(of_turn(event, session, *turn.as_bytes(), &tally)?);
         }
-        key.extend([model.into(), ledger, call.into(), tool(event)?.into()]);
+        key.extend([
+            model.into(),
+            ledger,
+            session.into(),
+            call.into(),
+            tool(event)?.into(),
+        ]);
         let about = [Some(session), call].into_iter().flatten().collect();
         changes.push(add(about, &USED, key, tally.values(), None));
         Ok(changes)
@@ -177,11 +175,41 @@ fn known(
             Some(Change::about(&session, SESSION, params))
         }
         (Some(AgentEvent::ToolProposed(t)), Some(call)) => {
-            let params = vec![ledger.clone(), call.into(), t.name.clone().into()];
+            let params = vec![ledger.clone(), session.into(), call.into(), t.name.clone().into()];
             Some(Change::about(&call, CALL, params))
         }
         _ => None,
     })
+}
+
+/// What a turn used, and how it came out.
+fn of_turn(
+    event: &ProjectedEvent,
+    session: [u8; 16],
+    turn: [u8; 16],
+    tally: &Tally,
+) -> Result<Option<Change>, PoisonReason> {
+    let mut params: Vec<SqlValue> = vec![event.ledger_key().into(), session.into(), turn.into()];
+    if let Some(outcome) = outcome(event)? {
+        let duration = (tally.turn_durations > 0).then_some(tally.turn_duration_us);
+        params.extend([
+            (event.occurred_at()? / DAY_US).into(),
+            outcome.into(),
+            duration.into(),
+        ]);
+        return Ok(Some(Change::about(&session, OUTCOME, params)));
+    }
+    let (kind, name) = match event.agent()? {
+        Some(AgentEvent::LlmResponded(_) | AgentEvent::LlmFailed(_)) => (MODEL_USE, model(event)?),
+        Some(AgentEvent::ToolProposed(t)) => (TOOL_USE, t.name.clone()),
+        _ => return Ok(None),
+    };
+    // The empty name stands for turns that used none.
+    if name.is_empty() {
+        return Ok(None);
+    }
+    params.extend([kind.into(), name.into()]);
+    Ok(Some(Change::about(&session, USE, params)))
 }
 
 /// The model of a model call, else nothing.
@@ -242,6 +270,16 @@ impl Dimension {
             Self::Agent => "agent",
             Self::Model => "model",
             Self::Tool => "tool",
+        }
+    }
+
+    /// The same in the join of [`outcomes`].
+    const fn outcome_column(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Agent => "agent",
+            Self::Model => "COALESCE(model_use.name, '')",
+            Self::Tool => "COALESCE(tool_use.name, '')",
         }
     }
 }
@@ -393,13 +431,11 @@ async fn attach_costs(
     Ok(())
 }
 
-/// Turns of an agent on a day that came out the same way.
+/// Turns that came out the same way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutcomeRow {
-    /// Days since 1970-01-01.
-    pub day: i64,
-    /// Agent; empty if none is known.
-    pub agent: String,
+    /// What they have in common; dimensions that were not asked for are absent.
+    pub key: UsageKey,
     /// A category of committed turns, `unspecified`, `failed`, `superseded` or `cancelled`.
     pub outcome: String,
     /// How many turns.
@@ -410,28 +446,54 @@ pub struct OutcomeRow {
     pub durations: u64,
 }
 
-/// Outcomes of turns by day, agent and outcome. Only the days and the agent of the filter count.
+/// Outcomes of turns by the given dimensions. A turn stands under each model that it used (a model call of it ended)
+/// and each tool that it called, so turns of different models or tools must not be added up; the empty name holds those
+/// that used none. All conditions of the filter hold.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn outcomes(
     store: &dyn ReadStore,
     ledger: LedgerId,
+    dimensions: &[Dimension],
     filter: &UsageFilter,
 ) -> Result<Vec<OutcomeRow>, ReadStoreError> {
-    let columns = "day, agent, outcome, turns, duration_us, durations";
-    let select = filter.days(Select::of(columns, "outcome_day", ledger));
-    let rows = select.text(" ORDER BY day, agent, outcome").rows(store).await?;
+    let mut dimensions = dimensions.to_vec();
+    dimensions.sort_unstable();
+    dimensions.dedup();
+    let mut columns: Vec<&str> = dimensions.iter().map(|d| d.outcome_column()).collect();
+    columns.push("outcome");
+    let mut table = "turn_outcome".to_owned();
+    let uses = [
+        (Dimension::Model, MODEL_USE, &filter.model),
+        (Dimension::Tool, TOOL_USE, &filter.tool),
+    ];
+    for (dimension, kind, name) in uses {
+        if dimensions.contains(&dimension) || name.is_some() {
+            table.push_str(&format!(
+                " LEFT JOIN turn_use {kind}_use ON {kind}_use.ledger = turn_outcome.ledger \
+                AND {kind}_use.session = turn_outcome.session AND {kind}_use.turn = turn_outcome.turn \
+                AND {kind}_use.kind = '{kind}'"
+            ));
+        }
+    }
+    // A turn names a model or tool once, so a condition on the name leaves one row of each turn.
+    let sums = "COUNT(*), COALESCE(CAST(SUM(duration_us) AS BIGINT), 0), COUNT(duration_us)";
+    let columns = columns.join(", ");
+    let select = filter
+        .days(Select::of(&format!("{columns}, {sums}"), &table, ledger))
+        .and_if("COALESCE(model_use.name, '') = ", filter.model.clone())
+        .and_if("COALESCE(tool_use.name, '') = ", filter.tool.clone())
+        .text(&format!(" GROUP BY {columns} ORDER BY {columns}"));
     let read = |row| {
         let fields = &mut Fields::new(row);
         Ok(OutcomeRow {
-            day: fields.int()?,
-            agent: fields.text()?,
+            key: read_key(&dimensions, fields)?,
             outcome: fields.text()?,
             turns: fields.count()?,
             duration_us: fields.count()?,
             durations: fields.count()?,
         })
     };
-    rows.into_iter().map(read).collect()
+    select.rows(store).await?.into_iter().map(read).collect()
 }

@@ -279,6 +279,17 @@ fn a_recorded_turn_is_read_back_with_its_calls_costs_and_outcome() {
         "{usage:?}"
     );
     assert_eq!(read["outcomes"], json!([{ "outcome": "answered", "turns": "1" }]));
+    let query = "query ($model: String, $tool: String) { outcomes(groupBy: [MODEL, TOOL], \
+        filter: { model: $model, tool: $tool }) { day model tool outcome turns durationMeanUs } }";
+    let outcomes = |model: &str, tool: &str| {
+        world.ask(query, json!({ "model": model, "tool": tool }))["outcomes"].clone()
+    };
+    assert_eq!(outcomes("m-1", "refund")[0]["turns"], "1");
+    assert_eq!(outcomes("m-1", "refund")[0]["model"], "m-1");
+    assert_eq!(outcomes("m-1", "refund")[0]["day"], Value::Null);
+    assert_eq!(outcomes("m-2", "refund"), json!([]));
+    assert_eq!(outcomes("m-1", "other"), json!([]));
+    health_counts_what_is_recorded(&world, &recorded["position"]);
     assert_eq!(
         read["tools"],
         json!([{ "name": "refund", "sideEffect": "IRREVERSIBLE" }])
@@ -287,6 +298,32 @@ fn a_recorded_turn_is_read_back_with_its_calls_costs_and_outcome() {
         read["totals"],
         json!({ "sessions": "1", "counts": { "messages": "4" } })
     );
+}
+
+/// The figures of the ledger's health against the records themselves.
+fn health_counts_what_is_recorded(world: &World, position: &Value) {
+    let query = "query ($p: Position!) { ledger { size records(first: 100) { nodes { type leaf } } health(minPosition: $p) {
+        holdings { records leafBytes payloadBytes payloadsMissing lastPosition lastRecordedAt } lastRecordedAt
+        byType { eventType holdings { records } } } } }";
+    let ledger = world.ask(query, json!({ "p": position }))["ledger"].clone();
+    let nodes = ledger["records"]["nodes"].as_array().expect("records");
+    let (health, holdings) = (&ledger["health"], &ledger["health"]["holdings"]);
+    assert_eq!(holdings["records"], ledger["size"]);
+    assert_eq!(number(&holdings["records"]), nodes.len() as u64);
+    assert_eq!(holdings["lastPosition"], *position);
+    assert_eq!(holdings["lastRecordedAt"], health["lastRecordedAt"]);
+    assert_eq!(holdings["payloadsMissing"], "0");
+    assert!(number(&holdings["leafBytes"]) > 0 && number(&holdings["payloadBytes"]) > 0);
+    let mut by_type = std::collections::BTreeMap::new();
+    for node in nodes {
+        *by_type.entry(node["type"].as_str().expect("a type")).or_insert(0) += 1;
+    }
+    let told = health["byType"].as_array().expect("types").iter();
+    let told = told.map(|row| {
+        let records = number(&row["holdings"]["records"]);
+        (row["eventType"].as_str().expect("a type"), records)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), by_type.into_iter().collect::<Vec<_>>());
 }
 
 #[test]

@@ -20,14 +20,15 @@ pub async fn run(common: Common) -> Result<ExitCode, CliError> {
     let differences: Vec<String> = report.differences.iter().map(|d| format!("{d:?}")).collect();
     let value = json!({
         "generation": report.generation,
-        "events_applied": report.events_applied,
+        "events": report.events,
+        "projections": report.projections,
         "compared": report.compared,
         "differences": differences,
     });
     print(&common, &value, |_| {
         let mut text = format!(
-            "generation {}: {} changes applied",
-            report.generation, report.events_applied
+            "generation {}: {} events in {} projections",
+            report.generation, report.events, report.projections
         );
         match (report.compared, differences.is_empty()) {
             (false, _) => text.push_str("; the old read models were of another version and not compared"),

@@ -141,13 +141,44 @@ impl From<usage::UsageRow> for UsageRow {
     }
 }
 
-/// Turns of an agent on a day that came out the same way.
+/// Which turns; all conditions have to hold.
+#[derive(InputObject, Default)]
+pub(super) struct OutcomeFilter {
+    /// Ended from the day of this time on, UTC.
+    from: Option<DateTime>,
+    /// Ended before the day of this time, UTC.
+    before: Option<DateTime>,
+    /// Of this agent.
+    agent: Option<String>,
+    /// That used this model; empty for turns that used none.
+    model: Option<String>,
+    /// That called this tool; empty for turns that called none.
+    tool: Option<String>,
+}
+
+impl From<OutcomeFilter> for usage::UsageFilter {
+    fn from(filter: OutcomeFilter) -> Self {
+        Self {
+            from_day: filter.from.map(|time| time::day_of(time.0)),
+            before_day: filter.before.map(|time| time::day_of(time.0)),
+            agent: filter.agent,
+            model: filter.model,
+            tool: filter.tool,
+        }
+    }
+}
+
+/// Turns that came out the same way, by the dimensions that were asked for.
 #[derive(SimpleObject)]
 pub(super) struct OutcomeRow {
-    /// Day, such as `2026-01-31`, UTC.
-    day: String,
+    /// Day on which they ended, such as `2026-01-31`, UTC.
+    day: Option<String>,
     /// Agent; empty if none is known.
-    agent: String,
+    agent: Option<String>,
+    /// Model that they used; empty for turns that used none.
+    model: Option<String>,
+    /// Tool that they called; empty for turns that called none.
+    tool: Option<String>,
     /// A category of committed turns, `unspecified`, `failed`, `superseded` or `cancelled`.
     outcome: String,
     /// How many turns.
@@ -160,8 +191,10 @@ impl From<usage::OutcomeRow> for OutcomeRow {
     fn from(row: usage::OutcomeRow) -> Self {
         let mean = row.duration_us.checked_div(row.durations);
         Self {
-            day: time::format_day(row.day),
-            agent: row.agent,
+            day: row.key.day.map(time::format_day),
+            agent: row.key.agent,
+            model: row.key.model,
+            tool: row.key.tool,
             outcome: row.outcome,
             turns: Long::count(row.turns),
             duration_mean_us: mean.map(Long::count),

@@ -11,9 +11,11 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
 use ruche_ledger::store::{EpochInfo, LedgerHead};
 use ruche_ledger::tree_head::SignedTreeHead;
+use ruche_projections::ledger_health;
 
 use super::errors::{fault, of_store};
 use super::page::{Cursor, Page, bad_cursor, cost};
+use super::read::{Reading, of_read_store};
 use super::record::Record;
 use super::scalars::{DateTime, Hash, Long, PositionScalar};
 use crate::error_codes as code;
@@ -94,6 +96,52 @@ pub(super) struct LedgerHealth {
     sealing_lag_records: Long,
     /// When the last record was taken.
     last_recorded_at: DateTime,
+    /// What the ledger holds over all epochs, as far as the read model has come; absent before its first record.
+    holdings: Option<Holdings>,
+    /// The same by event type, in the order of the names.
+    by_type: Vec<TypeHoldings>,
+}
+
+/// What a ledger, or one event type of it, holds.
+#[derive(SimpleObject)]
+pub(super) struct Holdings {
+    /// Records.
+    records: Long,
+    /// Bytes of their leaves.
+    leaf_bytes: Long,
+    /// Bytes of their payloads that were there when the record was counted.
+    payload_bytes: Long,
+    /// Payload fragments that were gone when the record was counted.
+    payloads_missing: Long,
+    /// When the first record was taken.
+    first_recorded_at: DateTime,
+    /// The last record that is counted.
+    last_position: PositionScalar,
+    /// When it was taken.
+    last_recorded_at: DateTime,
+}
+
+impl From<ledger_health::Holdings> for Holdings {
+    fn from(holdings: ledger_health::Holdings) -> Self {
+        Self {
+            records: Long::count(holdings.records),
+            leaf_bytes: Long::count(holdings.leaf_bytes),
+            payload_bytes: Long::count(holdings.payload_bytes),
+            payloads_missing: Long::count(holdings.payloads_missing),
+            first_recorded_at: DateTime(holdings.first_recorded_at),
+            last_position: PositionScalar(holdings.last_position),
+            last_recorded_at: DateTime(holdings.last_recorded_at),
+        }
+    }
+}
+
+/// What a ledger holds of one event type.
+#[derive(SimpleObject)]
+pub(super) struct TypeHoldings {
+    /// The event type.
+    event_type: String,
+    /// What there is of it.
+    holdings: Holdings,
 }
 
 /// The ledger of the caller's tenant.
@@ -198,14 +246,37 @@ impl Ledger {
         Ok(page.connection(items.collect()))
     }
 
-    /// How far sealing has come.
-    async fn health(&self) -> Result<LedgerHealth> {
+    /// How far sealing has come, and what the ledger holds.
+    #[graphql(complexity = "50 + child_complexity")]
+    async fn health(
+        &self,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<LedgerHealth> {
+        let reading = Reading {
+            services: self.services.clone(),
+            ledger: self.ledger,
+        };
+        reading.wait_if(&["ledger_health"], min_position).await?;
+        let holdings = ledger_health::of_ledger(reading.store(), self.ledger).await;
+        let types = ledger_health::by_type(reading.store(), self.ledger).await;
+        let types = types.map_err(|error| of_read_store(&error))?.into_iter();
         let sealed = sealed(&self.services, self.ledger, self.head.epoch).await?;
         Ok(LedgerHealth {
             appended_records: Long::count(self.head.size.0),
             sealed_records: Long::count(sealed.0),
             sealing_lag_records: Long::count(self.head.size.0.saturating_sub(sealed.0)),
             last_recorded_at: DateTime(self.head.last_recorded_at),
+            holdings: holdings
+                .map_err(|error| of_read_store(&error))?
+                .map(Holdings::from),
+            by_type: types
+                .map(|(event_type, holdings)| TypeHoldings {
+                    event_type,
+                    holdings: holdings.into(),
+                })
+                .collect(),
         })
     }
 }

@@ -6,7 +6,9 @@ use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::numbers::Epoch;
 use ruche_projections::{configuration, sessions, tool_effects, turns, usage};
 
-use super::analysis::{ConfigurationChange, ConfigurationFilter, OutcomeRow, UsageFilter, UsageRow, bounded};
+use super::analysis::{
+    ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
+};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
@@ -236,19 +238,24 @@ impl Query {
         bounded(rows.map_err(|error| of_read_store(&error))?)
     }
 
-    /// How turns came out, by day, agent and outcome.
+    /// How turns came out. A turn counts under each model that it used and each tool that it called, so turns of
+    /// different models or tools must not be added up. How the calls of a tool came out: `usage(groupBy: [TOOL])`.
     #[graphql(complexity = "100 * child_complexity")]
     async fn outcomes(
         &self,
         ctx: &Context<'_>,
-        filter: Option<UsageFilter>,
+        #[graphql(desc = "One row for each outcome and combination of these; by day and agent if absent.")]
+        group_by: Option<Vec<Dimension>>,
+        filter: Option<OutcomeFilter>,
         #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
             PositionScalar,
         >,
     ) -> Result<Vec<OutcomeRow>> {
         let reading = Reading::at(ctx, &["usage"], min_position).await?;
+        let dimensions = group_by.unwrap_or_else(|| vec![Dimension::Day, Dimension::Agent]);
+        let dimensions: Vec<_> = dimensions.into_iter().map(Into::into).collect();
         let filter = filter.unwrap_or_default().into();
-        let rows = usage::outcomes(reading.store(), reading.ledger, &filter).await;
+        let rows = usage::outcomes(reading.store(), reading.ledger, &dimensions, &filter).await;
         bounded(rows.map_err(|error| of_read_store(&error))?)
     }
 

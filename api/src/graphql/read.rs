@@ -54,10 +54,23 @@ impl Reading {
         min_position: Option<PositionScalar>,
     ) -> Result<Self> {
         let reading = Self::of(ctx)?;
-        if let Some(PositionScalar(position)) = min_position {
-            reading.wait(projections, position).await?;
-        }
+        reading.wait_if(projections, min_position).await?;
         Ok(reading)
+    }
+
+    /// Waits until the named projections hold the record at `min_position`, if there is one.
+    ///
+    /// # Errors
+    /// Those of [`Reading::at`].
+    pub(super) async fn wait_if(
+        &self,
+        projections: &[&'static str],
+        min_position: Option<PositionScalar>,
+    ) -> Result<()> {
+        match min_position {
+            Some(PositionScalar(position)) => self.wait(projections, position).await,
+            None => Ok(()),
+        }
     }
 
     /// Where the rows are.

@@ -46,8 +46,10 @@ pub struct RebuildReport {
     pub compared: bool,
     /// What differed.
     pub differences: Vec<Difference>,
-    /// Events that were applied, counted once for each projection.
-    pub events_applied: u64,
+    /// Records of all ledgers that the read models were made of, each counted once.
+    pub events: u64,
+    /// Projections that were made anew.
+    pub projections: usize,
 }
 
 /// Why a rebuild failed. The current read models are as they were.
@@ -159,10 +161,10 @@ impl SqliteReadStore {
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
         let runner = Runner::new(Arc::clone(&feed), Arc::clone(&next) as Arc<dyn ReadStore>);
         let outdated = self.copy_discarded(&ledgers, &next).await?;
-        let mut applied = self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
+        self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
 
         let snapshot = Snapshot::take(old.path()).await?;
-        applied += self.run_to(&runner, &snapshot.ends).await?;
+        self.run_to(&runner, &snapshot.ends).await?;
         let differences = if outdated {
             Vec::new()
         } else {
@@ -173,7 +175,8 @@ impl SqliteReadStore {
             switched: false,
             compared: !outdated,
             differences,
-            events_applied: applied,
+            events: events(&*next, &ledgers).await?,
+            projections: projection::all().len(),
         };
         if !report.differences.is_empty() && on_difference == OnDifference::Keep {
             return Ok(report);
@@ -185,7 +188,8 @@ impl SqliteReadStore {
             .map_err(RebuildError::Checkpoints)?;
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
         self.copy_discarded(&ledgers, &next).await?;
-        report.events_applied += self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
+        self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
+        report.events = events(&*next, &ledgers).await?;
         if !outdated {
             self.copy_parked(&ledgers, &next).await?;
         }
@@ -265,15 +269,13 @@ impl SqliteReadStore {
     }
 
     /// Brings each projection of each ledger exactly to its end.
-    async fn run_to(&self, runner: &Runner, ends: &Ends) -> Result<u64, RebuildError> {
-        let mut applied = 0;
+    async fn run_to(&self, runner: &Runner, ends: &Ends) -> Result<(), RebuildError> {
         for (ledger, ends) in ends {
             if ends.is_empty() {
                 continue;
             }
             loop {
                 let run = runner.run_until(*ledger, ends).await.map_err(RebuildError::Run)?;
-                applied += run.events_applied;
                 if run.is_idle() {
                     break;
                 }
@@ -292,7 +294,7 @@ impl SqliteReadStore {
                 });
             }
         }
-        Ok(applied)
+        Ok(())
     }
 }
 
@@ -313,6 +315,21 @@ async fn ends(store: &dyn ReadStore, ledgers: &[LedgerId]) -> Result<Ends, Rebui
         }
     }
     Ok(ends)
+}
+
+/// How many records the projection that came furthest has applied, over all ledgers.
+async fn events(store: &dyn ReadStore, ledgers: &[LedgerId]) -> Result<u64, RebuildError> {
+    let mut events = 0;
+    for ledger in ledgers {
+        let mut furthest = 0;
+        for projection in projection::all() {
+            let status = store.status(*ledger, projection.name()).await;
+            let status = status.map_err(RebuildError::Checkpoints)?;
+            furthest = furthest.max(status.checkpoint.applied);
+        }
+        events += furthest;
+    }
+    Ok(events)
 }
 
 /// The current generation as it stood at one moment. While it is held the log of the file grows.

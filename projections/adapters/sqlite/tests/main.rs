@@ -10,6 +10,8 @@ mod queries;
 mod erased;
 #[path = "it/extremes.rs"]
 mod extremes;
+#[path = "it/outcomes.rs"]
+mod outcomes;
 #[path = "it/owners.rs"]
 mod owners;
 #[path = "it/rebuild.rs"]

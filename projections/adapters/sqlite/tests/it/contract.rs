@@ -87,9 +87,8 @@ async fn a_bad_step_does_not_fail_its_neighbours() {
 #[tokio::test]
 async fn a_sum_beyond_an_integer_is_refused() {
     let world = World::new();
-    let sql = "INSERT INTO outcome_day (ledger, day, agent, outcome, turns, duration_us, durations) \
-        VALUES ($1, 1, '', '', $2, 0, 0) ON CONFLICT (ledger, day, agent, outcome) \
-        DO UPDATE SET turns = outcome_day.turns + excluded.turns";
+    let sql = "INSERT INTO usage_day (ledger, day, agent, model, tool, turns) VALUES ($1, 1, '', '', '', $2) \
+        ON CONFLICT (ledger, day, agent, model, tool) DO UPDATE SET turns = usage_day.turns + excluded.turns";
     let statement = |turns| Statement {
         sql,
         params: vec![SqlValue::Id([1; 16]), SqlValue::Int(turns)],

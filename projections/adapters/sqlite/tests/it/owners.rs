@@ -1,14 +1,17 @@
-//! A turn belongs to one session, and only events of turns make turns.
+//! A turn belongs to one session, a call to the session that proposed it, and only events of turns make turns.
 
 use ruche_domain::events::{
-    LlmResponded, MessageReceived, Role, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
+    LlmResponded, MessageReceived, Role, ToolCompensated, ToolCompleted, ToolFailed, ToolProposed,
+    ToolStarted, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
 };
 use ruche_domain::ids::LedgerId;
 use ruche_domain::measures::Cost;
 use ruche_ledger::store::PreparedEvent;
 use ruche_projections::select::PageRequest;
 use ruche_projections::testing::Story;
+use ruche_projections::tool_effects::{self, EffectFilter, EffectState, ToolEffect};
 use ruche_projections::turns::{self, Turn, TurnFilter, TurnStatus};
+use ruche_projections::usage::{self, Dimension, UsageFilter};
 use ruche_projections_sqlite::OnDifference;
 
 use crate::common::World;
@@ -112,4 +115,109 @@ async fn only_events_of_turns_make_turns() {
     assert_eq!(turns.len(), 1);
     assert_eq!((turns[0].tally.events, turns[0].tally.messages), (2, 0));
     assert_eq!(turns[0].costs[0].known, 1);
+}
+
+/// The effects after these events, and the tools of their usage with their results and errors.
+async fn effects_of(events: &[PreparedEvent]) -> (Vec<ToolEffect>, Vec<(String, i64, i64)>) {
+    let world = World::new();
+    let ledger = world.feed.open(1).await;
+    world.feed.append(ledger, events.to_vec()).await;
+    let caught_up = world.runner().catch_up(ledger).await;
+    caught_up.expect("nothing fails here");
+    let (filter, request) = (EffectFilter::default(), PageRequest::first(100));
+    let page = tool_effects::list(&world.models, ledger, &filter, &request).await;
+    let usage = usage::by(&world.models, ledger, &[Dimension::Tool], &UsageFilter::default()).await;
+    let tools = usage.expect("it can be read").into_iter().map(|row| {
+        let tool = row.key.tool.expect("it was asked for");
+        (tool, row.tally.tool_results, row.tally.tool_errors)
+    });
+    (page.expect("it can be read").items(), tools.collect())
+}
+
+/// What session B says of a call of session A: `of_a` asks for it and tells its result.
+struct TwoSessions {
+    of_a: Vec<PreparedEvent>,
+    of_b: Vec<PreparedEvent>,
+}
+
+fn two_sessions(of_b: impl FnOnce(&mut Story) -> Vec<PreparedEvent>) -> TwoSessions {
+    let mut story = Story::new(1);
+    let (a, b) = (story.session_id(1), story.session_id(2));
+    let turn = story.turn_id(a, 0);
+    let call = story.call_id(turn);
+    story.enter(a);
+    story.enter_call(turn, call);
+    let of_a = vec![
+        story.event(ToolProposed::new("refund".to_owned(), "{}".to_owned())),
+        story.event(ToolStarted::new("refund".to_owned())),
+        story.event(ToolCompleted {
+            result: Some("done".to_owned()),
+            ..ToolCompleted::default()
+        }),
+    ];
+    story.enter(b);
+    story.enter_call(turn, call);
+    let of_b = of_b(&mut story);
+    TwoSessions { of_a, of_b }
+}
+
+#[tokio::test]
+async fn what_another_session_says_of_a_call_leaves_it_alone() {
+    let TwoSessions { of_a, of_b } = two_sessions(|story| {
+        vec![
+            story.event(ToolProposed::new("harmless".to_owned(), "[]".to_owned())),
+            story.event(ToolStarted::new("harmless".to_owned())),
+            story.event(ToolFailed::default()),
+            story.event(ToolCompensated::default()),
+        ]
+    });
+    let (alone, _) = effects_of(&of_a).await;
+    assert_eq!(alone.len(), 1);
+    assert_eq!(alone[0].status, EffectState::Completed);
+    let (after, tools) = effects_of(&[of_a.clone(), of_b.clone()].concat()).await;
+    assert_eq!(after, alone);
+    // The other session's events count for what it says itself, and take nothing from the tool of the call.
+    assert!(tools.contains(&("refund".to_owned(), 1, 0)), "{tools:?}");
+    assert!(tools.contains(&("harmless".to_owned(), 0, 1)), "{tools:?}");
+    let (between, tools) = effects_of(&[&of_a[..1], &of_b[..], &of_a[1..]].concat()).await;
+    assert!(tools.contains(&("refund".to_owned(), 1, 0)), "{tools:?}");
+    let [got] = &between[..] else {
+        panic!("{between:?}")
+    };
+    assert_eq!(
+        (got.session, got.status, got.tool.as_deref(), got.attempts),
+        (alone[0].session, EffectState::Completed, Some("refund"), 1)
+    );
+    assert_eq!((&got.result, &got.error), (&alone[0].result, &None));
+}
+
+#[tokio::test]
+async fn a_proposal_takes_a_call_from_who_named_it_without_proposing_it() {
+    let TwoSessions { of_a, of_b } = two_sessions(|story| {
+        vec![
+            story.event(ToolStarted::new("harmless".to_owned())),
+            story.event(ToolFailed::default()),
+        ]
+    });
+    let (alone, _) = effects_of(&of_a).await;
+    let (before, _) = effects_of(&[of_b, of_a].concat()).await;
+    let [got] = &before[..] else { panic!("{before:?}") };
+    assert_eq!(
+        (got.session, got.status),
+        (alone[0].session, EffectState::Completed)
+    );
+    assert_eq!(
+        (&got.tool, got.attempts, &got.error_type, &got.result),
+        (&alone[0].tool, 1, &None, &alone[0].result)
+    );
+}
+
+#[tokio::test]
+async fn a_proposal_keeps_what_its_own_session_said_before_it() {
+    let TwoSessions { of_a, .. } = two_sessions(|_| Vec::new());
+    let (effects, _) = effects_of(&[of_a[1].clone(), of_a[0].clone()]).await;
+    let [got] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((got.attempts, got.started_position.is_some()), (1, true));
 }

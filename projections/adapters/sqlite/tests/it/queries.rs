@@ -265,7 +265,7 @@ async fn the_timeline_has_every_event_in_order() {
             .all(|pair| pair[1].position == pair[0].position.next())
     );
     assert_eq!(all[0].event_type, "session.started");
-    assert_eq!(all[0].summary.as_deref(), Some("agent-1 · "));
+    assert_eq!(all[0].summary.as_deref(), Some("agent-1"));
     assert_eq!(all[0].payload_state, PayloadState::Present);
     let call = story.call_id(story.turn_id(session, 0));
     let filter = TimelineFilter {
@@ -435,7 +435,7 @@ async fn usage_adds_up_by_every_dimension() {
         agent: Some("agent-2".into()),
         ..UsageFilter::default()
     };
-    let outcomes = usage::outcomes(&world.models, ledger, &agent).await.unwrap();
+    let outcomes = usage::outcomes(&world.models, ledger, &[], &agent).await.unwrap();
     let turns: u64 = outcomes.iter().map(|row| row.turns).sum();
     assert_eq!(turns, (0..SESSIONS).filter(|n| n % 3 == 2).count() as u64 * TURNS);
     assert!(outcomes.iter().any(|row| row.outcome == "failed"));

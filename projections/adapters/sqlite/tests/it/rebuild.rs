@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ruche_projections::ledger_health;
 use ruche_projections::runner::Runner;
 use ruche_projections::sessions::{self, SessionFilter};
 use ruche_projections::store::ReadStore;
@@ -41,6 +42,12 @@ async fn a_rebuild_equals_what_was_followed_live() {
             .unwrap();
         assert_eq!(report.differences, [], "batches of {batch}");
         assert!(report.switched && report.compared);
+        let mut records = 0;
+        for ledger in ledgers {
+            let health = ledger_health::of_ledger(&world.models, ledger).await.unwrap();
+            records += health.map_or(0, |health| health.records);
+        }
+        assert_eq!((report.events, report.projections), (records, 8));
         assert_eq!((report.generation, world.models.generation()), (2, 2));
         assert_eq!(compare(&kept, &world.models.path()).unwrap(), []);
         assert!(!old.exists(), "the old files are gone");
@@ -147,7 +154,7 @@ async fn rows_that_somebody_changed_are_found_and_kept_or_replaced() {
     conn.execute("DELETE FROM tool WHERE name = 'send_money'", [])
         .unwrap();
     conn.execute(
-        "INSERT INTO outcome_day VALUES (x'00', 1, 'nobody', 'answered', 1, 0, 0)",
+        "INSERT INTO turn_outcome VALUES (x'00', x'00', x'00', 1, 'nobody', 'answered', 0)",
         [],
     )
     .unwrap();
@@ -164,7 +171,7 @@ async fn rows_that_somebody_changed_are_found_and_kept_or_replaced() {
         .collect();
     assert_eq!(
         found,
-        [("message", 0, 0, 3), ("tool", 0, 1, 0), ("outcome_day", 1, 0, 0)]
+        [("message", 0, 0, 3), ("tool", 0, 1, 0), ("turn_outcome", 1, 0, 0)]
     );
     assert!(!report.switched);
     assert_eq!(world.models.generation(), 1);
