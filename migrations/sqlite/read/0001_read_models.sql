@@ -338,11 +338,10 @@ CREATE TABLE usage_session (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE usage_call (
-    ledger  BLOB NOT NULL,
-    session BLOB NOT NULL,
-    call    BLOB NOT NULL,
-    tool    TEXT NOT NULL,
-    PRIMARY KEY (ledger, session, call)
+    ledger BLOB NOT NULL,
+    call   BLOB NOT NULL,
+    tool   TEXT NOT NULL,
+    PRIMARY KEY (ledger, call)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE usage_day (
@@ -398,28 +397,15 @@ CREATE TABLE usage_cost (
     PRIMARY KEY (ledger, day, agent, model, currency)
 ) STRICT, WITHOUT ROWID;
 
--- How each turn came out; a turn is told apart by its session, too.
-CREATE TABLE turn_outcome (
+CREATE TABLE outcome_day (
     ledger      BLOB NOT NULL,
-    session     BLOB NOT NULL,
-    turn        BLOB NOT NULL,
     day         INTEGER NOT NULL,
     agent       TEXT NOT NULL,
     outcome     TEXT NOT NULL,
-    duration_us INTEGER,
-    PRIMARY KEY (ledger, session, turn)
-) STRICT, WITHOUT ROWID;
-
-CREATE INDEX turn_outcome_day ON turn_outcome (ledger, day);
-
--- What turns used. kind: 'model' or 'tool'.
-CREATE TABLE turn_use (
-    ledger  BLOB NOT NULL,
-    session BLOB NOT NULL,
-    turn    BLOB NOT NULL,
-    kind    TEXT NOT NULL,
-    name    TEXT NOT NULL,
-    PRIMARY KEY (ledger, session, turn, kind, name)
+    turns       INTEGER NOT NULL,
+    duration_us INTEGER NOT NULL,
+    durations   INTEGER NOT NULL,
+    PRIMARY KEY (ledger, day, agent, outcome)
 ) STRICT, WITHOUT ROWID;
 
 -- ledger_health

@@ -10,9 +10,10 @@ use crate::error::{OpenError, io, sqlite};
 /// `PRAGMA application_id` of a file of read models: "RuRd".
 const APPLICATION_ID: i64 = 0x5275_5264;
 /// Schema changes in order; the number of the last one is the file's `user_version`.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../../../migrations/sqlite/read/0001_read_models.sql"
-)];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/sqlite/read/0001_read_models.sql"),
+    include_str!("../../../../migrations/sqlite/read/0002_owners_and_outcomes.sql"),
+];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";
 /// Longest wait for a lock that another connection has for a moment, as when a log is folded into the file.
