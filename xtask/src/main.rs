@@ -6,25 +6,40 @@
 //! The life of a command:
 //! 1. `.cargo/config.toml` turns `cargo xtask` into `cargo run --package xtask --`.
 //! 2. [`arguments`] reads the command line; what follows a `--` belongs to the test harness.
-//! 3. [`plan`] turns the command into a list of named steps. Nothing has run yet.
-//! 4. [`steps::run`] runs them in order, stops at the first failure and prints one summary line per step.
+//! 3. Commands that run tests start a private PostgreSQL ([`postgres`]) that ends with them.
+//! 4. [`plan`] turns the command into a list of named steps. Nothing has run yet.
+//! 5. [`steps::run`] runs them in order, stops at the first failure and prints one summary line per step.
 
 mod arguments;
 mod plan;
+mod postgres;
 mod steps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::arguments::Command;
+use crate::postgres::Cluster;
+
 fn main() -> ExitCode {
     let command = arguments::parse(std::env::args_os());
-    match root() {
-        Ok(root) => steps::run(&plan::for_command(&command, &root)),
+    match run(&command) {
+        Ok(code) => code,
         Err(problem) => {
             eprintln!("xtask: {problem}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(command: &Command) -> Result<ExitCode, String> {
+    let root = root()?;
+    let cluster = match command {
+        Command::Test(_) => Some(Cluster::start()?),
+        Command::Golden(_) | Command::Soak(_) | Command::Lint => None,
+    };
+    let url = cluster.as_ref().map(|cluster| cluster.url.as_str());
+    Ok(steps::run(&plan::for_command(command, &root, url)))
 }
 
 /// The workspace's root: the folder above this package's own, whose path cargo hands over when it runs us.

@@ -11,12 +11,16 @@ const PYTHON_HINT: &str =
     "The second verifier needs Python 3.11 or newer as `python3`: https://www.python.org";
 const NODE_HINT: &str = "The audit needs Node.js 20 or newer with npm: https://nodejs.org";
 
-/// The steps of a command. Reads the environment, runs nothing.
-pub fn for_command(command: &Command, root: &Path) -> Vec<Step> {
+/// The steps of a command; tests find a PostgreSQL at `postgres`. Reads the environment, runs nothing.
+pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Vec<Step> {
     let data = std::env::var_os("RUCHE_DATA");
     match command {
         Command::Test(arguments) => {
-            let mut steps = vec![fetch(root), tests(root, arguments, data)];
+            let mut tests = tests(root, arguments, data);
+            tests
+                .variables
+                .extend(postgres.map(|url| ("RUCHE_TEST_POSTGRES", url.into())));
+            let mut steps = vec![fetch(root), tests];
             // Who chooses packages or tests wants those alone.
             if arguments.cargo.is_empty() && arguments.harness.is_empty() {
                 steps.push(python_verifier(root));
@@ -259,7 +263,7 @@ mod tests {
     #[test]
     fn the_python_verifier_is_tested_with_everything_and_not_with_chosen_tests() {
         let has_it = |given: TestArguments| {
-            let steps = for_command(&Command::Test(given), Path::new("/a/ruche"));
+            let steps = for_command(&Command::Test(given), Path::new("/a/ruche"), None);
             steps.iter().any(|step| step.name == "python verifier")
         };
         assert!(has_it(given(&[], &[])));
@@ -306,12 +310,12 @@ mod tests {
     #[test]
     fn chosen_tests_are_run_alone() {
         let chosen = Command::Test(given(&["-p", "xtask"], &[]));
-        assert_eq!(for_command(&chosen, Path::new("/a")).len(), 2);
+        assert_eq!(for_command(&chosen, Path::new("/a"), None).len(), 2);
     }
 
     #[test]
     fn lint_covers_format_clippy_documentation_and_dependencies() {
-        let names: Vec<&str> = for_command(&Command::Lint, Path::new("/a/ruche"))
+        let names: Vec<&str> = for_command(&Command::Lint, Path::new("/a/ruche"), None)
             .iter()
             .map(|step| step.name)
             .collect();

@@ -1,0 +1,51 @@
+//! Which ledgers are fought over, so that deciding on a cache is in vain.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use ruche_domain::ids::LedgerId;
+
+/// Lost races within [`WINDOW`] after which a ledger is decided under its lock for [`LOCKED_FOR`].
+const LOST_MAX: u32 = 3;
+const WINDOW: Duration = Duration::from_secs(1);
+const LOCKED_FOR: Duration = Duration::from_secs(3);
+/// Ledgers that are remembered. All are forgotten when there are more: they lose a few races again.
+const LEDGERS_MAX: usize = 4_096;
+
+/// Races that ledgers have lost lately.
+#[derive(Default)]
+pub(crate) struct Contention(HashMap<LedgerId, Lost>);
+
+struct Lost {
+    since: Instant,
+    times: u32,
+    locked_until: Option<Instant>,
+}
+
+impl Contention {
+    /// Notes that a head had moved.
+    pub(crate) fn lost(&mut self, ledger: LedgerId) {
+        let now = Instant::now();
+        if self.0.len() >= LEDGERS_MAX {
+            self.0.clear();
+        }
+        let lost = self.0.entry(ledger).or_insert(Lost {
+            since: now,
+            times: 0,
+            locked_until: None,
+        });
+        if now.duration_since(lost.since) > WINDOW {
+            (lost.since, lost.times) = (now, 0);
+        }
+        lost.times += 1;
+        if lost.times >= LOST_MAX {
+            lost.locked_until = Some(now + LOCKED_FOR);
+        }
+    }
+
+    /// Whether the ledger is to be decided under its lock.
+    pub(crate) fn is_locked(&self, ledger: LedgerId) -> bool {
+        let until = self.0.get(&ledger).and_then(|lost| lost.locked_until);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+}

@@ -1,0 +1,75 @@
+//! Errors of opening, and what an error of PostgreSQL means to a caller.
+
+use ruche_ledger::store::StoreError;
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It cannot be reached or refuses.
+    #[error("cannot {doing}")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: Error,
+    },
+    /// The connection pool cannot be made.
+    #[error("cannot make the connection pool: {0}")]
+    Pool(String),
+    /// The server would lose what it confirms. Switch the setting on, or say that losing data is meant.
+    #[error("the server has {setting}={value}: what it confirms can be lost in a power cut")]
+    NotDurable {
+        /// Name of the setting.
+        setting: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// A newer version of Ruche made the schema. Use that one.
+    #[error("the database has schema version {found}, this program knows up to {known}")]
+    Newer {
+        /// Its version.
+        found: i64,
+        /// The greatest known here.
+        known: i64,
+    },
+}
+
+impl OpenError {
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(Error) -> Self {
+        move |source| Self::Database { doing, source }
+    }
+}
+
+/// What a failed statement means to a caller whose request was certainly not stored.
+pub(crate) fn store_error(place: &str, error: &Error) -> StoreError {
+    tracing::warn!(place, %error, detail = ?error.as_db_error(), "database");
+    let constraint = [
+        SqlState::UNIQUE_VIOLATION,
+        SqlState::CHECK_VIOLATION,
+        SqlState::NOT_NULL_VIOLATION,
+        SqlState::DATA_CORRUPTED,
+        SqlState::INDEX_CORRUPTED,
+    ];
+    if error.code().is_some_and(|code| constraint.contains(code)) {
+        return StoreError::Corrupt {
+            place: place.to_owned(),
+            reason: error.to_string(),
+        };
+    }
+    StoreError::Unavailable {
+        reason: format!("{place}: {error}"),
+    }
+}
+
+/// Whether the server said that the statement failed. Otherwise its fate is unknown: it may be running still.
+pub(crate) fn was_refused(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        // A server that is shutting down or a session that is being ended may have committed already.
+        !matches!(
+            *db.code(),
+            SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::QUERY_CANCELED
+        )
+    })
+}

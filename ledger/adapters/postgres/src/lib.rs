@@ -1,0 +1,44 @@
+//! The ledger on PostgreSQL: any number of nodes append to the same ledgers.
+//!
+//! # What this crate promises
+//!
+//! 1. What is answered `Appended` was committed with `synchronous_commit` on; a server that does not flush is refused.
+//! 2. The head row of a ledger is the only lock. Forks are impossible by that lock, and by constraints besides.
+//! 3. No async caller waits on a full queue; a full queue answers `Overloaded`.
+//! 4. A commit whose fate is not known is answered `Unknown`, or found by the hash of the head. Nothing is guessed.
+//!
+//! # The life of an append
+//!
+//! 1. The caller's task puts the request into the `queue` of the writer that its ledger belongs to.
+//! 2. The `writer` takes everything that came while its last commit was flushed: many callers, many ledgers.
+//! 3. It reads what its `cache` does not have (heads first, then stream versions and keys) and lets the sequencer of
+//!    `ruche-ledger` decide. No lock is held.
+//! 4. **One statement** moves each head only from where the cache says it is, and inserts only for the ledgers whose
+//!    head moved (`append`). One round trip, one flush. A head that was moved by another node since it was read makes
+//!    its ledger lose, and with it everything that was decided on it: since every write to a ledger moves its head, a
+//!    head that did not move proves that streams and keys did not change either.
+//! 5. Ledgers that lost, and for a while those that keep losing, are decided under the lock of their head rows.
+//! 6. Readers are woken, then callers are answered.
+//!
+//! READ COMMITTED is enough: what is compared is compared on the locked row, and what is read under the lock is read by
+//! statements that begin after the lock was taken. Head rows are locked in the order of their ids, so nodes never wait
+//! for each other in a circle. A crash of this process at any line leaves whole appends or none; a node that is frozen
+//! and wakes up finds that its heads have moved.
+
+mod error;
+mod options;
+mod session;
+mod schema;
+mod queue;
+mod cache;
+mod contention;
+mod append;
+mod writer;
+mod epochs;
+mod read;
+mod trees;
+mod store;
+
+pub use error::OpenError;
+pub use options::PostgresOptions;
+pub use store::PostgresStore;
