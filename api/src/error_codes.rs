@@ -88,9 +88,9 @@ pub const COMMANDS: &[&str] = &[
     "WRONG_EXPECTED_VERSION",
 ];
 
-/// Page of a code.
+/// Address of the page of a code, at the server that gave the code.
 pub fn page(code: &str) -> String {
-    format!("docs/errors/{code}.md")
+    format!("/docs/errors/{code}")
 }
 
 #[test]

@@ -7,12 +7,13 @@
 //! 4. The route's handler parses, calls one use case and converts. Everything that goes wrong before the use case is a
 //!    [`Refusal`]: status, stable code, message for people.
 //!
-//! `/health` and `/ready` are the only routes that ask for no key. They say nothing about any tenant.
+//! `/health`, `/ready` and `/docs/errors/` are the only routes that ask for no key. They say nothing about any tenant.
 
 mod accept;
 mod body;
 mod caller;
 mod console;
+mod error_pages;
 mod graphql;
 mod ingest;
 mod observe;
@@ -58,6 +59,7 @@ pub fn router(services: Arc<Services>) -> Router {
         .route("/graphql", any(graphql::serve))
         .route("/v1/events", post(ingest::serve))
         .route("/ledgers/{*path}", get(tiles::serve))
+        .route("/docs/errors/{code}", get(error_pages::serve))
         .route("/health", get(operators::health))
         .route("/ready", get(operators::ready))
         .route("/metrics", get(operators::metrics))

@@ -215,10 +215,13 @@ impl AppendEvents {
         match &self.target {
             AppendTarget::Stream(stream) if !is_open_to_clients(stream.category) => {
                 return Err(CommandError::ReservedNamespace {
+                    field: "/target/stream".to_owned(),
                     name: stream.category.name().to_owned(),
                 });
             }
-            AppendTarget::Named { external_id, .. } => check_external_id("/target/externalId", external_id)?,
+            AppendTarget::Named { external_id, .. } => {
+                check_external_id("/target/named/externalId", external_id)?
+            }
             AppendTarget::Stream(_) | AppendTarget::Session(_) => {}
         }
         for (number, event) in self.events.iter().enumerate() {
@@ -254,6 +257,7 @@ fn check_type(number: usize, payload: &GivenPayload) -> Result<(), CommandError>
     }
     if is_known_family(event_type) && is_reserved(event_type) {
         return Err(CommandError::ReservedNamespace {
+            field: format!("/events/{number}/type"),
             name: event_type.clone(),
         });
     }
@@ -338,8 +342,8 @@ impl Command for AppendEvents {
     fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let session = self.session(ground)?;
         match session {
-            Some(_) if self.has_conversation() => state.require_open()?,
-            Some(_) => state.require_started()?,
+            Some(_) if self.has_conversation() => state.require_open("/target")?,
+            Some(_) => state.require_started("/target")?,
             None => {}
         }
         let event = |event: &ClientEvent| -> Result<NewEvent, CommandError> {

@@ -82,6 +82,8 @@ pub enum CommandError {
     /// An event type or stream that clients may not write.
     #[error("{name} is written by Ruche alone")]
     ReservedNamespace {
+        /// Which field names it, as a JSON pointer into the command.
+        field: String,
         /// The event type or stream category.
         name: String,
     },
@@ -101,6 +103,8 @@ pub enum CommandError {
     /// The thing is in a state that does not allow the command.
     #[error("not possible while the {thing} is {state}")]
     IllegalTransition {
+        /// Which field names the thing, as a JSON pointer into the command.
+        field: &'static str,
         /// What kind of thing, such as `session`.
         thing: &'static str,
         /// Its state.
@@ -155,6 +159,14 @@ fn first(violations: &[Violation]) -> String {
         .map_or_else(String::new, |v| format!("{:?} {}", v.pointer, v.reason))
 }
 
+/// The parts of a JSON pointer (RFC 6901).
+fn parts(pointer: &str) -> Vec<String> {
+    let parts = pointer.split('/').skip(1);
+    parts
+        .map(|part| part.replace("~1", "/").replace("~0", "~"))
+        .collect()
+}
+
 impl CommandError {
     /// The stable code. Each has a page `docs/errors/<CODE>.md`.
     pub const fn code(&self) -> &'static str {
@@ -195,6 +207,37 @@ impl CommandError {
             | Self::LimitExceeded { .. }
             | Self::NotFound { .. }
             | Self::Internal(_) => false,
+        }
+    }
+
+    /// Where in the input the fault is, part by part; absent where no single field is at fault. Faults of a payload
+    /// have their place below the `data` of their event; of several the first.
+    pub fn path(&self) -> Option<Vec<String>> {
+        let in_event = |event: usize, field: &str, pointer: &str| {
+            let mut path = vec!["events".to_owned(), event.to_string(), field.to_owned()];
+            path.extend(parts(pointer));
+            path
+        };
+        match self {
+            Self::InvalidInput { field, .. } | Self::ReservedNamespace { field, .. } => Some(parts(field)),
+            Self::IllegalTransition { field, .. } => Some(parts(field)),
+            Self::InvalidPayload { event, pointer, .. } => Some(in_event(*event, "data", pointer)),
+            Self::SchemaViolation {
+                event, violations, ..
+            } => {
+                let pointer = violations.first().map_or("", |violation| &violation.pointer);
+                Some(in_event(*event, "data", pointer))
+            }
+            Self::UnknownEventType { event, .. } => Some(in_event(*event, "type", "")),
+            Self::IdempotencyMismatch
+            | Self::WrongExpectedVersion { .. }
+            | Self::LimitExceeded { .. }
+            | Self::NotFound { .. }
+            | Self::Overloaded { .. }
+            | Self::Contention { .. }
+            | Self::Unavailable(_)
+            | Self::UnknownOutcome
+            | Self::Internal(_) => None,
         }
     }
 

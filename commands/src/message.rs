@@ -56,7 +56,7 @@ impl Command for ReceiveMessage {
     }
 
     fn decide(&self, state: &ConversationState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        state.session.require_open()?;
+        state.session.require_open("/session")?;
         let session = self.session.resolve(ground.references)?;
         let ordinal = state.observed.next_message();
         let mut message = self.message.clone();

@@ -51,7 +51,7 @@ impl Command for ScoreSession {
     }
 
     fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        state.require_started()?;
+        state.require_started("/session")?;
         let session = self.session.resolve(ground.references)?;
         let events = self
             .scores

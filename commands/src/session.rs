@@ -113,34 +113,35 @@ impl SessionState {
         }
     }
 
-    /// The refusal of a command that is not possible now.
-    pub fn refuse(&self) -> CommandError {
+    /// The refusal of a command that is not possible now. `field` of the command names the session.
+    pub fn refuse(&self, field: &'static str) -> CommandError {
         CommandError::IllegalTransition {
+            field,
             thing: "session",
             state: self.status.name(),
             legal: self.status.legal(),
         }
     }
 
-    /// Whether the session goes on.
+    /// Whether the session goes on. `field` of the command names it.
     ///
     /// # Errors
     /// `IllegalTransition` otherwise.
-    pub fn require_open(&self) -> Result<(), CommandError> {
+    pub fn require_open(&self, field: &'static str) -> Result<(), CommandError> {
         match self.status {
             SessionStatus::Open => Ok(()),
-            SessionStatus::Absent | SessionStatus::Ended => Err(self.refuse()),
+            SessionStatus::Absent | SessionStatus::Ended => Err(self.refuse(field)),
         }
     }
 
-    /// Whether the session was ever started.
+    /// Whether the session was ever started. `field` of the command names it.
     ///
     /// # Errors
     /// `IllegalTransition` otherwise.
-    pub fn require_started(&self) -> Result<(), CommandError> {
+    pub fn require_started(&self, field: &'static str) -> Result<(), CommandError> {
         match self.status {
             SessionStatus::Open | SessionStatus::Ended => Ok(()),
-            SessionStatus::Absent => Err(self.refuse()),
+            SessionStatus::Absent => Err(self.refuse(field)),
         }
     }
 }
@@ -213,7 +214,7 @@ impl Command for StartSession {
     fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         match state.status {
             SessionStatus::Absent => Ok(Decision::Append(vec![self.event(ground)])),
-            SessionStatus::Open | SessionStatus::Ended => Err(state.refuse()),
+            SessionStatus::Open | SessionStatus::Ended => Err(state.refuse("/externalId")),
         }
     }
 }
@@ -272,7 +273,7 @@ impl Command for EndSession {
     }
 
     fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        state.require_open()?;
+        state.require_open("/session")?;
         let session = self.session.resolve(ground.references)?;
         Ok(Decision::Append(vec![self.event(session, state.subject)]))
     }

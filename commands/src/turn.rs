@@ -279,7 +279,7 @@ impl Command for RecordTurn {
     }
 
     fn decide(&self, state: &RecordTurnState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        state.conversation.session.require_open()?;
+        state.conversation.session.require_open("/session")?;
         let session = self.session.resolve(ground.references)?;
         let place = TurnPlace {
             session,

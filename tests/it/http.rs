@@ -134,6 +134,26 @@ fn nothing_but_health_and_ready_answers_without_a_good_key() {
 }
 
 #[test]
+fn an_error_leads_to_its_page_at_the_same_server() {
+    let world = World::new();
+    let response = sent(world.client.get(world.url("/ledgers/none")));
+    let body: Value = serde_json::from_str(&response.text().expect("a body")).expect("JSON");
+    let docs = body["errors"][0]["extensions"]["docs"]
+        .as_str()
+        .expect("an address");
+    let page = sent(world.client.get(world.url(docs)));
+    assert_eq!(page.status(), StatusCode::OK, "{docs}");
+    assert_eq!(page.headers()["content-type"], "text/markdown; charset=utf-8");
+    assert!(page.text().expect("a page").starts_with("# UNAUTHENTICATED\n"));
+    let none = refused(world.client.get(world.url("/docs/errors/NOTHING")));
+    assert_eq!(
+        (none.0, none.2.as_str()),
+        (StatusCode::NOT_FOUND, "NOT_FOUND"),
+        "no such code"
+    );
+}
+
+#[test]
 fn another_sites_page_cannot_run_a_mutation() {
     let world = World::new();
     let mutation =
@@ -376,8 +396,22 @@ fn ingest_keeps_bytes_and_says_for_each_append_what_became_of_it() {
     assert_eq!(entries[1]["duplicate"], false);
     assert_eq!(entries[2]["error"]["code"], "RESERVED_NAMESPACE");
 
+    assert_eq!(entries[2]["error"]["path"], json!(["events", "0", "type"]));
+
     let alone = sent(world.post("/v1/events", "application/json", append("d", "turn.opened")));
     assert_eq!(alone.status(), StatusCode::FORBIDDEN);
+    let unfit = append("u", "message.received").replacen(r#""role":"user""#, r#""role":1,"hue":2"#, 1);
+    let response = sent(world.post("/v1/events", "application/json", unfit));
+    assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    let unfit: Value = serde_json::from_str(&response.text().expect("a body")).expect("JSON");
+    let error = &unfit["error"];
+    let violations = error["violations"].as_array().expect("violations");
+    let mut pointers: Vec<&str> = violations.iter().filter_map(|v| v["pointer"].as_str()).collect();
+    pointers.sort_unstable();
+    // A member too many is a fault of the object that holds it.
+    assert_eq!(pointers, ["", "/role"], "{error}");
+    assert!(violations.iter().all(|v| v["reason"].is_string()), "{error}");
+    assert_eq!(error["path"], json!(["events", "0", "data", "role"]));
     for broken in ["", "[", "{\"x\":1}", "[1]"] {
         assert_eq!(
             refused(world.post("/v1/events", "application/json", broken)).2,

@@ -28,7 +28,7 @@ macro_rules! refusals {
                 retryable: bool,
                 /// When to try again, where it can be said.
                 retry_after_ms: Option<i32>,
-                /// Page about the code.
+                /// Page about the code, at this server.
                 docs: String,
                 $($(#[$fdoc])* $field: $ty,)*
             }
@@ -38,7 +38,7 @@ macro_rules! refusals {
                     Self {
                         code: ErrorCode(error.code()),
                         message: error.to_string(),
-                        path: path(error),
+                        path: error.path(),
                         retryable: error.retryable(),
                         retry_after_ms: error.retry_after_ms().and_then(|ms| i32::try_from(ms).ok()),
                         docs: code::page(error.code()),
@@ -56,7 +56,7 @@ macro_rules! refusals {
             field(name = "path", ty = "&Option<Vec<String>>", desc = "Place in the input, where it can be said."),
             field(name = "retryable", ty = "&bool", desc = "Whether the same request can succeed later."),
             field(name = "retry_after_ms", ty = "&Option<i32>", desc = "When to try again, where it can be said."),
-            field(name = "docs", ty = "&String", desc = "Page about the code.")
+            field(name = "docs", ty = "&String", desc = "Page about the code, at this server.")
         )]
         pub(super) enum Refusal { $($name($name),)* }
     };
@@ -77,7 +77,7 @@ refusals! {
     IllegalTransition {
         /// Its state.
         state: String,
-        /// What is possible.
+        /// Mutations that are possible.
         legal: Vec<String>,
     }
     /// A payload does not fit the schema of its type.
@@ -195,7 +195,7 @@ pub(super) fn of(error: &CommandError) -> async_graphql::Result<Refusal> {
             ))
         }
         CommandError::IllegalTransition { state, legal, .. } => {
-            let legal = legal.iter().map(|name| (*name).to_owned()).collect();
+            let legal = legal.iter().map(|name| mutation_of(name).to_owned()).collect();
             Refusal::IllegalTransition(IllegalTransition::of(error, (*state).to_owned(), legal))
         }
         CommandError::SchemaViolation {
@@ -241,29 +241,30 @@ pub(super) fn of(error: &CommandError) -> async_graphql::Result<Refusal> {
     })
 }
 
-/// Where in the input the fault is: the JSON pointer of the command, part by part.
-fn path(error: &CommandError) -> Option<Vec<String>> {
-    let parts = |pointer: &str| -> Vec<String> {
-        let parts = pointer.split('/').skip(1);
-        parts
-            .map(|part| part.replace("~1", "/").replace("~0", "~"))
-            .collect()
-    };
-    let in_event = |event: usize, rest: Vec<String>| {
-        let mut path = vec!["events".to_owned(), event.to_string()];
-        path.extend(rest);
-        path
-    };
-    match error {
-        CommandError::InvalidInput { field, .. } => Some(parts(field)),
-        CommandError::InvalidPayload { event, pointer, .. } => Some(in_event(*event, parts(pointer))),
-        CommandError::SchemaViolation {
-            event, violations, ..
-        } => {
-            let first = violations.first().map(|violation| parts(&violation.pointer));
-            Some(in_event(*event, first.unwrap_or_default()))
+/// The mutation that carries out a command.
+fn mutation_of(command: &'static str) -> &'static str {
+    match command {
+        "StartSession" => "startSession",
+        "EndSession" => "endSession",
+        "ReceiveMessage" => "submitMessage",
+        "RecordTurn" => "recordTurn",
+        "AppendEvents" => "appendEvents",
+        "ScoreSession" => "scoreSession",
+        // A test holds that no other command is ever called possible.
+        other => other,
+    }
+}
+
+#[test]
+fn what_is_possible_is_told_as_mutations() {
+    use ruche_commands::session::SessionStatus;
+    let schema = super::Engine::sdl();
+    let (_, mutations) = schema.split_once("type Mutation {").expect("mutations");
+    let (mutations, _) = mutations.split_once("\n}").expect("an end");
+    for status in [SessionStatus::Absent, SessionStatus::Open, SessionStatus::Ended] {
+        for command in status.legal() {
+            let field = format!("\n  {}(", mutation_of(command));
+            assert!(mutations.contains(&field), "{command} in {mutations}");
         }
-        CommandError::UnknownEventType { event, .. } => Some(in_event(*event, vec!["type".to_owned()])),
-        _ => None,
     }
 }

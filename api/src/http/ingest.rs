@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use metrics::counter;
 use ruche_commands::{
-    AppendEvents, AppendTarget, ClientEvent, CommandError, CommandReceipt, OwnCategory, SessionRef,
+    AppendEvents, AppendTarget, ClientEvent, CommandError, CommandReceipt, OwnCategory, SessionRef, Violation,
 };
 use ruche_domain::envelope::Provenance;
 use ruche_domain::numbers::{SchemaVersion, StreamVersion};
@@ -129,10 +129,23 @@ struct EntryReceipt {
 struct EntryError {
     code: &'static str,
     message: String,
+    /// Place in the append, part by part, where it can be said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Vec<String>>,
+    /// All faults of a payload that does not fit its schema.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<EntryViolation>,
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
     docs: String,
+}
+
+#[derive(Serialize)]
+struct EntryViolation {
+    /// JSON pointer into the payload.
+    pointer: String,
+    reason: String,
 }
 
 /// Takes the appends of a request.
@@ -313,6 +326,8 @@ fn entry(result: Result<CommandReceipt, CommandError>) -> Entry {
                 error: EntryError {
                     code: error.code(),
                     message: error.to_string(),
+                    path: error.path(),
+                    violations: violations(&error),
                     retryable: error.retryable(),
                     retry_after_ms: error.retry_after_ms(),
                     docs: code::page(error.code()),
@@ -320,6 +335,17 @@ fn entry(result: Result<CommandReceipt, CommandError>) -> Entry {
             }
         }
     }
+}
+
+fn violations(error: &CommandError) -> Vec<EntryViolation> {
+    let CommandError::SchemaViolation { violations, .. } = error else {
+        return Vec::new();
+    };
+    let entry = |violation: &Violation| EntryViolation {
+        pointer: violation.pointer.clone(),
+        reason: violation.reason.clone(),
+    };
+    violations.iter().map(entry).collect()
 }
 
 fn entry_receipt(receipt: ruche_ledger::store::Receipt) -> EntryReceipt {

@@ -78,7 +78,7 @@ impl Command for RecordSession {
 
     fn decide(&self, state: &RecordTurnState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         if state.conversation.session.status != SessionStatus::Absent {
-            return Err(state.conversation.session.refuse());
+            return Err(state.conversation.session.refuse("/externalId"));
         }
         let session = self.start.session(ground);
         let started = self.start.event(ground);
