@@ -1,5 +1,7 @@
 //! GraphQL against a real server: what is written is read back, refusals are data, proofs verify, tenants are apart.
 
+use std::time::{Duration, Instant};
+
 use reqwest::blocking::Client;
 use ruche_domain::numbers::{LeafIndex, TreeSize};
 use ruche_ledger::hash::Hash;
@@ -73,6 +75,16 @@ impl World {
         )
     }
 
+    /// Waits until the record at a position is under a signed tree head.
+    fn sealed(&self, position: &Value) {
+        let query = "query ($p: Position!) { record(position: $p) { state } }";
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.ask(query, json!({ "p": position }))["record"]["state"] != "SEALED" {
+            assert!(Instant::now() < deadline, "{position} is not sealed");
+            std::thread::yield_now();
+        }
+    }
+
     fn append(&self, key: &str, event_type: &str, data: Value, expected: Option<i64>) -> Value {
         let input = json!({
             "idempotencyKey": key,
@@ -139,7 +151,7 @@ fn refusals_are_data_with_code_place_and_page() {
         (&wrong["code"], &wrong["expected"], &wrong["actual"]),
         (&json!("WRONG_EXPECTED_VERSION"), &json!("7"), &json!("0"))
     );
-    assert_eq!(wrong["docs"], "docs/errors/WRONG_EXPECTED_VERSION.md");
+    assert_eq!(wrong["docs"], "/docs/errors/WRONG_EXPECTED_VERSION");
 
     let unfit = world.append(
         "k-3",
@@ -149,10 +161,11 @@ fn refusals_are_data_with_code_place_and_page() {
     );
     assert_eq!(unfit["__typename"], "SchemaViolation");
     assert_eq!(unfit["violations"][0]["pointer"], "/description");
-    assert_eq!(unfit["path"], json!(["events", "0", "description"]));
+    assert_eq!(unfit["path"], json!(["events", "0", "data", "description"]));
 
     let reserved = world.append("k-4", "turn.opened", good.clone(), None);
     assert_eq!(reserved["code"], "RESERVED_NAMESPACE");
+    assert_eq!(reserved["path"], json!(["events", "0", "type"]));
     let unknown = world.append("k-5", "goal.nothing", good.clone(), None);
     assert_eq!(unknown["code"], "UNKNOWN_EVENT_TYPE");
     let doubled = world.append(
@@ -172,10 +185,20 @@ fn refusals_are_data_with_code_place_and_page() {
     assert_eq!(started["__typename"], "StartSessionPayload");
     let end = |key: &str| {
         let input = json!({ "idempotencyKey": key, "session": { "externalId": "s" }, "reason": "COMPLETED" });
-        world.mutate("endSession", "EndSessionInput", "", input)
+        let fields = "... on IllegalTransition { state legal }";
+        world.mutate("endSession", "EndSessionInput", fields, input)
     };
     assert_eq!(end("e-1")["__typename"], "EndSessionPayload");
-    assert_eq!(end("e-2")["code"], "ILLEGAL_TRANSITION");
+    let illegal = end("e-2");
+    assert_eq!(illegal["code"], "ILLEGAL_TRANSITION");
+    assert_eq!(
+        (&illegal["path"], &illegal["state"], &illegal["legal"]),
+        (
+            &json!(["session"]),
+            &json!("ended"),
+            &json!(["appendEvents", "scoreSession"])
+        )
+    );
     let query = "mutation ($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
     let input = json!({ "input": { "idempotencyKey": "r", "externalId": "r" } });
     let refused = world
@@ -458,6 +481,52 @@ fn a_read_that_waits_too_long_says_how_far_the_read_model_is() {
         text.contains("READ_MODEL_BEHIND") && text.contains("\"minPosition\":\"1:1000\""),
         "{text}"
     );
+}
+
+#[test]
+fn a_position_in_an_epoch_that_does_not_exist_is_bad_input_at_once() {
+    let world = World::new();
+    world.start_session("s");
+    let query = "{ totals(minPosition: \"9:0\") { sessions } }";
+    let refused = world.ask_as(&world.key, query, json!({}));
+    let text = refused.expect_err("no such epoch").to_string();
+    assert!(
+        text.contains("INVALID_ARGUMENT") && text.contains("\"path\":[\"minPosition\"]"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_mutation_that_changes_nothing_says_so_and_a_repeat_tells_the_true_state() {
+    let world = World::new();
+    let register = |key: &str| {
+        let input = json!({ "idempotencyKey": key, "name": "refund", "sideEffect": "IRREVERSIBLE" });
+        let fields =
+            "... on RegisterToolPayload { duplicate unchanged position receipts { state duplicate } }";
+        world.mutate("registerTool", "RegisterToolInput", fields, input)
+    };
+    let first = register("k-1");
+    assert_eq!(
+        (&first["duplicate"], &first["unchanged"]),
+        (&json!(false), &json!(false)),
+        "{first}"
+    );
+    assert_eq!(first["receipts"][0]["state"], "APPENDED");
+    world.sealed(&first["position"]);
+    for (key, duplicate) in [("k-1", true), ("k-2", false)] {
+        let again = register(key);
+        assert_eq!(
+            (&again["duplicate"], &again["unchanged"]),
+            (&json!(duplicate), &json!(!duplicate)),
+            "{key}: {again}"
+        );
+        assert_eq!(again["position"], first["position"], "{key}");
+        assert_eq!(
+            again["receipts"],
+            json!([{ "state": "SEALED", "duplicate": duplicate }]),
+            "{key}"
+        );
+    }
 }
 
 #[test]

@@ -282,7 +282,7 @@ impl Ledger {
 }
 
 /// Size of the last signed tree head of an epoch.
-async fn sealed(services: &Services, ledger: LedgerId, epoch: Epoch) -> Result<TreeSize> {
+pub(super) async fn sealed(services: &Services, ledger: LedgerId, epoch: Epoch) -> Result<TreeSize> {
     let head = services.trees.tree_head(ledger, epoch).await;
     let head = head.map_err(|error| of_store(&error))?;
     Ok(head.map_or(TreeSize(0), |head| head.head().size))

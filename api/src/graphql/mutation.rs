@@ -10,7 +10,9 @@ use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use ruche_commands::command::Command;
 use ruche_commands::{CommandContext, CommandReceipt};
 use ruche_domain::envelope::{Actor, ActorKind, Provenance};
+use ruche_domain::numbers::TreeSize;
 
+use super::ledger::sealed;
 use super::query::require;
 use super::record::RecordState;
 use super::refusals::{self, results};
@@ -54,17 +56,21 @@ macro_rules! payloads {
             position: Option<PositionScalar>,
             /// Whether the request had been carried out before and nothing was written now.
             duplicate: bool,
+            /// Whether everything was already as the request wants it. Nothing was written, the key stays free, and the
+            /// receipts are of the records that say so. Never together with `duplicate`.
+            unchanged: bool,
             $($(#[$fdoc])* $field: $ty,)*
         }
 
         impl $name {
-            fn of(caller: &Caller, receipt: &CommandReceipt) -> Self {
-                Self {
-                    receipts: receipts(caller, receipt),
+            async fn of(writing: &Writing<'_>, receipt: &CommandReceipt) -> Result<Self> {
+                Ok(Self {
+                    receipts: writing.receipts(receipt).await?,
                     position: receipt.position().map(PositionScalar),
                     duplicate: receipt.duplicate,
+                    unchanged: receipt.unchanged,
                     $($field: $read(receipt),)*
-                }
+                })
             }
         }
     )*};
@@ -133,19 +139,6 @@ results! {
     ScoreSessionResult = ScoreSessionPayload;
 }
 
-fn receipts(caller: &Caller, receipt: &CommandReceipt) -> Vec<Receipt> {
-    let ledger = caller.principal.ledger();
-    let wire = |of: ruche_ledger::store::Receipt| Receipt {
-        ledger: id(ledger),
-        position: PositionScalar(of.position),
-        leaf_hash: Hash(of.leaf_hash.0),
-        state: RecordState::Appended,
-        duplicate: receipt.duplicate,
-        recorded_at: DateTime(of.recorded_at),
-    };
-    receipt.receipts().into_iter().map(wire).collect()
-}
-
 /// Who acts and why: from the key and the request, nothing from the input but its idempotency key.
 pub(crate) fn command_context(
     caller: &Caller,
@@ -177,6 +170,28 @@ impl<'c> Writing<'c> {
         })
     }
 
+    /// The receipts of a command with how far their proofs have come.
+    async fn receipts(&self, receipt: &CommandReceipt) -> Result<Vec<Receipt>> {
+        let ledger = self.caller.principal.ledger();
+        let of = receipt.receipts();
+        // What was written a moment ago is told as appended, without a look at the tree head. What was there before
+        // stands side by side in one epoch, or is one record.
+        let earlier = receipt.duplicate || receipt.unchanged;
+        let sealed = match of.first() {
+            Some(first) if earlier => sealed(self.services, ledger, first.position.epoch).await?,
+            _ => TreeSize(0),
+        };
+        let wire = |of: ruche_ledger::store::Receipt| Receipt {
+            ledger: id(ledger),
+            position: PositionScalar(of.position),
+            leaf_hash: Hash(of.leaf_hash.0),
+            state: RecordState::under(sealed, of.position),
+            duplicate: receipt.duplicate,
+            recorded_at: DateTime(of.recorded_at),
+        };
+        Ok(of.into_iter().map(wire).collect())
+    }
+
     /// Carries out a command. An inner error is a refusal that the client handles.
     async fn execute<C: Command>(
         &self,
@@ -204,20 +219,20 @@ macro_rules! carry_out {
             .execute(Provenance::$provenance, &key, $input.into_command())
             .await?;
         Ok(match done {
-            Ok(receipt) => $result::$payload($payload::of(writing.caller, &receipt)),
+            Ok(receipt) => $result::$payload($payload::of(&writing, &receipt).await?),
             Err(refusal) => $result::from(refusal),
         })
     }};
 }
 
 /// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
-/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is no
-/// `duplicate`, and the key stays free.
+/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is
+/// `unchanged`, and the key stays free.
 pub struct Mutation;
 
 /// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
-/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is no
-/// `duplicate`, and the key stays free.
+/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is
+/// `unchanged`, and the key stays free.
 #[Object]
 impl Mutation {
     /// Opens a session.

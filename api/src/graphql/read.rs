@@ -9,14 +9,14 @@ use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Error, ErrorExtensions as _, OutputType, Result};
 use ruche_domain::ids::{CallId, LedgerId, SessionId, TurnId};
 use ruche_domain::limits::MIN_POSITION_WAIT_MS_MAX;
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Epoch, Position};
 use ruche_projections::runner::WaitError;
 use ruche_projections::select::{self, PageRequest};
 use ruche_projections::store::{ReadStore, ReadStoreError};
 use ruche_projections::{sessions, tool_effects, turns};
 use tokio::time::timeout;
 
-use super::errors::{fault, of_refusal};
+use super::errors::{fault, of_refusal, of_store};
 use super::ledger;
 use super::page::{Cursor, Page, bad_cursor};
 use super::query::require;
@@ -47,7 +47,8 @@ impl Reading {
     /// The same, once the named projections hold the record at `min_position`.
     ///
     /// # Errors
-    /// `READ_MODEL_BEHIND`, saying how far behind, if that takes longer than a read may wait.
+    /// `READ_MODEL_BEHIND`, saying how far behind, if that takes longer than a read may wait; `INVALID_ARGUMENT` if
+    /// the ledger has no such epoch.
     pub(super) async fn at(
         ctx: &Context<'_>,
         projections: &[&'static str],
@@ -78,7 +79,33 @@ impl Reading {
         self.services.runner.store().as_ref()
     }
 
+    /// Refuses a position that no waiting leads to. Epochs are opened by operators, so one that is not there is not
+    /// behind: nobody was given a position in it.
+    async fn require_epoch(&self, position: Position) -> Result<()> {
+        // The read models know the epochs that they have come to; the ledger is asked only for a later one.
+        let states = self.services.runner.progress().states(self.ledger);
+        let reached = states.iter().filter_map(|state| state.checkpoint.position).max();
+        let last = match reached {
+            Some(reached) if reached.epoch >= position.epoch => reached.epoch,
+            _ => {
+                let head = self.services.events.head(self.ledger).await;
+                let head = head.map_err(|error| of_store(&error))?;
+                head.map_or(Epoch::FIRST, |head| head.epoch)
+            }
+        };
+        if position.epoch <= last {
+            return Ok(());
+        }
+        let message = format!(
+            "`minPosition` is {position}, and the ledger has no epoch {}",
+            position.epoch.0
+        );
+        Err(fault(code::INVALID_ARGUMENT, message)
+            .extend_with(|_, extensions| extensions.set("path", vec!["minPosition"])))
+    }
+
     async fn wait(&self, projections: &[&'static str], position: Position) -> Result<()> {
+        self.require_epoch(position).await?;
         let progress = self.services.runner.progress();
         let wait = progress.wait_for(self.ledger, projections, position);
         let parked = match timeout(Duration::from_millis(MIN_POSITION_WAIT_MS_MAX), wait).await {

@@ -4,7 +4,7 @@ use async_graphql::{Enum, ID, Object, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ruche_domain::envelope;
-use ruche_domain::numbers::TreeSize;
+use ruche_domain::numbers::{Position, TreeSize};
 use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::store as ledger;
 
@@ -21,6 +21,17 @@ pub(super) enum RecordState {
     Witnessed,
     /// Under a tree head with a trusted timestamp.
     Timestamped,
+}
+
+impl RecordState {
+    /// The state of a record whose epoch has a signed tree head over `sealed` records.
+    pub(super) fn under(sealed: TreeSize, position: Position) -> Self {
+        if position.index.0 < sealed.0 {
+            Self::Sealed
+        } else {
+            Self::Appended
+        }
+    }
 }
 
 /// Whether a payload is there.
@@ -78,7 +89,7 @@ impl Record {
         Self { record, sealed }
     }
 
-    pub(super) fn position(&self) -> ruche_domain::numbers::Position {
+    pub(super) fn position(&self) -> Position {
         self.record.position
     }
 
@@ -107,11 +118,7 @@ impl Record {
 
     /// How far its proof has come.
     async fn state(&self) -> RecordState {
-        if self.record.position.index.0 < self.sealed.0 {
-            RecordState::Sealed
-        } else {
-            RecordState::Appended
-        }
+        RecordState::under(self.sealed, self.record.position)
     }
 
     /// RFC 6962 hash of the leaf.
@@ -131,7 +138,7 @@ impl Record {
 
     /// First record of the append that it came in.
     async fn append_first(&self) -> PositionScalar {
-        PositionScalar(ruche_domain::numbers::Position {
+        PositionScalar(Position {
             epoch: self.record.position.epoch,
             index: self.record.leaf.append.first,
         })
