@@ -294,3 +294,26 @@ impl From<StoreError> for CommandError {
         }
     }
 }
+
+#[test]
+fn a_path_leads_from_the_command_to_the_fault() {
+    let violation = |pointer: &str| Violation {
+        pointer: pointer.to_owned(),
+        reason: "wrong".to_owned(),
+    };
+    let unfit = CommandError::SchemaViolation {
+        event: 3,
+        event_type: "goal.set".to_owned(),
+        violations: vec![violation("/a~1b/0/~0"), violation("/c")],
+    };
+    let told = |error: CommandError| error.path().map(|path| path.join(" "));
+    assert_eq!(told(unfit).as_deref(), Some("events 3 data a/b 0 ~"));
+    let reserved = CommandError::ReservedNamespace {
+        field: "/target/stream".to_owned(),
+        name: "ledger".to_owned(),
+    };
+    assert_eq!(told(reserved).as_deref(), Some("target stream"));
+    let illegal = crate::session::SessionState::default().refuse("/session");
+    assert_eq!(told(illegal).as_deref(), Some("session"));
+    assert_eq!(told(CommandError::UnknownOutcome), None);
+}
