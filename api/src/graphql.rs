@@ -19,6 +19,7 @@ mod engine;
 mod expansion;
 mod errors;
 mod page;
+mod parked;
 mod params;
 mod scalars;
 mod time;

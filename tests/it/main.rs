@@ -19,3 +19,4 @@ mod metrics;
 mod graphql;
 mod websocket;
 mod restore;
+mod parked;

@@ -21,6 +21,7 @@ use super::errors::with_code;
 use super::expansion;
 use super::mutation::Mutation;
 use super::params::Params;
+use super::parked::ParkedModels;
 use super::query::Query;
 use super::read::{Loading, ReadLoader, Reading};
 use super::refusals::Refusal;
@@ -106,10 +107,11 @@ impl Engine {
     }
 
     /// Loads what fields name, once for many, for one caller.
-    fn loading(&self, caller: &Caller) -> Loading {
+    fn loading(&self, caller: &Caller, parked: &ParkedModels) -> Loading {
         let reading = Reading {
             services: self.services.clone(),
             ledger: caller.principal.ledger(),
+            parked: parked.clone(),
         };
         Loading::new(ReadLoader(reading), tokio::spawn)
     }
@@ -117,14 +119,15 @@ impl Engine {
     /// Runs a query or a mutation.
     pub async fn execute(&self, prepared: Prepared, caller: Caller, transport: &'static str) -> Answer {
         count(prepared.kind, transport);
-        let begun = Begun::default();
+        let (begun, parked) = (Begun::default(), ParkedModels::default());
         let request = prepared
             .request
-            .data(self.loading(&caller))
+            .data(self.loading(&caller, &parked))
+            .data(parked.clone())
             .data(caller)
             .data(begun.clone());
         let response = self.schema.execute(request).await;
-        Answer::of(response, begun.is_set())
+        Answer::of(parked.tell(response), begun.is_set())
     }
 
     /// Runs any operation; a query or a mutation gives one answer.
@@ -135,11 +138,12 @@ impl Engine {
         transport: &'static str,
     ) -> BoxStream<'static, Answer> {
         count(prepared.kind, transport);
-        let begun = Begun::default();
+        let (begun, parked) = (Begun::default(), ParkedModels::default());
         let subscription = prepared.kind == Some(OperationType::Subscription);
         let request = prepared
             .request
-            .data(self.loading(&caller))
+            .data(self.loading(&caller, &parked))
+            .data(parked.clone())
             .data(caller)
             .data(begun.clone());
         let answers = self.schema.execute_stream(request);
@@ -147,7 +151,7 @@ impl Engine {
             .map(move |response| {
                 // Subscriptions pass no execute stage; what they yield with data has run.
                 let ran = subscription && (response.is_ok() || response.data != async_graphql::Value::Null);
-                Answer::of(response, begun.is_set() || ran)
+                Answer::of(parked.tell(response), begun.is_set() || ran)
             })
             .boxed()
     }

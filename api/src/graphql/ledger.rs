@@ -15,6 +15,7 @@ use ruche_projections::ledger_health;
 
 use super::errors::{fault, of_store};
 use super::page::{Cursor, Page, bad_cursor, cost};
+use super::parked::ParkedModels;
 use super::read::{Reading, of_read_store};
 use super::record::Record;
 use super::scalars::{DateTime, Hash, Long, PositionScalar};
@@ -250,6 +251,7 @@ impl Ledger {
     #[graphql(complexity = "50 + child_complexity")]
     async fn health(
         &self,
+        ctx: &Context<'_>,
         #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
             PositionScalar,
         >,
@@ -257,8 +259,10 @@ impl Ledger {
         let reading = Reading {
             services: self.services.clone(),
             ledger: self.ledger,
+            parked: ctx.data_unchecked::<ParkedModels>().clone(),
         };
         reading.wait_if(&["ledger_health"], min_position).await?;
+        reading.note(&["ledger_health"]);
         let holdings = ledger_health::of_ledger(reading.store(), self.ledger).await;
         let types = ledger_health::by_type(reading.store(), self.ledger).await;
         let types = types.map_err(|error| of_read_store(&error))?.into_iter();

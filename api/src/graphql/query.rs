@@ -131,7 +131,7 @@ impl Query {
     ) -> Result<Option<Turn>> {
         let reading = Reading::at(
             ctx,
-            &["sessions", "turns", "messages", "tool_effects"],
+            &["turns", "sessions", "messages", "tool_effects"],
             min_position,
         )
         .await?;
@@ -154,7 +154,7 @@ impl Query {
     ) -> Result<Connection<Cursor, Turn>> {
         let reading = Reading::at(
             ctx,
-            &["sessions", "turns", "messages", "tool_effects"],
+            &["turns", "sessions", "messages", "tool_effects"],
             min_position,
         )
         .await?;
@@ -178,7 +178,7 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Connection<Cursor, ToolEffect>> {
-        let reading = Reading::at(ctx, &["sessions", "turns", "tool_effects"], min_position).await?;
+        let reading = Reading::at(ctx, &["tool_effects", "sessions", "turns"], min_position).await?;
         let asked = Asked::new("effect", first, after.as_deref())?;
         let filter = filter.unwrap_or_default().read()?;
         let rows = tool_effects::list(reading.store(), reading.ledger, &filter, &asked.request).await;

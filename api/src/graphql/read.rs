@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::errors::{fault, of_refusal, of_store};
 use super::ledger;
 use super::page::{Cursor, Page, bad_cursor};
+use super::parked::ParkedModels;
 use super::query::require;
 use super::record::Record;
 use super::scalars::PositionScalar;
@@ -32,6 +33,7 @@ use crate::services::Services;
 pub(super) struct Reading {
     pub services: Arc<Services>,
     pub ledger: LedgerId,
+    pub parked: ParkedModels,
 }
 
 impl Reading {
@@ -41,10 +43,12 @@ impl Reading {
         Ok(Self {
             services: ctx.data_unchecked::<Arc<Services>>().clone(),
             ledger: principal.ledger(),
+            parked: ctx.data_unchecked::<ParkedModels>().clone(),
         })
     }
 
-    /// The same, once the named projections hold the record at `min_position`.
+    /// The same, once the named projections hold the record at `min_position`. The field reads the first of them; the
+    /// others are those that fields below it may read.
     ///
     /// # Errors
     /// `READ_MODEL_BEHIND`, saying how far behind, if that takes longer than a read may wait; `INVALID_ARGUMENT` if
@@ -56,6 +60,7 @@ impl Reading {
     ) -> Result<Self> {
         let reading = Self::of(ctx)?;
         reading.wait_if(projections, min_position).await?;
+        reading.note(&projections[..1]);
         Ok(reading)
     }
 
@@ -72,6 +77,19 @@ impl Reading {
             Some(PositionScalar(position)) => self.wait(projections, position).await,
             None => Ok(()),
         }
+    }
+
+    /// The same of a field below another one, which has waited.
+    pub(super) fn below(ctx: &Context<'_>, projection: &'static str) -> Result<Self> {
+        let reading = Self::of(ctx)?;
+        reading.note(&[projection]);
+        Ok(reading)
+    }
+
+    /// Has the answer say which of these read models are parked: what is read from them is as old as that.
+    pub(super) fn note(&self, projections: &[&'static str]) {
+        let states = self.services.runner.progress().states(self.ledger);
+        self.parked.note(&states, projections);
     }
 
     /// Where the rows are.
@@ -221,6 +239,7 @@ impl Loader<SessionId> for ReadLoader {
     type Error = Error;
 
     async fn load(&self, keys: &[SessionId]) -> Loaded<SessionId, sessions::Session> {
+        self.0.note(&["sessions"]);
         let found = sessions::by_ids(self.0.store(), self.0.ledger, keys).await;
         let found = found.map_err(|error| of_read_store(&error))?;
         Ok(found.into_iter().map(|session| (session.id, session)).collect())
@@ -232,6 +251,7 @@ impl Loader<TurnId> for ReadLoader {
     type Error = Error;
 
     async fn load(&self, keys: &[TurnId]) -> Loaded<TurnId, turns::Turn> {
+        self.0.note(&["turns"]);
         let found = turns::by_ids(self.0.store(), self.0.ledger, keys).await;
         let found = found.map_err(|error| of_read_store(&error))?;
         Ok(found.into_iter().map(|turn| (turn.id, turn)).collect())
@@ -252,6 +272,7 @@ impl Loader<CallId> for ReadLoader {
     type Error = Error;
 
     async fn load(&self, keys: &[CallId]) -> Loaded<CallId, tool_effects::ToolEffect> {
+        self.0.note(&["tool_effects"]);
         let found = tool_effects::by_calls(self.0.store(), self.0.ledger, keys).await;
         found.map_err(|error| of_read_store(&error))
     }

@@ -192,7 +192,7 @@ impl Session {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, Turn>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "turns")?;
         let asked = Asked::new("turn", first, after.as_deref())?;
         let filter = turns::TurnFilter {
             session: Some(self.0.id),
@@ -212,7 +212,7 @@ impl Session {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, Message>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "messages")?;
         let asked = Asked::new("message", first, after.as_deref())?;
         let rows = messages::of_session(reading.store(), reading.ledger, self.0.id, &asked.request).await;
         asked.connection(rows, Message)
@@ -228,7 +228,7 @@ impl Session {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, TimelineEntry>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "timeline")?;
         let asked = Asked::new("timeline", first, after.as_deref())?;
         let filter = timeline::TimelineFilter {
             turn: turn_id.map(|id| parse_id::<TurnId>("turnId", &id)).transpose()?,
@@ -247,7 +247,7 @@ impl Session {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, ToolEffect>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "tool_effects")?;
         let asked = Asked::new("effect", first, after.as_deref())?;
         let filter = tool_effects::EffectFilter {
             session: Some(self.0.id),

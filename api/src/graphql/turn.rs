@@ -149,7 +149,7 @@ impl Turn {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, Message>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "messages")?;
         let asked = Asked::new("message", first, after.as_deref())?;
         let Some(session) = self.0.session else {
             return Ok(Connection::new(false, false));
@@ -173,7 +173,7 @@ impl Turn {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, ToolEffect>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "tool_effects")?;
         let asked = Asked::new("effect", first, after.as_deref())?;
         let filter = tool_effects::EffectFilter {
             turn: Some(self.0.id),
