@@ -34,6 +34,7 @@ mod message;
 mod effect;
 mod timeline;
 mod turn;
+mod score;
 mod session;
 mod analysis;
 mod query;

@@ -32,6 +32,7 @@ pub mod counter;
 pub mod tally;
 pub mod select;
 pub mod sessions;
+pub mod scores;
 pub mod turns;
 pub mod timeline;
 pub mod messages;

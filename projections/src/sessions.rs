@@ -12,12 +12,13 @@ use crate::change::{Add, Change, SqlValue};
 use crate::counter::{Counter, KeyColumn};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
+use crate::scores;
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
 use crate::tally::{self, CostTotal, Tally};
 
 /// Tables of this read model.
-pub const TABLES: &[&str] = &["session", "session_cost"];
+pub const TABLES: &[&str] = &["session", "session_cost", "session_score"];
 
 const STARTED: &str = "UPDATE session SET external_id = $1, app = $2, agent = $3, agent_version = $4, \
     interlocutor = $5, channel = $6, scenario = $7, trial = $8, attributes = $9, provenance = $10, started_at = $11 \
@@ -68,7 +69,7 @@ impl Projection for Sessions {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -107,6 +108,7 @@ impl Projection for Sessions {
             })));
         }
         changes.extend(lifecycle(event, session)?);
+        changes.extend(scores::scored(event, session)?);
         Ok(changes)
     }
 }

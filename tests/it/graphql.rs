@@ -618,6 +618,15 @@ fn configuration_and_scores_are_recorded_and_read() {
         (&record["type"], &record["payload"]["value"]),
         (&json!("eval.scored"), &json!(1.0))
     );
+    let query = "query ($p: Position!) { sessions(minPosition: $p) { nodes { scores { nodes { name value label target \
+        explanation turnId position } } } } }";
+    let position = &scored["receipts"][0]["position"];
+    let read = world.ask(query, json!({ "p": position }))["sessions"]["nodes"][0]["scores"]["nodes"].clone();
+    assert_eq!(
+        read,
+        json!([{ "name": "reward", "value": 1.0, "label": "pass", "target": "SESSION", "explanation": null,
+            "turnId": null, "position": position }])
+    );
     let input = json!({ "idempotencyKey": "m", "session": { "externalId": "s" }, "text": "hello" });
     let sent = world.mutate(
         "submitMessage",

@@ -42,7 +42,7 @@ const FIELDS: &[(&str, Open, &str)] = &[
         "session",
         Open::Readers,
         "query ($session: ID!) { session(id: $session) { id externalId messages { nodes { text } } turns { nodes { id } }
-            timeline { nodes { position } } effects { nodes { tool } } } }",
+            timeline { nodes { position } } effects { nodes { tool } } scores { nodes { name } } } }",
     ),
     (
         "sessions",

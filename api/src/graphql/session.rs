@@ -3,7 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use ruche_domain::ids::{CallId, TurnId};
-use ruche_projections::{messages, sessions, timeline, tool_effects, turns};
+use ruche_projections::{messages, scores, sessions, timeline, tool_effects, turns};
 
 use super::counts::{Cost, Counts};
 use super::effect::ToolEffect;
@@ -11,6 +11,7 @@ use super::message::Message;
 use super::page::{Cursor, cost};
 use super::read::{Asked, Reading};
 use super::scalars::{DateTime, Json, Long, PositionScalar};
+use super::score::Score;
 use super::timeline::TimelineEntry;
 use super::turn::Turn;
 use super::words::{SessionEndReason, SessionStatus};
@@ -237,6 +238,20 @@ impl Session {
         let rows =
             timeline::of_session(reading.store(), reading.ledger, self.0.id, filter, &asked.request).await;
         asked.connection(rows, TimelineEntry)
+    }
+
+    /// What was scored in it, in the order of the ledger: the session as a whole, its turns, messages and calls.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn scores(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<Cursor, Score>> {
+        let reading = Reading::of(ctx)?;
+        let asked = Asked::new("score", first, after.as_deref())?;
+        let rows = scores::of_session(reading.store(), reading.ledger, self.0.id, &asked.request).await;
+        asked.connection(rows, Score::from)
     }
 
     /// Its tool calls and their effects.

@@ -38,6 +38,22 @@ mirror! {
         Irreversible,
     }
 
+    /// What was scored.
+    ScoreTarget = events::EvalTarget {
+        /// A whole session.
+        Session,
+        /// One turn.
+        Turn,
+        /// One message.
+        Message,
+        /// One tool call.
+        ToolCall,
+        /// One model call.
+        LlmCall,
+        /// One memory record.
+        Memory,
+    }
+
     /// What kind of work a tool does.
     ToolKind = side_effect::ToolKind {
         /// Reads data.

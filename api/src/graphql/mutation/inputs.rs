@@ -7,13 +7,13 @@ use ruche_commands::{
     AppendEvents, AppendTarget, ClientEvent, CommandError, EndSession, OwnCategory, ReceiveMessage,
     RegisterTool, SessionRef, StartSession,
 };
-use ruche_domain::events::{EvalScored, EvalTarget, MessageReceived, SessionStarted, ToolRegistered};
+use ruche_domain::events::{EvalScored, MessageReceived, SessionStarted, ToolRegistered};
 use ruche_domain::measures::Finite;
 use ruche_domain::numbers::{SchemaVersion, StreamVersion};
 use ruche_ledger::store::ExpectedVersion;
 
 use super::super::scalars::{DateTime, Json, JsonText, Long};
-use super::super::words::{ConfigScope, Role, SessionEndReason, SideEffectPolicy, ToolKind};
+use super::super::words::{ConfigScope, Role, ScoreTarget, SessionEndReason, SideEffectPolicy, ToolKind};
 
 type Made<C> = Result<C, CommandError>;
 
@@ -248,24 +248,6 @@ impl PublishConfigurationInput {
             reason: self.reason,
         })
     }
-}
-
-/// What was scored.
-#[derive(Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "EvalTarget")]
-pub(in crate::graphql) enum ScoreTarget {
-    /// A whole session.
-    Session,
-    /// One turn.
-    Turn,
-    /// One message.
-    Message,
-    /// One tool call.
-    ToolCall,
-    /// One model call.
-    LlmCall,
-    /// One memory record.
-    Memory,
 }
 
 /// One score: a number, a word, or both.

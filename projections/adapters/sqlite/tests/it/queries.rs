@@ -1,6 +1,7 @@
 //! What the queries of each read model give for conversations that are known.
 
-use ruche_domain::events::{ConfigScope, OutcomeCategory, Role};
+use ruche_domain::events::{ConfigScope, EvalScored, EvalTarget, OutcomeCategory, Role};
+use ruche_domain::measures::Finite;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_projections::select::{Page, PageRequest};
@@ -11,7 +12,7 @@ use ruche_projections::tool_effects::{EffectFilter, EffectState};
 use ruche_projections::turns::{TurnFilter, TurnStatus};
 use ruche_projections::usage::{Dimension, UsageFilter};
 use ruche_projections::{
-    configuration, ledger_health, messages, sessions, timeline, tool_effects, turns, usage,
+    configuration, ledger_health, messages, scores, sessions, timeline, tool_effects, turns, usage,
 };
 
 use crate::common::World;
@@ -328,6 +329,57 @@ async fn an_effect_goes_from_intent_to_outcome() {
         .collect();
     assert_eq!(names[0], ("book_flight", SideEffectPolicy::Compensatable));
     assert_eq!(names.len(), 4);
+}
+
+#[tokio::test]
+async fn scores_stand_with_their_session_page_by_page() {
+    let world = World::new();
+    let ledger = world.projected(1, 2).await;
+    let mut story = Story::new(1);
+    let session = story.session_id(1);
+    let turn = story.turn_id(session, 2);
+    story.enter(session);
+    let precise = EvalScored {
+        value: Finite::new(0.1 + 0.2),
+        label: Some("pass".to_owned()),
+        evaluator: Some("judge".to_owned()),
+        target: Some(EvalTarget::Turn),
+        turn_id: Some(turn),
+        attributes: [("votes".to_owned(), 3.into())].into(),
+        ..EvalScored::new("helpful".to_owned())
+    };
+    let events = vec![
+        story.event(precise.clone()),
+        story.event(EvalScored::new("bare".to_owned())),
+    ];
+    world.feed.append(ledger, events).await;
+    world.runner().catch_up(ledger).await.unwrap();
+    let mut all = Vec::new();
+    let mut request = PageRequest::first(1);
+    loop {
+        let page = scores::of_session(&world.models, ledger, session, &request)
+            .await
+            .unwrap();
+        request = request.after(page.end());
+        let has_next = page.has_next;
+        all.extend(page.items());
+        if !has_next {
+            break;
+        }
+    }
+    let told: Vec<_> = all.iter().map(|s| (s.name.as_str(), s.value, s.target)).collect();
+    let expected = [
+        ("reward", Finite::new(0.5), EvalTarget::Session),
+        ("helpful", precise.value, EvalTarget::Turn),
+        ("bare", None, EvalTarget::Session),
+    ];
+    assert_eq!(told, expected);
+    let helpful = &all[1];
+    assert_eq!((helpful.turn, &helpful.label), (Some(turn), &precise.label));
+    assert_eq!(helpful.attributes.as_ref(), Some(&precise.attributes));
+    let other = story.session_id(0);
+    let page = scores::of_session(&world.models, ledger, other, &PageRequest::first(10)).await;
+    assert_eq!(page.unwrap().rows.len(), 1, "each session has its own");
 }
 
 #[tokio::test]
