@@ -248,7 +248,7 @@ impl Session {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, Score>> {
-        let reading = Reading::of(ctx)?;
+        let reading = Reading::below(ctx, "sessions")?;
         let asked = Asked::new("score", first, after.as_deref())?;
         let rows = scores::of_session(reading.store(), reading.ledger, self.0.id, &asked.request).await;
         asked.connection(rows, Score::from)

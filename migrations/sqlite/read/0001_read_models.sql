@@ -105,26 +105,6 @@ CREATE TABLE session_cost (
     PRIMARY KEY (ledger, session, currency)
 ) STRICT, WITHOUT ROWID;
 
--- value is the decimal text of a floating-point number.
-CREATE TABLE session_score (
-    ledger            BLOB NOT NULL,
-    session           BLOB NOT NULL,
-    position          INTEGER NOT NULL,
-    name              TEXT NOT NULL,
-    value             TEXT,
-    label             TEXT,
-    explanation       TEXT,
-    evaluator         TEXT,
-    evaluator_version TEXT,
-    target            TEXT NOT NULL,
-    turn              BLOB,
-    message           BLOB,
-    call              BLOB,
-    attributes        TEXT,
-    occurred_at       INTEGER NOT NULL,
-    PRIMARY KEY (ledger, session, position)
-) STRICT, WITHOUT ROWID;
-
 -- turns
 
 CREATE TABLE turn (

@@ -12,7 +12,7 @@ const APPLICATION_ID: i64 = 0x5275_5264;
 /// Schema changes in order; the number of the last one is the file's `user_version`.
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0001_read_models.sql"),
-    include_str!("../../../../migrations/sqlite/read/0002_owners_and_outcomes.sql"),
+    include_str!("../../../../migrations/sqlite/read/0002_owners_outcomes_scores.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

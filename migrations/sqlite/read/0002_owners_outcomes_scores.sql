@@ -1,5 +1,6 @@
--- A call belongs to the session that proposed it, and outcomes are told by model and tool too. The projections that fill
--- these tables have new versions, so a start makes them anew from the ledger; nothing is carried over.
+-- A call belongs to the session that proposed it, outcomes are told by model and tool too, and scores stand with their
+-- session. The projections that fill these tables have new versions, so a start makes them anew from the ledger; nothing
+-- is carried over.
 
 DROP TABLE usage_call;
 CREATE TABLE usage_call (
@@ -33,4 +34,24 @@ CREATE TABLE turn_use (
     kind    TEXT NOT NULL,
     name    TEXT NOT NULL,
     PRIMARY KEY (ledger, session, turn, kind, name)
+) STRICT, WITHOUT ROWID;
+
+-- Scores of sessions. value is the decimal text of a floating-point number.
+CREATE TABLE session_score (
+    ledger            BLOB NOT NULL,
+    session           BLOB NOT NULL,
+    position          INTEGER NOT NULL,
+    name              TEXT NOT NULL,
+    value             TEXT,
+    label             TEXT,
+    explanation       TEXT,
+    evaluator         TEXT,
+    evaluator_version TEXT,
+    target            TEXT NOT NULL,
+    turn              BLOB,
+    message           BLOB,
+    call              BLOB,
+    attributes        TEXT,
+    occurred_at       INTEGER NOT NULL,
+    PRIMARY KEY (ledger, session, position)
 ) STRICT, WITHOUT ROWID;
