@@ -753,9 +753,11 @@ class Epoch:
             self.finding("EPOCH_LINK_BROKEN", 0, problem)
 
     def check_loss(self, start, end):
-        """A lost range begins behind what is there and ends in the epoch before this one."""
+        """A lost range begins right behind what is there and ends in the epoch before this one."""
         there = [n for n in self.ledger.epochs if n < self.number]
         head = self.ledger.epochs[there[-1]].head if there else None
+        if head and start > (there[-1], head.size):
+            self.finding("EPOCH_LINK_BROKEN", 0, f"records {there[-1]}:{head.size} to before {start[0]}:{start[1]} are neither here nor declared lost")
         if start > end or end[0] != self.number - 1 or head and start < (there[-1], head.size):
             self.finding("EPOCH_LINK_BROKEN", 0, f"records {start[0]}:{start[1]} to {end[0]}:{end[1]} cannot be lost")
 
@@ -781,6 +783,12 @@ def lost_range(link):
 
 SOFT = {"PAYLOAD_MISSING", "PAYLOAD_NOT_CHECKED"}       # verdict 3; every other finding is verdict 2
 VERDICTS = ["VERIFIED", "COULD_NOT_RUN", "TAMPERED", "PAYLOADS_MISSING", "SELF_CONSISTENT"]
+
+
+def stem_of(origin):
+    """An origin without its epoch, and the epoch."""
+    match = re.fullmatch("(.*)/e([0-9]{1,9})", origin)
+    return (match[1], int(match[2])) if match else (None, 0)
 
 
 class Ledger:
@@ -811,6 +819,7 @@ class Ledger:
             if number - 1 in self.epochs and since is None:
                 self.epochs[number - 1].hashes = []     # not needed any more
         self.check_manifest(manifest)
+        self.check_keys(max(numbers))
         heads = [e for e in self.epochs.values() if e.head]
         if sum(e.head.size for e in heads) < at_least:  # READING: records of all epochs, by their tree heads
             self.finding("SMALLER_THAN_EXPECTED", None, detail=f"{sum(e.head.size for e in heads)} records")
@@ -841,6 +850,13 @@ class Ledger:
                 raise Malformed("another ledger than that of record 0")
         except Malformed as e:
             self.finding("MANIFEST_MISMATCH", None, detail=str(e))
+
+    def check_keys(self, last):
+        """The key of an epoch tells that it was opened."""
+        stem, here = stem_of(self.epochs[last].head.origin) if self.epochs[last].head else (None, last)
+        known = max((n for of, n in (stem_of(k.name) for k in self.keys) if stem and of == stem), default=0)
+        if known > here:
+            self.finding("EPOCH_MISSING", last + 1, detail=f"there is a key of epoch {known}, the last one here is {last}")
 
     def check_since(self, since, epochs):
         """READING: without --key the export's own key stands in, as it does for the tree heads."""

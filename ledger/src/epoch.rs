@@ -188,7 +188,10 @@ impl Opener {
             // Whole epochs are lost. That what is here is what was promised of it is still asked.
             if let Some(last) = last {
                 match self.sealer.seal_epoch(ledger, last.epoch).await {
-                    Ok(_) | Err(SealError::Superseded { .. } | SealError::Behind { .. }) => {}
+                    Ok(_) | Err(SealError::Superseded { .. }) => {}
+                    Err(SealError::Behind { .. }) => {
+                        self.sealer.seal_end(ledger, last.epoch).await?;
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -204,6 +207,7 @@ impl Opener {
             Err(SealError::Behind { origin, .. }) => {
                 let head = self.sealer.heads.latest(&origin).await.map_err(SealError::from)?;
                 let head = head.ok_or(OpenError::NoSuchLedger)?;
+                self.sealer.seal_end(ledger, last.epoch).await?;
                 Ok(Closed {
                     epoch: last.epoch,
                     head,
@@ -211,9 +215,14 @@ impl Opener {
                 }
                 .with_loss_from(first_lost))
             }
-            Err(SealError::PromisesLost { .. }) => {
-                let copy = self.sealer.trees.tree_head(ledger, last.epoch).await?;
-                let head = copy.ok_or(OpenError::NoSuchLedger)?;
+            Err(SealError::PromisesLost { origin, .. }) => {
+                let end = self.sealer.seal_end(ledger, last.epoch).await?;
+                let head = end.ok_or(OpenError::NoSuchLedger)?;
+                // What was promised since the old copy is not known; this is what is known now. Without it the promises
+                // of a ledger would have a hole, and whoever looks for the last one would stop there.
+                let kept = self.sealer.heads.latest(&origin).await.map_err(SealError::from)?;
+                let swapped = self.sealer.heads.compare_and_swap(&origin, kept.as_ref(), &head);
+                swapped.await.map_err(SealError::from)?;
                 Ok(Closed {
                     epoch: last.epoch,
                     head,

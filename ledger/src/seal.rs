@@ -240,21 +240,63 @@ impl Sealer {
         if self.heads.latest(&next_origin(&origin)).await?.is_some() {
             return Err(SealError::Superseded { origin });
         }
-        self.extend(ledger, &epoch, &mut edge).await?;
-        // Here the tiles are durable and nobody has been promised anything about them: a crash costs nothing.
-        let root = edge.root().ok_or_else(|| contradiction(&epoch, edge.size()))?;
-        let head = TreeHead::new(
-            &origin,
-            TreeRoot {
-                size: edge.size(),
-                root,
-            },
-        );
-        let new = SignedTreeHead::sign(head, &signer).map_err(SealError::Sign)?;
+        let new = self.sign(ledger, &epoch, &signer, &mut edge).await?;
         self.heads.compare_and_swap(&origin, last.as_ref(), &new).await?;
         // Here the promise is made. A crash before the copy is stored is healed by the next call.
         self.publish(ledger, epoch.epoch, &new).await?;
         Ok(new)
+    }
+
+    /// Signs what the store has of an epoch that never goes on: it lost its end, or the promises of it were lost. A head
+    /// over all that is left makes the records behind the last copied head provable, too; a backup made between two
+    /// tree heads has such records. It is a smaller head of the history that was promised, so it contradicts no promise
+    /// as long as the store holds that history. The tree head store keeps the larger promise.
+    ///
+    /// Only for a caller that opens the next epoch and names there what is lost.
+    ///
+    /// # Errors
+    /// As sealing: the copied head must be ours, and over these records.
+    pub(crate) async fn seal_end(
+        &self,
+        ledger: LedgerId,
+        epoch: Epoch,
+    ) -> Result<Option<SignedTreeHead>, SealError> {
+        let epoch = self.epoch_info(ledger, epoch).await?;
+        let signer = self.keys.signer(&epoch.origin);
+        let copy = self.trees.tree_head(ledger, epoch.epoch).await?;
+        let copied = copy.as_ref().map_or(TreeSize(0), |copy| copy.head().size);
+        if copied >= epoch.size {
+            return Ok(copy);
+        }
+        if let Some(copy) = &copy {
+            let key = std::slice::from_ref(signer.verifier());
+            copy.verify(key).map_err(|source| SealError::ForeignKey {
+                origin: epoch.origin.clone(),
+                source,
+            })?;
+        }
+        let mut edge = self.edge(ledger, &epoch, copy.as_ref()).await?;
+        let end = self.sign(ledger, &epoch, &signer, &mut edge).await?;
+        self.publish(ledger, epoch.epoch, &end).await?;
+        Ok(Some(end))
+    }
+
+    /// A tree head over all records of an epoch, whose tiles are stored first.
+    async fn sign(
+        &self,
+        ledger: LedgerId,
+        epoch: &EpochInfo,
+        signer: &NoteSigner,
+        edge: &mut RightEdge,
+    ) -> Result<SignedTreeHead, SealError> {
+        self.extend(ledger, epoch, edge).await?;
+        // Here the tiles are durable and nobody has been promised anything about them: a crash costs nothing.
+        let root = edge.root().ok_or_else(|| contradiction(epoch, edge.size()))?;
+        let root = TreeRoot {
+            size: edge.size(),
+            root,
+        };
+        SignedTreeHead::sign(TreeHead::new(&epoch.origin, root), signer).map_err(SealError::Sign)
     }
 
     /// What has to be known before appends are taken: that the open epoch may go on. Signs nothing new by itself.

@@ -6,10 +6,10 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::infra::{EpochReason, InfraRestoreCompleted};
 use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
+use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion, TreeSize};
 
 use super::{OpenError, Opener};
-use crate::store::{AppendOutcome, AppendRequest, StoreError};
+use crate::store::{AppendOutcome, AppendRequest, Expectation, ExpectedVersion, StoreError};
 
 /// How a ledger goes on after a restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Opener {
             epoch: head.epoch,
             index: LeafIndex(0),
         };
-        let lost = self.declared_loss(ledger, first).await?;
+        let (opened, lost) = self.opened_with(ledger, first).await?;
         if head.size == TreeSize(1) {
             let completed = InfraRestoreCompleted {
                 lost_from: lost.map(|(from, _)| from),
@@ -53,13 +53,16 @@ impl Opener {
                 ..InfraRestoreCompleted::new(restored_to)
             };
             let record = self.prepare(ledger, AgentEvent::from(completed))?;
-            let request = AppendRequest::new(Vec::new(), vec![record], Vec::new())?;
+            // Of two calls at once, or of one whose answer was lost and its repetition, one records it.
+            let behind_record_0 = Expectation {
+                stream: record.event.stream,
+                version: ExpectedVersion::Exact(opened),
+            };
+            let request = AppendRequest::new(vec![behind_record_0], vec![record], Vec::new())?;
             match events.append(ledger, request).await? {
-                AppendOutcome::Appended { .. } => {}
-                // It claims no key and expects nothing, so this is a writer that died: the next start looks again.
-                AppendOutcome::Unknown
-                | AppendOutcome::Conflict { .. }
-                | AppendOutcome::KeyMismatch { .. } => {
+                AppendOutcome::Appended { .. } | AppendOutcome::Conflict { .. } => {}
+                // A writer that died: the next start looks again. It claims no key that could mismatch.
+                AppendOutcome::Unknown | AppendOutcome::KeyMismatch { .. } => {
                     return Err(StoreError::Unavailable {
                         reason: "the writer did not say whether the restore is recorded".into(),
                     }
@@ -74,12 +77,12 @@ impl Opener {
         })
     }
 
-    /// The lost range that record 0 of an epoch names.
-    async fn declared_loss(
+    /// The version of record 0 of an epoch, and the lost range that it names.
+    async fn opened_with(
         &self,
         ledger: LedgerId,
         first: Position,
-    ) -> Result<Option<(Position, Position)>, OpenError> {
+    ) -> Result<(StreamVersion, Option<(Position, Position)>), OpenError> {
         let corrupt = |reason: String| StoreError::Corrupt {
             place: format!("record {first}"),
             reason,
@@ -91,9 +94,11 @@ impl Opener {
             .ok_or_else(|| corrupt("its payload is missing".into()))?;
         let event = &record.leaf.event;
         match AgentEvent::from_payload(&event.event_type, event.schema_version, payload) {
-            Ok(AgentEvent::InfraLedgerOpened(opened)) => Ok(opened
-                .previous
-                .and_then(|previous| previous.lost_from.zip(previous.lost_to))),
+            Ok(AgentEvent::InfraLedgerOpened(opened)) => {
+                let previous = opened.previous;
+                let lost = previous.and_then(|previous| previous.lost_from.zip(previous.lost_to));
+                Ok((record.leaf.stream_version, lost))
+            }
             Ok(_) => Err(corrupt("it does not open its epoch".into()).into()),
             Err(error) => Err(corrupt(error.to_string()).into()),
         }

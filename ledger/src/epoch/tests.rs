@@ -5,7 +5,7 @@ use super::*;
 use crate::keys::MasterSeed;
 use crate::memory::{MemoryStore, MemoryTreeHeads};
 use crate::note::NoteSigner;
-use crate::seal::LogKeys;
+use crate::seal::{LogKeys, TreeHeadStore, TreeStore};
 use crate::store::EventStore;
 use crate::testing::{Author, FixedClock, SeededRandom, appended, ledger};
 
@@ -199,6 +199,65 @@ async fn an_epoch_whose_successor_was_promised_is_never_signed_again() {
     );
 }
 
+/// A backup made between two tree heads ends with records that its last tree head does not cover.
+#[tokio::test]
+async fn what_a_backup_had_behind_its_last_tree_head_is_signed_when_the_next_epoch_opens() {
+    let a = Author::new(1);
+    let w = World::new();
+    w.opener(1).create(ledger(1)).await.unwrap();
+    w.append(&a, 9).await;
+    w.opener(1).sealer.seal(ledger(1)).await.unwrap();
+    let promised = w.heads.clone();
+
+    let w = w.restored(&a, 3).await;
+    w.append(&a, 2).await;
+    let o = w.opener(1);
+    for _ in 0..2 {
+        // Again, as after a crash: the same tree head.
+        let end = o.sealer.seal_end(ledger(1), Epoch(1)).await.unwrap().unwrap();
+        assert_eq!(end.head().size, TreeSize(6));
+    }
+    o.next_epoch(ledger(1), EpochReason::Restored, None)
+        .await
+        .unwrap();
+    let copy = w.store.tree_head(ledger(1), Epoch(1)).await.unwrap().unwrap();
+    assert_eq!(
+        copy.head().size,
+        TreeSize(6),
+        "nothing is left without a tree head"
+    );
+    let previous = w.opened(2).await.previous.unwrap();
+    assert_eq!(previous.tree_size, TreeSize(10), "the promise stands");
+    assert_eq!(
+        (previous.lost_from, previous.lost_to),
+        (Some(Position::new(1, 6)), Some(Position::new(1, 9)))
+    );
+    let kept = promised.latest(&copy.head().origin).await.unwrap().unwrap();
+    assert_eq!(kept.head().size, TreeSize(10), "and nobody signs behind it again");
+}
+
+/// With the keys of another deployment nothing is signed, whatever is asked.
+#[tokio::test]
+async fn the_end_of_an_epoch_is_signed_only_over_what_was_copied() {
+    let w = World::new();
+    w.opener(1).create(ledger(1)).await.unwrap();
+    w.append(&Author::new(1), 2).await;
+    let other = w.opener(2).sealer.seal_end(ledger(1), Epoch(1)).await;
+    assert!(matches!(other, Err(SealError::ForeignKey { .. })), "{other:?}");
+
+    let copy = w.store.tree_head(ledger(1), Epoch(1)).await.unwrap().unwrap();
+    let (o, mut head) = (w.opener(1), copy.head().clone());
+    head.root = crate::hash::Hash([7; 32]);
+    let signer = o.sealer.keys.signer(&head.origin);
+    let other_history = SignedTreeHead::sign(head, &signer).unwrap();
+    w.store
+        .put_tree_head(ledger(1), Epoch(1), &other_history)
+        .await
+        .unwrap();
+    let error = o.sealer.seal_end(ledger(1), Epoch(1)).await;
+    assert!(matches!(error, Err(SealError::Contradiction { .. })), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_ledger_whose_database_is_gone_is_not_made_anew_in_silence() {
     let w = World::new();
@@ -250,12 +309,22 @@ async fn a_keys_folder_from_an_old_backup_is_told() {
         ),
         "{error}"
     );
+    w.append(&Author::new(2), 1).await;
     let receipt = w
         .opener(1)
         .next_epoch(ledger(1), EpochReason::Operator, None)
         .await
         .unwrap();
     assert_eq!(receipt.position, Position::new(2, 0));
+    let previous = w.opened(2).await.previous.unwrap();
+    assert_eq!(
+        previous.tree_size,
+        TreeSize(4),
+        "all that is there is under a tree head"
+    );
+    // The promises have no hole: after this, a restore of an older backup sees the last one.
+    let kept = w.heads.latest(&previous.origin).await.unwrap().unwrap();
+    assert_eq!(kept.head().size, TreeSize(4));
 }
 
 /// Two sealers over one store: whoever is late sees the other's tree head and no loss.

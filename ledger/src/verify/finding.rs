@@ -33,7 +33,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    EpochMissing = "EPOCH_MISSING": "an epoch before the last one is not there",
+    EpochMissing = "EPOCH_MISSING": "an epoch before the last one, or one that the auditor has a key of, is not there",
     TreeHeadMalformed = "TREE_HEAD_MALFORMED": "`checkpoint` is not a signed note with a tree head",
     TreeHeadSignatureInvalid = "TREE_HEAD_SIGNATURE_INVALID": "the signature of the tree head does not verify",
     TreeHeadUntrusted = "TREE_HEAD_UNTRUSTED": "the tree head is not signed by the key that was brought",

@@ -227,8 +227,8 @@ impl PreviousFacts {
         }
     }
 
-    /// Reports what `epoch` declares as lost, and whether that can be: it begins behind the last epoch that is there,
-    /// and ends in the epoch before this one.
+    /// Reports what `epoch` declares as lost, and whether that can be: it begins right behind what is there of the last
+    /// epoch before, so that every record is here or declared lost, and ends in the epoch before this one.
     pub(crate) fn check_loss(&self, epoch: Epoch, end: Option<&EpochEnd<'_>>, findings: &mut Findings) {
         let mut broken =
             |reason: String| findings.push(Finding::at(FindingKind::EpochLinkBroken, epoch, 0, reason));
@@ -238,8 +238,13 @@ impl PreviousFacts {
             }
             return;
         };
-        let is_there = end.is_some_and(|end| from < Position::new(end.epoch.0, end.size.0));
-        if is_there || from > to || u64::from(to.epoch.0) + 1 != u64::from(epoch.0) {
+        let there_up_to = end.map_or(Position::START, |end| Position::new(end.epoch.0, end.size.0));
+        if from > there_up_to && end.is_some() {
+            broken(format!(
+                "records {there_up_to} to before {from} are neither here nor declared lost"
+            ));
+        }
+        if from < there_up_to || from > to || u64::from(to.epoch.0) + 1 != u64::from(epoch.0) {
             broken(format!(
                 "records {from} to {to} cannot be lost before epoch {epoch}"
             ));

@@ -86,6 +86,7 @@ pub fn verify_bundle(
         )?);
     }
     check_list(&epochs, manifest.as_ref(), &mut findings);
+    check_keys(&epochs, trust, &mut findings);
     let mut run = Run {
         epochs: &epochs,
         trust,
@@ -317,6 +318,38 @@ fn check_list(epochs: &[Prepared], manifest: Option<&Manifest>, findings: &mut F
             format!("lists epoch {}, which is not there", listed.epoch),
         );
     }
+}
+
+/// Whether the last epoch that the auditor has a key of is there. Each epoch has a key of its own, so the key tells that
+/// the epoch was opened.
+fn check_keys(epochs: &[Prepared], trust: &Trust, findings: &mut Findings) {
+    let Some((last, (stem, number))) = epochs
+        .last()
+        .and_then(|last| Some((last, stem_of(&last.origin)?)))
+    else {
+        return;
+    };
+    let of_this_ledger = trust.log_keys().iter().filter_map(|key| stem_of(key.name()));
+    let known = of_this_ledger
+        .filter_map(|(of, number)| (of == stem).then_some(number))
+        .max();
+    if let Some(known) = known.filter(|known| *known > number) {
+        let reason = format!(
+            "there is a key of epoch {known}, the last one here is {}",
+            last.epoch
+        );
+        findings.push(Finding::of_epoch(
+            FindingKind::EpochMissing,
+            last.epoch.next(),
+            reason,
+        ));
+    }
+}
+
+/// An origin without its epoch, and the epoch.
+fn stem_of(origin: &str) -> Option<(&str, u32)> {
+    let (stem, epoch) = origin.rsplit_once("/e")?;
+    Some((stem, epoch.parse().ok()?))
 }
 
 /// The walk through all epochs.

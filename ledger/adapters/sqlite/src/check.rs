@@ -9,9 +9,10 @@ use ruche_ledger::hash::Hash;
 use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::right_edge::{HashTile, RightEdge};
 use ruche_ledger::store::{Record, StoreError};
+use ruche_ledger::tile::TILE_WIDTH;
 use rusqlite::Connection;
 
-use crate::error::OpenError;
+use crate::error::{OpenError, store_error};
 use crate::{lookup, read, schema};
 
 /// What a full check has read.
@@ -32,16 +33,15 @@ pub struct Checked {
 pub fn check_folder(data_dir: &Path, progress: &dyn Fn(u64, u64)) -> Result<Checked, OpenError> {
     let path = data_dir.join(crate::LEDGER_FILE);
     let conn = schema::open_reader(&path)?;
-    // One view of the file from the first page to the last, whatever a server appends meanwhile.
-    let view = conn
-        .unchecked_transaction()
-        .map_err(schema::sqlite("read", &path))?;
-    Ok(every_record(&view, progress)?)
+    Ok(every_record(&conn, progress)?)
 }
 
 /// Checks every record as a read does (canonical leaf, index, origin, payloads against their commitments), that each
 /// leaf names the hash of the one before it, and that stored tiles hold the hashes of the leaves. A tile that is missing
 /// is no fault: tiles are derived, and made again.
+///
+/// What a server appends meanwhile is left out. Each page is a read of its own: one view for all of them would keep the
+/// server's log from starting over for as long as the check takes.
 pub(crate) fn every_record(conn: &Connection, progress: &dyn Fn(u64, u64)) -> Result<Checked, StoreError> {
     let mut epochs = Vec::new();
     for ledger in lookup::ledgers(conn)? {
@@ -64,8 +64,13 @@ pub(crate) fn every_record(conn: &Connection, progress: &dyn Fn(u64, u64)) -> Re
                 place: format!("ledger {ledger}, record {from}"),
                 reason,
             };
-            let page = read::ledger(conn, ledger, from, READ_RECORDS_MAX)
+            let left = usize::try_from(size.0 - walk.edge.size().0).unwrap_or(usize::MAX);
+            let view = conn
+                .unchecked_transaction()
+                .map_err(|error| store_error("read", &error))?;
+            let page = read::ledger(&view, ledger, from, left.min(READ_RECORDS_MAX))
                 .map_err(|error| in_ledger(ledger, error))?;
+            view.finish().map_err(|error| store_error("read", &error))?;
             let of_epoch = page.iter().filter(|record| record.position.epoch == epoch.epoch);
             let before = walk.edge.size();
             for record in of_epoch {
@@ -143,13 +148,21 @@ impl Walk {
     }
 }
 
-/// Compares a tile of the leaves with the stored one. That may be narrower, as sealing left it, never different.
+/// Compares a tile of the leaves with the stored one. That may be narrower, as sealing left it, or as wide as the records
+/// that were appended and sealed meanwhile make it; never different.
 fn compare(conn: &Connection, epoch: &lookup::EpochRow, tile: &HashTile) -> Result<(), StoreError> {
     let Some(stored) = read::hash_tile(conn, epoch.no, tile.level, tile.index)? else {
         return Ok(());
     };
     let wrong = stored.hashes.iter().zip(&tile.hashes).position(|(a, b)| a != b);
-    let wrong = wrong.or((stored.hashes.len() > tile.hashes.len()).then_some(tile.hashes.len()));
+    let wrong = match wrong {
+        None if stored.hashes.len() > tile.hashes.len() => {
+            let of_level = lookup::epoch_size(conn, epoch.no)?.0 >> (u32::from(tile.level) * 8);
+            let width = of_level.saturating_sub(tile.index * u64::from(TILE_WIDTH));
+            (stored.hashes.len() as u64 > width).then_some(tile.hashes.len())
+        }
+        wrong => wrong,
+    };
     match wrong {
         None => Ok(()),
         Some(n) => Err(StoreError::Corrupt {

@@ -10,10 +10,12 @@
 use std::cell::Cell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::readers::Readers;
+use crate::schema::BUSY_TIMEOUT_MS;
 
 /// Frames (4 KiB pages) of the log after which a checkpoint is asked for, and again after each as many more.
 const LOG_PAGES_SOFT: i32 = if cfg!(test) { 16 } else { 4_096 };
@@ -54,6 +56,8 @@ struct State {
     copied: bool,
     /// Frames at which the writer asks again; 0 before it asked for the first time.
     next_pages: i32,
+    /// Frames that the log may grow by before readers pause again; doubles with each pause that did not help.
+    patience: i32,
     stop: bool,
 }
 
@@ -72,12 +76,15 @@ impl Signal {
         if pages < LOG_PAGES_SOFT {
             // The log has started over.
             state.next_pages = 0;
+            state.patience = 0;
             return;
         }
         if pages >= LOG_PAGES_HARD {
             if pages >= state.next_pages {
-                // Not again with the next commit, should somebody outside keep the log from starting over.
-                state.next_pages = pages + LOG_PAGES_SOFT;
+                // Somebody outside may keep the log from starting over for long. A pause that does not help costs
+                // readers little, and comes ever more seldom.
+                state.patience = state.patience.saturating_mul(2).max(LOG_PAGES_SOFT);
+                state.next_pages = pages.saturating_add(state.patience);
                 drop(state);
                 readers.paused(|| restart(conn));
             }
@@ -147,16 +154,28 @@ fn passive(conn: &Connection) -> i64 {
     }
 }
 
-/// Copies everything and lets the next commit start the log over. Waits for the checkpointer's pass, if one goes on.
+/// Copies everything and lets the next commit start the log over. Waits for nobody outside: the writer and all readers
+/// stand still meanwhile.
 fn restart(conn: &Connection) {
-    let busy = conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
+    let busy = without_waiting(conn, || {
+        conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0))
+    });
     match busy {
         Ok(0) => {}
+        // Also while the checkpointer is at its pass: then the next try is at hand.
         Ok(_) => tracing::warn!(
-            "the log cannot start over: another connection is reading; it grows until that ends"
+            "the log cannot start over: another connection reads or copies it; it grows until that ends"
         ),
         Err(error) => tracing::warn!(%error, "checkpoint failed; the log keeps growing"),
     }
+}
+
+/// Does something with a connection that fails at once where it would wait for another one.
+fn without_waiting<T>(conn: &Connection, what: impl FnOnce() -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    conn.busy_timeout(Duration::ZERO)?;
+    let done = what();
+    conn.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS))?;
+    done
 }
 
 /// The last checkpoint of a clean close: copies everything and empties the log.
@@ -216,5 +235,43 @@ mod tests {
         // The file is not cut when the log starts over, so its length is the most that it ever held.
         let frames = longest / (4_096 + 24);
         assert!(frames < 100, "the log grew to {frames} frames");
+    }
+
+    /// As a backup tool or a shell would: the log cannot start over, and nobody is made to wait for that.
+    #[tokio::test]
+    async fn nobody_waits_for_a_long_read_of_a_stranger() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Arc::new(DataLock::acquire(dir.path(), "test").unwrap());
+        let store = SqliteStore::open(lock, Arc::new(FixedClock::at(1)), SqliteOptions::default()).unwrap();
+        let author = Author::new(1);
+        let opening = author.opening(ledger(1), 1, None);
+        store.open_epoch(ledger(1), opening).await.unwrap();
+        let stranger = Connection::open(dir.path().join(LEDGER_FILE)).unwrap();
+        let view = stranger.unchecked_transaction().unwrap();
+        let seen = || view.query_row("SELECT count(*) FROM record", [], |row| row.get::<_, i64>(0));
+        let before = seen().unwrap();
+        let started = std::time::Instant::now();
+        for _ in 0..200 {
+            let event = author.event(author.stream(1), "{}");
+            appended(store.append(ledger(1), author.append(vec![event])).await);
+        }
+        let log = dir.path().join(format!("{LEDGER_FILE}-wal"));
+        let frames = std::fs::metadata(&log).unwrap().len() / (4_096 + 24);
+        assert!(frames > 100, "the stranger's view held the log: {frames} frames");
+        assert!(
+            started.elapsed() < Duration::from_millis(BUSY_TIMEOUT_MS),
+            "somebody waited"
+        );
+        assert_eq!(seen().unwrap(), before);
+        drop(view);
+        for _ in 0..LOG_PAGES_HARD * 4 {
+            let event = author.event(author.stream(1), "{}");
+            appended(store.append(ledger(1), author.append(vec![event])).await);
+        }
+        let now = std::fs::metadata(&log).unwrap().len() / (4_096 + 24);
+        assert!(
+            now < frames * 3,
+            "the log started over when the stranger was gone: {now} frames"
+        );
     }
 }

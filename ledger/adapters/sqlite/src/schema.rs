@@ -16,7 +16,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/ledger/0002_key_runs.sql"),
 ];
 /// Milliseconds that a connection waits for a lock. Only checkpoints and recovery after a crash ever hold one.
-const BUSY_TIMEOUT_MS: u64 = 5_000;
+pub(crate) const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Page cache of the writer, KiB, filled as it is used: right edges, and the keys of about a million appends.
 const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 /// Page cache of a reader, KiB.

@@ -257,12 +257,38 @@ fn a_restore_that_names_lost_epochs_is_records_lost_once_and_nothing_else() {
     }
 }
 
+/// A backup ends between two tree heads: what lies between the checkpoint and the loss would be hidden from everybody.
+#[test]
+fn records_that_are_neither_there_nor_declared_lost_break_the_link() {
+    let (_parent, work, _) = lost_epoch(|previous| {
+        let from = previous["lost_from"].as_str().unwrap();
+        let index: u64 = from.strip_prefix("1:").unwrap().parse().unwrap();
+        previous["lost_from"] = json!(format!("1:{}", index + 1));
+    });
+    assert_eq!(
+        kinds(&report(&work, &work.export.trust())),
+        [EpochLinkBroken, RecordsLost]
+    );
+}
+
+#[test]
+fn a_last_epoch_that_the_auditor_has_a_key_of_is_missed() {
+    let (_parent, mut work) = work();
+    let all_keys = work.export.trust();
+    work.export.epochs.pop();
+    work.write();
+    assert_eq!(kinds(&report(&work, &work.export.trust())), []);
+    let found = report(&work, &all_keys);
+    assert_eq!(kinds(&found), [EpochMissing], "{found:?}");
+    assert_eq!(found.verdict.exit_code(), 2);
+}
+
 #[test]
 fn epochs_outside_the_lost_range_are_missing_and_a_range_that_cannot_be_lost_breaks_the_link() {
     let (_parent, work, _) = lost_epoch(|previous| previous["lost_from"] = json!("2:1"));
     assert_eq!(
         kinds(&report(&work, &work.export.trust())),
-        [EpochMissing, RecordsLost]
+        [EpochMissing, EpochLinkBroken, RecordsLost]
     );
     for (member, place) in [
         ("lost_from", "1:0"),
