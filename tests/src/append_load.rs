@@ -8,6 +8,7 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use ruche_domain::numbers::Position;
+use ruche_ledger::leaf::{KeyClaim, KeyLayer};
 use ruche_ledger::seal::SealError;
 use ruche_ledger::store::{AppendOutcome, EventStore};
 use ruche_ledger::testing::{Author, SeededRandom, ledger};
@@ -54,6 +55,14 @@ async fn seal_for_ever(embedded: &Embedded) -> SealError {
     }
 }
 
+fn random_key(dice: &SeededRandom) -> [u8; 32] {
+    let mut key = [0; 32];
+    for part in key.chunks_mut(8) {
+        part.copy_from_slice(&dice.next().to_be_bytes());
+    }
+    key
+}
+
 /// Ends when the other end of standard output is gone, or with the process.
 async fn append_for_ever(store: &SqliteStore, seed: u64, caller: u64) {
     let author = Author::new(seed * CALLERS + caller);
@@ -63,7 +72,13 @@ async fn append_for_ever(store: &SqliteStore, seed: u64, caller: u64) {
         let events = (0..1 + dice.next() % 3)
             .map(|_| author.event(author.stream(u128::from(dice.next() % 20)), &text))
             .collect();
-        match store.append(ledger(1), author.append(events)).await {
+        let mut request = author.append(events);
+        request.keys.push(KeyClaim {
+            layer: KeyLayer::Api,
+            key: random_key(&dice),
+            request: [7; 32],
+        });
+        match store.append(ledger(1), request).await {
             Ok(AppendOutcome::Appended { receipts, .. }) => {
                 let lines: String = receipts
                     .iter()

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ruche_domain::numbers::Position;
-use ruche_ledger::store::EventStore;
-use ruche_ledger::testing::{SeededRandom, check_ledger, ledger};
-use ruche_ledger_sqlite::Synchronous;
+use ruche_ledger::store::{AppendOutcome, EventStore, Record};
+use ruche_ledger::testing::{Author, SeededRandom, check_ledger, ledger};
+use ruche_ledger_sqlite::{SqliteStore, Synchronous};
 
 use crate::embedded::Embedded;
 
@@ -134,10 +134,32 @@ async fn judge(data: &Path, keys: &Path, acknowledged: &HashMap<Position, String
                     .is_some_and(|hash| *hash == r.leaf_hash().to_string())
             };
             loss.lost -= records.iter().filter(kept).count();
+            for record in records.iter().filter(|r| !r.leaf.keys.is_empty()) {
+                repeat(store, record).await?;
+            }
         }
     }
     store.close().await.map_err(io::Error::other)?;
     Ok(loss)
+}
+
+/// Asks for the append of a record again, with its key: nothing may be written.
+async fn repeat(store: &SqliteStore, record: &Record) -> io::Result<()> {
+    let author = Author::new(u64::MAX);
+    let mut request = author.append(vec![author.event(record.leaf.event.stream, "{}")]);
+    request.keys.clone_from(&record.leaf.keys);
+    match store.append(ledger(1), request).await.map_err(io::Error::other)? {
+        AppendOutcome::Appended { receipts, duplicate } => {
+            assert!(duplicate, "the key of {} was forgotten", record.position);
+            assert_eq!(receipts[0].position, record.position);
+        }
+        other => {
+            return Err(io::Error::other(format!(
+                "not answered as a duplicate: {other:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Makes `to` hold exactly the data files of `from`.

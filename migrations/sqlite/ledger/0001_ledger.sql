@@ -3,8 +3,8 @@
 -- Rules of this schema, each for a reason that is measured in docs/benchmarks.md:
 --   * Appending writes at the right edge of each B-tree wherever it can: records and payloads by rowid.
 --   * One secondary index on the append path, record_stream. No foreign keys, triggers, sequences or defaults.
---   * Constraints alone make a fork impossible: one record for each id, one for each version of a stream, one entry
---     for each idempotency key. Whatever the program does, a second one is an error and the commit is undone.
+--   * Constraints alone make a fork impossible: one record for each id, one for each version of a stream. Whatever the
+--     program does, a second one is an error and the commit is undone.
 --   * STRICT: a column holds the type it says.
 --
 -- Packed ids (the reader of this file needs them, so here they are):

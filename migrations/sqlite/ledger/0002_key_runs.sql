@@ -9,7 +9,7 @@ DELETE FROM key_index;
 -- Blocks of runs. id = key_run.no << 24 | number of the block in its run.
 -- entries: up to 240 times the first 8 bytes of a key and the record.id of the first record of its append, both
 -- big-endian, sorted. What a key stands for is what the leaf of that record says. A block whose run has no row below
--- belongs to a run that is being written or was replaced; a start deletes it.
+-- belongs to a run that is being written or was replaced; later commits delete it, a few with each.
 CREATE TABLE key_block (
     id      INTEGER PRIMARY KEY,
     entries BLOB    NOT NULL CHECK (length(entries) % 16 = 0 AND length(entries) BETWEEN 16 AND 3840)

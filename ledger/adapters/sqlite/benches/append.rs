@@ -7,8 +7,8 @@
 //!
 //! Every append expects its stream's version and claims an idempotency key. The ratio to bare inserts is what binds; a
 //! bare insert has the same tables, the same leaf and payload bytes and the same number of events in each transaction,
-//! and no positions, versions, keys looked up, hashes, queue or answers. It is given with and without the table of keys,
-//! since the engine does not insert a key with its append (module `recent`).
+//! and no positions, versions, keys looked up, hashes, queue or answers. It is given with and without a table of keys,
+//! since the engine writes keys into runs, behind their appends (module `recent`).
 
 #![expect(
     clippy::print_stdout,

@@ -24,7 +24,7 @@ pub(crate) struct Known<'a> {
     pub ledger_no: i64,
 }
 
-/// Value of `idempotency.scope`.
+/// The ledger and the layer in which a key stands for one append, in one number.
 pub(crate) fn scope(ledger_no: i64, layer: KeyLayer) -> i64 {
     ledger_no << 2 | layer as i64
 }

@@ -4,7 +4,8 @@
 //!
 //! 1. What is answered `Appended` is on the disk: write-ahead log with `synchronous=FULL`, answered after the flush.
 //! 2. One process has the file ([`DataLock`]); in it, one thread writes. Nobody else can move a head.
-//! 3. Constraints of the schema alone make a fork impossible (`migrations/sqlite/ledger`).
+//! 3. Constraints of the schema alone make a fork impossible (`migrations/sqlite/ledger`). That no idempotency key stands
+//!    for two appends is checked by the program (`docs/decisions/0005`).
 //! 4. No async caller ever blocks on a disk or a full queue; a full queue answers `Overloaded`.
 //! 5. A file that contradicts itself is refused at the start and never written to.
 //! 6. No runtime is needed: answers come through channels, work is done by this crate's own threads.
@@ -16,7 +17,7 @@
 //! 3. `BEGIN IMMEDIATE`. For each ledger the sequencer of `ruche-ledger` decides the requests in order, on the head and
 //!    the streams that the writer keeps in memory (`cache`, `known`) or finds by an index search (`lookup`).
 //! 4. The records, payloads and new streams are inserted, many rows by one statement (`write`, `insert`), and the head
-//!    moves from exactly the size it was built on. Keys are stored in their leaves; their table follows (`recent`).
+//!    moves from exactly the size it was built on. Keys are stored in their leaves; their runs follow (`recent`, `runs`).
 //! 5. `COMMIT` flushes the log once for all of them. Now they are durable; until here a crash undoes all of it.
 //! 6. Waiting readers are woken, then callers are answered (`settle`).
 //! 7. Later the log is copied into the file (`checkpoint`), beside the appends.

@@ -22,7 +22,7 @@ const RUN_RECORDS: usize = if cfg!(test) { 8 } else { 65_536 };
 /// Keys moved into a run with each commit, besides those in proportion to what it writes.
 const MOVED_MIN: usize = if cfg!(test) { 1 } else { 4 };
 
-/// A key and what `idempotency.scope` it belongs to.
+/// A key and the scope (`known::scope`) that it belongs to.
 pub(crate) type ScopedKey = (i64, [u8; 32]);
 
 /// Keys that only the leaves and this process know. The writer's own; changed together with its transactions.

@@ -2,8 +2,9 @@
 //!
 //! An entry is the first 8 bytes of a key and the record that claims it; whether it is the key that is looked for, the
 //! leaf of that record says. Runs are written from memory ([`super::recent`]) and merged, `FANOUT` of about the same
-//! size into one, a little with each commit, so no append waits for a merge. A key that was never used, which is nearly
-//! every key, costs one cache line of each run's filter and no page.
+//! size into one, a few blocks with each commit. The commit that ends a merge is larger: it writes the filter as one row
+//! (1.5 bytes for each key: 6 MB at four million) and frees the rows of the runs that were replaced. A key that was
+//! never used, which is nearly every key, costs one cache line of each run's filter and no page.
 //!
 //! Memory: 1.5 bytes for each key (filters). A crash between any two commits loses nothing: a run counts once its row
 //! in `key_run` is there, which is in the commit of its last block.

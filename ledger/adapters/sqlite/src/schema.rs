@@ -17,7 +17,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 ];
 /// Milliseconds that a connection waits for a lock. Only checkpoints and recovery after a crash ever hold one.
 pub(crate) const BUSY_TIMEOUT_MS: u64 = 5_000;
-/// Page cache of the writer, KiB, filled as it is used: right edges, and the keys of about a million appends.
+/// Page cache of the writer, KiB, filled as it is used: right edges, and blocks of idempotency keys.
 const WRITER_CACHE_KIB: i64 = 64 * 1_024;
 /// Page cache of a reader, KiB.
 const READER_CACHE_KIB: i64 = 4 * 1_024;

@@ -98,7 +98,7 @@ impl Tables {
             )
             .map_err(|e| store_error("table payload", &e))?;
         move_head(known, epoch_no, from, batch)?;
-        // The keys are stored with their leaves; their table gets them later.
+        // The keys are stored with their leaves; runs get them later.
         let ledger_no = known.ledger_no;
         let keys = batch.keys.iter().map(|((layer, key), entry)| {
             let key = (scope(ledger_no, *layer), *key);

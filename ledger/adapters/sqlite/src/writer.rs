@@ -105,7 +105,7 @@ impl Writer {
             if jobs.is_empty() {
                 if let Err(error) = self.recent.move_all(&self.conn) {
                     // The next start reads the keys from their leaves.
-                    tracing::warn!(%error, "idempotency keys were not moved into their table at close");
+                    tracing::warn!(%error, "idempotency keys were not moved into runs at close");
                     self.undo();
                 }
                 return self.conn;
