@@ -21,8 +21,10 @@ use ruche_domain::numbers::Position;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::epoch::{OpenError, Opener, RestoredLedger};
 use ruche_ledger::guard::GuardedStore;
-use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
-use ruche_ledger::store::{EventStore, StoreError};
+use ruche_ledger::note::VerifierKey;
+use ruche_ledger::seal::{SealError, Sealer, TreeHeadStore, TreeHeadStoreError, TreeStore};
+use ruche_ledger::store::{EpochInfo, EventStore, StoreError};
+use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{self as sqlite, DataLock, SqliteOptions, SqliteStore};
@@ -38,8 +40,9 @@ use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
 
 mod files;
+pub mod promised;
 
-pub use files::{backup, check_records, ledger_file, lock, must_exist, put_backup_in_place};
+pub use files::{backup, check_records, has_seed, ledger_file, lock, must_exist, put_backup_in_place};
 
 use files::no_restore_pending;
 
@@ -55,16 +58,28 @@ pub enum AppError {
     /// The keys folder cannot be used.
     #[error(transparent)]
     Keys(#[from] ruche_ledger_keys::SeedFileError),
-    /// There is a store, and no keys folder.
+    /// There is a store or a tree head, and no master seed. A new one would sign for none of the ledgers.
     #[error(
-        "the data folder holds ledgers, but there is no keys folder {}: name the right one with --keys-dir, or put it \
-         back. If it is lost, nothing can be signed for these ledgers any more; they can be read after \
-         `mkdir` makes an empty one",
+        "ledgers were made with a master seed that is not in the keys folder {0}: name the right folder with --keys-dir, \
+         or put master.seed back from where you keep it. If it is lost, nothing can be signed for these ledgers any \
+         more; to read them all the same: \
+         mkdir -p {0} && (umask 077; openssl rand -hex 32 > {0}/master.seed)",
         keys_dir.display()
     )]
     KeysMissing {
         /// Where it was looked for.
         keys_dir: PathBuf,
+    },
+    /// Another name of the deployment was given than its origins have.
+    #[error(
+        "this deployment is called {chosen}, and was called {given} now: the name is in the origin of every ledger and \
+         is chosen once. Leave --deployment (RUCHE_DEPLOYMENT) out, or name the folders of the other deployment"
+    )]
+    Deployment {
+        /// The name in the origins.
+        chosen: String,
+        /// The name that was given.
+        given: String,
     },
     /// The folder of tree heads cannot be used.
     #[error(transparent)]
@@ -210,8 +225,10 @@ impl App {
     async fn put_together(common: &Common, lock: Arc<DataLock>, writes: bool) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        // A store without its seed is a wrong keys folder. A new seed would make ledgers that the right one cannot sign.
-        if ledger_file(common).exists() && !common.keys_dir.exists() {
+        // The seed is made before the store and before any tree head. Where these are and it is not, the keys folder is
+        // a wrong one or lost its seed; with a new seed the verifier keys of every ledger would be false.
+        let is_used = ledger_file(common).exists() || TreeHeadFiles::are_in(&common.keys_dir);
+        if is_used && !has_seed(common) {
             return Err(AppError::KeysMissing {
                 keys_dir: common.keys_dir.clone(),
             });
@@ -224,17 +241,19 @@ impl App {
         let guarded = Arc::new(GuardedStore::new(store.clone()));
         let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone()));
         let trees: Arc<dyn TreeStore> = store.clone();
+        let heads: Arc<dyn TreeHeadStore> = Arc::new(TreeHeadFiles::open(&common.keys_dir)?);
+        let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*heads).await?;
         let sealer = Arc::new(Sealer {
             events: events.clone(),
             trees: trees.clone(),
-            heads: Arc::new(TreeHeadFiles::open(&common.keys_dir)?),
+            heads,
             keys: seed.clone(),
         });
         let opener = Opener {
             sealer: sealer.clone(),
             clock: clock.clone(),
             random: random.clone(),
-            deployment: common.deployment.clone(),
+            deployment,
         };
         let validator = Arc::new(CatalogueValidator::new()?);
         let secrets = Arc::new(SeedSecrets(seed));
@@ -297,6 +316,14 @@ impl App {
             Ok(ledgers) => ledgers,
             Err(error) => return tracing::error!(%error, "the ledgers cannot be listed"),
         };
+        match self.lost_ledgers().await {
+            Ok(lost) => {
+                for origin in lost {
+                    tracing::error!(%origin, "a ledger is lost: {}", promised::LOST);
+                }
+            }
+            Err(error) => tracing::error!(%error, "whether ledgers are lost cannot be seen"),
+        }
         for ledger in ledgers {
             if let Err(error) = self.sealer.may_go_on(ledger).await {
                 let reason = crate::error::chain(&error);
@@ -384,8 +411,8 @@ impl App {
             let Some(head) = head else {
                 return Err(sealed.err().map_or(AppError::NoLedger, AppError::Seal));
             };
-            let signer = self.sealer.keys.signer(&epoch.origin);
-            writer.begin_epoch(epoch.epoch, &head, signer.verifier())?;
+            let key = self.verifier_key(epoch, &head)?;
+            writer.begin_epoch(epoch.epoch, &head, &key)?;
             let mut next = Position {
                 epoch: epoch.epoch,
                 index: ruche_domain::numbers::LeafIndex(0),
@@ -413,6 +440,30 @@ impl App {
         }
         writer.finish()?;
         Ok(written)
+    }
+
+    /// The key that verifies the tree heads of an epoch, `head` among them. A key of another seed is never handed out.
+    ///
+    /// # Errors
+    /// `Seal(ForeignKey)` if the head is not signed by it.
+    pub fn verifier_key(&self, epoch: &EpochInfo, head: &SignedTreeHead) -> Result<VerifierKey, AppError> {
+        let key = self.sealer.keys.signer(&epoch.origin).verifier().clone();
+        match head.verify(std::slice::from_ref(&key)) {
+            Ok(_) => Ok(key),
+            Err(source) => Err(SealError::ForeignKey {
+                origin: epoch.origin.clone(),
+                source,
+            }
+            .into()),
+        }
+    }
+
+    /// Ledgers that were promised something and are not in the store: the last origin of each.
+    ///
+    /// # Errors
+    /// If the tree heads or the store cannot be read.
+    pub async fn lost_ledgers(&self) -> Result<Vec<String>, AppError> {
+        promised::lost_ledgers(&*self.events, &*self.sealer.heads).await
     }
 
     /// What the network edge needs.

@@ -62,15 +62,10 @@ pub struct Common {
     /// Folder of the master seed and of the last tree heads; apart from the data, never restored with it
     #[arg(long, env = "RUCHE_KEYS_DIR", default_value = "ruche-keys", global = true, help_heading = GLOBAL)]
     pub keys_dir: PathBuf,
-    /// Name of the deployment in origins, by custom a domain you own; chosen when the first ledger is made
-    #[arg(
-        long,
-        env = "RUCHE_DEPLOYMENT",
-        default_value = "unnamed.ruche.example",
-        global = true,
-        help_heading = GLOBAL
-    )]
-    pub deployment: String,
+    /// Name of the deployment in origins, by custom a domain you own; chosen when the first ledger is made, and kept
+    /// [default then: unnamed.ruche.example]
+    #[arg(long, env = "RUCHE_DEPLOYMENT", global = true, help_heading = GLOBAL)]
+    pub deployment: Option<String>,
     /// Print JSON instead of text; errors are one object with code, message and hint on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,

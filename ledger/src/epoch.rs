@@ -220,9 +220,12 @@ impl Opener {
                 let head = end.ok_or(OpenError::NoSuchLedger)?;
                 // What was promised since the old copy is not known; this is what is known now. Without it the promises
                 // of a ledger would have a hole, and whoever looks for the last one would stop there.
-                let kept = self.sealer.heads.latest(&origin).await.map_err(SealError::from)?;
-                let swapped = self.sealer.heads.compare_and_swap(&origin, kept.as_ref(), &head);
-                swapped.await.map_err(SealError::from)?;
+                let key = self.sealer.keys.signer(&origin).verifier().clone();
+                if head.verify(std::slice::from_ref(&key)).is_ok() {
+                    let kept = self.sealer.heads.latest(&origin).await.map_err(SealError::from)?;
+                    let swapped = self.sealer.heads.compare_and_swap(&origin, kept.as_ref(), &head);
+                    swapped.await.map_err(SealError::from)?;
+                }
                 Ok(Closed {
                     epoch: last.epoch,
                     head,

@@ -74,6 +74,9 @@ pub trait TreeHeadStore: Send + Sync {
     /// The last tree head of an origin.
     async fn latest(&self, origin: &str) -> Result<Option<SignedTreeHead>, TreeHeadStoreError>;
 
+    /// Origins of all tree heads, in no order: what was promised, whatever became of the database.
+    async fn origins(&self) -> Result<Vec<String>, TreeHeadStoreError>;
+
     /// Stores `new` durably if the stored one is still `expected`, byte for byte. Never goes back to a smaller size.
     async fn compare_and_swap(
         &self,
@@ -252,10 +255,11 @@ impl Sealer {
     /// tree heads has such records. It is a smaller head of the history that was promised, so it contradicts no promise
     /// as long as the store holds that history. The tree head store keeps the larger promise.
     ///
-    /// Only for a caller that opens the next epoch and names there what is lost.
+    /// Only for a caller that opens the next epoch and names there what is lost. Gives the last head of the epoch that there
+    /// is: a copy of another seed's stays the last.
     ///
     /// # Errors
-    /// As sealing: the copied head must be ours, and over these records.
+    /// As sealing: the copied head must be over these records.
     pub(crate) async fn seal_end(
         &self,
         ledger: LedgerId,
@@ -269,11 +273,10 @@ impl Sealer {
             return Ok(copy);
         }
         if let Some(copy) = &copy {
-            let key = std::slice::from_ref(signer.verifier());
-            copy.verify(key).map_err(|source| SealError::ForeignKey {
-                origin: epoch.origin.clone(),
-                source,
-            })?;
+            // The master seed was lost, and with it all that could be signed for this origin.
+            if copy.verify(std::slice::from_ref(signer.verifier())).is_err() {
+                return Ok(Some(copy.clone()));
+            }
         }
         let mut edge = self.edge(ledger, &epoch, copy.as_ref()).await?;
         let end = self.sign(ledger, &epoch, &signer, &mut edge).await?;

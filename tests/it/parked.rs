@@ -21,7 +21,7 @@ async fn append_poison(home: &Home) -> Position {
     let common = Common {
         data_dir: home.data.clone(),
         keys_dir: home.keys.clone(),
-        deployment: "unnamed.ruche.example".to_owned(),
+        deployment: None,
         json: true,
     };
     let app = App::open(&common, "a newer program")

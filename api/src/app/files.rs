@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ruche_domain::ports::Clock;
 
 use super::sqlite::{self, Checked, LEDGER_FILE};
-use super::{AppError, DataLock, SystemClock};
+use super::{AppError, DataLock, MasterSeedFile, SystemClock};
 use crate::cli::Common;
 use crate::restore::{self, BackupEnd};
 
@@ -15,6 +15,11 @@ use crate::restore::{self, BackupEnd};
 /// Names the process that has it.
 pub fn lock(common: &Common, what: &str) -> Result<DataLock, AppError> {
     Ok(DataLock::acquire(&common.data_dir, what)?)
+}
+
+/// Whether the master seed is in the keys folder.
+pub fn has_seed(common: &Common) -> bool {
+    MasterSeedFile::is_in(&common.keys_dir)
 }
 
 /// Copies the ledger of the data folder and reads every record of the copy. A server that runs there goes on. `progress`

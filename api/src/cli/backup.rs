@@ -52,6 +52,8 @@ struct Restored {
     restored: PathBuf,
     /// Where the store is that was there before.
     put_aside: Option<PathBuf>,
+    /// Last origin of each ledger that was promised something and that the backup does not have.
+    lost_ledgers: Vec<String>,
     ledgers: Vec<RestoredLine>,
 }
 
@@ -68,11 +70,11 @@ struct RestoredLine {
 
 /// Puts a backup in the place of the store and opens the next epoch of every ledger in it.
 pub async fn restore(common: Common, args: RestoreArgs) -> Result<ExitCode, CliError> {
-    if !common.keys_dir.is_dir() {
+    if !app::has_seed(&common) {
         return Err(CliError::Usage(format!(
-            "there is no keys folder {}, and a restore opens a new epoch of every ledger, which is signed: name the \
-             folder with --keys-dir, or put master.seed back into it. If it is lost, `mkdir` makes an empty one: new \
-             epochs get a new seed",
+            "there is no master.seed in {0}, and a restore opens a new epoch of every ledger, which is signed: name the \
+             keys folder with --keys-dir, or put master.seed back into it. If it is lost, make a new one, with which the \
+             new epochs are signed: mkdir -p {0} && (umask 077; openssl rand -hex 32 > {0}/master.seed)",
             common.keys_dir.display()
         )));
     }
@@ -85,12 +87,12 @@ pub async fn restore(common: Common, args: RestoreArgs) -> Result<ExitCode, CliE
     let put_aside = placed?;
     // A start like any other: it finds the marker and opens the epochs before anything else.
     let app = App::open(&common, "ruche restore").await?;
-    let done = report(&app, &common, args.file, put_aside);
+    let done = report(&app, &common, args.file, put_aside).await;
     app.close().await?;
     done
 }
 
-fn report(
+async fn report(
     app: &App,
     common: &Common,
     file: PathBuf,
@@ -118,6 +120,7 @@ fn report(
     let restored = Restored {
         restored: file,
         put_aside,
+        lost_ledgers: app.lost_ledgers().await?,
         ledgers,
     };
     print(common, &restored, text)?;
@@ -142,8 +145,16 @@ fn text(restored: &Restored) -> String {
         Some(dir) => format!("\nwhat was there before is in {}", dir.display()),
         None => String::new(),
     };
+    let lost = match &restored.lost_ledgers[..] {
+        [] => String::new(),
+        lost => format!(
+            "\nledgers that the backup does not have, and that are lost:\n{}",
+            lost.join("\n")
+        ),
+    };
     format!(
         "restored, and every ledger goes on in a new epoch\n{table}\nRecords that were acknowledged after the backup and \
-         under no tree head yet, if there were any, are lost as well.\nRead models are rebuilt at the next start.{aside}"
+         under no tree head yet, if there were any, are lost as well.\nKeys that were revoked after the backup are valid again: `ruche keys list`.\n\
+         Read models are rebuilt at the next start.{lost}{aside}"
     )
 }

@@ -12,7 +12,7 @@ use ruche_ledger::seal::SealError;
 use serde::Serialize;
 
 use super::{CliError, Common, print};
-use crate::app::{self, App};
+use crate::app::{self, App, promised};
 use crate::out::{Table, progress, time};
 
 /// Free bytes below which the disk counts as nearly full: a few checkpoints of the write-ahead log and a backup.
@@ -235,10 +235,11 @@ fn records(findings: &mut Findings, common: &Common) {
     });
     bar.finish_and_clear();
     match checked {
-        Ok(checked) if checked.payloads_missing > 0 => findings.note(
+        // No version erases payloads yet, so nothing explains one that is gone.
+        Ok(checked) if checked.payloads_missing > 0 => findings.wrong(
             "records",
             format!(
-                "all {} read and as they were written, but {} payloads are not there",
+                "all {} read and as they were written, but {} payloads are not there; a backup may have them",
                 checked.records, checked.payloads_missing
             ),
         ),
@@ -283,6 +284,17 @@ async fn ledgers(findings: &mut Findings, common: &Common) -> Result<(), CliErro
             }
         }
         Err(error) => findings.wrong("ledgers", error.to_string()),
+    }
+    match app.lost_ledgers().await {
+        Ok(lost) => {
+            for origin in lost {
+                findings.wrong(
+                    format!("ledger {origin}"),
+                    format!("it is lost: {}", promised::LOST),
+                );
+            }
+        }
+        Err(error) => findings.wrong("tree heads", crate::error::chain(&error)),
     }
     app.close().await?;
     Ok(())

@@ -136,11 +136,21 @@ async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliEr
             .latest(&epoch.origin)
             .await
             .map_err(|e| failed(&e))?;
+        // Of an epoch without any tree head the key says nothing that could be false yet.
+        let copy = app
+            .trees
+            .tree_head(ledger, epoch.epoch)
+            .await
+            .map_err(|e| failed(&e))?;
+        let verifier_key = match copy.as_ref().or(head.as_ref()) {
+            Some(head) => app.verifier_key(&epoch, head)?,
+            None => app.sealer.keys.signer(&epoch.origin).verifier().clone(),
+        };
         lines.push(EpochLine {
             epoch: epoch.epoch.0,
             size: epoch.size.0,
             sealed: head.map_or(0, |head| head.head().size.0),
-            verifier_key: app.sealer.keys.signer(&epoch.origin).verifier().to_string(),
+            verifier_key: verifier_key.to_string(),
             origin: epoch.origin,
         });
     }

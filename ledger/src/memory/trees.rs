@@ -122,6 +122,11 @@ impl TreeHeadStore for MemoryTreeHeads {
             .cloned())
     }
 
+    async fn origins(&self) -> Result<Vec<String>, TreeHeadStoreError> {
+        let heads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(heads.keys().cloned().collect())
+    }
+
     async fn compare_and_swap(
         &self,
         origin: &str,

@@ -253,6 +253,11 @@ impl TreeHeadStore for FaultHeads {
         self.calls.run(self.inner.latest(origin), error).await
     }
 
+    async fn origins(&self) -> Result<Vec<String>, TreeHeadStoreError> {
+        let error = TreeHeadStoreError::Unavailable("injected".to_owned());
+        self.calls.run(self.inner.origins(), error).await
+    }
+
     async fn compare_and_swap(
         &self,
         origin: &str,

@@ -19,7 +19,7 @@ fn common(home: &Home) -> Common {
     Common {
         data_dir: home.data.clone(),
         keys_dir: home.keys.clone(),
-        deployment: "unnamed.ruche.example".to_owned(),
+        deployment: None,
         json: true,
     }
 }

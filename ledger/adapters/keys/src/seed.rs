@@ -56,6 +56,11 @@ pub struct MasterSeedFile {
 }
 
 impl MasterSeedFile {
+    /// Whether a seed stands in `dir`. Makes nothing.
+    pub fn is_in(dir: &Path) -> bool {
+        dir.join(SEED_FILE).exists()
+    }
+
     /// The seed in `dir`; made, with its folder, if there is none yet.
     ///
     /// # Errors

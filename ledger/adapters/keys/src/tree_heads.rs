@@ -35,6 +35,12 @@ pub struct TreeHeadFiles {
 }
 
 impl TreeHeadFiles {
+    /// Whether tree heads stand in the keys folder `dir`. Makes nothing.
+    pub fn are_in(dir: &Path) -> bool {
+        let entries = std::fs::read_dir(dir.join(FOLDER));
+        entries.is_ok_and(|entries| entries.flatten().any(|entry| is_tree_head(&entry.path())))
+    }
+
     /// The tree heads in the keys folder `dir`, which is made if it is not there.
     ///
     /// # Errors
@@ -83,6 +89,10 @@ impl TreeHeadStore for TreeHeadFiles {
         self.run(move |folder| folder.latest(&origin)).await
     }
 
+    async fn origins(&self) -> Result<Vec<String>, TreeHeadStoreError> {
+        self.run(Folder::origins).await
+    }
+
     async fn compare_and_swap(
         &self,
         origin: &str,
@@ -120,6 +130,23 @@ impl Folder {
             ));
         }
         Ok(Some(head))
+    }
+
+    fn origins(&self) -> Result<Vec<String>, TreeHeadStoreError> {
+        let failed = |e: std::io::Error| unavailable("list", &self.dir, &e);
+        let mut origins = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if !is_tree_head(&path) {
+                continue;
+            }
+            let bytes =
+                files::read(&path, TREE_HEAD_BYTES_MAX).map_err(|e| unavailable("read", &path, &e))?;
+            let Some(bytes) = bytes else { continue };
+            let head = SignedTreeHead::parse(&bytes).map_err(|e| unavailable("read", &path, &e))?;
+            origins.push(head.head().origin.clone());
+        }
+        Ok(origins)
     }
 
     fn compare_and_swap(
@@ -182,6 +209,12 @@ impl Drop for Locked<'_> {
         // If this fails, the next to lock the same open file succeeds all the same, and others are kept out.
         drop(self.0.unlock());
     }
+}
+
+/// Whether the file's name is the SHA-256 of an origin: beside these are the lock and what a crash left of a swap.
+fn is_tree_head(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn unavailable(doing: &str, path: &Path, error: &dyn std::fmt::Display) -> TreeHeadStoreError {
