@@ -28,7 +28,7 @@ use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger_bundle::{BundleWriter, WriteError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{self as sqlite, DataLock, SqliteOptions, SqliteStore};
-use ruche_projections::runner::Runner;
+use ruche_projections::runner::{RunError, Runner};
 use ruche_projections::store::ReadStoreError;
 use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, SqliteReadStore};
 
@@ -93,6 +93,9 @@ pub enum AppError {
     /// The read models cannot be read.
     #[error(transparent)]
     ReadStore(#[from] ReadStoreError),
+    /// Read models could not be brought up to date.
+    #[error(transparent)]
+    Run(#[from] RunError),
     /// The read models cannot be rebuilt.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
@@ -365,6 +368,14 @@ impl App {
             .reads
             .rebuild(self.events.clone(), OnDifference::Switch)
             .await?)
+    }
+
+    /// Brings the read models of a ledger up to its end, or to what is parked.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn catch_up(&self, ledger: LedgerId) -> Result<(), AppError> {
+        Ok(self.runner.catch_up(ledger).await?)
     }
 
     /// Makes the main ledger of a tenant if it has none. Returns whether it was made.

@@ -21,6 +21,7 @@ mod export;
 mod import;
 mod keys;
 mod ledger;
+mod projections;
 mod rebuild;
 mod seed;
 mod serve;
@@ -90,6 +91,9 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Make all read models anew from the ledgers, compare, and switch to them
     Rebuild,
+    /// See and settle events that a read model cannot take in
+    #[command(subcommand)]
+    Projections(projections::ProjectionsCommand),
     /// Look for what is wrong with this installation
     Doctor(doctor::DoctorArgs),
     /// Copy the store and check the copy, also while a server runs; keys and tree heads are not in it
@@ -182,6 +186,7 @@ impl Cli {
             Command::Seed(args) => block_on(seed::run(common, args)),
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
+            Command::Projections(command) => block_on(projections::run(common, command)),
             Command::Doctor(args) => block_on(doctor::run(common, args)),
             Command::Backup(args) => backup::backup(&common, &args),
             Command::Restore(args) => block_on(backup::restore(common, args)),

@@ -99,4 +99,63 @@ fn what_is_read_from_a_parked_read_model_says_so() {
         .map(|model| &model["name"])
         .collect();
     assert_eq!(names, ["sessions", "turns"], "{below}");
+    assert!(server.stop().expect("it stops"), "it ended well");
+    settle(&home, poison);
+    let server = home.serve().expect("it serves");
+    let read =
+        graphql(&client, &server.url, &key, "{ totals { sessions } }", Value::Null).expect("an answer");
+    assert_eq!(read["totals"]["sessions"], "1", "{read}");
+    assert!(server.stop().expect("it stops"), "it ended well");
+}
+
+/// As an operator does: sees what waits, tries again in vain, and decides to go on without it.
+fn settle(home: &Home, poison: Position) {
+    let states = |list: &Value| -> Vec<(String, String)> {
+        let text = |line: &Value, name: &str| line[name].as_str().expect("text").to_owned();
+        let lines = list.as_array().expect("lines").iter();
+        lines
+            .map(|line| (text(line, "projection"), text(line, "state")))
+            .collect()
+    };
+    let list = home.run(&["projections", "list"]).expect("a list");
+    let parked = states(&list);
+    assert!(
+        parked.len() > 1 && parked.iter().all(|(_, state)| state == "parked"),
+        "{list}"
+    );
+    assert_eq!(list[0]["position"], poison.to_string(), "{list}");
+    assert_eq!(list[0]["event_type"], "turn.started", "{list}");
+    let again = home.end_of(&["projections", "redrive"]).expect("it runs");
+    assert_eq!(again.code, Some(1), "this program does not know it either");
+    assert_eq!(states(&again.json), parked);
+    let elsewhere = [
+        "--tenant",
+        "acme",
+        "--projection",
+        "sessions",
+        "--position",
+        "1:0",
+    ];
+    let refused = home.end_of(&[&["projections", "discard"], &elsewhere[..]].concat());
+    assert_eq!(refused.expect("it runs").code, Some(1));
+    let position = poison.to_string();
+    for (projection, _) in &parked {
+        let event = [
+            "--tenant",
+            "acme",
+            "--projection",
+            projection,
+            "--position",
+            &position,
+        ];
+        home.run(&[&["projections", "discard"], &event[..]].concat())
+            .expect("it goes on");
+    }
+    let list = home.run(&["projections", "list"]).expect("a list");
+    assert!(
+        states(&list).iter().all(|(_, state)| state == "discarded"),
+        "{list}"
+    );
+    let again = home.run(&["projections", "redrive"]).expect("nothing waits");
+    assert_eq!(states(&again).len(), parked.len());
 }
