@@ -78,6 +78,15 @@ pub async fn restore(common: Common, args: RestoreArgs) -> Result<ExitCode, CliE
             common.keys_dir.display()
         )));
     }
+    // What is in the data folder is put aside, and tree heads of the past must not come back with it either.
+    if let (Ok(data), Ok(keys)) = (common.data_dir.canonicalize(), common.keys_dir.canonicalize())
+        && keys.starts_with(&data)
+    {
+        return Err(CliError::Usage(format!(
+            "the keys folder {} is in the data folder: move it out of it, and name it with --keys-dir",
+            common.keys_dir.display()
+        )));
+    }
     let bar = progress(0, "checking the backup");
     let placed = app::put_backup_in_place(&common, &args.file, args.replace, &|records, total| {
         bar.set_length(total);

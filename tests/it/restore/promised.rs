@@ -75,6 +75,33 @@ fn a_missing_seed_is_never_replaced_and_another_one_gives_no_keys_away() {
 }
 
 #[test]
+fn a_keys_folder_in_the_data_folder_is_not_put_aside_with_it() {
+    let drill = Drill::new();
+    let keys = drill.home.data.join("keys");
+    fs::rename(&drill.home.keys, &keys).expect("our own folder");
+    let restore = [
+        "--keys-dir",
+        text(&keys),
+        "restore",
+        text(&drill.backup),
+        "--replace",
+    ];
+    let mut ruche = std::process::Command::new(&drill.home.program);
+    let ended = ruche
+        .arg("--data-dir")
+        .arg(&drill.home.data)
+        .args(restore)
+        .output();
+    let ended = ended.expect("it runs");
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    assert!(
+        String::from_utf8_lossy(&ended.stderr).contains("is in the data folder"),
+        "{ended:?}"
+    );
+    assert!(keys.join("master.seed").exists() && drill.home.data.join("ledger.db").exists());
+}
+
+#[test]
 fn a_ledger_that_is_gone_is_named() {
     let drill = Drill::new();
     let made = drill.home.new_key("beta", &["reader"]);
