@@ -5,13 +5,14 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
 use serde::Serialize;
 
 use crate::app::App;
-use crate::limits::TENANT_NAME_BYTES_MAX;
+use crate::limits::{RUNTIME_CLOSE_WAIT_MAX, TENANT_NAME_BYTES_MAX};
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
 mod backup;
@@ -216,10 +217,19 @@ fn with_telemetry(
 }
 
 fn block_on(work: impl Future<Output = Result<ExitCode, CliError>>) -> Result<ExitCode, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+    block_on_and_wait(work, RUNTIME_CLOSE_WAIT_MAX)
+}
+
+/// Does the work, and then waits so long for threads that hang in calls to the system. Dropping the runtime would wait
+/// for ever, without anybody left to hear a second signal.
+fn block_on_and_wait(
+    work: impl Future<Output = Result<ExitCode, CliError>>,
+    close_wait_max: Duration,
+) -> Result<ExitCode, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(close_wait_max);
+    done
 }
 
 /// The tenant that people call `name`: its uuid if it is one, else a uuid made of the name, always the same.
@@ -282,5 +292,27 @@ pub fn print<T: Serialize>(
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_hangs_does_not_keep_the_process() {
+        // Without the bound this waits for a sender that is dropped after it.
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let work = async move {
+            let _hung = tokio::task::spawn_blocking(move || {
+                begin.send(()).unwrap();
+                held.recv()
+            });
+            begun.await.unwrap();
+            Ok(ExitCode::SUCCESS)
+        };
+        assert!(block_on_and_wait(work, Duration::from_millis(10)).is_ok());
+        drop(hold);
     }
 }

@@ -79,10 +79,12 @@ pub const SOCKETS_CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted, as for want of file descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Longest wait for whoever takes a tree head over HTTP.
+/// Longest wait for whoever takes a tree head: for its answer, or for its folder.
 pub const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for publications when the process closes.
 pub const PUBLISH_CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest wait, at the end of the process, for calls to the system that hang, such as one to somebody else's folder.
+pub const RUNTIME_CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Pause after a tree head was not published; doubled each time.
 pub const PUBLISH_RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Longest such pause.

@@ -19,8 +19,11 @@ use metrics::counter;
 use ruche_ledger::hash::Hash;
 use ruche_ledger::tree_head::SignedTreeHead;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
-use crate::limits::{PUBLISH_CLOSE_WAIT_MAX, PUBLISH_RETRY_FIRST, PUBLISH_RETRY_MAX, PUBLISHING_AT_ONCE_MAX};
+use crate::limits::{
+    PUBLISH_CLOSE_WAIT_MAX, PUBLISH_RETRY_FIRST, PUBLISH_RETRY_MAX, PUBLISH_WAIT_MAX, PUBLISHING_AT_ONCE_MAX,
+};
 use url::UrlTarget;
 
 /// The newest tree head of a ledger, for whoever publishes it.
@@ -108,12 +111,13 @@ async fn closed_for_long(heads: watch::Receiver<Option<SignedTreeHead>>) {
 impl Target {
     async fn follow(&self, mut heads: watch::Receiver<Option<SignedTreeHead>>) {
         let mut retry = PUBLISH_RETRY_FIRST;
+        let turn = Arc::new(Semaphore::new(1));
         loop {
             // Asked before the place is read: once it is gone, what is read is the last there will be.
             let closing = heads.has_changed().is_err();
             let head = heads.borrow_and_update().clone();
             let done = match &head {
-                Some(head) => self.publish(head).await,
+                Some(head) => self.publish(head, &turn).await,
                 None => true,
             };
             if closing {
@@ -135,27 +139,25 @@ impl Target {
         }
     }
 
-    /// Whether the tree head got there. If not, that was told and counted.
-    async fn publish(&self, head: &SignedTreeHead) -> bool {
+    /// Whether the tree head got there. If not, that was told and counted. `turn` belongs to the ledger alone.
+    async fn publish(&self, head: &SignedTreeHead, turn: &Arc<Semaphore>) -> bool {
         let name = Hash::sha256(head.head().origin.as_bytes()).to_string();
-        let _room = self.room.acquire().await.expect("nobody closes it");
         let (label, place, done) = match &self.kind {
             Kind::Folder(folder) => {
                 let folder = folder.join(name);
                 let place = folder.display().to_string();
-                let head = head.clone();
-                let kept = tokio::task::spawn_blocking(move || folder::keep(&folder, &head)).await;
-                let kept = kept.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
-                if let Ok(folder::Kept::BesideAnother(both)) = &kept {
-                    counter!("ruche_publish_conflicts_total").increment(1);
-                    tracing::error!(
-                        new = %both.new.display(), earlier = %both.earlier.display(),
-                        "another tree head of this size was published before: two histories were signed; both are kept"
-                    );
-                }
-                ("folder", place, kept.map(drop).map_err(|error| error.to_string()))
+                // Also the waits: a place where every call hangs must not be silent.
+                let kept = timeout(PUBLISH_WAIT_MAX, self.keep(folder, head.clone(), turn));
+                let kept = kept.await.unwrap_or_else(|_| {
+                    Err(format!(
+                        "the folder hangs: not done within {} s",
+                        PUBLISH_WAIT_MAX.as_secs()
+                    ))
+                });
+                ("folder", place, kept)
             }
             Kind::Url(url) => {
+                let _room = self.room.acquire().await.expect("nobody closes it");
                 let (place, sent) = url.put(&name, head).await;
                 ("url", place, sent)
             }
@@ -168,6 +170,30 @@ impl Target {
             }
         }
         done.is_ok()
+    }
+
+    /// Keeps the tree head in a folder, on a thread that may hang there for ever. The thread holds the ledger's turn
+    /// and its room until it comes back, so that tries of what hangs do not add threads.
+    async fn keep(&self, folder: PathBuf, head: SignedTreeHead, turn: &Arc<Semaphore>) -> Result<(), String> {
+        let turn = turn.clone().acquire_owned().await.expect("nobody closes it");
+        let room = self.room.clone().acquire_owned().await.expect("nobody closes it");
+        let kept = tokio::task::spawn_blocking(move || {
+            let _held = (turn, room);
+            let kept = folder::keep(&folder, &head)?;
+            // Told here, because nobody may be waiting any more.
+            if let folder::Kept::BesideAnother(both) = &kept {
+                counter!("ruche_publish_conflicts_total").increment(1);
+                tracing::error!(
+                    new = %both.new.display(), earlier = %both.earlier.display(),
+                    "another tree head of this size was published before: two histories were signed; both are kept"
+                );
+            }
+            Ok::<_, std::io::Error>(())
+        });
+        let kept = kept
+            .await
+            .unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+        kept.map_err(|error| error.to_string())
     }
 }
 

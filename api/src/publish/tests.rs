@@ -79,6 +79,37 @@ async fn whoever_never_answers_keeps_no_process_from_closing() {
         .unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_hangs_is_a_failure_and_holds_one_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let head = head(&["a"]);
+    let below = folder.path().join(Hash::sha256(ORIGIN.as_bytes()).to_string());
+    std::fs::create_dir(&below).unwrap();
+    // Whoever reads a pipe hangs until somebody writes to it, as on a network folder whose server is away.
+    let pipe = below.join("checkpoint-1");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+
+    let publisher = Publisher::new(Some(folder.path().into()), None).unwrap();
+    let target = &publisher.targets[0];
+    let turn = Arc::new(Semaphore::new(1));
+    for _again in 0..3 {
+        let mut published = std::pin::pin!(target.publish(&head, &turn));
+        assert!(futures_util::poll!(&mut published).is_pending());
+        tokio::time::advance(PUBLISH_WAIT_MAX).await;
+        assert!(!published.await);
+        assert_eq!(target.room.available_permits(), PUBLISHING_AT_ONCE_MAX - 1);
+    }
+
+    // The folder is back.
+    let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    std::fs::remove_file(&pipe).unwrap();
+    drop(writer);
+    assert!(target.publish(&head, &turn).await);
+    assert_eq!(target.room.available_permits(), PUBLISHING_AT_ONCE_MAX);
+    assert_eq!(std::fs::read(&pipe).unwrap(), head.as_bytes());
+}
+
 #[test]
 fn a_rewritten_ledger_leaves_the_earlier_tree_heads_where_they_are() {
     let folder = tempfile::tempdir().unwrap();
