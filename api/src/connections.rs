@@ -4,9 +4,13 @@
 //! 1. It is accepted and takes a place; without a free one it is closed at once, so that nothing queues.
 //! 2. HTTP/1 and HTTP/2 are told apart by the first bytes. Whoever sends no whole head in time is closed: the first one
 //!    is timed here, later ones by hyper; a quiet HTTP/2 connection must answer pings.
-//! 3. An upgraded connection (WebSocket) gives its place back and is bounded and timed by `http/graphql/socket`.
+//! 3. Whoever does not read is closed once its answer has waited too long without a byte of progress, see [`moving`].
+//!    This holds for upgraded connections, too.
+//! 4. An upgraded connection (WebSocket) gives its place back and is bounded and timed by `http/graphql/socket`.
 //!    Closing waits for it by way of [`Shutdown`](crate::services::Shutdown).
-//! 4. When the process closes, what was begun is finished, within a bound.
+//! 5. When the process closes, what was begun is finished, within a bound.
+
+mod moving;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -28,8 +32,9 @@ use tower::ServiceExt;
 use crate::figures::Held;
 use crate::limits::{
     ACCEPT_RETRY, CONNECTIONS_CLOSE_WAIT_MAX, CONNECTIONS_MAX, HEAD_WAIT_MAX, HTTP2_HEAD_BYTES_MAX,
-    HTTP2_PING_INTERVAL, HTTP2_PING_WAIT_MAX, HTTP2_STREAMS_MAX,
+    HTTP2_PING_INTERVAL, HTTP2_PING_WAIT_MAX, HTTP2_STREAMS_MAX, WRITE_WAIT_MAX,
 };
+use moving::Moving;
 
 /// Bounds of connections.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +43,8 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// Longest wait for a whole request head.
     pub head_wait_max: Duration,
+    /// Longest time without progress while bytes wait to be written.
+    pub write_wait_max: Duration,
     /// Longest wait for connections to end once it is told to stop.
     pub close_wait_max: Duration,
 }
@@ -47,6 +54,7 @@ impl Default for ConnectionLimits {
         Self {
             connections_max: CONNECTIONS_MAX,
             head_wait_max: HEAD_WAIT_MAX,
+            write_wait_max: WRITE_WAIT_MAX,
             close_wait_max: CONNECTIONS_CLOSE_WAIT_MAX,
         }
     }
@@ -83,6 +91,7 @@ pub async fn serve(
                     _place: place,
                     _counted: Held::new(gauge!("ruche_connections")),
                 };
+                let stream = Moving::new(stream, limits.write_wait_max);
                 tokio::spawn(connection.run(stream, graceful.watcher()));
             }
             Err(_) => counter!("ruche_connections_refused_total").increment(1),
@@ -104,7 +113,7 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, watcher: Watcher) {
+    async fn run(self, stream: Moving<TcpStream>, watcher: Watcher) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
             .http1()

@@ -92,6 +92,12 @@ pub const FIGURES: &[Figure] = &[
         "Connections closed because their first request did not come in time.",
     ),
     figure(
+        "ruche_slow_readers_total",
+        C,
+        &[],
+        "Connections closed because their client did not read what it was told.",
+    ),
+    figure(
         "ruche_graphql_operations_total",
         C,
         &["kind", "transport"],

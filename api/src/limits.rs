@@ -78,6 +78,8 @@ pub const CONNECTIONS_CLOSE_WAIT_MAX: Duration = Duration::from_secs(60);
 pub const SOCKETS_CLOSE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted, as for want of file descriptors.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Longest time without any progress while bytes wait to be written to a client; longer is a client that does not read.
+pub const WRITE_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Longest wait for whoever takes a tree head: for its answer, or for its folder.
 pub const PUBLISH_WAIT_MAX: Duration = Duration::from_secs(5);

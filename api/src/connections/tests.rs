@@ -26,6 +26,7 @@ impl World {
         let limits = ConnectionLimits {
             connections_max,
             head_wait_max,
+            write_wait_max: SHORT,
             close_wait_max: BOUND,
         };
         let (stop, stopped) = oneshot::channel();
@@ -81,6 +82,18 @@ async fn clients_that_are_slow_with_a_head_are_closed() {
     answer(&mut stream).await;
     stream.write_all(&REQUEST[..10]).await.unwrap();
     assert!(!until_closed(stream).await.contains("here"));
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_closed() {
+    let world = World::new(8, BOUND).await;
+    let mut stream = world.connect(b"").await;
+    let many = REQUEST.repeat(1_000);
+    // The answers fill what the system holds for the client; then the server reads no more, and what is sent waits.
+    let sending = async { while stream.write_all(&many).await.is_ok() {} };
+    timeout(BOUND, sending)
+        .await
+        .expect("the server closes the connection");
 }
 
 #[tokio::test]
