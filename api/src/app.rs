@@ -32,6 +32,7 @@ use ruche_projections::runner::{RunError, Runner};
 use ruche_projections::store::ReadStoreError;
 use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, SqliteReadStore};
 
+use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
 use crate::cli::Common;
 use crate::metered::MeteredStore;
@@ -189,6 +190,7 @@ pub struct App {
     pub restored: Vec<(BackupEnd, Result<RestoredLedger, String>)>,
     /// Whether this process signs tree heads and renews read models, or only looks.
     writes: bool,
+    append_health: Arc<AppendHealth>,
     guarded: Arc<GuardedStore>,
     reads: SqliteReadStore,
     store: Arc<SqliteStore>,
@@ -242,7 +244,8 @@ impl App {
         }
         let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
         let guarded = Arc::new(GuardedStore::new(store.clone()));
-        let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone()));
+        let append_health = Arc::new(AppendHealth::new(common.data_dir.clone()));
+        let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone(), append_health.clone()));
         let trees: Arc<dyn TreeStore> = store.clone();
         let heads: Arc<dyn TreeHeadStore> = Arc::new(TreeHeadFiles::open(&common.keys_dir)?);
         let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*heads).await?;
@@ -278,6 +281,7 @@ impl App {
             sealing: Arc::default(),
             restored: Vec::new(),
             writes,
+            append_health,
             guarded,
             reads,
             store,
@@ -487,6 +491,7 @@ impl App {
         Services {
             events: self.events.clone(),
             guard: self.guarded.clone(),
+            append_health: self.append_health.clone(),
             trees: self.trees.clone(),
             commands: self.commands.clone(),
             runner: self.runner.clone(),

@@ -171,6 +171,12 @@ pub const FIGURES: &[Figure] = &[
         "How long the longest waiting record has not been sealed.",
     ),
     figure(
+        "ruche_figures_failures_total",
+        C,
+        &[],
+        "Scrapes that could not look at a store: what they say of records and projections is old.",
+    ),
+    figure(
         "ruche_halted_ledgers",
         G,
         &[],
@@ -275,6 +281,14 @@ pub enum LookError {
     Run(#[from] RunError),
 }
 
+/// Shows what needs no store, so that it is true above all when a store fails.
+pub fn show_memory(services: &Services) {
+    let oldest = services.sealing.oldest_unsealed();
+    let age = oldest.map_or(0.0, |since| since.elapsed().as_secs_f64());
+    gauge!("ruche_unsealed_age_seconds").set(age);
+    gauge!("ruche_halted_ledgers").set(services.guard.halted_count() as f64);
+}
+
 /// Looks up how far sealing and the read models are. Costs one read per ledger, and more for those that are behind.
 ///
 /// # Errors
@@ -283,7 +297,7 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
     let projections = ruche_projections::projection::all();
     let mut lags: HashMap<&'static str, (u64, u64)> =
         projections.iter().map(|p| (p.name(), (0, 0))).collect();
-    let (mut unsealed_records, mut unsealed_age, mut parked) = (0, 0.0_f64, 0_usize);
+    let (mut unsealed_records, mut parked) = (0, 0_usize);
     for ledger in services.events.ledgers().await? {
         let Some(head) = services.events.head(ledger).await? else {
             continue;
@@ -295,10 +309,6 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
                 0
             };
             unsealed_records = unsealed_records.max(head.size.0.saturating_sub(sealed));
-            let age = sealing
-                .unsealed_since
-                .map_or(0.0, |since| since.elapsed().as_secs_f64());
-            unsealed_age = unsealed_age.max(age);
         }
         let states = services.runner.progress().states(ledger);
         let is_near = |at: Option<Position>| at == head.last_position();
@@ -322,7 +332,5 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
     }
     gauge!("ruche_parked_projections").set(parked as f64);
     gauge!("ruche_unsealed_records").set(unsealed_records as f64);
-    gauge!("ruche_unsealed_age_seconds").set(unsealed_age);
-    gauge!("ruche_halted_ledgers").set(services.guard.halted_count() as f64);
     Ok(())
 }

@@ -23,6 +23,7 @@ pub mod publish;
 pub mod restore;
 pub mod project_loop;
 pub mod metered;
+pub mod append_health;
 pub mod figures;
 pub mod http;
 pub mod graphql;

@@ -13,17 +13,19 @@ use ruche_ledger::store::{
     StoreError,
 };
 
+use crate::append_health::AppendHealth;
 use crate::figures::Held;
 
 /// Counts what goes into another store.
 pub struct MeteredStore {
     inner: Arc<dyn EventStore>,
+    health: Arc<AppendHealth>,
 }
 
 impl MeteredStore {
-    /// Around `inner`.
-    pub fn new(inner: Arc<dyn EventStore>) -> Self {
-        Self { inner }
+    /// Around `inner`; `health` is told what becomes of appends.
+    pub fn new(inner: Arc<dyn EventStore>, health: Arc<AppendHealth>) -> Self {
+        Self { inner, health }
     }
 }
 
@@ -54,6 +56,7 @@ impl EventStore for MeteredStore {
         let since = Instant::now();
         let outcome = self.inner.append(ledger, request).await;
         count(&outcome, since);
+        self.health.note(&outcome);
         outcome
     }
 
@@ -115,7 +118,8 @@ mod tests {
     #[tokio::test]
     async fn a_metered_store_keeps_the_contract() {
         contract::run(|clock| async move {
-            Arc::new(MeteredStore::new(Arc::new(MemoryStore::new(clock)))) as Arc<dyn EventStore>
+            let health = Arc::new(AppendHealth::new(std::env::temp_dir()));
+            Arc::new(MeteredStore::new(Arc::new(MemoryStore::new(clock)), health)) as Arc<dyn EventStore>
         })
         .await;
     }

@@ -40,6 +40,15 @@ impl SealProgress {
         self.lock().get(&ledger).copied()
     }
 
+    /// Since when the longest waiting record of all ledgers waits. Known also while no store answers.
+    pub fn oldest_unsealed(&self) -> Option<Instant> {
+        let ledgers = self.lock();
+        ledgers
+            .values()
+            .filter_map(|sealing| sealing.unsealed_since)
+            .min()
+    }
+
     fn sealed(&self, ledger: LedgerId, next: Position) {
         let sealing = Sealing {
             next,
@@ -140,5 +149,31 @@ impl SealLoop {
             epoch,
             index: LeafIndex(head.head().size.0),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruche_domain::ids::TenantId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn the_longest_waiting_record_is_known_without_a_store() {
+        let progress = SealProgress::default();
+        let ledger = |number| LedgerId::main_of(TenantId(Uuid::from_u128(number)));
+        progress.sealed(ledger(1), Position::START);
+        assert_eq!(progress.oldest_unsealed(), None);
+        progress.unsealed(ledger(2));
+        let first = progress.oldest_unsealed();
+        assert!(first.is_some());
+        progress.unsealed(ledger(1));
+        progress.unsealed(ledger(2));
+        assert_eq!(progress.oldest_unsealed(), first);
+        progress.sealed(ledger(2), Position::START);
+        assert!(progress.oldest_unsealed() >= first);
+        progress.sealed(ledger(1), Position::START);
+        assert_eq!(progress.oldest_unsealed(), None);
     }
 }

@@ -11,6 +11,7 @@ use ruche_ledger::store::EventStore;
 use ruche_projections::runner::Runner;
 use tokio::sync::watch;
 
+use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
 use crate::seal_loop::SealProgress;
 
@@ -20,6 +21,8 @@ pub struct Services {
     pub events: Arc<dyn EventStore>,
     /// The same records as their guard sees them: it knows which ledgers take no appends.
     pub guard: Arc<GuardedStore>,
+    /// Whether the store takes appends.
+    pub append_health: Arc<AppendHealth>,
     /// Tiles and tree heads.
     pub trees: Arc<dyn TreeStore>,
     /// The write side.

@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use metrics::counter;
 use ruche_projections::runner::Lag;
 use serde_json::json;
 use tokio::time::timeout;
@@ -24,7 +25,11 @@ pub async fn health() -> Response {
 pub async fn ready(State(edge): State<Edge>) -> Response {
     let closing = edge.services.shutdown.has_begun();
     let stores = timeout(READY_WAIT_MAX, Stores::look(&edge)).await;
-    let Stores { store, parked } = stores.unwrap_or(Stores::unknown("slow"));
+    let Stores {
+        store,
+        reason,
+        parked,
+    } = stores.unwrap_or(Stores::unknown("slow"));
     let ready = !closing && store == "ok";
     let status = if ready {
         StatusCode::OK
@@ -33,15 +38,17 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
     };
     uncached(
         status,
-        json!({ "ready": ready, "closing": closing, "store": store, "parked": parked }),
+        json!({ "ready": ready, "closing": closing, "store": store, "reason": reason, "parked": parked }),
     )
 }
 
 /// What `/ready` says of the stores.
 struct Stores {
     /// What is wrong with them, in a word: `failing`, `slow`, `halted` (a ledger takes no appends until an operator
-    /// opens its next epoch), `behind`; or `ok`.
+    /// opens its next epoch), `unwritable` (appends are refused, and the disk takes no file either), `behind`; or `ok`.
     store: &'static str,
+    /// What the system says of an unwritable store.
+    reason: Option<String>,
     /// Projections that wait for a person, of the ledgers that are looked at; absent if it is not known. They do not
     /// count against the node: one tenant's poison event must not take it from the others.
     parked: Option<usize>,
@@ -49,7 +56,11 @@ struct Stores {
 
 impl Stores {
     const fn unknown(store: &'static str) -> Self {
-        Self { store, parked: None }
+        Self {
+            store,
+            reason: None,
+            parked: None,
+        }
     }
 
     async fn look(edge: &Edge) -> Self {
@@ -73,8 +84,14 @@ impl Stores {
             behind |= lags.iter().any(far);
             parked += lags.iter().filter(|lag| lag.parked.is_some()).count();
         }
+        let unwritable = edge.services.append_health.look().await.err();
+        if let Some(error) = &unwritable {
+            tracing::warn!(%error, "not ready: appends are refused");
+        }
         let store = if edge.services.guard.halted_count() > 0 {
             "halted"
+        } else if unwritable.is_some() {
+            "unwritable"
         } else if behind {
             "behind"
         } else {
@@ -82,6 +99,7 @@ impl Stores {
         };
         Self {
             store,
+            reason: unwritable.map(|error| error.to_string()),
             parked: Some(parked),
         }
     }
@@ -108,10 +126,14 @@ pub async fn metrics(
             ));
         }
     }
-    match timeout(METRICS_WAIT_MAX, figures::look(&edge.services)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = %crate::error::chain(&error), "some figures are old"),
-        Err(_) => tracing::warn!("some figures are old: the stores are slow"),
+    figures::show_memory(&edge.services);
+    let failed = match timeout(METRICS_WAIT_MAX, figures::look(&edge.services)).await {
+        Ok(looked) => looked.err().map(|error| crate::error::chain(&error)),
+        Err(_) => Some("the stores are slow".to_owned()),
+    };
+    if let Some(error) = failed {
+        counter!("ruche_figures_failures_total").increment(1);
+        tracing::warn!(error, "some figures are old");
     }
     let text = edge.services.metrics.render();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
