@@ -116,7 +116,7 @@ pub struct ServeArgs {
     #[arg(long, env = "RUCHE_PUBLISH_DIR")]
     pub publish_dir: Option<PathBuf>,
     /// URL of somebody else (https://… or http://…) to which tree heads are sent with PUT; the newest until it is taken
-    #[arg(long, env = "RUCHE_PUBLISH_URL")]
+    #[arg(long, env = "RUCHE_PUBLISH_URL", hide_env_values = true)]
     pub publish_url: Option<String>,
     /// Key that reads /metrics where there are several tenants: `ruche_`, 32 hex digits, `_`, 64 hex digits, of your making
     #[arg(long, env = "RUCHE_OPERATOR_KEY", hide_env_values = true)]

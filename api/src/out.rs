@@ -7,6 +7,8 @@ use comfy_table::presets::NOTHING;
 use indicatif::{ProgressBar, ProgressStyle};
 use ruche_domain::numbers::Micros;
 
+pub use crate::app::offline_verifier::harmless;
+
 /// A table without lines, so that it can be cut and pasted.
 pub struct Table(comfy_table::Table);
 
@@ -33,22 +35,6 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
-}
-
-/// Text that somebody else chose must not move the cursor, split a row or turn a line around: control characters and
-/// marks of writing direction are shown as their escapes.
-pub fn harmless(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let turns =
-            matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || turns {
-            shown.extend(letter.escape_unicode());
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
 }
 
 /// RFC 3339, UTC, whole seconds.

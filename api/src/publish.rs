@@ -5,7 +5,8 @@
 //!
 //! 1. The sealing loop puts it into [`Heads`], a place for one, and goes on at once.
 //! 2. A task per ledger takes it to each target. While one target is slow, newer tree heads take the place of the one
-//!    that waits: each says all that the one before said, and nothing grows.
+//!    that waits: each says all that the one before said, and nothing grows. The last one of an epoch is said by record
+//!    0 of the next epoch, which names it; as a file it is not delivered after the next epoch was opened.
 //! 3. What fails is tried again, with pauses that double, until it gets through or the process closes. The next start
 //!    publishes the tree head that stands then.
 

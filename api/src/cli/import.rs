@@ -23,7 +23,7 @@ use serde::Serialize;
 use super::{CliError, Common, print, tenant, tenant_name};
 use crate::app::App;
 use crate::limits::{IMPORT_FILE_BYTES_MAX, SESSIONS_AT_ONCE_MAX};
-use crate::out::{Table, progress};
+use crate::out::{Table, harmless, progress};
 
 /// Exit code where some records were bad and the others were imported.
 const SOME_BAD: u8 = 2;
@@ -388,7 +388,8 @@ impl Import<'_> {
         counts.bad += 1;
         self.bar.suspend(|| {
             // Nothing is left to tell if standard error is closed; the report has it too.
-            let _ = writeln!(io::stderr(), "{}: {bad}", source.file.display());
+            let line = format!("{}: {bad}", source.file.display());
+            let _ = writeln!(io::stderr(), "{}", harmless(&line));
         });
         self.report.bad_records.push(Bad {
             file: source.file.clone(),
@@ -448,7 +449,11 @@ fn text(report: &Report) -> String {
         text.push_str("\nnothing was appended: everything had been imported before");
     }
     if !report.unclassified_tools.is_empty() {
-        let names: Vec<&str> = report.unclassified_tools.iter().map(String::as_str).collect();
+        let names: Vec<String> = report
+            .unclassified_tools
+            .iter()
+            .map(|name| harmless(name))
+            .collect();
         text.push_str(&format!(
             "\n{} tools are not classified and count as irreversible (--mapping): {}",
             names.len(),
@@ -459,4 +464,18 @@ fn text(report: &Report) -> String {
         text.push_str(&format!("\n{hint}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_a_file_cannot_paint_the_terminal() {
+        let mut report = Report::default();
+        report.unclassified_tools = ["\u{1b}]0;title\u{7}".to_owned()].into_iter().collect();
+        let text = text(&report);
+        assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
+        assert!(text.contains(r"\u{1b}]0;title\u{7}"), "{text:?}");
+    }
 }

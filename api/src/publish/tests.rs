@@ -134,19 +134,33 @@ fn a_rewritten_ledger_leaves_the_earlier_tree_heads_where_they_are() {
 }
 
 #[test]
-fn what_a_crash_left_half_way_does_not_cost_a_tree_head() {
+fn what_another_process_writes_is_not_taken_for_evidence() {
     let folder = tempfile::tempdir().unwrap();
-    let (one, two) = (head(&["a"]), head(&["a", "b"]));
-    keep(folder.path(), &one).unwrap();
-    // As if the process had died between the two names: both are one file.
-    std::fs::hard_link(
-        folder.path().join("checkpoint-1"),
-        folder.path().join("checkpoint.new"),
-    )
-    .unwrap();
-    assert_eq!(keep(folder.path(), &two).unwrap(), Kept::Alone);
-    let kept = std::fs::read(folder.path().join("checkpoint-1")).unwrap();
-    assert_eq!(kept, one.as_bytes());
+    // The other one has made its file and written nothing yet, under the name of old and under one of today.
+    for name in ["checkpoint.new", "checkpoint.new-x"] {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let one = head(&["a"]);
+    assert_eq!(keep(folder.path(), &one).unwrap(), Kept::Alone);
+    for name in ["checkpoint", "checkpoint-1"] {
+        assert_eq!(std::fs::read(folder.path().join(name)).unwrap(), one.as_bytes());
+    }
+    for name in ["checkpoint.new", "checkpoint.new-x"] {
+        assert_eq!(
+            std::fs::read(folder.path().join(name)).unwrap(),
+            b"",
+            "{name} is the other's"
+        );
+    }
+}
+
+#[test]
+fn a_try_that_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    // A folder in the place of a file cannot be read as one.
+    std::fs::create_dir(folder.path().join("checkpoint-1")).unwrap();
+    assert!(keep(folder.path(), &head(&["a"])).is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
 #[test]
@@ -157,9 +171,13 @@ fn urls_that_tree_heads_cannot_be_sent_to_are_refused() {
         "/heads",
         "http://",
         "http://user:word@x.example",
+        "http://user:word@x.example:no-port/",
+        "http://x.example/?token=word",
+        "ftp://x.example/word",
         "http://x.example/?a=b",
     ] {
-        assert!(Publisher::new(None, Some(url)).is_err(), "{url}");
+        let refused = Publisher::new(None, Some(url)).err().expect(url);
+        assert!(!refused.contains("word"), "{refused}");
     }
     assert!(Publisher::new(None, Some("http://x.example:8080/heads")).is_ok());
 }

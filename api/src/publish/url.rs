@@ -17,6 +17,8 @@ use crate::limits::PUBLISH_WAIT_MAX;
 #[derive(Clone)]
 pub struct UrlTarget {
     base: String,
+    /// What of the URL is told: a path may hold a token.
+    host: String,
     client: Sender,
 }
 
@@ -34,17 +36,18 @@ impl UrlTarget {
     /// # Errors
     /// When it is no such URL, or the system has no certificates.
     pub fn new(url: &str) -> Result<Self, String> {
+        // What is refused is not printed: it may hold a password, and ends in a journal.
         let uri: Uri = url
             .parse()
-            .map_err(|error| format!("{url:?} is not a URL: {error}"))?;
+            .map_err(|error| format!("--publish-url is not a URL: {error}"))?;
         let authority = uri
             .authority()
             .map(http::uri::Authority::as_str)
             .unwrap_or_default();
         if authority.is_empty() || authority.contains('@') || uri.query().is_some() {
-            return Err(format!(
-                "{url:?} is not a URL of the form https://host/path, without user and query"
-            ));
+            return Err(
+                "--publish-url is not of the form https://host/path, without user and query".to_owned(),
+            );
         }
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new());
@@ -53,25 +56,25 @@ impl UrlTarget {
             Some("https") => {
                 let connector = HttpsConnectorBuilder::new()
                     .with_native_roots()
-                    .map_err(|error| format!("no certificates to judge {url:?} by: {error}"))?
+                    .map_err(|error| format!("no certificates to judge {authority} by: {error}"))?
                     .https_only()
                     .enable_http1()
                     .build();
                 Sender::Tls(builder.build(connector))
             }
-            _ => return Err(format!("{url:?} does not start with https:// or http://")),
+            _ => return Err("--publish-url does not start with https:// or http://".to_owned()),
         };
         Ok(Self {
+            host: authority.to_owned(),
             base: url.trim_end_matches('/').to_owned(),
             client,
         })
     }
 
-    /// Sends a tree head; tells where, and what went wrong.
+    /// Sends a tree head; tells to which host, and what went wrong.
     pub async fn put(&self, name: &str, head: &SignedTreeHead) -> (String, Result<(), String>) {
-        let place = format!("{}/{name}/checkpoint", self.base);
-        let sent = self.send(&place, head).await;
-        (place, sent)
+        let sent = self.send(&format!("{}/{name}/checkpoint", self.base), head).await;
+        (format!("{}, {name}", self.host), sent)
     }
 
     async fn send(&self, place: &str, head: &SignedTreeHead) -> Result<(), String> {

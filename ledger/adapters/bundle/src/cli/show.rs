@@ -106,8 +106,9 @@ fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Text from an export must not move the cursor or turn lines around.
-fn harmless(text: &str) -> String {
+/// Text that somebody else chose must not move the cursor, split a line or turn it around: control characters and
+/// marks of writing direction are shown as their escapes.
+pub fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_control()
