@@ -34,6 +34,7 @@ mod message;
 mod effect;
 mod timeline;
 mod turn;
+mod root_field;
 mod score;
 mod session;
 mod analysis;

@@ -214,7 +214,13 @@ fn what_costs_too_much_is_refused_before_it_runs() {
         " } } }".repeat(5),
     );
     let deep = format!("{{ sessions(first: 1) {{ nodes {{ {open} id {close} }} }} }}");
-    assert_eq!(code(deep), "QUERY_LIMIT_EXCEEDED");
+    assert_eq!(code(deep.clone()), "QUERY_LIMIT_EXCEEDED");
+    for (query, bound) in [(nested, "more than 20000"), (deep.as_str(), "more than 16 deep")] {
+        let body = json!({ "query": query }).to_string();
+        let request = world.post("/graphql", "application/json", body);
+        let answer = request.send().expect("an answer").text().expect("a body");
+        assert!(answer.contains(bound), "{answer}");
+    }
     assert_eq!(code("{ me".to_owned()), "GRAPHQL_PARSE_FAILED");
     assert_eq!(code("{ nothing }".to_owned()), "GRAPHQL_VALIDATION_FAILED");
     assert_eq!(

@@ -11,6 +11,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
@@ -172,6 +174,36 @@ fn close_codes_say_what_the_client_did_wrong() {
         doubled.send(subscribe("1", &live)).await;
         doubled.send(subscribe("1", &live)).await;
         assert_eq!(doubled.close_code().await, 4409);
+    });
+}
+
+#[test]
+fn what_is_no_websocket_message_is_told_too() {
+    let frame = |payload: Vec<u8>, code, last| Message::Frame(Frame::message(payload, code, last));
+    let text = OpCode::Data(Data::Text);
+    let more = OpCode::Data(Data::Continue);
+    World::new().run(async |world| {
+        for (frames, code) in [
+            (vec![frame(vec![0xff], text, true)], 1007),
+            (
+                vec![frame(vec![b'x'; 126], OpCode::Control(Control::Ping), true)],
+                1002,
+            ),
+            // In two frames, so that all of it has been read when the server closes.
+            (
+                vec![
+                    frame(vec![b'x'; 1_048_576], text, false),
+                    frame(vec![b'x'], more, true),
+                ],
+                1009,
+            ),
+        ] {
+            let mut socket = world.connect("graphql-transport-ws").await;
+            for frame in frames {
+                socket.0.send(frame).await.expect("sent");
+            }
+            assert_eq!(socket.close_code().await, code);
+        }
     });
 }
 

@@ -25,6 +25,7 @@ use super::parked::ParkedModels;
 use super::query::Query;
 use super::read::{Loading, ReadLoader, Reading};
 use super::refusals::Refusal;
+use super::root_field;
 use super::subscription::Subscription;
 use super::variables;
 use crate::error_codes as code;
@@ -100,6 +101,7 @@ impl Engine {
         expansion::check(&document).map_err(Answer::faulty)?;
         let operation = operation_of(&document, name.as_deref());
         if let Some(operation) = operation {
+            root_field::check(operation, &document).map_err(Answer::faulty)?;
             variables::check(operation, &request.variables).map_err(Answer::faulty)?;
         }
         let kind = operation.map(|operation| operation.ty);
@@ -250,6 +252,22 @@ impl Answer {
     }
 }
 
+/// An error of validation with its code; one of a bound names the bound.
+fn of_validation(mut error: ServerError) -> ServerError {
+    // The words of async-graphql 7.2 (`src/validation/mod.rs`); a test holds them.
+    let bound = match error.message.as_str() {
+        "Query is too complex." => format!(
+            "the operation costs more than {QUERY_COST_MAX}: one for each field, times the page size below a connection"
+        ),
+        "Query is nested too deep." => {
+            format!("the operation selects fields more than {QUERY_DEPTH_MAX} deep")
+        }
+        _ => return with_code(error, code::GRAPHQL_VALIDATION_FAILED),
+    };
+    error.message = bound;
+    with_code(error, code::QUERY_LIMIT_EXCEEDED)
+}
+
 /// Set when execution begins.
 #[derive(Clone, Default)]
 struct Begun(Arc<AtomicBool>);
@@ -289,20 +307,7 @@ impl Extension for Stages {
         next: NextValidation<'_>,
     ) -> Result<ValidationResult, Vec<ServerError>> {
         let validated = next.run(ctx).await;
-        validated.map_err(|errors| {
-            let stage = |error: &ServerError| match error.message.as_str() {
-                // The words of async-graphql 7.2 (`src/validation/mod.rs`); a test holds them.
-                "Query is too complex." | "Query is nested too deep." => code::QUERY_LIMIT_EXCEEDED,
-                _ => code::GRAPHQL_VALIDATION_FAILED,
-            };
-            errors
-                .into_iter()
-                .map(|error| {
-                    let code = stage(&error);
-                    with_code(error, code)
-                })
-                .collect()
-        })
+        validated.map_err(|errors| errors.into_iter().map(of_validation).collect())
     }
 
     async fn execute(

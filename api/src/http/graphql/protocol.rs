@@ -38,6 +38,22 @@ impl Close {
         Self::new(4400, format!("Invalid message: {why}"))
     }
 
+    /// What cannot be read as a WebSocket message at all. Nothing if the connection is simply gone.
+    pub(super) fn unreadable(error: &str) -> Option<Self> {
+        // The words of tungstenite (`src/error.rs`); a test holds them.
+        let kinds = [
+            (1009, "Space limit exceeded: "),
+            (1007, "UTF-8 encoding error: "),
+            (1002, "WebSocket protocol error: "),
+        ];
+        // A connection that ends without a word is an error of the protocol for the library, too.
+        if error.contains("without closing handshake") {
+            return None;
+        }
+        let known = kinds.iter().find(|(_, kind)| error.starts_with(kind));
+        known.map(|(code, kind)| Self::new(*code, &error[kind.len()..]))
+    }
+
     /// An operation before the key was accepted, or a key that is not or no longer good.
     pub(super) fn unauthorized() -> Self {
         Self::new(4401, "Unauthorized")

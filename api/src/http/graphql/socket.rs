@@ -208,7 +208,8 @@ impl Connection {
             }
             Some(Ok(Message::Binary(_))) => Err(Some(Close::invalid_message("binary"))),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(None),
+            Some(Err(error)) => Err(Close::unreadable(&error.to_string())),
+            Some(Ok(Message::Close(_))) | None => Err(None),
         }
     }
 
