@@ -30,7 +30,9 @@ use std::str::FromStr;
 pub use chat::{ChatMessage, ImportedSession, Message, MessageAnswer, MessageToolCall, SeenCall};
 pub use export::{ExportFault, export_messages};
 pub use mapping::{MappingFault, ToolMapping};
-pub use plan::{ImportOptions, ImportedCounts, SessionPlan, import_session, import_tools, plan};
+pub use plan::{
+    ImportOptions, ImportedCounts, SessionPlan, check_session, import_session, import_tools, plan,
+};
 use record::RawRecord;
 use ruche_domain::limits::IMPORT_RECORD_BYTES_MAX;
 use ruche_domain::strict_json::{self, Profile};

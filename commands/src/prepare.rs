@@ -126,16 +126,32 @@ impl Preparer<'_> {
     }
 }
 
+/// Bytes of the payload that a decided event will have, held against the limit of one payload.
+pub(crate) fn payload_bytes(content: &Content) -> Result<usize, CommandError> {
+    let bytes = match content {
+        Content::Fact(fact) => fact.to_payload().len(),
+        Content::Given(given) => given.bytes.len(),
+    };
+    if bytes > PAYLOAD_BYTES_MAX {
+        return Err(too_large(bytes));
+    }
+    Ok(bytes)
+}
+
+fn too_large(bytes: usize) -> CommandError {
+    CommandError::LimitExceeded {
+        what: "payload",
+        value: bytes as u64,
+        limit: PAYLOAD_BYTES_MAX as u64,
+        unit: "bytes",
+    }
+}
+
 /// Reads the text of a payload. Facts of ours too: they carry clients' texts and values.
 fn read_strictly(number: usize, payload: &GivenPayload) -> Result<Value, CommandError> {
     strict_json::read(&payload.bytes, PAYLOAD_BYTES_MAX, payload.profile).map_err(|fault| {
         if fault.kind == JsonFaultKind::TooLarge {
-            return CommandError::LimitExceeded {
-                what: "payload",
-                value: payload.bytes.len() as u64,
-                limit: PAYLOAD_BYTES_MAX as u64,
-                unit: "bytes",
-            };
+            return too_large(payload.bytes.len());
         }
         CommandError::InvalidPayload {
             event: number,

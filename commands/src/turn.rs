@@ -30,6 +30,7 @@ mod session;
 
 use build::TurnPlace;
 pub use calls::StrayAnswers;
+pub(crate) use session::Fit;
 pub use session::RecordSession;
 
 /// Records a whole turn.

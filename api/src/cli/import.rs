@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt};
 use indicatif::ProgressBar;
 use ruche_commands::import::{
     BadRecord, Format, ImportOptions, ImportedCounts, ImportedSession, SessionPlan, Sessions, ToolMapping,
-    import_session, import_tools, is_event_log, plan, read, read_with_log,
+    check_session, import_session, import_tools, is_event_log, plan, read, read_with_log,
 };
 use ruche_commands::{CommandContext, CommandError};
 use ruche_domain::envelope::{Actor, ActorKind, Provenance};
@@ -325,6 +325,9 @@ impl Import<'_> {
             .map(|message| message.message.tool_calls.len() as u64);
         let (sessions, messages, tool_calls) = (1, session.messages.len() as u64, calls.sum());
         let plan = plan(session, &self.options);
+        if let Err(error) = check_session(&self.app.commands, &self.context, &plan) {
+            return self.refused(source, counts, plan.path, error).map(|()| None);
+        }
         let mapping = &self.options.mapping;
         let tools = import_tools(
             &self.app.commands,

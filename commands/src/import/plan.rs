@@ -18,7 +18,7 @@ use crate::score::ScoreSession;
 use crate::session::{EndSession, SessionRef, StartSession};
 use crate::tool::RegisterTool;
 use crate::turn::{
-    RecordImportedTurn, RecordSession, RecordTurn, RecordedTurn, Said, Settled, StrayAnswers, Timed,
+    Fit, RecordImportedTurn, RecordSession, RecordTurn, RecordedTurn, Said, Settled, StrayAnswers, Timed,
     ToolOutcome, TurnEnd, TurnStep,
 };
 
@@ -312,8 +312,25 @@ pub async fn import_tools(
     Ok((counts, unclassified))
 }
 
-/// Imports a session: in one append where it fits, else turn by turn. Either way each part is appended once, however
-/// often and wherever the import stops and begins again.
+/// Checks that a session can be imported at all, before anything of it is written: no payload and no turn is beyond its
+/// limit. [`import_session`] checks it too; to be asked before [`import_tools`], which writes.
+///
+/// # Errors
+/// `LIMIT_EXCEEDED` and `INVALID_INPUT`, the same each time.
+pub fn check_session(
+    commands: &Commands,
+    context: &CommandContext,
+    plan: &SessionPlan,
+) -> Result<(), CommandError> {
+    fit(commands, context, plan).map(drop)
+}
+
+fn fit(commands: &Commands, context: &CommandContext, plan: &SessionPlan) -> Result<Fit, CommandError> {
+    plan.session.fit(&commands.secrets_of(context.ledger).references)
+}
+
+/// Imports a session: in one append where it fits, else turn by turn. Which of the two follows from the session alone,
+/// so each part is appended once, however often and wherever the import stops and begins again.
 ///
 /// # Errors
 /// As the pipeline says. `IDEMPOTENCY_MISMATCH`: the source has a session of this id with other content.
@@ -323,12 +340,12 @@ pub async fn import_session(
     plan: &SessionPlan,
 ) -> Result<ImportedCounts, CommandError> {
     let mut counts = ImportedCounts::default();
-    let whole = context.with_key(key(&plan.external_id, "session", 0));
-    match commands.execute(&whole, &plan.session).await {
-        Ok(receipt) => counts.add(&receipt),
-        // Nothing was written. What is too large once is too large always, so this choice is made again next time.
-        Err(CommandError::LimitExceeded { .. }) => in_parts(commands, context, plan, &mut counts).await?,
-        Err(error) => return Err(error),
+    match fit(commands, context, plan)? {
+        Fit::Whole => {
+            let whole = context.with_key(key(&plan.external_id, "session", 0));
+            counts.add(&commands.execute(&whole, &plan.session).await?);
+        }
+        Fit::Parts => in_parts(commands, context, plan, &mut counts).await?,
     }
     Ok(counts)
 }

@@ -8,6 +8,7 @@
 
 mod agentdojo;
 mod broken;
+mod large;
 mod tau2;
 mod tau_bench;
 
