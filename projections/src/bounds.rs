@@ -13,18 +13,17 @@ pub const EVENTS_PER_ROW: i64 = 1_000_000;
 pub const TOKENS_MAX: u64 = 1_000_000_000_000;
 /// Duration of a turn or call: 104 days, µs.
 pub const DURATION_US_MAX: u64 = 9_000_000_000_000;
-/// Cost of one model call, in whole units of its currency.
-pub const AMOUNT_UNITS_MAX: i64 = 9_000;
+/// Cost of one model call, in whole units of its currency. There are currencies in which a model call costs thousands.
+pub const AMOUNT_UNITS_MAX: i64 = 9_000_000_000_000;
 /// Number of a message or turn in its session, or of a trial. Below every packed position.
 pub const ORDINAL_MAX: u64 = (1 << 40) - 1;
 /// The last microsecond of the year 9999, which is the last that RFC 3339 can write.
 pub const TIME_US_MAX: u64 = 253_402_300_799_999_999;
 
-const NANOS_PER_UNIT: i64 = 1_000_000_000;
 const _: () = assert!(TOKENS_MAX.cast_signed() <= i64::MAX / EVENTS_PER_ROW);
 const _: () = assert!(DURATION_US_MAX.cast_signed() <= i64::MAX / EVENTS_PER_ROW);
-// The rests of the sums carry at most one billionth for each event.
-const _: () = assert!(AMOUNT_UNITS_MAX * NANOS_PER_UNIT < i64::MAX / EVENTS_PER_ROW);
+// The fractions of the sums carry at most one unit for each event.
+const _: () = assert!(AMOUNT_UNITS_MAX < i64::MAX / EVENTS_PER_ROW);
 const _: () = assert!(TIME_US_MAX <= i64::MAX.cast_unsigned());
 
 /// Tokens as a column.

@@ -234,8 +234,8 @@ impl Changes {
             params.extend(add.last);
             params.extend(add.sums.into_iter().map(SqlValue::Int));
             if let Some(money) = add.money {
-                let (nanos, rest) = money.columns()?;
-                params.extend([SqlValue::Int(nanos), SqlValue::Int(rest)]);
+                let (units, nanos, rest) = money.columns()?;
+                params.extend([units, nanos, rest].map(SqlValue::Int));
             }
             params.extend(add.owner);
             self.statements.push(Statement { sql: add.sql, params });

@@ -30,7 +30,7 @@ pub struct Counter {
     pub last: &'static [&'static str],
     /// Columns that are added to, in two parts for the sake of shared lists.
     pub sums: [&'static [&'static str]; 2],
-    /// Whether the row holds money (`cost_nanos`, `cost_rest`).
+    /// Whether the row holds money (`cost_units`, `cost_nanos`, `cost_rest`).
     pub money: bool,
     /// Further assignments of the update, or nothing.
     pub also: &'static str,
@@ -57,7 +57,7 @@ impl Counter {
         }
         let sums = || self.sums.iter().copied().flatten().copied();
         let money: &[&str] = if self.money {
-            &["cost_nanos", "cost_rest"]
+            &["cost_units", "cost_nanos", "cost_rest"]
         } else {
             &[]
         };
@@ -77,11 +77,13 @@ impl Counter {
         updates.extend(last);
         updates.extend(sums().map(|c| format!("{c} = {table}.{c} + excluded.{c}")));
         if self.money {
-            // Both rests are below 10^18, so their sum fits and carries at most one.
+            // Both rests are below 10^18 and both billionths below 10^9, so their sums fit and carry at most one.
             let rest = format!("({table}.cost_rest + excluded.cost_rest)");
+            let nanos = format!("({table}.cost_nanos + excluded.cost_nanos + {rest} / 1000000000000000000)");
             updates.push(format!(
-                "cost_nanos = {table}.cost_nanos + excluded.cost_nanos + {rest} / 1000000000000000000"
+                "cost_units = {table}.cost_units + excluded.cost_units + {nanos} / 1000000000"
             ));
+            updates.push(format!("cost_nanos = {nanos} % 1000000000"));
             updates.push(format!("cost_rest = {rest} % 1000000000000000000"));
         }
         if !self.also.is_empty() {
@@ -156,12 +158,15 @@ mod tests {
         };
         assert_eq!(
             counter.sql(),
-            "INSERT INTO t (ledger, agent, started_at, last_at, a, b, cost_nanos, cost_rest) VALUES ($1, \
-             COALESCE((SELECT agent FROM s WHERE ledger = $2 AND id = $3), ''), $4, $5, $6, $7, $8, $9) \
+            "INSERT INTO t (ledger, agent, started_at, last_at, a, b, cost_units, cost_nanos, cost_rest) VALUES ($1, \
+             COALESCE((SELECT agent FROM s WHERE ledger = $2 AND id = $3), ''), $4, $5, $6, $7, $8, $9, $10) \
              ON CONFLICT (ledger, agent) DO UPDATE SET last_at = excluded.last_at, a = t.a + excluded.a, \
              b = t.b + excluded.b, \
-             cost_nanos = t.cost_nanos + excluded.cost_nanos + (t.cost_rest + excluded.cost_rest) / \
-             1000000000000000000, cost_rest = (t.cost_rest + excluded.cost_rest) % 1000000000000000000"
+             cost_units = t.cost_units + excluded.cost_units + (t.cost_nanos + excluded.cost_nanos + \
+             (t.cost_rest + excluded.cost_rest) / 1000000000000000000) / 1000000000, \
+             cost_nanos = (t.cost_nanos + excluded.cost_nanos + \
+             (t.cost_rest + excluded.cost_rest) / 1000000000000000000) % 1000000000, \
+             cost_rest = (t.cost_rest + excluded.cost_rest) % 1000000000000000000"
         );
     }
 }

@@ -1,8 +1,9 @@
 //! Money without floats: a decimal kept exactly, added up exactly.
 //!
-//! Providers bill fractions such as `0.0035475000000000003`, which no single 64-bit column holds. Two do: whole
-//! billionths (`nanos`) and the rest in units of 10^-27, from 0 up to but not including one billionth. A value has one
-//! such form, so equal sums are equal rows, and any engine can add and carry with integers alone.
+//! Providers bill fractions such as `0.0035475000000000003`, and in some currencies billions; no 64-bit column holds
+//! both. Three do: whole units, billionths (`nanos`, from 0 up to but not including one unit) and the rest in units of
+//! 10^-27, from 0 up to but not including one billionth. A value has one such form, so equal sums are equal rows, and any
+//! engine can add and carry with integers alone.
 
 use std::fmt;
 
@@ -13,14 +14,21 @@ use crate::projection::PoisonReason;
 
 /// Decimal places that are kept.
 const PLACES: usize = 27;
-/// Units of one billionth.
-const REST: i128 = 1_000_000_000_000_000_000;
-/// Units of one of the currency.
-const UNIT: i128 = REST * 1_000_000_000;
+/// Decimal places of a billionth.
+const NANO_PLACES: usize = 9;
+/// Units of the rest in one billionth.
+const REST: i64 = 1_000_000_000_000_000_000;
+/// Billionths of one of the currency.
+const NANOS: i128 = 1_000_000_000;
 
-/// An exact sum of money in units of 10^-27, without its currency.
+/// An exact sum of money, without its currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Money(i128);
+pub struct Money {
+    /// Billionths, rounded down.
+    nanos: i128,
+    /// The rest in units of 10^-27, from 0 up to but not including one billionth.
+    rest: i64,
+}
 
 impl Money {
     /// The sum that the decimal text says; nothing where that cannot be held exactly: more than 27 decimal places, or
@@ -37,9 +45,32 @@ impl Money {
         if fraction.len() > PLACES {
             return None;
         }
-        let units: i128 = format!("{whole}{fraction:0<PLACES$}").parse().ok()?;
-        let fits = units <= i128::from(AMOUNT_UNITS_MAX) * UNIT;
-        fits.then_some(Self(if negative { -units } else { units }))
+        let fraction = format!("{fraction:0<PLACES$}");
+        let (nanos, rest) = fraction.split_at(NANO_PLACES);
+        let money = Self {
+            nanos: format!("{whole}{nanos}").parse().ok()?,
+            rest: rest.parse().ok()?,
+        };
+        let most = Self {
+            nanos: i128::from(AMOUNT_UNITS_MAX) * NANOS,
+            rest: 0,
+        };
+        let signed = if negative { money.negative() } else { money };
+        (money <= most).then_some(signed)
+    }
+
+    /// The same sum below zero.
+    fn negative(self) -> Self {
+        if self.rest == 0 {
+            return Self {
+                nanos: -self.nanos,
+                rest: 0,
+            };
+        }
+        Self {
+            nanos: -self.nanos - 1,
+            rest: REST - self.rest,
+        }
     }
 
     /// The sum of two.
@@ -47,39 +78,57 @@ impl Money {
     /// # Errors
     /// It does not fit.
     pub fn plus(self, other: Self) -> Result<Self, PoisonReason> {
-        let sum = self.0.checked_add(other.0);
-        sum.map(Self).ok_or(PoisonReason::TooLarge("an amount"))
+        // Both rests are below 10^18, so their sum fits and carries at most one.
+        let rest = self.rest + other.rest;
+        let nanos = self.nanos.checked_add(other.nanos);
+        let nanos = nanos.and_then(|nanos| nanos.checked_add(i128::from(rest / REST)));
+        Ok(Self {
+            nanos: nanos.ok_or(PoisonReason::TooLarge("an amount"))?,
+            rest: rest % REST,
+        })
     }
 
-    /// The two columns: billionths, and the rest in units of 10^-27, never negative.
+    /// The three columns: whole units, then billionths and the rest in units of 10^-27, neither of them negative.
     ///
     /// # Errors
-    /// The billionths do not fit.
-    pub fn columns(self) -> Result<(i64, i64), PoisonReason> {
-        let nanos =
-            i64::try_from(self.0.div_euclid(REST)).map_err(|_| PoisonReason::TooLarge("an amount"))?;
-        let rest = i64::try_from(self.0.rem_euclid(REST)).expect("a rest is below 10^18");
-        Ok((nanos, rest))
+    /// The whole units do not fit.
+    pub fn columns(self) -> Result<(i64, i64, i64), PoisonReason> {
+        let units = i64::try_from(self.nanos.div_euclid(NANOS));
+        let units = units.map_err(|_| PoisonReason::TooLarge("an amount"))?;
+        let nanos = i64::try_from(self.nanos.rem_euclid(NANOS)).expect("billionths are below 10^9");
+        Ok((units, nanos, self.rest))
     }
 
-    /// The sum of many rows: their billionths, and their rests split at 10^-18 so that neither sum can overflow.
-    pub fn of_sums(nanos: i64, rests_high: i64, rests_low: i64) -> Self {
+    /// The sum of many rows: their units and billionths, and their rests split at 10^-18 so that no sum can overflow.
+    pub fn of_sums(units: i64, nanos: i64, rests_high: i64, rests_low: i64) -> Self {
         let rest = i128::from(rests_high) * 1_000_000_000 + i128::from(rests_low);
-        Self(i128::from(nanos) * REST + rest)
+        let carried = rest.div_euclid(i128::from(REST));
+        let rest = i64::try_from(rest.rem_euclid(i128::from(REST))).expect("a rest is below 10^18");
+        Self {
+            nanos: i128::from(units) * NANOS + i128::from(nanos) + carried,
+            rest,
+        }
     }
 
-    /// The sum that two columns hold.
-    pub fn of_columns(nanos: i64, rest: i64) -> Self {
-        Self(i128::from(nanos) * REST + i128::from(rest))
+    /// The sum that three columns hold.
+    pub fn of_columns(units: i64, nanos: i64, rest: i64) -> Self {
+        Self {
+            nanos: i128::from(units) * NANOS + i128::from(nanos),
+            rest,
+        }
     }
 }
 
 impl fmt::Display for Money {
     /// Decimal text without needless zeros; reads back as the same sum.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0 < 0 { "-" } else { "" };
-        let digits = format!("{:0>28}", self.0.unsigned_abs());
-        let (whole, fraction) = digits.split_at(digits.len() - PLACES);
+        let (sign, money) = if self.nanos < 0 {
+            ("-", self.negative())
+        } else {
+            ("", *self)
+        };
+        let (whole, nanos) = (money.nanos / NANOS, money.nanos % NANOS);
+        let fraction = format!("{nanos:0>9}{:0>18}", money.rest);
         let fraction = fraction.trim_end_matches('0');
         let point = if fraction.is_empty() { "" } else { "." };
         write!(f, "{sign}{whole}{point}{fraction}")
@@ -100,15 +149,24 @@ mod tests {
             "0",
             "-1",
             "0.0035475000000000003",
-            "9000",
+            "10000",
             "-9000",
+            "9000000000000",
+            "-9000000000000",
+            "9000000000.0000000000000000000000001",
+            "-0.5",
+            "-1.000000000000000000000000001",
             "-0.000000000000000000000000001",
         ] {
             let money = money(text).unwrap();
             assert_eq!(money.to_string(), text);
-            let (nanos, rest) = money.columns().unwrap();
+            let (units, nanos, rest) = money.columns().unwrap();
+            assert!((0..1_000_000_000).contains(&nanos));
             assert!((0..1_000_000_000_000_000_000).contains(&rest));
-            assert_eq!(Money::of_columns(nanos, rest), money);
+            assert_eq!(Money::of_columns(units, nanos, rest), money);
+            let (high, low) = (rest / 1_000_000_000, rest % 1_000_000_000);
+            assert_eq!(Money::of_sums(units, nanos, high, low), money);
+            assert_eq!(money.negative().negative(), money);
         }
         assert_eq!(money("12.50").unwrap().to_string(), "12.5");
     }
@@ -133,9 +191,9 @@ mod tests {
     fn what_does_not_fit_is_unknown_and_not_rounded() {
         for text in [
             "0.0000000000000000000000000001",
-            "9000.000000000000000000000000001",
-            "-9001",
-            "10000000000",
+            "9000000000000.00000000000000000000000001",
+            "-9000000000001",
+            "10000000000000",
             "9999999999999999999999999999999999999999",
         ] {
             assert!(money(text).is_none(), "{text}");

@@ -417,12 +417,12 @@ impl Fields {
         self.optional_id()?.ok_or_else(|| self.wrong("is null"))
     }
 
-    /// Exact money of two columns.
+    /// Exact money of three columns.
     ///
     /// # Errors
     /// `Corrupt` for anything else.
     pub fn money(&mut self) -> Result<Money, ReadStoreError> {
-        Ok(Money::of_columns(self.int()?, self.int()?))
+        Ok(Money::of_columns(self.int()?, self.int()?, self.int()?))
     }
 
     /// JSON that the projection wrote, or nothing.

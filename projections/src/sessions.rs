@@ -69,7 +69,7 @@ impl Projection for Sessions {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {

@@ -299,7 +299,7 @@ pub(crate) async fn costs_by_id(
     if ids.is_empty() {
         return Ok(costs);
     }
-    let columns = format!("{column}, currency, cost_nanos, cost_rest, costs");
+    let columns = format!("{column}, currency, cost_units, cost_nanos, cost_rest, costs");
     let select = Select::of(&columns, table, ledger).and_in(column, ids);
     for row in select
         .text(&format!(" ORDER BY {column}, currency"))

@@ -87,7 +87,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {

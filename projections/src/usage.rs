@@ -107,7 +107,7 @@ impl Projection for UsageAndOutcome {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -405,7 +405,8 @@ async fn attach_costs(
     columns.push("currency");
     let columns = columns.join(", ");
     // Rests are summed in two parts, so that no sum of theirs passes 2^63 below nine billion rows.
-    let sums = "CAST(SUM(cost_nanos) AS BIGINT), CAST(SUM(cost_rest / 1000000000) AS BIGINT), \
+    let sums = "CAST(SUM(cost_units) AS BIGINT), CAST(SUM(cost_nanos) AS BIGINT), \
+        CAST(SUM(cost_rest / 1000000000) AS BIGINT), \
         CAST(SUM(cost_rest % 1000000000) AS BIGINT), CAST(SUM(costs) AS BIGINT)";
     let select = filter
         .days(Select::of(&format!("{columns}, {sums}"), "usage_cost", ledger))
@@ -417,7 +418,7 @@ async fn attach_costs(
         let mut key = read_key(&kept, fields)?;
         key.tool = by_tool.then(String::new);
         let currency = fields.text()?;
-        let amount = Money::of_sums(fields.int()?, fields.int()?, fields.int()?);
+        let amount = Money::of_sums(fields.int()?, fields.int()?, fields.int()?, fields.int()?);
         let cost = CostTotal {
             currency,
             amount,

@@ -192,12 +192,18 @@ fn what_cannot_be_held_is_unknown_and_never_rounded() {
         cost: Some(Cost::new(amount.parse().unwrap(), "USD".parse().unwrap())),
         ..LlmResponded::default()
     };
-    for amount in ["0.0000000000000000000000000001", "9000.1", &"9".repeat(40)] {
+    for amount in [
+        "0.0000000000000000000000000001",
+        "9000000000000.1",
+        &"9".repeat(40),
+    ] {
         let event = one(cost(amount));
         assert_eq!(Tally::of(&event).unwrap().costs_known, 0, "{amount}");
         assert_eq!(crate::tally::cost_of(&event).unwrap(), None, "{amount}");
     }
-    assert_eq!(tally(cost("-0.1")).costs_known, 1);
+    for amount in ["-0.1", "10000", "9000000000000"] {
+        assert_eq!(tally(cost(amount)).costs_known, 1, "{amount}");
+    }
     let told = |input, duration_us| {
         tally(LlmResponded {
             usage: Some(Usage {

@@ -13,6 +13,7 @@ const APPLICATION_ID: i64 = 0x5275_5264;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0001_read_models.sql"),
     include_str!("../../../../migrations/sqlite/read/0002_owners_outcomes_scores.sql"),
+    include_str!("../../../../migrations/sqlite/read/0003_money_units.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

@@ -10,7 +10,7 @@ use ruche_projections::select::PageRequest;
 use ruche_projections::store::ReadStore;
 use ruche_projections::testing::Story;
 use ruche_projections::testing::extremes::{self, Choices};
-use ruche_projections::{messages, sessions};
+use ruche_projections::{messages, sessions, usage};
 use ruche_projections_sqlite::OnDifference;
 
 use crate::common::World;
@@ -117,6 +117,46 @@ async fn an_unknown_number_lowers_the_coverage_and_a_known_one_is_added() {
         (session.costs[0].amount.to_string(), session.costs[0].known),
         ("0.25".to_owned(), 1)
     );
+}
+
+/// There are currencies in which a model call costs thousands, and sums of millions of them.
+#[tokio::test]
+async fn costs_of_billions_are_added_up_exactly() {
+    // One by one the engine adds and carries; in one batch the runner does.
+    for batch in [1, 100] {
+        let world = World::new();
+        let ledger = world.feed.open(1).await;
+        let mut story = Story::new(1);
+        let session = story.session_id(1);
+        story.enter(session);
+        let told = [
+            "10000",
+            "500",
+            "9000000000000",
+            "8999999999999.9999999999999999999999999",
+            "0.0000000000000000000000001",
+            "-0.5",
+        ];
+        let event = |amount: &str| LlmResponded {
+            cost: Some(Cost::new(amount.parse().unwrap(), "VND".parse().unwrap())),
+            ..LlmResponded::default()
+        };
+        let events: Vec<_> = told.iter().map(|amount| story.event(event(amount))).collect();
+        world.feed.append(ledger, events).await;
+        let runner = world.runner().batch_events_max(batch);
+        runner.catch_up(ledger).await.unwrap();
+        let session = sessions::get(&world.models, ledger, session)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(session.tally.costs_known, 6);
+        let filter = usage::UsageFilter::default();
+        let rows = usage::by(&world.models, ledger, &[], &filter).await.unwrap();
+        for cost in [&session.costs[0], &rows[0].costs[0]] {
+            let told = (cost.currency.as_str(), cost.amount.to_string(), cost.known);
+            assert_eq!(told, ("VND", "18000000010499.5".to_owned(), 6), "{batch}");
+        }
+    }
 }
 
 #[tokio::test]
