@@ -54,6 +54,8 @@ pub enum CommandError {
     InvalidPayload {
         /// Number of the event in the command, from 0.
         event: usize,
+        /// Whether the payload was given by the client. One that was made of typed fields stands nowhere in the input.
+        given: bool,
         /// JSON pointer into the payload.
         pointer: String,
         /// What is wrong there.
@@ -221,7 +223,12 @@ impl CommandError {
         match self {
             Self::InvalidInput { field, .. } | Self::ReservedNamespace { field, .. } => Some(parts(field)),
             Self::IllegalTransition { field, .. } => Some(parts(field)),
-            Self::InvalidPayload { event, pointer, .. } => Some(in_event(*event, "data", pointer)),
+            Self::InvalidPayload {
+                event,
+                given,
+                pointer,
+                ..
+            } => given.then(|| in_event(*event, "data", pointer)),
             Self::SchemaViolation {
                 event, violations, ..
             } => {
@@ -308,6 +315,14 @@ fn a_path_leads_from_the_command_to_the_fault() {
     };
     let told = |error: CommandError| error.path().map(|path| path.join(" "));
     assert_eq!(told(unfit).as_deref(), Some("events 3 data a/b 0 ~"));
+    let payload = |given| CommandError::InvalidPayload {
+        event: 0,
+        given,
+        pointer: "/name".to_owned(),
+        reason: "wrong".to_owned(),
+    };
+    assert_eq!(told(payload(true)).as_deref(), Some("events 0 data name"));
+    assert_eq!(told(payload(false)), None, "typed input has no events");
     let reserved = CommandError::ReservedNamespace {
         field: "/target/stream".to_owned(),
         name: "ledger".to_owned(),

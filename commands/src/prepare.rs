@@ -65,11 +65,11 @@ impl Preparer<'_> {
         let payload = match new.content {
             Content::Fact(fact) => {
                 let payload = fact_payload(&fact);
-                read_strictly(number, &payload)?;
+                read_strictly(number, false, &payload)?;
                 payload
             }
             Content::Given(payload) => {
-                let value = read_strictly(number, &payload)?;
+                let value = read_strictly(number, true, &payload)?;
                 self.fit(number, &payload, &value)?;
                 payload
             }
@@ -148,13 +148,14 @@ fn too_large(bytes: usize) -> CommandError {
 }
 
 /// Reads the text of a payload. Facts of ours too: they carry clients' texts and values.
-fn read_strictly(number: usize, payload: &GivenPayload) -> Result<Value, CommandError> {
+fn read_strictly(number: usize, given: bool, payload: &GivenPayload) -> Result<Value, CommandError> {
     strict_json::read(&payload.bytes, PAYLOAD_BYTES_MAX, payload.profile).map_err(|fault| {
         if fault.kind == JsonFaultKind::TooLarge {
             return too_large(payload.bytes.len());
         }
         CommandError::InvalidPayload {
             event: number,
+            given,
             pointer: fault.pointer,
             reason: fault.kind.reason().to_owned(),
         }

@@ -261,7 +261,7 @@ impl Command for RecordTurn {
     const NAME: &'static str = "RecordTurn";
 
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        self.turn.check(StrayAnswers::Refused, "/turn")?;
+        self.turn.check(StrayAnswers::Refused, "")?;
         self.places(ground)
     }
 
@@ -308,7 +308,7 @@ impl Command for RecordImportedTurn {
     const NAME: &'static str = RecordTurn::NAME;
 
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        self.recorded.turn.check(self.stray, "/turn")?;
+        self.recorded.turn.check(self.stray, "")?;
         self.recorded.places(ground)
     }
 

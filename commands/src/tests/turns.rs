@@ -272,59 +272,51 @@ fn a_call_comes_out_once_and_after_it_was_made() {
         (
             "again",
             vec![call(), nth(0, done()), nth(0, failed())],
-            "/turn/steps/2/settled/call",
+            "/steps/2/settled/call",
         ),
         (
             "never made",
             vec![call(), nth(5, done())],
-            "/turn/steps/1/settled/call",
+            "/steps/1/settled/call",
         ),
-        (
-            "before it",
-            vec![nth(0, done()), call()],
-            "/turn/steps/0/settled/call",
-        ),
+        ("before it", vec![nth(0, done()), call()], "/steps/0/settled/call"),
         (
             "no call at all",
             vec![user("x"), nth(0, done())],
-            "/turn/steps/1/settled/call",
+            "/steps/1/settled/call",
         ),
         (
             "largest number",
             vec![call(), nth(u64::MAX, done())],
-            "/turn/steps/1/settled/call",
+            "/steps/1/settled/call",
         ),
         (
             "again by id",
             vec![call(), answer("c-1", "a"), answer("c-1", "b")],
-            "/turn/steps/2/settled",
+            "/steps/2/settled",
         ),
         (
             "number, then id",
             vec![call(), nth(0, done()), answer("c-1", "b")],
-            "/turn/steps/2/settled",
+            "/steps/2/settled",
         ),
         (
             "id, then number",
             vec![call(), answer("c-1", "b"), nth(0, done())],
-            "/turn/steps/2/settled/call",
+            "/steps/2/settled/call",
         ),
         (
             "again by name",
             vec![call(), named(), named()],
-            "/turn/steps/2/settled",
+            "/steps/2/settled",
         ),
         (
             "id before it",
             vec![answer("c-1", "a"), call()],
-            "/turn/steps/0/settled",
+            "/steps/0/settled",
         ),
-        (
-            "ghost",
-            vec![call(), answer("ghost", "boo")],
-            "/turn/steps/1/settled",
-        ),
-        ("names nothing", vec![call(), nameless()], "/turn/steps/1/settled"),
+        ("ghost", vec![call(), answer("ghost", "boo")], "/steps/1/settled"),
+        ("names nothing", vec![call(), nameless()], "/steps/1/settled"),
     ];
     for (what, steps, place) in cases {
         let refusal = open().when(&record(steps)).refused("INVALID_INPUT");
@@ -350,7 +342,7 @@ fn an_id_that_was_answered_is_not_given_to_another_call_of_the_tool() {
         record(vec![calls, outcome("c-1"), outcome(second)])
     };
     let refusal = open().when(&twice("c-1")).refused("INVALID_INPUT");
-    assert_eq!(place_of(refusal), "/turn/steps/2/settled");
+    assert_eq!(place_of(refusal), "/steps/2/settled");
     open().when(&twice("c-2")).events();
 }
 
