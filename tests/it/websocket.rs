@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
@@ -185,10 +185,7 @@ fn what_is_no_websocket_message_is_told_too() {
     World::new().run(async |world| {
         for (frames, code) in [
             (vec![frame(vec![0xff], text, true)], 1007),
-            (
-                vec![frame(vec![b'x'; 126], OpCode::Control(Control::Ping), true)],
-                1002,
-            ),
+            (vec![frame(vec![b'x'], more, true)], 1002),
             // In two frames, so that all of it has been read when the server closes.
             (
                 vec![
