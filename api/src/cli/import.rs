@@ -28,10 +28,14 @@ use crate::out::{Table, harmless, progress};
 /// Exit code where some records were bad and the others were imported.
 const SOME_BAD: u8 = 2;
 
+/// What UTF-8 files may begin with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What to try where a session was imported before and is another one now.
 const MISMATCH_HINT: &str = "IDEMPOTENCY_MISMATCH: the session was imported before, and what is to be recorded now is \
      not the same. Import it as it was imported then: the same file, the same --agent, for tau2 with or without the \
-     event log as then. To import it beside the first one, give the file another name";
+     event log as then. To import it beside the first one, give the file another name. Where two records of one file \
+     bear the same id, give one of them another id";
 
 /// What, and where to.
 #[derive(Args)]
@@ -214,6 +218,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, CliError> {
             "{} is larger than {limit} MiB; split it",
             path.display()
         )));
+    }
+    // Some editors begin a file with it; it says nothing.
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(bytes)
 }
@@ -449,7 +457,10 @@ fn text(report: &Report) -> String {
     }
     let mut text = table.to_string();
     if report.total.appended == 0 && report.total.sessions > 0 {
-        text.push_str("\nnothing was appended: everything had been imported before");
+        text.push_str(match report.total.bad {
+            0 => "\nnothing was appended: everything had been imported before",
+            _ => "\nnothing was appended: what is not bad had been imported before",
+        });
     }
     if !report.unclassified_tools.is_empty() {
         let names: Vec<String> = report
@@ -475,8 +486,10 @@ mod tests {
 
     #[test]
     fn names_from_a_file_cannot_paint_the_terminal() {
-        let mut report = Report::default();
-        report.unclassified_tools = ["\u{1b}]0;title\u{7}".to_owned()].into_iter().collect();
+        let report = Report {
+            unclassified_tools: ["\u{1b}]0;title\u{7}".to_owned()].into_iter().collect(),
+            ..Default::default()
+        };
         let text = text(&report);
         assert!(!text.contains(['\u{1b}', '\u{7}']), "{text:?}");
         assert!(text.contains(r"\u{1b}]0;title\u{7}"), "{text:?}");

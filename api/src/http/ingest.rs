@@ -32,6 +32,10 @@ use crate::error_codes as code;
 use crate::graphql::{command_context, format_time, parse_time};
 use crate::limits::{BODY_BYTES_MAX, INGEST_APPENDS_AT_ONCE_MAX, INGEST_APPENDS_MAX, INGEST_EVENTS_MAX};
 
+/// What a time has to be.
+const TIME_RULE: &str = "has to be RFC 3339 from 1970 on, with at most six digits of a second's fraction and no leap \
+    second, such as 2026-01-31T12:00:00.000000Z";
+
 const LINES: &str = "application/x-ndjson";
 
 #[derive(Deserialize)]
@@ -135,10 +139,20 @@ struct EntryError {
     /// All faults of a payload that does not fit its schema.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     violations: Vec<EntryViolation>,
+    /// Of `WRONG_EXPECTED_VERSION`: what was expected, and what the stream has; -1 for no event.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    versions: Option<EntryVersions>,
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
     docs: String,
+}
+
+#[derive(Serialize)]
+struct EntryVersions {
+    stream: String,
+    expected: i64,
+    actual: i64,
 }
 
 #[derive(Serialize)]
@@ -263,9 +277,9 @@ fn command(append: Append<'_>) -> Result<AppendEvents, CommandError> {
 
 fn client_event(number: usize, event: Event<'_>) -> Result<ClientEvent, CommandError> {
     let at = |field: &str| format!("/events/{number}/{field}");
-    let time = event.occurred_at.map(|text| {
-        parse_time(&text).ok_or_else(|| CommandError::input(at("occurredAt"), "is not RFC 3339"))
-    });
+    let time = event
+        .occurred_at
+        .map(|text| parse_time(&text).ok_or_else(|| CommandError::input(at("occurredAt"), TIME_RULE)));
     let mut client = ClientEvent::text(event.r#type, event.data.get());
     client.payload.schema_version = SchemaVersion(event.schema_version);
     client.payload.profile = Profile::Exact;
@@ -328,6 +342,7 @@ fn entry(result: Result<CommandReceipt, CommandError>) -> Entry {
                     message: error.to_string(),
                     path: error.path(),
                     violations: violations(&error),
+                    versions: versions(&error),
                     retryable: error.retryable(),
                     retry_after_ms: error.retry_after_ms(),
                     docs: code::page(error.code()),
@@ -346,6 +361,29 @@ fn violations(error: &CommandError) -> Vec<EntryViolation> {
         reason: violation.reason.clone(),
     };
     violations.iter().map(entry).collect()
+}
+
+fn versions(error: &CommandError) -> Option<EntryVersions> {
+    let CommandError::WrongExpectedVersion {
+        stream,
+        expected,
+        actual,
+    } = error
+    else {
+        return None;
+    };
+    let number = |version: Option<StreamVersion>| {
+        version.map_or(-1, |version| i64::try_from(version.0).unwrap_or(i64::MAX))
+    };
+    let expected = match expected {
+        ExpectedVersion::Exact(version) => Some(*version),
+        ExpectedVersion::NoStream => None,
+    };
+    Some(EntryVersions {
+        stream: stream.to_string(),
+        expected: number(expected),
+        actual: number(*actual),
+    })
 }
 
 fn entry_receipt(receipt: ruche_ledger::store::Receipt) -> EntryReceipt {
@@ -374,5 +412,32 @@ fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::Unavailable(_)
         | CommandError::UnknownOutcome => StatusCode::SERVICE_UNAVAILABLE,
         CommandError::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_a_version_names_the_stream_and_both_versions() {
+        let stream =
+            ruche_domain::stream::StreamId::new(ruche_domain::stream::Category::Goal, uuid::Uuid::nil());
+        let refused = |expected, actual| {
+            let error = CommandError::WrongExpectedVersion {
+                stream,
+                expected,
+                actual,
+            };
+            serde_json::to_value(entry(Err(error))).expect("entries are JSON")["error"].take()
+        };
+        let found = refused(ExpectedVersion::NoStream, Some(StreamVersion(3)));
+        assert_eq!((&found["expected"], &found["actual"]), (&(-1).into(), &3.into()));
+        assert_eq!(found["stream"], stream.to_string());
+        let empty = refused(ExpectedVersion::Exact(StreamVersion(7)), None);
+        assert_eq!((&empty["expected"], &empty["actual"]), (&7.into(), &(-1).into()));
+        let other =
+            serde_json::to_value(entry(Err(CommandError::IdempotencyMismatch))).expect("entries are JSON");
+        assert!(other["error"].get("expected").is_none());
     }
 }
