@@ -52,8 +52,9 @@ struct Restored {
     restored: PathBuf,
     /// Where the store is that was there before.
     put_aside: Option<PathBuf>,
-    /// Last origin of each ledger that was promised something and that the backup does not have.
-    lost_ledgers: Vec<String>,
+    /// Last origin of each ledger that was promised something and that the backup does not have; null if tree heads cannot
+    /// be read.
+    lost_ledgers: Option<Vec<String>>,
     ledgers: Vec<RestoredLine>,
 }
 
@@ -126,10 +127,12 @@ async fn report(
             left.join("\n")
         )));
     }
+    // The store is restored whatever this says, and the doctor says why it cannot be seen.
+    let lost_ledgers = app.lost_ledgers().await.ok();
     let restored = Restored {
         restored: file,
         put_aside,
-        lost_ledgers: app.lost_ledgers().await?,
+        lost_ledgers,
         ledgers,
     };
     print(common, &restored, text)?;
@@ -154,16 +157,17 @@ fn text(restored: &Restored) -> String {
         Some(dir) => format!("\nwhat was there before is in {}", dir.display()),
         None => String::new(),
     };
-    let lost = match &restored.lost_ledgers[..] {
-        [] => String::new(),
-        lost => format!(
+    let lost = match restored.lost_ledgers.as_deref() {
+        None => "\nWhether other ledgers are lost cannot be seen: run `ruche doctor`.".to_owned(),
+        Some([]) => String::new(),
+        Some(lost) => format!(
             "\nledgers that the backup does not have, and that are lost:\n{}",
             lost.join("\n")
         ),
     };
     format!(
         "restored, and every ledger goes on in a new epoch\n{table}\nRecords that were acknowledged after the backup and \
-         under no tree head yet, if there were any, are lost as well.\nKeys that were revoked after the backup are valid again: `ruche keys list`.\n\
-         Read models are rebuilt at the next start.{lost}{aside}"
+         under no tree head yet, if there were any, are lost as well.\n\
+         Keys that were revoked after the backup are valid again: `ruche keys list`.\nRead models are rebuilt at the next start.{lost}{aside}"
     )
 }

@@ -16,7 +16,7 @@ pub struct SeedArgs {
     #[arg(long, value_parser = tenant_name)]
     tenant: String,
     /// How many sessions, spread over the six weeks up to today
-    #[arg(long, default_value_t = demo::SESSIONS)]
+    #[arg(long, default_value_t = demo::SESSIONS, value_parser = clap::value_parser!(u64).range(1..))]
     sessions: u64,
 }
 
