@@ -168,6 +168,7 @@ fn text(restored: &Restored) -> String {
     format!(
         "restored, and every ledger goes on in a new epoch\n{table}\nRecords that were acknowledged after the backup and \
          under no tree head yet, if there were any, are lost as well.\n\
-         Keys that were revoked after the backup are valid again: `ruche keys list`.\nRead models are rebuilt at the next start.{lost}{aside}"
+         Keys that were revoked after the backup are valid again: `ruche keys list`.\n\
+         Read models are rebuilt at the next start.{lost}{aside}"
     )
 }

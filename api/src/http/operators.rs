@@ -36,10 +36,11 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    uncached(
-        status,
-        json!({ "ready": ready, "closing": closing, "store": store, "reason": reason, "parked": parked }),
-    )
+    let mut body = json!({ "ready": ready, "closing": closing, "store": store, "parked": parked });
+    if let Some(reason) = reason {
+        body["reason"] = reason.into();
+    }
+    uncached(status, body)
 }
 
 /// What `/ready` says of the stores.
