@@ -739,12 +739,17 @@ class Epochs(Case):
         short, c, d = self.lost_epochs()
         for keys in ([short, d], [short, c, d], []):
             self.expect(2, "RECORDS_LOST@e1:20", keys=keys)
-        short, c, d = self.lost_epochs(count=25, lost_from="2:0")
-        self.expect(2, "RECORDS_LOST@e2:0", keys=[short, d])
+        short, c, d = self.lost_epochs(count=25)
+        self.expect(2, "RECORDS_LOST@e1:25", keys=[short, d])
+
+    def test_what_is_neither_there_nor_declared_lost(self):
+        for lost_from in ("1:21", "2:0"):
+            short, c, d = self.lost_epochs(lost_from=lost_from)
+            self.expect(2, f"RECORDS_LOST@e{lost_from}", "EPOCH_LINK_BROKEN@e4:0", keys=[short, d])
 
     def test_lost_epochs_that_are_not_what_is_said(self):
         short, c, d = self.lost_epochs(lost_from="2:3")
-        self.expect(2, "RECORDS_LOST@e2:3", "EPOCH_MISSING", keys=[short, d])
+        self.expect(2, "RECORDS_LOST@e2:3", "EPOCH_MISSING", "EPOCH_LINK_BROKEN@e4:0", keys=[short, d])
         for lost in ({"lost_to": "2:6"}, {"lost_to": "4:0"}, {"lost_from": "1:19"}, {"lost_from": "3:9"}):
             short, c, d = self.lost_epochs(**lost)
             self.expect(2, "RECORDS_LOST", "EPOCH_LINK_BROKEN@e4:0", keys=[short, d], exact=False)
@@ -790,7 +795,15 @@ class Epochs(Case):
         shutil.move(self.path("e2"), self.path("e3"))
         self.expect(2, "EPOCH_MISSING", "MANIFEST_MISMATCH", "OPENING_RECORD_WRONG", keys=[a, b])
         shutil.rmtree(self.path("e3"))
-        self.expect(2, "MANIFEST_MISMATCH", keys=[a, b])
+        self.expect(2, "MANIFEST_MISMATCH", keys=[a])
+        self.expect(2, "EPOCH_MISSING", "MANIFEST_MISMATCH", keys=[a, b])
+
+    def test_a_last_epoch_that_there_is_a_key_of(self):
+        a = Epoch(1, 20)
+        b = Epoch(2, 5, a)
+        write(self.top, a)
+        self.expect(0, keys=[a])
+        self.expect(2, "EPOCH_MISSING@e2", keys=[a, b])
 
     def test_streams_times_and_ids_go_on(self):
         a = Epoch(1, 20)
