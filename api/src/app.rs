@@ -3,7 +3,8 @@
 //! # The life of a process
 //!
 //! 1. Take the data lock, or name who has it.
-//! 2. Load the master seed, or make it. Open the ledger; a file that contradicts itself is refused here.
+//! 2. Load the master seed, or make it where nothing was made with one yet. Open the ledger; a file that contradicts
+//!    itself is refused here.
 //! 3. Seal every epoch that a crash left unsealed, with the same steps as always. A ledger that is behind its last
 //!    promise is named and stays unsealed: nothing is ever signed twice.
 //! 4. Open the read models and the access keys.

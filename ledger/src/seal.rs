@@ -5,6 +5,8 @@
 //! - the tree store holds tiles and a copy of the last tree head. All of it is derived; it may be deleted;
 //! - the **tree head store** holds the last tree head of each origin and is never restored from a backup. Who can
 //!   write to it can make the ledger sign twice, so it lives apart from the data.
+//!
+//! Nothing is signed behind a promise, but for one thing: what is left of an epoch that never goes on (`Sealer::seal_end`).
 
 use std::sync::Arc;
 
