@@ -51,6 +51,10 @@ pub const SUBSCRIPTION_PAGE_RECORDS_MAX: usize = 64;
 pub const COMMAND_ATTEMPTS_MAX: u32 = 8;
 /// Longest wait of the sealer on an active ledger, milliseconds: a tree head covers an append within a second.
 pub const SEAL_INTERVAL_MS: u64 = 500;
+/// A node tends a ledger for so long after it said so, milliseconds. What a dead node tended goes on elsewhere then.
+pub const LEASE_MS: u64 = 10_000;
+/// A node renews what it tends so often, milliseconds.
+pub const LEASE_RENEWAL_MS: u64 = 2_500;
 /// Attempts of a projection on one event before it is parked.
 pub const PROJECTION_ATTEMPTS_MAX: u32 = 5;
 /// Events that a projection applies in one transaction.
@@ -84,4 +88,5 @@ const _: () = assert!(
 const _: () = assert!(APPEND_BYTES_MAX <= BATCH_BYTES_MAX, "an append fits a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
 const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 4, "two bits of the payload key");
+const _: () = assert!(3 * LEASE_RENEWAL_MS <= LEASE_MS, "two renewals may fail");
 const _: () = assert!(SEAL_INTERVAL_MS < 1_000, "design §3: sealed within a second");

@@ -37,6 +37,7 @@ pub mod memory;
 pub mod subscribe;
 pub mod right_edge;
 pub mod seal;
+pub mod lease;
 pub mod guard;
 pub mod epoch;
 pub mod tree;

@@ -26,6 +26,12 @@ pub enum OpenError {
         /// What it is.
         value: String,
     },
+    /// The ledgers and the tree heads would be in one database, and come back together when it is restored.
+    #[error(
+        "the tree heads need a database of their own: together with the ledgers they would be restored with them, and \
+         nobody would know what was lost"
+    )]
+    SameDatabase,
     /// A newer version of Ruche made the schema. Use that one.
     #[error("the database has schema version {found}, this program knows up to {known}")]
     Newer {

@@ -38,7 +38,15 @@ mod epochs;
 mod read;
 mod trees;
 mod store;
+mod connections;
+mod leases;
+mod node_lock;
+mod tree_heads;
 
+pub use connections::Connections;
 pub use error::OpenError;
+pub use leases::PostgresLeases;
+pub use node_lock::{NodeKind, NodeLock};
 pub use options::PostgresOptions;
 pub use store::PostgresStore;
+pub use tree_heads::PostgresTreeHeads;

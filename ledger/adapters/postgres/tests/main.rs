@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 
 mod contract;
+mod many;
 mod nodes;
 mod trees;
 

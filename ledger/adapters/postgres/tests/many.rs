@@ -1,0 +1,195 @@
+//! What nodes share beside the records: tree heads, leases, the lock.
+
+use std::collections::HashSet;
+
+use ruche_domain::ids::LedgerId;
+use ruche_domain::numbers::TreeSize;
+use ruche_ledger::hash::Hash;
+use ruche_ledger::lease::Leases;
+use ruche_ledger::note::{NoteSigner, SignatureKind};
+use ruche_ledger::seal::{TreeHeadStore, TreeHeadStoreError};
+use ruche_ledger::testing::ledger;
+use ruche_ledger::tree::TreeRoot;
+use ruche_ledger::tree_head::{SignedTreeHead, TreeHead};
+use ruche_ledger_postgres::{
+    Connections, NodeKind, NodeLock, OpenError, PostgresLeases, PostgresOptions, PostgresTreeHeads,
+};
+use uuid::Uuid;
+
+use super::{database, open, server, session};
+
+const ORIGIN: &str = "test.example/a/e1";
+
+fn connections(url: &str) -> Connections {
+    Connections::new(PostgresOptions::new(url)).unwrap()
+}
+
+async fn tree_heads(url: &str) -> PostgresTreeHeads {
+    let connections = connections(url);
+    connections.migrate_tree_heads().await.unwrap();
+    PostgresTreeHeads::new(connections.pool(2).unwrap())
+}
+
+fn signed(origin: &str, size: u64, root: u8) -> SignedTreeHead {
+    let root = TreeRoot {
+        size: TreeSize(size),
+        root: Hash([root; 32]),
+    };
+    let signer = NoteSigner::from_seed(origin, SignatureKind::Ed25519, &[7; 32]).unwrap();
+    SignedTreeHead::sign(TreeHead::new(origin, root), &signer).unwrap()
+}
+
+#[tokio::test]
+async fn one_of_two_that_swap_at_once_wins_and_nothing_goes_back() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let (a, b) = (tree_heads(&url).await, tree_heads(&url).await);
+    assert_eq!(a.latest(ORIGIN).await, Ok(None));
+    let mut last: Option<SignedTreeHead> = None;
+    for size in 1..20 {
+        let (mine, yours) = (signed(ORIGIN, size, 1), signed(ORIGIN, size, 2));
+        let (first, second) = tokio::join!(
+            a.compare_and_swap(ORIGIN, last.as_ref(), &mine),
+            b.compare_and_swap(ORIGIN, last.as_ref(), &yours)
+        );
+        let winner = match (first, second) {
+            (Ok(()), Err(TreeHeadStoreError::Swapped)) => mine,
+            (Err(TreeHeadStoreError::Swapped), Ok(())) => yours,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(b.latest(ORIGIN).await, Ok(Some(winner.clone())));
+        last = Some(winner);
+    }
+    let smaller = a
+        .compare_and_swap(ORIGIN, last.as_ref(), &signed(ORIGIN, 3, 1))
+        .await;
+    assert!(
+        matches!(smaller, Err(TreeHeadStoreError::Unavailable(_))),
+        "{smaller:?}"
+    );
+    let stale = a.compare_and_swap(ORIGIN, None, &signed(ORIGIN, 40, 1)).await;
+    assert_eq!(stale, Err(TreeHeadStoreError::Swapped));
+    let other = a
+        .compare_and_swap(ORIGIN, last.as_ref(), &signed("test.example/b/e1", 40, 1))
+        .await;
+    assert!(
+        matches!(other, Err(TreeHeadStoreError::Unavailable(_))),
+        "{other:?}"
+    );
+    assert_eq!(a.latest(ORIGIN).await, Ok(last));
+    assert_eq!(a.origins().await, Ok(vec![ORIGIN.to_owned()]));
+}
+
+#[tokio::test]
+async fn a_tree_head_that_cannot_be_read_is_not_taken_for_none() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let heads = tree_heads(&url).await;
+    heads
+        .compare_and_swap(ORIGIN, None, &signed(ORIGIN, 4, 1))
+        .await
+        .unwrap();
+    let session = session(&url).await;
+    for note in ["substr(note, 1, 20)", "'\\x00'::bytea"] {
+        let broken = format!("UPDATE ruche_tree_heads.tree_head SET note = {note}");
+        session.batch_execute(&broken).await.unwrap();
+        let latest = heads.latest(ORIGIN).await;
+        assert!(
+            matches!(latest, Err(TreeHeadStoreError::Unavailable(_))),
+            "{latest:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn ledgers_and_tree_heads_are_never_in_one_database() {
+    let Some(server) = server() else { return };
+    let of_ledgers = database(&server).await;
+    open(&of_ledgers).await;
+    let refused = connections(&of_ledgers).migrate_tree_heads().await;
+    assert!(matches!(refused, Err(OpenError::SameDatabase)), "{refused:?}");
+    let of_heads = database(&server).await;
+    tree_heads(&of_heads).await;
+    let clock = std::sync::Arc::new(super::Noon);
+    let refused = ruche_ledger_postgres::PostgresStore::open(clock, PostgresOptions::new(&of_heads)).await;
+    assert!(
+        matches!(refused, Err(OpenError::SameDatabase)),
+        "{:?}",
+        refused.err()
+    );
+}
+
+#[tokio::test]
+async fn nodes_share_the_ledgers_and_take_over_from_one_that_is_gone() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    open(&url).await;
+    let ledgers: Vec<LedgerId> = (1..=60).map(ledger).collect();
+    let node = |n: u128| PostgresLeases::new(connections(&url).pool(1).unwrap(), Uuid::from_u128(n));
+    let (a, b) = (node(1), node(2));
+    let all: HashSet<_> = ledgers.iter().copied().collect();
+    assert_eq!(a.tend(&ledgers).await.unwrap(), all);
+    // The second node gets nothing before the first has given it up.
+    assert_eq!(b.tend(&ledgers).await.unwrap(), HashSet::new());
+    let of_a = a.tend(&ledgers).await.unwrap();
+    let of_b = b.tend(&ledgers).await.unwrap();
+    assert!(
+        of_a.len() > 10 && of_b.len() > 10,
+        "{} and {}",
+        of_a.len(),
+        of_b.len()
+    );
+    assert!(of_a.is_disjoint(&of_b));
+    assert_eq!(&of_a | &of_b, all);
+    // A node that dies says nothing more; its time runs out on the server.
+    let session = session(&url).await;
+    let over = "UPDATE ruche.node SET until = now() - interval '1 s' WHERE node = $1";
+    session.execute(over, &[&Uuid::from_u128(1)]).await.unwrap();
+    assert_eq!(
+        b.tend(&ledgers).await.unwrap(),
+        of_b,
+        "its leases are not over yet"
+    );
+    session
+        .execute(
+            "UPDATE ruche.lease SET until = now() - interval '1 s' WHERE node = $1",
+            &[&Uuid::from_u128(1)],
+        )
+        .await
+        .unwrap();
+    assert_eq!(b.tend(&ledgers).await.unwrap(), all);
+    // One that leaves gives all back at once.
+    b.leave().await.unwrap();
+    assert_eq!(a.tend(&ledgers).await.unwrap(), all);
+}
+
+#[tokio::test]
+async fn a_node_with_tree_heads_of_its_own_is_alone() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let take = |kind| {
+        let connections = connections(&url);
+        async move {
+            NodeLock::take(connections.connect().await.unwrap(), kind)
+                .await
+                .unwrap()
+        }
+    };
+    let first = take(NodeKind::OneOfMany).await.expect("nobody is there");
+    let second = take(NodeKind::OneOfMany).await.expect("they share");
+    assert!(take(NodeKind::Alone).await.is_none());
+    drop(first);
+    drop(second);
+    // The server notices that the connections are gone a moment later.
+    let mut tries = 0;
+    let alone = loop {
+        match take(NodeKind::Alone).await {
+            Some(lock) => break lock,
+            None if tries < 500 => tries += 1,
+            None => panic!("the lock of connections that are gone is held"),
+        }
+    };
+    assert!(take(NodeKind::OneOfMany).await.is_none());
+    assert!(take(NodeKind::Alone).await.is_none());
+    drop(alone);
+}

@@ -1,0 +1,14 @@
+-- Which node tends which ledger (ledger/src/lease.rs). Nothing here is needed to be right: rows may be deleted at any
+-- time, and a restored copy is worth nothing once its times are over. Times are those of the server's clock alone.
+
+-- Nodes that are alive until then.
+CREATE TABLE node (
+    node  uuid        PRIMARY KEY,
+    until timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+CREATE TABLE lease (
+    ledger uuid        PRIMARY KEY,
+    node   uuid        NOT NULL,
+    until  timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
