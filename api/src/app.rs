@@ -1,8 +1,8 @@
-//! The composition root: the only file that names concrete adapters.
+//! The composition root: this file and those below `app/` are the only ones that name concrete adapters.
 //!
 //! # The life of a process
 //!
-//! 1. Take the data lock, or name who has it.
+//! 1. Take the data lock, or name who has it; with a database, wait for it.
 //! 2. Load the master seed, or make it where nothing was made with one yet. Open the ledger; a file that contradicts
 //!    itself is refused here.
 //! 3. Seal every epoch that a crash left unsealed, with the same steps as always. A ledger that is behind its last
@@ -11,150 +11,49 @@
 //! 5. Serve, or do one command's work.
 //! 6. Close: stop taking work, finish what is queued, seal, flush, release the lock.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use ruche_commands::{Commands, LedgerSecrets, SecretsOf};
 use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::ids::{LedgerId, TenantId};
-use ruche_domain::numbers::Position;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::epoch::{OpenError, Opener, RestoredLedger};
 use ruche_ledger::guard::GuardedStore;
-use ruche_ledger::note::VerifierKey;
-use ruche_ledger::seal::{SealError, Sealer, TreeHeadStore, TreeHeadStoreError, TreeStore};
-use ruche_ledger::store::{EpochInfo, EventStore, StoreError};
-use ruche_ledger::tree_head::SignedTreeHead;
-use ruche_ledger_bundle::{BundleWriter, WriteError};
+use ruche_ledger::seal::{Sealer, TreeStore};
+use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
-use ruche_ledger_sqlite::{self as sqlite, DataLock, SqliteOptions, SqliteStore};
-use ruche_projections::runner::{RunError, Runner};
-use ruche_projections::store::ReadStoreError;
-use ruche_projections_sqlite::{OnDifference, RebuildError, RebuildReport, SqliteReadStore};
+use ruche_ledger_sqlite::{self as sqlite, DataLock};
+use ruche_projections::runner::Runner;
+use ruche_projections_sqlite::RebuildReport;
 
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
 use crate::cli::Common;
 use crate::metered::MeteredStore;
-use crate::restore::{self, BackupEnd, RestoreError};
+use crate::publish::Publisher;
+use crate::restore::{self, BackupEnd};
 use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
+use crate::tending::Tending;
 
+mod embedded;
+mod engine;
+mod error;
+mod export;
 mod files;
+mod postgres;
 pub mod promised;
 
+pub use error::AppError;
 pub use files::{backup, check_records, has_seed, ledger_file, lock, must_exist, put_backup_in_place};
 
+use engine::Engine;
 use files::no_restore_pending;
 
 /// The command line of `ruche-verify`, which `ruche verify` shares.
 pub use ruche_ledger_bundle::cli as offline_verifier;
-
-/// Why the application could not be put together, or could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// The data folder or the ledger cannot be opened.
-    #[error(transparent)]
-    Open(#[from] ruche_ledger_sqlite::OpenError),
-    /// The keys folder cannot be used.
-    #[error(transparent)]
-    Keys(#[from] ruche_ledger_keys::SeedFileError),
-    /// There is a store or a tree head, and no master seed. A new one would sign for none of the ledgers.
-    #[error(
-        "ledgers were made with a master seed that is not in the keys folder {0}: name the right folder with --keys-dir, \
-         or put master.seed back from where you keep it. If it is lost, nothing can be signed for these ledgers any \
-         more; to read them all the same: \
-         mkdir -p {0} && (umask 077; openssl rand -hex 32 > {0}/master.seed)",
-        keys_dir.display()
-    )]
-    KeysMissing {
-        /// Where it was looked for.
-        keys_dir: PathBuf,
-    },
-    /// Another name of the deployment was given than its origins have.
-    #[error(
-        "this deployment is called {chosen}, and was called {given} now: the name is in the origin of every ledger and \
-         is chosen once. Leave --deployment (RUCHE_DEPLOYMENT) out, or name the folders of the other deployment"
-    )]
-    Deployment {
-        /// The name in the origins.
-        chosen: String,
-        /// The name that was given.
-        given: String,
-    },
-    /// The folder of tree heads cannot be used.
-    #[error(transparent)]
-    TreeHeads(#[from] TreeHeadStoreError),
-    /// The event catalogue of this build is broken.
-    #[error(transparent)]
-    Catalogue(#[from] ruche_commands_schema::SchemaBroken),
-    /// The read models cannot be opened.
-    #[error(transparent)]
-    ReadModels(#[from] ruche_projections_sqlite::OpenError),
-    /// The read models cannot be read.
-    #[error(transparent)]
-    ReadStore(#[from] ReadStoreError),
-    /// Read models could not be brought up to date.
-    #[error(transparent)]
-    Run(#[from] RunError),
-    /// The read models cannot be rebuilt.
-    #[error(transparent)]
-    Rebuild(#[from] RebuildError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A ledger cannot be opened.
-    #[error(transparent)]
-    Ledger(#[from] OpenError),
-    /// A ledger cannot be sealed.
-    #[error(transparent)]
-    Seal(#[from] SealError),
-    /// An export cannot be written.
-    #[error(transparent)]
-    Export(#[from] WriteError),
-    /// A backup goes to a new file.
-    #[error("{} is there already; choose another name for the backup", path.display())]
-    BackupExists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A restore cannot be begun or finished.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-    /// There is a store where one would be restored.
-    #[error("{} is there already; with --replace it is put aside", path.display())]
-    StoreThere {
-        /// The ledger's file.
-        path: PathBuf,
-    },
-    /// A command that only reads found a restore that was interrupted.
-    #[error(
-        "a restore of {} was interrupted: the next start of `ruche serve` finishes it, opening the next epoch of every \
-         ledger; until then nothing is read here",
-        data_dir.display()
-    )]
-    RestorePending {
-        /// The data folder.
-        data_dir: PathBuf,
-    },
-    /// There is nothing to read.
-    #[error("no store here: {} is not there; name the data folder with --data-dir", path.display())]
-    NoStore {
-        /// The ledger's file.
-        path: PathBuf,
-    },
-    /// There is nothing of this tenant here.
-    #[error("this tenant has no ledger here; `ruche keys new` makes one")]
-    NoLedger,
-}
-
-impl AppError {
-    /// Whether another process has the data folder, as a running server does.
-    pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Open(ruche_ledger_sqlite::OpenError::Locked { .. }))
-    }
-}
 
 /// The seed, which is in memory once, as the source of the pipeline's keyed hashes.
 struct SeedSecrets(Arc<MasterSeedFile>);
@@ -165,7 +64,22 @@ impl SecretsOf for SeedSecrets {
     }
 }
 
-/// Everything, put together on the embedded engine.
+/// The master seed of the keys folder, made where nothing was made with one yet. Where something was and it is not
+/// there, the folder is a wrong one or lost its seed: with a new seed the verifier keys of every ledger would be false.
+fn master_seed(common: &Common, is_used: bool) -> Result<Arc<MasterSeedFile>, AppError> {
+    if is_used && !has_seed(common) {
+        return Err(AppError::KeysMissing {
+            keys_dir: common.keys_dir.clone(),
+        });
+    }
+    let seed = Arc::new(MasterSeedFile::load_or_create(&common.keys_dir)?);
+    if seed.is_new() {
+        tracing::warn!(path = %seed.path().display(), "a new master seed: keep a copy of this file somewhere safe");
+    }
+    Ok(seed)
+}
+
+/// Everything, put together on one of the engines.
 pub struct App {
     /// The records.
     pub events: Arc<dyn EventStore>,
@@ -193,22 +107,28 @@ pub struct App {
     writes: bool,
     append_health: Arc<AppendHealth>,
     guarded: Arc<GuardedStore>,
-    reads: SqliteReadStore,
-    store: Arc<SqliteStore>,
+    engine: Engine,
 }
 
 impl App {
-    /// Opens the embedded store. `what` names this process to others that want the data folder.
+    /// Opens the store, and makes it if there is none. `what` names this process to others that want the data folder.
     ///
     /// # Errors
     /// See [`AppError`]. Nothing is left locked.
     pub async fn open(common: &Common, what: &str) -> Result<Self, AppError> {
-        let lock = Arc::new(lock(common, what)?);
-        let pending = restore::pending(&common.data_dir)?;
-        if let Some(marker) = &pending {
-            marker.put_in_place(&common.data_dir, &ledger_file(common))?;
-        }
-        let mut app = Self::put_together(common, lock, true).await?;
+        let mut pending = None;
+        let (engine, seed) = match &common.database_url {
+            Some(url) => Self::on_postgres(common, url, true).await?,
+            None => {
+                let lock = Arc::new(lock(common, what)?);
+                pending = restore::pending(&common.data_dir)?;
+                if let Some(marker) = &pending {
+                    marker.put_in_place(&common.data_dir, &ledger_file(common))?;
+                }
+                Self::on_files(common, lock)?
+            }
+        };
+        let mut app = Self::put_together(common, engine, seed, true).await?;
         if let Some(marker) = pending {
             app.finish_restore(&common.data_dir, &marker.ledgers).await?;
         }
@@ -223,37 +143,52 @@ impl App {
     /// See [`AppError`]; `NoStore` before anything is made.
     pub async fn open_to_read(common: &Common, what: &str) -> Result<Self, AppError> {
         must_exist(common)?;
-        let lock = Arc::new(lock(common, what)?);
-        no_restore_pending(common)?;
-        Self::put_together(common, lock, false).await
+        let (engine, seed) = match &common.database_url {
+            Some(url) => Self::on_postgres(common, url, false).await?,
+            None => {
+                let lock = Arc::new(lock(common, what)?);
+                no_restore_pending(common)?;
+                Self::on_files(common, lock)?
+            }
+        };
+        Self::put_together(common, engine, seed, false).await
     }
 
-    async fn put_together(common: &Common, lock: Arc<DataLock>, writes: bool) -> Result<Self, AppError> {
+    /// The embedded engine. The seed is made before the store and before any tree head.
+    fn on_files(common: &Common, lock: Arc<DataLock>) -> Result<(Engine, Arc<MasterSeedFile>), AppError> {
+        let is_used = ledger_file(common).exists() || TreeHeadFiles::are_in(&common.keys_dir);
+        let seed = master_seed(common, is_used)?;
+        Ok((embedded::open(common, lock, Arc::new(SystemClock))?, seed))
+    }
+
+    /// PostgreSQL. Every node is given the same seed; the first one may make it.
+    async fn on_postgres(
+        common: &Common,
+        url: &str,
+        writes: bool,
+    ) -> Result<(Engine, Arc<MasterSeedFile>), AppError> {
+        let engine = postgres::open(common, url, writes, Arc::new(SystemClock), &OsRandom).await?;
+        let is_used = !engine.events.ledgers().await?.is_empty() || !engine.heads.origins().await?.is_empty();
+        let seed = master_seed(common, is_used)?;
+        Ok((engine, seed))
+    }
+
+    async fn put_together(
+        common: &Common,
+        engine: Engine,
+        seed: Arc<MasterSeedFile>,
+        writes: bool,
+    ) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        // The seed is made before the store and before any tree head. Where these are and it is not, the keys folder is
-        // a wrong one or lost its seed; with a new seed the verifier keys of every ledger would be false.
-        let is_used = ledger_file(common).exists() || TreeHeadFiles::are_in(&common.keys_dir);
-        if is_used && !has_seed(common) {
-            return Err(AppError::KeysMissing {
-                keys_dir: common.keys_dir.clone(),
-            });
-        }
-        let seed = Arc::new(MasterSeedFile::load_or_create(&common.keys_dir)?);
-        if seed.is_new() {
-            tracing::warn!(path = %seed.path().display(), "a new master seed: keep a copy of this file somewhere safe");
-        }
-        let store = Arc::new(SqliteStore::open(lock, clock.clone(), SqliteOptions::default())?);
-        let guarded = Arc::new(GuardedStore::new(store.clone()));
-        let append_health = Arc::new(AppendHealth::new(common.data_dir.clone()));
+        let guarded = Arc::new(GuardedStore::new(engine.events.clone()));
+        let append_health = Arc::new(AppendHealth::new(engine.write_test.clone()));
         let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone(), append_health.clone()));
-        let trees: Arc<dyn TreeStore> = store.clone();
-        let heads: Arc<dyn TreeHeadStore> = Arc::new(TreeHeadFiles::open(&common.keys_dir)?);
-        let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*heads).await?;
+        let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*engine.heads).await?;
         let sealer = Arc::new(Sealer {
             events: events.clone(),
-            trees: trees.clone(),
-            heads,
+            trees: engine.trees.clone(),
+            heads: engine.heads.clone(),
             keys: seed.clone(),
         });
         let opener = Opener {
@@ -265,16 +200,14 @@ impl App {
         let validator = Arc::new(CatalogueValidator::new()?);
         let secrets = Arc::new(SeedSecrets(seed));
         let commands = Commands::new(events.clone(), clock.clone(), random.clone(), secrets, validator);
-        let commands = Arc::new(commands);
-        let reads = SqliteReadStore::open(&common.data_dir)?;
-        let runner = Arc::new(Runner::new(events.clone(), Arc::new(reads.clone())));
+        let runner = Arc::new(Runner::new(events.clone(), engine.reads.clone()));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
         Ok(Self {
             events,
-            trees,
+            trees: engine.trees.clone(),
             sealer,
             opener,
-            commands,
+            commands: Arc::new(commands),
             runner,
             access,
             clock,
@@ -284,8 +217,7 @@ impl App {
             writes,
             append_health,
             guarded,
-            reads,
-            store,
+            engine,
         })
     }
 
@@ -369,10 +301,7 @@ impl App {
     /// # Errors
     /// See [`AppError`]. Then the old ones are as they were.
     pub async fn rebuild(&self) -> Result<RebuildReport, AppError> {
-        Ok(self
-            .reads
-            .rebuild(self.events.clone(), OnDifference::Switch)
-            .await?)
+        self.engine.rebuild(self.events.clone()).await
     }
 
     /// Brings the read models of a ledger up to its end, or to what is parked.
@@ -403,83 +332,24 @@ impl App {
         }
     }
 
-    /// Writes a ledger to a directory, sealed up to now. Returns how many records it has. `progress` is told of each
-    /// page: records written, records in all.
-    ///
-    /// # Errors
-    /// See [`AppError`]. Then the directory is not there.
-    pub async fn export(
-        &self,
-        ledger: LedgerId,
-        target: &Path,
-        progress: impl Fn(u64, u64),
-    ) -> Result<u64, AppError> {
-        // A ledger that cannot be sealed any more is exported under its last tree head: the verifier says the rest.
-        let sealed = self.sealer.seal(ledger).await;
-        let epochs = self.events.epochs(ledger).await?;
-        if epochs.is_empty() {
-            return Err(AppError::NoLedger);
-        }
-        let (mut written, total) = (0, epochs.iter().map(|e| e.size.0).sum());
-        let mut writer = BundleWriter::create(target, ledger)?;
-        for epoch in &epochs {
-            let head = self.trees.tree_head(ledger, epoch.epoch).await?;
-            let Some(head) = head else {
-                return Err(sealed.err().map_or(AppError::NoLedger, AppError::Seal));
-            };
-            let key = self.verifier_key(epoch, &head)?;
-            writer.begin_epoch(epoch.epoch, &head, &key)?;
-            let mut next = Position {
-                epoch: epoch.epoch,
-                index: ruche_domain::numbers::LeafIndex(0),
-            };
-            while next.index.0 < head.head().size.0 {
-                let records = self
-                    .events
-                    .read_ledger(ledger, next, ruche_domain::limits::READ_RECORDS_MAX)
-                    .await?;
-                let of_epoch = records.iter().take_while(|r| {
-                    r.position.epoch == epoch.epoch && r.position.index.0 < head.head().size.0
-                });
-                let before = next;
-                for record in of_epoch {
-                    writer.record(&record.leaf_bytes, &record.payload)?;
-                    next = record.position.next();
-                    written += 1;
-                }
-                progress(written, total);
-                if next == before {
-                    break;
-                }
-            }
-            writer.end_epoch()?;
-        }
-        writer.finish()?;
-        Ok(written)
-    }
-
-    /// The key that verifies the tree heads of an epoch, `head` among them. A key of another seed is never handed out.
-    ///
-    /// # Errors
-    /// `Seal(ForeignKey)` if the head is not signed by it.
-    pub fn verifier_key(&self, epoch: &EpochInfo, head: &SignedTreeHead) -> Result<VerifierKey, AppError> {
-        let key = self.sealer.keys.signer(&epoch.origin).verifier().clone();
-        match head.verify(std::slice::from_ref(&key)) {
-            Ok(_) => Ok(key),
-            Err(source) => Err(SealError::ForeignKey {
-                origin: epoch.origin.clone(),
-                source,
-            }
-            .into()),
-        }
-    }
-
     /// Ledgers that were promised something and are not in the store: the last origin of each.
     ///
     /// # Errors
     /// If the tree heads or the store cannot be read.
     pub async fn lost_ledgers(&self) -> Result<Vec<String>, AppError> {
         promised::lost_ledgers(&*self.events, &*self.sealer.heads).await
+    }
+
+    /// The loops that tend the ledgers.
+    pub fn tending(&self, publisher: Publisher) -> Tending {
+        Tending {
+            events: self.events.clone(),
+            sealer: self.sealer.clone(),
+            runner: self.runner.clone(),
+            publisher,
+            sealing: self.sealing.clone(),
+            leases: self.engine.leases.clone(),
+        }
     }
 
     /// What the network edge needs.
@@ -512,13 +382,13 @@ impl App {
     /// When the last flush fails. Everything that was answered is durable all the same.
     pub async fn close(self) -> Result<(), AppError> {
         if !self.writes {
-            return Ok(self.store.close().await?);
+            return self.engine.close().await;
         }
         for ledger in self.events.ledgers().await? {
             if let Err(error) = self.sealer.seal(ledger).await {
                 tracing::warn!(%ledger, error = %crate::error::chain(&error), "closing without a last tree head");
             }
         }
-        Ok(self.store.close().await?)
+        self.engine.close().await
     }
 }

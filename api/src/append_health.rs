@@ -1,6 +1,6 @@
 //! Whether the store takes appends, as `/ready` says it.
 //!
-//! What was refused is remembered, and `/ready` then tries the disk itself: a node that is not ready gets no more
+//! What was refused is remembered, and `/ready` then tries the store itself: a node that is not ready gets no more
 //! appends, so it must find out without them that there is room again.
 
 use std::fs::{self, File};
@@ -9,27 +9,63 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use ruche_ledger::store::{AppendOutcome, StoreError};
 use tokio::sync::Semaphore;
 
 /// Bytes of the try: more than a file system gives a file for nothing.
 const TRY_BYTES: usize = 1_048_576;
 
-/// What the last append said of the store, and where the disk is tried.
-pub struct AppendHealth {
+/// Writes something durably where records are written, and leaves nothing behind.
+#[async_trait]
+pub trait WriteTest: Send + Sync {
+    /// Tries it.
+    ///
+    /// # Errors
+    /// What the system says: no room, for one.
+    async fn try_to_write(&self) -> io::Result<()>;
+}
+
+/// Tries the disk of a folder.
+pub struct FolderTest {
     folder: PathBuf,
-    refused: AtomicBool,
     /// One try at a time. A thread that hangs in it keeps the turn.
     turn: Arc<Semaphore>,
 }
 
-impl AppendHealth {
-    /// Of a store whose files are in `folder`. It takes appends until one says otherwise.
+impl FolderTest {
+    /// Of the folder that holds the store.
     pub fn new(folder: PathBuf) -> Self {
+        let turn = Arc::new(Semaphore::new(1));
+        Self { folder, turn }
+    }
+}
+
+#[async_trait]
+impl WriteTest for FolderTest {
+    async fn try_to_write(&self) -> io::Result<()> {
+        let turn = self.turn.clone().acquire_owned().await.expect("nobody closes it");
+        let folder = self.folder.clone();
+        let tried = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            try_to_write(&folder)
+        });
+        tried.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    }
+}
+
+/// What the last append said of the store, and how the store is tried.
+pub struct AppendHealth {
+    test: Arc<dyn WriteTest>,
+    refused: AtomicBool,
+}
+
+impl AppendHealth {
+    /// Of a store that takes appends until one says otherwise.
+    pub fn new(test: Arc<dyn WriteTest>) -> Self {
         Self {
-            folder,
+            test,
             refused: AtomicBool::new(false),
-            turn: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -46,7 +82,7 @@ impl AppendHealth {
         }
     }
 
-    /// Tries the disk if the last append was refused.
+    /// Tries the store if the last append was refused.
     ///
     /// # Errors
     /// What the system says: no room, for one. Once it can be written again, the store counts as good.
@@ -54,13 +90,7 @@ impl AppendHealth {
         if !self.refused.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let turn = self.turn.clone().acquire_owned().await.expect("nobody closes it");
-        let folder = self.folder.clone();
-        let tried = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            try_to_write(&folder)
-        });
-        tried.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+        self.test.try_to_write().await?;
         self.refused.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -92,7 +122,7 @@ mod tests {
     async fn a_store_that_refuses_is_told_until_its_disk_can_be_written() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("data");
-        let health = AppendHealth::new(folder.clone());
+        let health = AppendHealth::new(Arc::new(FolderTest::new(folder.clone())));
         assert!(health.look().await.is_ok(), "nothing was refused yet");
         health.note(&refused());
         for _again in 0..2 {
@@ -110,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_append_that_gets_through_is_proof_enough() {
-        let health = AppendHealth::new(PathBuf::from("/nowhere"));
+        let health = AppendHealth::new(Arc::new(FolderTest::new("/nowhere".into())));
         health.note(&Ok(AppendOutcome::Unknown));
         assert!(health.look().await.is_err());
         health.note(&Ok(AppendOutcome::Appended {

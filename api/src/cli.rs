@@ -68,9 +68,25 @@ pub struct Common {
     /// [default then: unnamed.ruche.example]
     #[arg(long, env = "RUCHE_DEPLOYMENT", global = true, help_heading = GLOBAL)]
     pub deployment: Option<String>,
+    /// PostgreSQL database of the ledgers and read models, instead of the embedded store
+    #[arg(long, env = "RUCHE_DATABASE_URL", hide_env_values = true, global = true, help_heading = GLOBAL)]
+    pub database_url: Option<String>,
+    /// PostgreSQL database of the last tree heads, never restored with the other one; required where several nodes run
+    #[arg(long, env = "RUCHE_TREE_HEADS_URL", hide_env_values = true, global = true, help_heading = GLOBAL)]
+    pub tree_heads_url: Option<String>,
+    /// Seconds to wait for a database that is not there yet
+    #[arg(long, env = "RUCHE_DATABASE_WAIT", default_value = "60", global = true, help_heading = GLOBAL)]
+    pub database_wait: u64,
     /// Print JSON instead of text; errors are one object with code, message and hint on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
+}
+
+impl Common {
+    /// How long to wait for a database.
+    pub fn database_wait(&self) -> Duration {
+        Duration::from_secs(self.database_wait)
+    }
 }
 
 #[derive(Subcommand)]

@@ -9,8 +9,8 @@
 //!
 //! # The life of a process
 //!
-//! [`cli`] reads the command line; [`app`] puts everything together on the embedded store; [`serve`] runs the
-//! [`seal_loop`] and the [`project_loop`] of every ledger and the [`http`] edge; a request finds its tenant in
+//! [`cli`] reads the command line; [`app`] puts everything together on an engine; [`serve`] runs [`tending`], which has the
+//! [`seal_loop`] and the [`project_loop`] of every ledger, and the [`http`] edge; a request finds its tenant in
 //! [`auth`] and its answer in [`graphql`].
 
 pub mod cli;
@@ -18,6 +18,7 @@ pub mod app;
 pub mod serve;
 pub mod services;
 pub mod connections;
+pub mod tending;
 pub mod seal_loop;
 pub mod publish;
 pub mod restore;

@@ -157,3 +157,7 @@ const _: () = assert!(
     BODY_WAIT_MAX.as_secs() < CONNECTIONS_CLOSE_WAIT_MAX.as_secs(),
     "a body that is on its way arrives before the process ends"
 );
+/// First pause of a start that waits for the database; doubled up to the longest.
+pub const DATABASE_RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause of a start that waits for the database.
+pub const DATABASE_RETRY_LONGEST: Duration = Duration::from_secs(5);

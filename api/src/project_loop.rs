@@ -1,4 +1,5 @@
-//! The following loop: keeps the read models of one ledger up to date until told to stop.
+//! The following loop: keeps the read models of one ledger up to date until told to stop. And the looking loop, of a
+//! ledger that another node follows.
 //!
 //! The runner decides what to do about a failing event; this loop only waits between tries and never gives up on a
 //! store that may come back. A run that is dropped half-way is safe: its step was committed or it was not, and the
@@ -10,9 +11,37 @@ use std::time::Duration;
 use ruche_domain::ids::LedgerId;
 use ruche_projections::runner::{RunError, Runner};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// Between two looks at how far another node is, while somebody waits for it here.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// The same while nobody waits: what is told of read models that are parked is that old at most.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Looks how far another node is with one ledger.
+pub async fn observe(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receiver<bool>) {
+    loop {
+        let pause = match runner.observe(ledger).await {
+            Ok(()) => LOOK_INTERVAL,
+            Err(error) => {
+                tracing::warn!(%ledger, error = %crate::error::chain(&error), "the read models cannot be looked at");
+                IDLE_INTERVAL
+            }
+        };
+        let next = async {
+            tokio::time::sleep(pause).await;
+            // Over when somebody waits, or when it is time anyway.
+            drop(timeout(IDLE_INTERVAL, runner.progress().wanted(ledger)).await);
+        };
+        tokio::select! {
+            () = next => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
 
 /// Follows one ledger.
 pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receiver<bool>) {

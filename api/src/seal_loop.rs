@@ -49,6 +49,11 @@ impl SealProgress {
             .min()
     }
 
+    /// Another node seals the ledger now.
+    pub fn forget(&self, ledger: LedgerId) {
+        self.lock().remove(&ledger);
+    }
+
     fn sealed(&self, ledger: LedgerId, next: Position) {
         let sealing = Sealing {
             next,

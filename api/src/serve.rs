@@ -1,20 +1,16 @@
-//! The server process: tasks per ledger that seal, publish tree heads and follow for the read models, and the HTTP edge.
+//! The server process: the loops that tend ledgers ([`crate::tending`]), and the HTTP edge.
 //!
 //! Shutdown loses nothing: no new connections, requests in flight are finished, the loops seal and apply once more,
 //! the writer's queue is emptied, the lock is released. A second signal ends the process at once; what was
 //! acknowledged is durable even then.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use ruche_domain::ids::LedgerId;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::app::{App, AppError};
@@ -22,12 +18,8 @@ use crate::auth::Credential;
 use crate::connections::{self, ConnectionLimits};
 use crate::limits::{METRICS_UPKEEP_INTERVAL, SOCKETS_CLOSE_WAIT_MAX};
 use crate::publish::Publisher;
-use crate::seal_loop::{SealLoop, SealProgress};
 use crate::services::Shutdown;
-use crate::{figures, http, project_loop};
-
-/// How often new ledgers are looked for. Their first records are sealed that much later, once.
-const LEDGERS_INTERVAL: Duration = Duration::from_millis(250);
+use crate::{figures, http};
 
 /// What `serve` is told.
 pub struct Settings {
@@ -78,7 +70,7 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let (stop_loops, stopped) = watch::channel(false);
     let upkeep = tokio::spawn(keep_up(metrics.clone()));
     let services = Arc::new(app.services(metrics, settings.operator, shutdown.clone()));
-    let loops = tokio::spawn(follow_ledgers(LoopParts::of(&app, settings.publisher), stopped));
+    let loops = tokio::spawn(app.tending(settings.publisher).run(stopped));
     tracing::info!(%address, "serving");
     let first_signal = signal();
     let router = http::router(services);
@@ -111,63 +103,6 @@ async fn keep_up(metrics: PrometheusHandle) {
     loop {
         tokio::time::sleep(METRICS_UPKEEP_INTERVAL).await;
         metrics.run_upkeep();
-    }
-}
-
-/// What the loops of one ledger need.
-struct LoopParts {
-    events: Arc<dyn ruche_ledger::store::EventStore>,
-    sealer: Arc<ruche_ledger::seal::Sealer>,
-    runner: Arc<ruche_projections::runner::Runner>,
-    publisher: Publisher,
-    sealing: Arc<SealProgress>,
-}
-
-impl LoopParts {
-    fn of(app: &App, publisher: Publisher) -> Self {
-        Self {
-            events: app.events.clone(),
-            sealer: app.sealer.clone(),
-            runner: app.runner.clone(),
-            publisher,
-            sealing: app.sealing.clone(),
-        }
-    }
-}
-
-/// Starts the loops of every ledger, of new ones as they come, and waits for all of them at the end.
-async fn follow_ledgers(parts: LoopParts, mut stop: watch::Receiver<bool>) {
-    let mut known: HashSet<LedgerId> = HashSet::new();
-    let mut tasks = JoinSet::new();
-    loop {
-        match parts.events.ledgers().await {
-            Ok(ledgers) => {
-                for ledger in ledgers {
-                    if known.insert(ledger) {
-                        let (heads, publishing) = parts.publisher.open();
-                        tasks.spawn(publishing);
-                        let sealing = SealLoop {
-                            sealer: parts.sealer.clone(),
-                            ledger,
-                            heads,
-                            progress: parts.sealing.clone(),
-                        };
-                        tasks.spawn(sealing.run(stop.clone()));
-                        tasks.spawn(project_loop::run(parts.runner.clone(), ledger, stop.clone()));
-                    }
-                }
-            }
-            Err(error) => tracing::error!(%error, "the ledgers cannot be listed"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LEDGERS_INTERVAL) => {}
-            _ = stop.wait_for(|stop| *stop) => break,
-        }
-    }
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a loop ended badly");
-        }
     }
 }
 

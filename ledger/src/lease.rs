@@ -76,7 +76,10 @@ mod tests {
         let three = [node(1), node(2), node(3)];
         let shares = three.map(|n| ledgers().filter(|l| preferred(*l, &three) == Some(n)).count());
         assert_eq!(shares.iter().sum::<usize>(), 600);
-        assert!(shares.iter().all(|share| (140..260).contains(share)), "{shares:?}");
+        assert!(
+            shares.iter().all(|share| (140..260).contains(share)),
+            "{shares:?}"
+        );
         let left = [node(3), node(1)];
         for ledger in ledgers() {
             let (before, after) = (preferred(ledger, &three), preferred(ledger, &left));

@@ -211,6 +211,22 @@ impl Runner {
         }
     }
 
+    /// Looks where the projections of a ledger stand that another node follows, and tells those who wait.
+    ///
+    /// # Errors
+    /// `RunError`.
+    pub async fn observe(&self, ledger: LedgerId) -> Result<(), RunError> {
+        let mut lanes: Vec<Lane> = self.projections.iter().map(|p| Lane::new(*p)).collect();
+        let loads = lanes
+            .iter_mut()
+            .map(|lane| lane.load(self.store.as_ref(), ledger));
+        join_all(loads).await.into_iter().collect::<Result<(), _>>()?;
+        for lane in &lanes {
+            self.progress.set(ledger, lane.state());
+        }
+        Ok(())
+    }
+
     /// Runs until the end of the ledger that is reached first, or until what is left is parked.
     ///
     /// # Errors

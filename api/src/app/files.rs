@@ -81,6 +81,10 @@ pub fn put_backup_in_place(
 /// # Errors
 /// `NoStore`.
 pub fn must_exist(common: &Common) -> Result<(), AppError> {
+    // Whether a database holds a store, only the database knows.
+    if common.database_url.is_some() {
+        return Ok(());
+    }
     let path = ledger_file(common);
     // A restore that was interrupted may stand between the old store and the new one.
     if path.exists() || restore::pending(&common.data_dir)?.is_some() {

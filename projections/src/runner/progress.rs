@@ -45,6 +45,24 @@ pub struct Progress {
 struct Ledger {
     states: HashMap<&'static str, ProjectionState>,
     moved: Event,
+    /// How many wait for a position.
+    waiting: usize,
+    /// Somebody began to wait.
+    wanted: Event,
+}
+
+/// Somebody waits for a position of a ledger for as long as this lives.
+struct Waiter<'p> {
+    progress: &'p Progress,
+    ledger: LedgerId,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if let Some(ledger) = self.progress.lock().get_mut(&self.ledger) {
+            ledger.waiting -= 1;
+        }
+    }
 }
 
 impl Progress {
@@ -59,10 +77,41 @@ impl Progress {
         projections: &[&'static str],
         position: Position,
     ) -> Result<(), WaitError> {
+        if self.listen(ledger, projections, position)?.is_none() {
+            return Ok(());
+        }
+        let _waiter = self.begin_to_wait(ledger);
         while let Some(moved) = self.listen(ledger, projections, position)? {
             moved.await;
         }
         Ok(())
+    }
+
+    /// Resolves once somebody waits for a position of the ledger. Whoever does not follow it looks where another node
+    /// is ([`super::Runner::observe`]).
+    pub async fn wanted(&self, ledger: LedgerId) {
+        loop {
+            let wanted = {
+                let mut ledgers = self.lock();
+                let ledger = ledgers.entry(ledger).or_default();
+                if ledger.waiting > 0 {
+                    return;
+                }
+                ledger.wanted.listen()
+            };
+            wanted.await;
+        }
+    }
+
+    fn begin_to_wait(&self, ledger: LedgerId) -> Waiter<'_> {
+        let mut ledgers = self.lock();
+        let waited = ledgers.entry(ledger).or_default();
+        waited.waiting += 1;
+        waited.wanted.notify(usize::MAX);
+        Waiter {
+            progress: self,
+            ledger,
+        }
     }
 
     /// Where the projections of a ledger stand, by name.

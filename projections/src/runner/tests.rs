@@ -353,3 +353,27 @@ async fn epochs_are_followed_one_after_the_other() {
     assert_eq!((lag.passed, lag.records, lag.recorded_us), (4, 0, 0));
     assert!(lag.is_gapless());
 }
+
+#[tokio::test]
+async fn who_waits_where_nobody_follows_hears_of_another_node() {
+    let (feed, ledger) = feed(3).await;
+    let end = feed.end(ledger).await;
+    let store = Arc::new(RecordingStore::default());
+    let (follows, looks) = (
+        runner(&feed, &store, vec![&Positions]),
+        runner(&feed, &store, vec![&Positions]),
+    );
+    let progress = looks.progress().clone();
+    let waits = progress.wait_for(ledger, &["positions"], end);
+    let observes = async {
+        progress.wanted(ledger).await;
+        looks.observe(ledger).await.unwrap();
+        drive(&follows, ledger).await;
+        looks.observe(ledger).await.unwrap();
+    };
+    let (waited, ()) = futures_util::future::join(waits, observes).await;
+    assert_eq!(waited, Ok(()));
+    // Nobody waits any more, so nobody has to look.
+    let wanted = std::pin::pin!(progress.wanted(ledger));
+    assert!(futures_util::poll!(wanted).is_pending());
+}

@@ -44,6 +44,17 @@ impl Connections {
         session::pool(&self.config, &options)
     }
 
+    /// Commits something that leaves no row behind: whether the database takes writes.
+    ///
+    /// # Errors
+    /// `Database` if it does not.
+    pub async fn try_to_write(&self) -> Result<(), OpenError> {
+        let client = self.connect().await?;
+        session::fence(&client)
+            .await
+            .map_err(OpenError::database("write to the database"))
+    }
+
     /// Makes or brings up to date the schema of a database of tree heads.
     ///
     /// # Errors

@@ -43,7 +43,25 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn database(doing: &'static str) -> impl FnOnce(Error) -> Self {
+    /// Whether waiting may help: nobody listens, the connection broke, or the server is starting or full.
+    pub fn may_pass(&self) -> bool {
+        let Self::Database { source, .. } = self else {
+            return false;
+        };
+        match source.code() {
+            None => true,
+            Some(code) => [
+                SqlState::CANNOT_CONNECT_NOW,
+                SqlState::TOO_MANY_CONNECTIONS,
+                SqlState::ADMIN_SHUTDOWN,
+                SqlState::CRASH_SHUTDOWN,
+            ]
+            .contains(code),
+        }
+    }
+
+    /// An error of the server, with what was tried.
+    pub fn database(doing: &'static str) -> impl FnOnce(Error) -> Self {
         move |source| Self::Database { doing, source }
     }
 }
