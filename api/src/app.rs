@@ -21,7 +21,7 @@ use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::epoch::{OpenError, Opener, RestoredLedger};
 use ruche_ledger::guard::GuardedStore;
-use ruche_ledger::seal::{Sealer, TreeStore};
+use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{self as sqlite, DataLock};
@@ -266,6 +266,10 @@ impl App {
         }
         for ledger in ledgers {
             if let Err(error) = self.sealer.may_go_on(ledger).await {
+                if matches!(error, SealError::TreeHeads(TreeHeadStoreError::Swapped)) {
+                    // Another node has just sealed it, so it goes on.
+                    continue;
+                }
                 let reason = crate::error::chain(&error);
                 tracing::error!(%ledger, error = %reason, "the ledger is not sealed");
                 if error.halts_appends() {

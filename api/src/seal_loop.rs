@@ -115,6 +115,11 @@ impl SealLoop {
                         _ = stop.wait_for(|stop| *stop) => Duration::ZERO,
                     }
                 }
+                // Two races lost in a row: another node seals it, and this one looks again soon.
+                Err(SealError::TreeHeads(TreeHeadStoreError::Swapped)) => {
+                    tracing::debug!(%ledger, "another node seals the ledger at the same time");
+                    RETRY_FIRST
+                }
                 Err(error) => {
                     self.progress.unsealed(ledger);
                     counter!("ruche_seal_failures_total").increment(1);

@@ -2,7 +2,6 @@
 
 use reqwest::blocking::Client;
 use ruche_api::app::App;
-use ruche_api::cli::Common;
 use ruche_domain::ids::TurnId;
 use ruche_domain::numbers::{Position, SchemaVersion};
 use ruche_domain::ports::event_id;
@@ -18,13 +17,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 /// know.
 #[tokio::main(flavor = "current_thread")]
 async fn append_poison(home: &Home) -> Position {
-    let common = Common {
-        data_dir: home.data.clone(),
-        keys_dir: home.keys.clone(),
-        deployment: None,
-        json: true,
-    };
-    let app = App::open(&common, "a newer program")
+    let app = App::open(&home.common(), "a newer program")
         .await
         .expect("the store opens");
     let ledger = app.events.ledgers().await.expect("ledgers")[0];

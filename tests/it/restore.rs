@@ -29,7 +29,7 @@ struct Drill {
 impl Drill {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Home::new(PROGRAM, folder.path());
+        let home = Home::embedded(PROGRAM, folder.path());
         let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
         let backup = folder.path().join("backup.db");
         home.run(&["backup", text(&backup)]).expect("a backup");
@@ -241,7 +241,7 @@ fn looking_at_a_ledger_signs_nothing() {
 #[test]
 fn a_command_that_needs_a_store_makes_none() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home::new(PROGRAM, folder.path());
+    let home = Home::embedded(PROGRAM, folder.path());
     let (export, backup) = (folder.path().join("export"), folder.path().join("backup"));
     for arguments in [
         &["export", "--tenant", "acme", text(&export)][..],

@@ -1,6 +1,7 @@
 //! Whole-system tests. The tests are in `it/`; here is what they and `cargo xtask soak` share.
 
 pub mod data;
+pub mod databases;
 pub mod embedded;
 pub mod io_fault;
 pub mod power_cut;

@@ -4,7 +4,10 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use ruche_api::cli::Common;
 use serde_json::Value;
+
+use crate::databases::Databases;
 
 /// A running server. Killed when dropped.
 pub struct Server {
@@ -23,6 +26,8 @@ pub struct Home {
     pub data: PathBuf,
     /// Keys folder.
     pub keys: PathBuf,
+    /// Where records and tree heads are, if not in these folders.
+    pub databases: Option<Databases>,
 }
 
 /// How a command ended.
@@ -37,12 +42,35 @@ pub struct Ended {
 }
 
 impl Home {
-    /// Folders below `folder`.
+    /// Folders below `folder`, and on PostgreSQL, where the tests are to run on it, databases of its own.
     pub fn new(program: &str, folder: &Path) -> Self {
+        Self {
+            databases: Databases::if_asked_for(),
+            ..Self::embedded(program, folder)
+        }
+    }
+
+    /// Folders below `folder` with files in them: for tests of these files.
+    pub fn embedded(program: &str, folder: &Path) -> Self {
         Self {
             program: program.into(),
             data: folder.join("data"),
             keys: folder.join("keys"),
+            databases: None,
+        }
+    }
+
+    /// What its commands are told, for tests that open the store in their own process.
+    pub fn common(&self) -> Common {
+        let databases = self.databases.as_ref();
+        Common {
+            data_dir: self.data.clone(),
+            keys_dir: self.keys.clone(),
+            deployment: None,
+            database_url: databases.map(|databases| databases.ledgers.clone()),
+            tree_heads_url: databases.map(|databases| databases.tree_heads.clone()),
+            database_wait: 10,
+            json: true,
         }
     }
 
@@ -57,6 +85,9 @@ impl Home {
             .arg(&self.keys)
             .env("RUCHE_LOG", "warn")
             .stdin(Stdio::null());
+        if let Some(databases) = &self.databases {
+            command.envs(databases.variables());
+        }
         command
     }
 

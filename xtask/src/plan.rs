@@ -23,6 +23,7 @@ pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Ve
             let mut steps = vec![fetch(root), tests];
             // Who chooses packages or tests wants those alone.
             if arguments.cargo.is_empty() && arguments.harness.is_empty() {
+                steps.push(on_postgres(root, arguments, &steps[1]));
                 steps.push(python_verifier(root));
                 steps.extend(graphql_audit(root, audit_runs(find_node(), is_ci())));
             }
@@ -71,6 +72,36 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     }
     step.variables
         .push(("RUCHE_DATA", data.unwrap_or_else(|| data_folder(root))));
+    step
+}
+
+/// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program.
+const ON_EVERY_ENGINE: [&str; 9] = [
+    "graphql::",
+    "http::",
+    "websocket::",
+    "tenants::",
+    "import::",
+    "metrics::",
+    "publishing::",
+    "verification::",
+    "parked::",
+];
+
+fn on_postgres(root: &Path, given: &TestArguments, tests: &Step) -> Step {
+    let mut step = cargo(
+        "tests on postgres",
+        root,
+        &["test", "--locked", "-p", "ruche-tests"],
+    );
+    step.arguments.extend(given.cargo.iter().cloned());
+    step.arguments.push("--".into());
+    step.arguments.extend(ON_EVERY_ENGINE.map(OsString::from));
+    // It asks the verifiers alone.
+    step.arguments
+        .extend(["--skip", "verification::generated"].map(OsString::from));
+    step.variables.clone_from(&tests.variables);
+    step.variables.push(("RUCHE_TEST_ENGINE", "postgres".into()));
     step
 }
 

@@ -196,7 +196,7 @@ fn a_session_that_was_imported_otherwise_comes_with_a_hint() {
 #[test]
 fn each_start_of_the_demo_leaves_one_valid_key_and_serving_without_keys_says_how_to_make_one() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home::new(RUCHE, folder.path());
+    let home = Home::embedded(RUCHE, folder.path());
     let server = home.serve().expect("the server starts");
     let hint = server.said["hint"].as_str().expect("a hint").to_owned();
     assert!(hint.contains("ruche keys new"), "{hint}");

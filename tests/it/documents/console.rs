@@ -103,6 +103,7 @@ impl Clone {
                 program: RUCHE.into(),
                 data: self.path("ruche-data"),
                 keys: self.path("ruche-keys"),
+                databases: None,
             };
             self.demo = Some(home.demo().expect("the demo serves"));
             return String::new();

@@ -21,7 +21,7 @@ fn findings(program: &mut Command, arguments: &[&str]) -> (Option<i32>, Vec<Valu
 #[test]
 fn whole_epochs_that_a_restore_lost_are_told_once_with_their_first_place() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home::new(PROGRAM, folder.path());
+    let home = Home::embedded(PROGRAM, folder.path());
     let run = |arguments: &[&str]| home.run(arguments).unwrap_or_else(|error| panic!("{error}"));
     run(&["keys", "new", "--tenant", "acme", "--role", "reader"]);
     let backup = folder.path().join("ledger.backup");

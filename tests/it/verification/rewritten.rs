@@ -3,7 +3,6 @@
 use std::fs;
 
 use ruche_api::app::App;
-use ruche_api::cli::Common;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use ruche_ledger::payload::{Fragment, StoredFragment};
@@ -15,18 +14,9 @@ use super::{Audited, PROGRAM, exported, tau_bench, text, verified};
 /// Events of one append of the rewritten ledger.
 const CHUNK: usize = 500;
 
-fn common(home: &Home) -> Common {
-    Common {
-        data_dir: home.data.clone(),
-        keys_dir: home.keys.clone(),
-        deployment: None,
-        json: true,
-    }
-}
-
 /// All records of the one ledger of a store.
 async fn records(home: &Home) -> (LedgerId, Vec<Record>) {
-    let app = App::open(&common(home), "a rewriter")
+    let app = App::open(&home.common(), "a rewriter")
         .await
         .expect("the store opens");
     let ledger = app.events.ledgers().await.expect("ledgers")[0];
@@ -66,7 +56,9 @@ async fn write(
     records: &[Record],
     change: impl Fn(&App, &mut [PreparedEvent]),
 ) {
-    let app = App::open(&common(home), "a rewriter").await.expect("a new store");
+    let app = App::open(&home.common(), "a rewriter")
+        .await
+        .expect("a new store");
     app.opener
         .create(ledger)
         .await

@@ -1,0 +1,93 @@
+//! Databases for a server under test, on the PostgreSQL that `cargo xtask test` starts.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio_postgres::NoTls;
+
+/// Names the engine that the whole-system tests run on: `postgres`, or the embedded one if it is absent.
+pub const ENGINE: &str = "RUCHE_TEST_ENGINE";
+/// URL of the server, with the rights to make databases.
+const SERVER: &str = "RUCHE_TEST_POSTGRES";
+
+/// The two databases of a deployment.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    /// Ledgers and read models.
+    pub ledgers: String,
+    /// Tree heads.
+    pub tree_heads: String,
+}
+
+impl Databases {
+    /// New and empty ones, if the tests are to run on PostgreSQL.
+    ///
+    /// # Panics
+    /// If they are and there is no server: that is no reason to pass.
+    pub fn if_asked_for() -> Option<Self> {
+        let engine = std::env::var(ENGINE).ok()?;
+        assert_eq!(engine, "postgres", "{ENGINE} knows no other engine");
+        let made = Self::new().expect("databases are made");
+        Some(made.unwrap_or_else(|| panic!("{ENGINE}=postgres, and {SERVER} is not set")))
+    }
+
+    /// New and empty ones; `None`, told plainly, where there is no server.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    ///
+    /// # Panics
+    /// Under `CI=true`, where an absent server is a failure.
+    pub fn new() -> io::Result<Option<Self>> {
+        let Ok(server) = std::env::var(SERVER) else {
+            let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+            assert!(!is_ci, "{SERVER} is not set");
+            eprintln!("skipped: {SERVER} is not set; `cargo xtask test` starts a server");
+            return Ok(None);
+        };
+        let [ledgers, tree_heads] = [make(&server, "ledgers")?, make(&server, "tree_heads")?];
+        Ok(Some(Self { ledgers, tree_heads }))
+    }
+
+    /// Variables that tell `ruche` of them.
+    pub fn variables(&self) -> [(&'static str, &str); 2] {
+        [
+            ("RUCHE_DATABASE_URL", &self.ledgers),
+            ("RUCHE_TREE_HEADS_URL", &self.tree_heads),
+        ]
+    }
+}
+
+/// Makes a database and gives its URL. It goes with the server.
+fn make(server: &str, what: &str) -> io::Result<String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("it_{}_{count}_{what}", std::process::id());
+    run(server, &format!("CREATE DATABASE {name}"))?;
+    Ok(server.replace("/postgres", &format!("/{name}")))
+}
+
+/// Runs a statement on a database, on a thread of its own: whoever asks may be in a runtime already.
+///
+/// # Errors
+/// When the server refuses.
+pub fn run(url: &str, sql: &str) -> io::Result<()> {
+    let work = || -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(url, NoTls)
+                .await
+                .map_err(io::Error::other)?;
+            let connection = tokio::spawn(connection);
+            client.batch_execute(sql).await.map_err(io::Error::other)?;
+            drop(client);
+            connection
+                .await
+                .map_err(io::Error::other)?
+                .map_err(io::Error::other)
+        })
+    };
+    std::thread::scope(|scope| scope.spawn(work).join()).map_err(|_| io::Error::other("the thread died"))?
+}
