@@ -45,9 +45,11 @@ mod export;
 mod files;
 mod postgres;
 pub mod promised;
+mod settings;
 
 pub use error::AppError;
 pub use files::{backup, check_records, has_seed, ledger_file, lock, must_exist, put_backup_in_place};
+pub use settings::{SettingsFound, check_settings};
 
 use engine::Engine;
 use files::no_restore_pending;
@@ -116,6 +118,7 @@ impl App {
     /// # Errors
     /// See [`AppError`]. Nothing is left locked.
     pub async fn open(common: &Common, what: &str) -> Result<Self, AppError> {
+        settings::fit_together(common)?;
         let mut pending = None;
         let (engine, seed) = match &common.database_url {
             Some(url) => Self::on_postgres(common, url, true).await?,
@@ -142,6 +145,7 @@ impl App {
     /// # Errors
     /// See [`AppError`]; `NoStore` before anything is made.
     pub async fn open_to_read(common: &Common, what: &str) -> Result<Self, AppError> {
+        settings::fit_together(common)?;
         must_exist(common)?;
         let (engine, seed) = match &common.database_url {
             Some(url) => Self::on_postgres(common, url, false).await?,

@@ -7,15 +7,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::limits::{RUNTIME_CLOSE_WAIT_MAX, TENANT_NAME_BYTES_MAX};
+use crate::settings::{self, Settings};
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
 mod backup;
+mod config;
 mod doctor;
 mod error;
 mod export;
@@ -77,6 +80,15 @@ pub struct Common {
     /// Seconds to wait for a database that is not there yet
     #[arg(long, env = "RUCHE_DATABASE_WAIT", default_value = "60", global = true, help_heading = GLOBAL)]
     pub database_wait: u64,
+    /// Connections of this node that read from the database
+    #[arg(long, env = "RUCHE_DATABASE_READERS", default_value = "8", global = true, help_heading = GLOBAL)]
+    pub database_readers: u16,
+    /// Nodes that run on the database, to be checked against its max_connections
+    #[arg(long, env = "RUCHE_NODES", default_value = "1", global = true, help_heading = GLOBAL)]
+    pub nodes: u16,
+    /// File with settings; `ruche config default` prints one. The environment and the command line say more than it
+    #[arg(long, env = settings::VARIABLE, value_name = "FILE", global = true, help_heading = GLOBAL)]
+    pub config: Option<PathBuf>,
     /// Print JSON instead of text; errors are one object with code, message and hint on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
@@ -111,6 +123,9 @@ enum Command {
     /// See and settle events that a read model cannot take in
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
+    /// See the settings there are, and whether they fit together
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Look for what is wrong with this installation
     Doctor(doctor::DoctorArgs),
     /// Copy the store and check the copy, also while a server runs; keys and tree heads are not in it
@@ -184,6 +199,12 @@ fn read(mut arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = Cli::command().mut_subcommand("verify", verify::as_subcommand);
+    // An auditor's call reads no settings of a server.
+    if let Some(path) = settings::file_of(arguments).filter(|_| !verify::is_called(arguments)) {
+        let settings = Settings::read(&path);
+        let settings = settings.map_err(|error| command.error(ErrorKind::Io, error))?;
+        command = settings.as_defaults(command);
+    }
     let matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
@@ -204,6 +225,7 @@ impl Cli {
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
             Command::Projections(command) => block_on(projections::run(common, command)),
+            Command::Config(command) => block_on(config::run(common, command)),
             Command::Doctor(args) => block_on(doctor::run(common, args)),
             Command::Backup(args) => backup::backup(&common, &args),
             Command::Restore(args) => block_on(backup::restore(common, args)),

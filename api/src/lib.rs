@@ -14,6 +14,7 @@
 //! [`auth`] and its answer in [`graphql`].
 
 pub mod cli;
+pub mod settings;
 pub mod app;
 pub mod serve;
 pub mod services;

@@ -70,6 +70,9 @@ impl Home {
             database_url: databases.map(|databases| databases.ledgers.clone()),
             tree_heads_url: databases.map(|databases| databases.tree_heads.clone()),
             database_wait: 10,
+            database_readers: 8,
+            nodes: 1,
+            config: None,
             json: true,
         }
     }

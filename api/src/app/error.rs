@@ -21,6 +21,9 @@ pub enum AppError {
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] ruche_ledger_postgres::OpenError),
+    /// Settings that do not fit together.
+    #[error("{0}")]
+    Settings(String),
     /// Several nodes on one database, and not all of them share a store of tree heads.
     #[error(
         "another node works on this database, and nodes that are several must share what was promised: name the same \

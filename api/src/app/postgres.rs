@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::AppError;
 use super::engine::{Engine, Own};
+use super::settings::enough_connections;
 use crate::append_health::WriteTest;
 use crate::cli::Common;
 use crate::limits::{DATABASE_RETRY_FIRST, DATABASE_RETRY_LONGEST};
@@ -41,9 +42,13 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     random: &dyn Random,
 ) -> Result<Engine, AppError> {
-    let options = PostgresOptions::new(url);
+    let options = PostgresOptions {
+        readers: usize::from(common.database_readers),
+        ..PostgresOptions::new(url)
+    };
     let connections = Arc::new(Connections::new(options.clone())?);
     wait_for(&connections, common.database_wait(), "the database").await?;
+    enough_connections(common, &connections.server().await?)?;
     let store = Arc::new(PostgresStore::open(clock.clone(), options).await?);
     let (heads, kind) = tree_heads(common).await?;
     let lock = match writes {
@@ -66,6 +71,13 @@ pub(super) async fn open(
             _lock: lock,
         }),
     })
+}
+
+/// Connections to the ledgers' database that a node may have at once: those that read, append, hold leases and the lock,
+/// and one for whatever is rare.
+pub(super) fn connections_of_a_node(common: &Common) -> u64 {
+    let readers = u64::from(common.database_readers);
+    readers + PostgresOptions::new("").writers as u64 + SMALL_POOL as u64 + 2
 }
 
 /// Keeps nodes that do not go together apart, for as long as this one lives.

@@ -28,6 +28,12 @@ pub(super) fn as_subcommand(command: Command) -> Command {
         .arg(hidden("data_dir", "data-dir").value_parser(value_parser!(PathBuf)))
         .arg(hidden("keys_dir", "keys-dir").value_parser(value_parser!(PathBuf)))
         .arg(hidden("deployment", "deployment"))
+        .arg(hidden("database_url", "database-url"))
+        .arg(hidden("tree_heads_url", "tree-heads-url"))
+        .arg(hidden("database_wait", "database-wait").value_parser(value_parser!(u64)))
+        .arg(hidden("database_readers", "database-readers").value_parser(value_parser!(u16)))
+        .arg(hidden("nodes", "nodes").value_parser(value_parser!(u16)))
+        .arg(hidden("config", "config").value_parser(value_parser!(PathBuf)))
 }
 
 /// Whether the call begins with `ruche verify`.

@@ -43,7 +43,7 @@ mod leases;
 mod node_lock;
 mod tree_heads;
 
-pub use connections::Connections;
+pub use connections::{Connections, Server};
 pub use error::OpenError;
 pub use leases::PostgresLeases;
 pub use node_lock::{NodeKind, NodeLock};

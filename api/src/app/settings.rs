@@ -1,0 +1,109 @@
+//! Settings that do not fit together are told before anything is opened, with the keys that say so.
+
+use ruche_ledger_postgres::{Connections, PostgresOptions, Server};
+use serde::Serialize;
+
+use super::{AppError, postgres};
+use crate::cli::Common;
+
+/// What the settings are, for people: names and values, no secrets.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct SettingsFound(pub Vec<(String, String)>);
+
+/// Refuses settings that contradict each other. Opens nothing.
+///
+/// # Errors
+/// `Settings`, with the keys.
+pub(super) fn fit_together(common: &Common) -> Result<(), AppError> {
+    let wrong = |reason: String| Err(AppError::Settings(reason));
+    match (&common.database_url, &common.tree_heads_url) {
+        (None, Some(_)) => {
+            return wrong(
+                "database.tree_heads_url (--tree-heads-url) is set and database.url (--database-url) is not: the \
+                 embedded store keeps its tree heads in the keys folder"
+                    .to_owned(),
+            );
+        }
+        (Some(ledgers), Some(heads)) if ledgers == heads => {
+            return wrong(
+                "database.url (--database-url) and database.tree_heads_url (--tree-heads-url) name the same database: \
+                 tree heads must not be restored together with the ledgers"
+                    .to_owned(),
+            );
+        }
+        (Some(_), None) if common.nodes > 1 => {
+            return wrong(format!(
+                "database.nodes (--nodes) is {}, and database.tree_heads_url (--tree-heads-url) is not set: several \
+                 nodes must share what was promised",
+                common.nodes
+            ));
+        }
+        (None, None) if common.nodes > 1 => {
+            return wrong(format!(
+                "database.nodes (--nodes) is {}, and database.url (--database-url) is not set: the embedded store has \
+                 one node",
+                common.nodes
+            ));
+        }
+        _ => {}
+    }
+    if common.database_readers == 0 {
+        return wrong("database.readers (--database-readers) is 0: nothing could be read".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether the server has room for the connections of all nodes.
+pub(super) fn enough_connections(common: &Common, server: &Server) -> Result<(), AppError> {
+    let each = postgres::connections_of_a_node(common);
+    let wanted = each * u64::from(common.nodes);
+    if wanted <= server.connections {
+        return Ok(());
+    }
+    Err(AppError::Settings(format!(
+        "database.nodes (--nodes) × connections of a node is {} × {each} = {wanted}, and the server takes {} \
+         (max_connections less the reserved ones): lower database.readers (--database-readers), or raise \
+         max_connections",
+        common.nodes, server.connections
+    )))
+}
+
+/// Looks at all settings, and at the databases that they name.
+///
+/// # Errors
+/// `Settings` for what does not fit, others where a database cannot be reached.
+pub async fn check_settings(common: &Common) -> Result<SettingsFound, AppError> {
+    fit_together(common)?;
+    let mut found = Vec::new();
+    let mut add = |name: &str, value: String| found.push((name.to_owned(), value));
+    let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+    add("store.data_dir", common.data_dir.display().to_string());
+    add("store.keys_dir", common.keys_dir.display().to_string());
+    add("store.deployment", said(&common.deployment));
+    let databases = [
+        ("database.url", &common.database_url),
+        ("database.tree_heads_url", &common.tree_heads_url),
+    ];
+    for (name, url) in databases {
+        let Some(url) = url else {
+            add(name, "not set".to_owned());
+            continue;
+        };
+        let connections = Connections::new(PostgresOptions::new(url))?;
+        let server = connections.server().await?;
+        if name == "database.url" {
+            enough_connections(common, &server)?;
+        }
+        add(name, server.to_string());
+    }
+    if common.database_url.is_some() {
+        add("database.readers", common.database_readers.to_string());
+        add("database.nodes", common.nodes.to_string());
+        add(
+            "connections of a node",
+            postgres::connections_of_a_node(common).to_string(),
+        );
+    }
+    Ok(SettingsFound(found))
+}
