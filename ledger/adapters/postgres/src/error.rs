@@ -32,6 +32,27 @@ pub enum OpenError {
          nobody would know what was lost"
     )]
     SameDatabase,
+    /// The server is a standby, or reads only. Name all hosts in the URL, so that the primary is found.
+    #[error("the server is a standby: it cannot be written to")]
+    Standby,
+    /// The server took too long to answer.
+    #[error("no session with the database after {seconds} s")]
+    Slow {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// Something in the URL cannot be taken as it is.
+    #[error("the database URL: {0}")]
+    Url(String),
+    /// TLS cannot be set up.
+    #[error("TLS to the database: {0}")]
+    Tls(String),
+    /// The roles are absent and the login user may not make or use them. An administrator runs the statements.
+    #[error("the login user may not make or use the roles of Ruche; as an administrator run: {sql}")]
+    Roles {
+        /// What to run in any database of the cluster.
+        sql: String,
+    },
     /// A newer version of Ruche made the schema. Use that one.
     #[error("the database has schema version {found}, this program knows up to {known}")]
     Newer {

@@ -27,6 +27,8 @@
 
 mod error;
 mod options;
+mod tls;
+mod url;
 mod session;
 mod schema;
 mod queue;
@@ -35,8 +37,12 @@ mod contention;
 mod append;
 mod writer;
 mod epochs;
+mod durable;
+mod reading;
 mod read;
 mod trees;
+mod ends;
+mod hints;
 mod store;
 mod connections;
 mod leases;
@@ -48,5 +54,6 @@ pub use error::OpenError;
 pub use leases::PostgresLeases;
 pub use node_lock::{NodeKind, NodeLock};
 pub use options::PostgresOptions;
+pub use session::Database;
 pub use store::PostgresStore;
 pub use tree_heads::PostgresTreeHeads;

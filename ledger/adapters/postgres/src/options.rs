@@ -3,8 +3,12 @@
 /// Settings of the engine. Only `url` has to be said.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
-    /// Connection string or URL of the database, as libpq reads it. Holds a password; never logged.
+    /// Connection string or URL of the database, as libpq reads it. May name several hosts: the one that takes writes is
+    /// found. Reaches the server itself, not a pooler. Holds a password; never logged.
     pub url: String,
+    /// Where to read, if not there: a pgbouncer in transaction mode may stand between. Has to lead to the same database
+    /// and primary.
+    pub read_url: Option<String>,
     /// Tasks that append, each with a connection. A ledger belongs to one of them.
     pub writers: usize,
     /// Connections that read.
@@ -13,14 +17,30 @@ pub struct PostgresOptions {
     pub allow_no_fsync: bool,
 }
 
+/// Connections of a store besides those that append and read: two for tiles and heads, one each for fences, LISTEN and
+/// NOTIFY, one while an epoch is opened.
+const OTHER_CONNECTIONS: usize = 6;
+
 impl PostgresOptions {
     /// The default settings for a database.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            read_url: None,
             writers: 2,
             readers: 4,
             allow_no_fsync: false,
         }
+    }
+
+    /// The most connections to the server that one store has at a time; those that read are at the pooler if there is a
+    /// `read_url`. Pools made with [`crate::Database::pool`] come on top.
+    pub fn connections_max(&self) -> usize {
+        let readers = if self.read_url.is_some() {
+            0
+        } else {
+            self.readers.max(1)
+        };
+        self.writers.max(1) + readers + OTHER_CONNECTIONS
     }
 }

@@ -1,5 +1,6 @@
-//! Records as they are read back, checked before anybody sees them.
+//! Records as they are read back, checked before anybody sees them, and held back until they are durable.
 
+use futures_util::future::try_join;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion, TreeSize};
@@ -7,175 +8,254 @@ use ruche_domain::stream::StreamId;
 use ruche_ledger::leaf::Leaf;
 use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::store::{EpochInfo, LedgerHead, Receipt, Record, StoreError};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error, Row};
 
 use crate::cache::{self, number};
 use crate::error::store_error;
+use crate::reading::{Reader, Reading};
 
-/// The open end of a ledger.
-pub(crate) async fn head(client: &Client, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
-    let row = client
-        .query_opt(
-            "SELECT ledger, epoch, origin, size, last_leaf_hash, last_recorded_at FROM head WHERE ledger = $1",
-            &[&ledger.0],
-        )
-        .await
-        .map_err(|e| store_error("table head", &e))?;
-    Ok(row.as_ref().map(cache::head).transpose()?.map(|(_, head)| head))
-}
+const HEAD: &str = "SELECT ledger, epoch, origin, size, last_leaf_hash, last_recorded_at FROM head";
 
-/// The head of a ledger that must exist.
-pub(crate) async fn existing(client: &Client, ledger: LedgerId) -> Result<LedgerHead, StoreError> {
-    head(client, ledger).await?.ok_or(StoreError::NoSuchLedger)
-}
-
-/// All ledgers with their last positions.
-pub(crate) async fn heads(client: &Client) -> Result<Vec<(LedgerId, LedgerHead)>, StoreError> {
-    let rows = client
-        .query(
-            "SELECT ledger, epoch, origin, size, last_leaf_hash, last_recorded_at FROM head",
-            &[],
-        )
-        .await
-        .map_err(|e| store_error("table head", &e))?;
+/// Heads of all ledgers, or of those named: as the role that appends, which sees all of them. Not known to be durable.
+pub(crate) async fn heads(
+    client: &Client,
+    of: Option<&[LedgerId]>,
+) -> Result<Vec<(LedgerId, LedgerHead)>, StoreError> {
+    let ids: Vec<_> = of.unwrap_or_default().iter().map(|ledger| ledger.0).collect();
+    let rows = if of.is_some() {
+        let query = format!("{HEAD} WHERE ledger = ANY($1)");
+        client.query_typed(&query, &[(&ids, Type::UUID_ARRAY)]).await
+    } else {
+        client.query_typed(HEAD, &[]).await
+    };
+    let rows = rows.map_err(|e| store_error("table head", &e))?;
     rows.iter().map(cache::head).collect()
 }
 
-/// Epochs with their sizes; empty if there is no such ledger. One statement, so one state of the database.
-pub(crate) async fn epochs(client: &Client, ledger: LedgerId) -> Result<Vec<EpochInfo>, StoreError> {
-    let rows = client
-        .query(
+async fn head_row(client: &Client, ledger: LedgerId) -> Result<Option<Row>, Error> {
+    let query = format!("{HEAD} WHERE ledger = $1");
+    client.query_typed_opt(&query, &[(&ledger.0, Type::UUID)]).await
+}
+
+fn head_of(row: Option<&Row>) -> Result<Option<LedgerHead>, StoreError> {
+    Ok(row.map(cache::head).transpose()?.map(|(_, head)| head))
+}
+
+impl Reader {
+    /// The open end of a ledger.
+    pub(crate) async fn head(&self, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
+        let reading = self.of(ledger).await?;
+        let row = reading
+            .run("table head", head_row(reading.client(), ledger))
+            .await?;
+        drop(reading);
+        let head = head_of(row.as_ref())?;
+        self.hold(ledger, head.as_ref().and_then(LedgerHead::last_position))
+            .await?;
+        Ok(head)
+    }
+
+    /// Epochs with their sizes; empty if there is no such ledger. One statement, so one state of the database.
+    pub(crate) async fn epochs(&self, ledger: LedgerId) -> Result<Vec<EpochInfo>, StoreError> {
+        let reading = self.of(ledger).await?;
+        let parameters = [(&ledger.0 as _, Type::UUID)];
+        let query = reading.client().query_typed(
             "SELECT e.epoch, e.origin, coalesce(h.size, (SELECT max(r.index) + 1 FROM record r \
              WHERE r.ledger = e.ledger AND r.epoch = e.epoch), 0) \
              FROM epoch e LEFT JOIN head h ON h.ledger = e.ledger AND h.epoch = e.epoch \
              WHERE e.ledger = $1 ORDER BY e.epoch",
-            &[&ledger.0],
-        )
-        .await
-        .map_err(|e| store_error("table epoch", &e))?;
-    let infos = rows.iter().map(|row| EpochInfo {
-        epoch: Epoch(number(row, 0) as u32),
-        origin: row.get(1),
-        size: TreeSize(number(row, 2)),
-    });
-    Ok(infos.collect())
-}
+            &parameters,
+        );
+        let rows = reading.run("table epoch", query).await?;
+        drop(reading);
+        let infos = rows.iter().map(|row| EpochInfo {
+            epoch: Epoch(number(row, 0) as u32),
+            origin: row.get(1),
+            size: TreeSize(number(row, 2)),
+        });
+        let infos: Vec<_> = infos.collect();
+        // The open epoch is behind all others. Whoever signs a tree head takes its size from here.
+        let last = infos.last().filter(|last| last.size.0 > 0);
+        let last = last.map(|last| Position::new(last.epoch.0, last.size.0 - 1));
+        self.hold(ledger, last).await?;
+        Ok(infos)
+    }
 
-/// Records of a ledger from a position on, running on into the next epochs.
-pub(crate) async fn ledger(
-    client: &Client,
-    ledger: LedgerId,
-    from: Position,
-    limit: usize,
-) -> Result<Vec<Record>, StoreError> {
-    existing(client, ledger).await?;
-    let Ok(index) = i64::try_from(from.index.0) else {
-        return Ok(Vec::new());
-    };
-    let rows = client
-        .query(
+    /// Records of a ledger from a position on, running on into the next epochs.
+    pub(crate) async fn ledger(
+        &self,
+        ledger: LedgerId,
+        from: Position,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        // Behind every index that there can be: nothing is found there.
+        let index = i64::try_from(from.index.0).unwrap_or(i64::MAX);
+        let (epoch, limit) = (i64::from(from.epoch.0), page(limit));
+        let reading = self.of(ledger).await?;
+        let parameters = [
+            (&ledger.0 as _, Type::UUID),
+            (&epoch as _, Type::INT8),
+            (&index as _, Type::INT8),
+            (&limit as _, Type::INT8),
+        ];
+        let query = reading.client().query_typed(
             "SELECT epoch, index, leaf FROM record WHERE ledger = $1 AND (epoch, index) >= ($2, $3) \
              ORDER BY epoch, index LIMIT $4",
-            &[&ledger.0, &i64::from(from.epoch.0), &index, &page(limit)],
-        )
-        .await
-        .map_err(|e| store_error("table record", &e))?;
-    let leaves = leaves(&rows)?;
-    let mut expected = from;
-    for (position, ..) in &leaves {
-        if position.epoch != expected.epoch {
-            expected = Position {
-                epoch: position.epoch,
-                index: LeafIndex(0),
-            };
+            &parameters,
+        );
+        let leaves = self.leaves(&reading, ledger, query).await?;
+        let mut expected = from;
+        for (position, ..) in &leaves {
+            if position.epoch != expected.epoch {
+                expected = Position {
+                    epoch: position.epoch,
+                    index: LeafIndex(0),
+                };
+            }
+            if *position != expected {
+                return Err(corrupt(expected, "it is missing and later ones are there".into()));
+            }
+            expected = position.next();
         }
-        if *position != expected {
-            return Err(corrupt(expected, "it is missing and later ones are there".into()));
-        }
-        expected = position.next();
+        self.records(reading, ledger, leaves).await
     }
-    records(client, ledger, leaves).await
-}
 
-/// Records of a stream from a version on.
-pub(crate) async fn stream(
-    client: &Client,
-    ledger: LedgerId,
-    stream: StreamId,
-    from: StreamVersion,
-    limit: usize,
-) -> Result<Vec<Record>, StoreError> {
-    existing(client, ledger).await?;
-    let Ok(version) = i64::try_from(from.0) else {
-        return Ok(Vec::new());
-    };
-    let rows = client
-        .query(
+    /// Records of a stream from a version on.
+    pub(crate) async fn stream(
+        &self,
+        ledger: LedgerId,
+        stream: StreamId,
+        from: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let version = i64::try_from(from.0).unwrap_or(i64::MAX);
+        let (name, limit) = (stream.to_string(), page(limit));
+        let reading = self.of(ledger).await?;
+        let parameters = [
+            (&ledger.0 as _, Type::UUID),
+            (&name as _, Type::TEXT),
+            (&version as _, Type::INT8),
+            (&limit as _, Type::INT8),
+        ];
+        let query = reading.client().query_typed(
             "SELECT epoch, index, leaf FROM record WHERE ledger = $1 AND stream = $2 AND stream_version >= $3 \
              ORDER BY stream_version LIMIT $4",
-            &[&ledger.0, &stream.to_string(), &version, &page(limit)],
-        )
-        .await
-        .map_err(|e| store_error("table record", &e))?;
-    let leaves = leaves(&rows)?;
-    let mut version = from;
-    for (position, _, leaf) in &leaves {
-        if leaf.event.stream != stream || leaf.stream_version != version {
-            let found = format!("{} version {}", leaf.event.stream, leaf.stream_version);
-            let reason = format!("version {version} of {stream} leads to it, and it is {found}");
-            return Err(corrupt(*position, reason));
+            &parameters,
+        );
+        let leaves = self.leaves(&reading, ledger, query).await?;
+        let mut version = from;
+        for (position, _, leaf) in &leaves {
+            if leaf.event.stream != stream || leaf.stream_version != version {
+                let found = format!("{} version {}", leaf.event.stream, leaf.stream_version);
+                let reason = format!("version {version} of {stream} leads to it, and it is {found}");
+                return Err(corrupt(*position, reason));
+            }
+            version = version.next();
         }
-        version = version.next();
+        self.records(reading, ledger, leaves).await
     }
-    records(client, ledger, leaves).await
-}
 
-/// Version of the last event of a stream.
-pub(crate) async fn stream_version(
-    client: &Client,
-    ledger: LedgerId,
-    stream: StreamId,
-) -> Result<Option<StreamVersion>, StoreError> {
-    existing(client, ledger).await?;
-    let row = client
-        .query_opt(
+    /// Version of the last event of a stream.
+    pub(crate) async fn stream_version(
+        &self,
+        ledger: LedgerId,
+        stream: StreamId,
+    ) -> Result<Option<StreamVersion>, StoreError> {
+        let (reading, name) = (self.of(ledger).await?, stream.to_string());
+        let client = reading.client();
+        let parameters = [(&ledger.0 as _, Type::UUID), (&name as _, Type::TEXT)];
+        let version = client.query_typed_opt(
             "SELECT version FROM stream_head WHERE ledger = $1 AND stream = $2",
-            &[&ledger.0, &stream.to_string()],
-        )
-        .await
-        .map_err(|e| store_error("table stream_head", &e))?;
-    Ok(row.map(|row| StreamVersion(number(&row, 0))))
-}
+            &parameters,
+        );
+        // The head is read behind the version, so it is not before the event that the version is of.
+        let both = try_join(version, head_row(client, ledger));
+        let (row, head) = reading.run("table stream_head", both).await?;
+        drop(reading);
+        let head = head_of(head.as_ref())?.ok_or(StoreError::NoSuchLedger)?;
+        self.hold(ledger, head.last_position()).await?;
+        Ok(row.map(|row| StreamVersion(number(&row, 0))))
+    }
 
-/// Receipts of records that are stored: `count` from `first` on.
-pub(crate) async fn receipts(
-    client: &Client,
-    ledger: LedgerId,
-    first: Position,
-    count: u32,
-) -> Result<Vec<Receipt>, StoreError> {
-    let epoch = i64::from(first.epoch.0);
-    let from = first.index.0.cast_signed();
-    let rows = client
-        .query(
+    /// Receipts of records that are stored: `count` from `first` on.
+    pub(crate) async fn receipts(
+        &self,
+        ledger: LedgerId,
+        first: Position,
+        count: u32,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        let (epoch, from) = (i64::from(first.epoch.0), first.index.0.cast_signed());
+        let to = from.saturating_add(i64::from(count));
+        let reading = self.of(ledger).await?;
+        let parameters = [
+            (&ledger.0 as _, Type::UUID),
+            (&epoch as _, Type::INT8),
+            (&from as _, Type::INT8),
+            (&to as _, Type::INT8),
+        ];
+        let query = reading.client().query_typed(
             "SELECT epoch, index, leaf FROM record WHERE ledger = $1 AND epoch = $2 AND index >= $3 AND index < $4 \
              ORDER BY index",
-            &[&ledger.0, &epoch, &from, &(from + i64::from(count))],
-        )
-        .await
-        .map_err(|e| store_error("table record", &e))?;
-    if rows.len() != count as usize {
-        return Err(corrupt(
-            first,
-            format!("{} of its append's {count} records are there", rows.len()),
-        ));
+            &parameters,
+        );
+        let rows = reading.run("table record", query).await?;
+        drop(reading);
+        if rows.len() != count as usize {
+            return Err(corrupt(
+                first,
+                format!("{} of its append's {count} records are there", rows.len()),
+            ));
+        }
+        let receipt = |(position, bytes, leaf): (Position, Vec<u8>, Leaf)| Receipt {
+            position,
+            leaf_hash: ruche_ledger::hash::leaf_hash(&bytes),
+            recorded_at: leaf.recorded_at,
+        };
+        let receipts: Vec<_> = leaves(&rows)?.into_iter().map(receipt).collect();
+        self.hold(ledger, receipts.last().map(|last| last.position))
+            .await?;
+        Ok(receipts)
     }
-    let receipt = |(position, bytes, leaf): (Position, Vec<u8>, Leaf)| Receipt {
-        position,
-        leaf_hash: ruche_ledger::hash::leaf_hash(&bytes),
-        recorded_at: leaf.recorded_at,
-    };
-    Ok(leaves(&rows)?.into_iter().map(receipt).collect())
+
+    /// Leaves that a query finds in a ledger that must exist.
+    async fn leaves(
+        &self,
+        reading: &Reading,
+        ledger: LedgerId,
+        query: impl Future<Output = Result<Vec<Row>, Error>>,
+    ) -> Result<Vec<StoredLeaf>, StoreError> {
+        let both = try_join(head_row(reading.client(), ledger), query);
+        let (head, rows) = reading.run("table record", both).await?;
+        if head.is_none() {
+            return Err(StoreError::NoSuchLedger);
+        }
+        leaves(&rows)
+    }
+
+    /// Records of leaves, with the payload fragments that are there. One that is not was erased, which is allowed.
+    async fn records(
+        &self,
+        reading: Reading,
+        ledger: LedgerId,
+        leaves: Vec<StoredLeaf>,
+    ) -> Result<Vec<Record>, StoreError> {
+        let Some(last) = leaves.iter().map(|(position, ..)| *position).max() else {
+            return Ok(Vec::new());
+        };
+        let rows = payloads(&reading, ledger, &leaves).await?;
+        drop(reading);
+        self.hold(ledger, Some(last)).await?;
+        put_together(leaves, rows)
+    }
+
+    /// Waits until what was read is durable. No connection is held meanwhile.
+    pub(crate) async fn hold(&self, ledger: LedgerId, last: Option<Position>) -> Result<(), StoreError> {
+        match last {
+            Some(last) => self.durable.ensure(ledger, last).await,
+            None => Ok(()),
+        }
+    }
 }
 
 fn page(limit: usize) -> i64 {
@@ -204,25 +284,31 @@ fn leaves(rows: &[Row]) -> Result<Vec<StoredLeaf>, StoreError> {
     Ok(leaves)
 }
 
-/// Records of leaves, with the payload fragments that are there. One that is not was erased, which is allowed.
-async fn records(
-    client: &Client,
+/// Payload fragments of leaves.
+async fn payloads(
+    reading: &Reading,
     ledger: LedgerId,
-    leaves: Vec<StoredLeaf>,
-) -> Result<Vec<Record>, StoreError> {
+    leaves: &[StoredLeaf],
+) -> Result<Vec<Row>, StoreError> {
     let (epochs, indexes): (Vec<i64>, Vec<i64>) = leaves
         .iter()
         .map(|(position, ..)| (i64::from(position.epoch.0), position.index.0.cast_signed()))
         .unzip();
-    let rows = client
-        .query(
-            "SELECT u.n, p.fragment, p.opening, p.bytes \
-             FROM unnest($2::bigint[], $3::bigint[]) WITH ORDINALITY AS u(epoch, index, n) \
-             JOIN payload p ON p.ledger = $1 AND p.epoch = u.epoch AND p.index = u.index",
-            &[&ledger.0, &epochs, &indexes],
-        )
-        .await
-        .map_err(|e| store_error("table payload", &e))?;
+    let parameters = [
+        (&ledger.0 as _, Type::UUID),
+        (&epochs as _, Type::INT8_ARRAY),
+        (&indexes as _, Type::INT8_ARRAY),
+    ];
+    let query = reading.client().query_typed(
+        "SELECT u.n, p.fragment, p.opening, p.bytes \
+         FROM unnest($2, $3) WITH ORDINALITY AS u(epoch, index, n) \
+         JOIN payload p ON p.ledger = $1 AND p.epoch = u.epoch AND p.index = u.index",
+        &parameters,
+    );
+    reading.run("table payload", query).await
+}
+
+fn put_together(leaves: Vec<StoredLeaf>, rows: Vec<Row>) -> Result<Vec<Record>, StoreError> {
     let mut payloads: Vec<_> = leaves
         .iter()
         .map(|(.., leaf)| vec![StoredFragment::Missing; leaf.payload.len()])

@@ -1,11 +1,10 @@
 //! The schema: made and brought up to date by whichever node comes first.
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 use crate::error::OpenError;
-
-/// "ruche": the advisory lock under which nodes migrate one after the other.
-const LOCK: i64 = 0x72_7563_6865;
 
 /// A schema and how it came to be.
 struct Schema {
@@ -14,15 +13,19 @@ struct Schema {
     migrations: &'static [&'static str],
     /// The schema that must not be in the same database.
     not_beside: &'static str,
+    /// Whether its tables are granted to the roles.
+    has_roles: bool,
 }
 
 const LEDGER: Schema = Schema {
     name: "ruche",
     migrations: &[
         include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql"),
-        include_str!("../../../../migrations/postgres/ledger/0002_leases.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0003_leases.sql"),
     ],
     not_beside: "ruche_tree_heads",
+    has_roles: true,
 };
 
 /// Of the database of tree heads.
@@ -32,7 +35,18 @@ const TREE_HEADS: Schema = Schema {
         "../../../../migrations/postgres/tree_heads/0001_tree_heads.sql"
     )],
     not_beside: "ruche",
+    has_roles: false,
 };
+
+/// Makes the roles that the migrations grant to.
+const ROLES: &str = include_str!("../../../../migrations/postgres/roles.sql");
+/// What an administrator runs where the login user may not make roles.
+const ROLES_BY_HAND: &str = "CREATE ROLE ruche_append NOLOGIN; CREATE ROLE ruche_app NOLOGIN; \
+                             CREATE ROLE ruche_eraser NOLOGIN; GRANT ruche_append, ruche_app, ruche_eraser TO ";
+/// "ruche": the advisory lock under which nodes migrate one after the other.
+const LOCK: i64 = 0x72_7563_6865;
+/// Inside a migration: nodes that came later wait for it, and it may rewrite a table.
+const SETTINGS: &str = "SET LOCAL statement_timeout = '30min'; SET LOCAL lock_timeout = '30min'";
 
 /// Brings the ledger's database up to date.
 pub(crate) async fn migrate(client: &mut Client) -> Result<(), OpenError> {
@@ -44,29 +58,36 @@ pub(crate) async fn migrate_tree_heads(client: &mut Client) -> Result<(), OpenEr
     apply(client, &TREE_HEADS).await
 }
 
-/// Applies what is missing. One transaction: a crash leaves all of it or nothing.
+/// Makes the roles and applies what is missing. One transaction: a crash leaves all of it or nothing, and maybe roles
+/// that nothing is granted to.
 async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
-    let failed = || OpenError::database("migrate the database");
     let Schema {
-        name,
-        migrations,
-        not_beside,
+        name, migrations, ..
     } = schema;
+    let failed = || OpenError::database("migrate the database");
+    let known = migrations.len() as i64;
+    let may_use_roles = !schema.has_roles || may_use_roles(client).await?;
+    if may_use_roles && version(client, name).await? == Some(known) {
+        return Ok(());
+    }
+    if schema.has_roles {
+        make_roles(client).await?;
+    }
     let tx = client.transaction().await.map_err(failed())?;
-    tx.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])
+    tx.batch_execute(SETTINGS).await.map_err(failed())?;
+    tx.query_typed("SELECT pg_advisory_xact_lock($1)::text", &[(&LOCK, Type::INT8)])
         .await
         .map_err(failed())?;
-    let other = tx
-        .query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[not_beside])
+    let beside = tx
+        .query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&schema.not_beside])
         .await
         .map_err(failed())?;
-    if other.is_some() {
+    if beside.is_some() {
         return Err(OpenError::SameDatabase);
     }
     tx.batch_execute(&format!(
-        "CREATE SCHEMA IF NOT EXISTS {name}; \
-         CREATE TABLE IF NOT EXISTS {name}.migration (version bigint PRIMARY KEY); \
-         SET LOCAL search_path = {name}"
+        "CREATE SCHEMA IF NOT EXISTS {name}; SET LOCAL search_path = {name}; \
+         CREATE TABLE IF NOT EXISTS migration (version bigint PRIMARY KEY)"
     ))
     .await
     .map_err(failed())?;
@@ -74,7 +95,7 @@ async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
         .query_one("SELECT coalesce(max(version), 0) FROM migration", &[])
         .await
         .map_err(failed())?;
-    let (found, known): (i64, i64) = (row.get(0), migrations.len() as i64);
+    let found: i64 = row.get(0);
     if found > known {
         return Err(OpenError::Newer { found, known });
     }
@@ -86,4 +107,57 @@ async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
         tracing::info!(version, schema = name, "schema migrated");
     }
     tx.commit().await.map_err(failed())
+}
+
+/// The version that is there, if a login user who does not own the schema may see it.
+async fn version(client: &Client, schema: &str) -> Result<Option<i64>, OpenError> {
+    let failed = || OpenError::database("read the schema version");
+    let there = client
+        .query_typed_one(
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = $1 AND c.relname = 'migration' AND has_schema_privilege(n.oid, 'USAGE') \
+             AND has_table_privilege(c.oid, 'SELECT'))",
+            &[(&schema, Type::TEXT)],
+        )
+        .await
+        .map_err(failed())?;
+    if !there.get::<_, bool>(0) {
+        return Ok(None);
+    }
+    let row = client
+        .query_typed_one(
+            &format!("SELECT coalesce(max(version), 0) FROM {schema}.migration"),
+            &[],
+        )
+        .await
+        .map_err(failed())?;
+    Ok(Some(row.get(0)))
+}
+
+/// Whether the login user may become what sessions become.
+async fn may_use_roles(client: &Client) -> Result<bool, OpenError> {
+    let row = client
+        .query_typed_one(
+            "SELECT count(*) FROM pg_roles WHERE rolname IN ('ruche_append', 'ruche_app') AND pg_has_role(oid, \
+             CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET' ELSE 'MEMBER' END)",
+            &[],
+        )
+        .await
+        .map_err(OpenError::database("read the roles"))?;
+    Ok(row.get::<_, i64>(0) == 2)
+}
+
+async fn make_roles(client: &Client) -> Result<(), OpenError> {
+    let Err(error) = client.batch_execute(ROLES).await else {
+        return Ok(());
+    };
+    if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Err(OpenError::database("make the roles")(error));
+    }
+    let user = client
+        .query_typed_one("SELECT quote_ident(current_user)", &[])
+        .await
+        .map_err(OpenError::database("read the name of the login user"))?;
+    let sql = format!("{ROLES_BY_HAND}{}", user.get::<_, &str>(0));
+    Err(OpenError::Roles { sql })
 }

@@ -1,88 +1,321 @@
-//! Connections and what is set in each: nothing about durability is left to the server's configuration.
+//! Sessions: what is set in each, and what is asked of a server before it is believed. Nothing about durability is left to
+//! the server's configuration.
 
+use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{Client, Config, NoTls};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use ruche_ledger::store::StoreError;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{AsyncMessage, Client, Config};
 
 use crate::PostgresOptions;
 use crate::error::OpenError;
+use crate::url::{Endpoint, SYNCHRONOUS};
 
-/// Settings of every session of this engine.
-///
-/// `synchronous_commit=on` waits for the flush, and on a synchronous cluster for the standby's; a session that dies with
-/// an open transaction must not hold a head row for ever, so an idle one is ended by the server.
-const SETTINGS: &str = "-c synchronous_commit=on -c idle_in_transaction_session_timeout=10s \
-                        -c default_transaction_isolation=read\\ committed -c lock_timeout=10s -c search_path=ruche";
-/// Waiting for a connection.
+/// A statement that runs longer is ended by the server. It does not end the wait of a commit for a standby: that has no
+/// end, since nobody knows by then how it ends.
+pub(crate) const STATEMENT_TIMEOUT: &str = "30s";
+/// Waiting for a lock, which is that of a head row: other nodes hold it for one flush.
+const LOCK_TIMEOUT: &str = "10s";
+/// A session whose process is frozen inside a transaction must not hold a head row for ever.
+const IDLE_TIMEOUT: &str = "10s";
+/// Waiting for a socket to each host of the URL, unless it says how long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A peer that is gone without a word is noticed after this time.
+/// Waiting for a session, over all hosts and with all that is asked first.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
+/// A peer that is gone without a word is noticed after this time if something was sent, unless the URL says otherwise.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Waiting for a reading connection.
-const POOL_WAIT: Duration = Duration::from_secs(5);
+/// And after about this time if nothing was.
+const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+/// What tokio-postgres takes if the URL says nothing.
+const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+/// Waiting for a connection of a pool.
+pub(crate) const POOL_WAIT: Duration = Duration::from_secs(5);
 
-/// The configuration of a connection.
-pub(crate) fn config(options: &PostgresOptions) -> Result<Config, OpenError> {
-    let mut config: Config = options
-        .url
-        .parse()
-        .map_err(OpenError::database("read the database URL"))?;
-    config
-        .application_name("ruche")
-        .options(SETTINGS)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_user_timeout(TCP_USER_TIMEOUT);
-    Ok(config)
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Schema changes, and whatever the caller wants: the login user of the URL.
+    Owner,
+    /// Writes of all tenants, and fences: `ruche_append`.
+    Append,
+    /// Hints to other nodes. They hold no data, so nobody waits for their flush.
+    Hint,
 }
 
-/// A connection of its own, driven by a task that ends with it.
-pub(crate) async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
+/// A database: makes sessions that are all set alike. Cheap to clone.
+#[derive(Clone)]
+pub struct Database {
+    direct: Endpoint,
+    reading: Option<Endpoint>,
+    allow_no_fsync: bool,
+}
+
+impl Database {
+    /// Reads the URLs of the options. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// What is wrong with a URL or a root certificate.
+    pub fn parse(options: &PostgresOptions) -> Result<Self, OpenError> {
+        let direct = Endpoint::parse(&options.url)?;
+        if direct.config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+            return Err(OpenError::Url(
+                "target_session_attrs=read-only finds servers that cannot be written to".into(),
+            ));
+        }
+        let reading = options.read_url.as_deref().map(Endpoint::parse).transpose()?;
+        if reading
+            .as_ref()
+            .is_some_and(|reading| !reading.options.is_empty())
+        {
+            return Err(OpenError::Url(
+                "a read URL has no `options`: a pooler would hand them to others".into(),
+            ));
+        }
+        Ok(Self {
+            direct,
+            reading,
+            allow_no_fsync: options.allow_no_fsync,
+        })
+    }
+
+    /// A connection of its own to the primary, with the rights of the login user. It ends when the client is dropped.
+    ///
+    /// # Errors
+    /// `Database` if it cannot be reached; `Standby` and `NotDurable` if what it confirmed could be lost.
+    pub async fn connect(&self) -> Result<Client, OpenError> {
+        Ok(self.session(Purpose::Owner, |_| ()).await?.client)
+    }
+
+    /// Direct connections to the primary, with the rights of the login user: for read models. Each is checked as in
+    /// [`Database::connect`] when it is made; waiting for one is bounded.
+    ///
+    /// # Errors
+    /// `Pool`.
+    pub fn pool(&self, size: usize) -> Result<Pool, OpenError> {
+        self.checked_pool(Purpose::Owner, size)
+    }
+
+    /// Direct connections with the rights of one purpose.
+    pub(crate) fn checked_pool(&self, purpose: Purpose, size: usize) -> Result<Pool, OpenError> {
+        let allow_no_fsync = self.allow_no_fsync;
+        let check = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
+            Box::pin(async move {
+                let checked = check(client, purpose, allow_no_fsync).await;
+                checked.map_err(|error| HookError::message(error.to_string()))
+            })
+        });
+        let builder = Pool::builder(manager(self.config(purpose), &self.direct)).post_create(check);
+        build(builder, size)
+    }
+
+    /// Connections for reading, maybe through a pooler: they have no state of their own.
+    pub(crate) fn reading_pool(&self, size: usize) -> Result<Pool, OpenError> {
+        let builder = match &self.reading {
+            Some(reading) => Pool::builder(manager(timeouts(reading.config.clone()), reading)),
+            None => Pool::builder(manager(self.config(Purpose::Owner), &self.direct)),
+        };
+        build(builder, size)
+    }
+
+    /// A direct session for one purpose. What the server says unasked goes to `heard`.
+    pub(crate) async fn session(
+        &self,
+        purpose: Purpose,
+        heard: impl FnMut(AsyncMessage) + Send + 'static,
+    ) -> Result<Session, OpenError> {
+        let config = self.config(purpose);
+        let opened = async {
+            let connected = config.connect(self.direct.tls.clone()).await;
+            let (client, connection) = connected.map_err(OpenError::database("connect to the database"))?;
+            let warnings = Arc::new(AtomicU64::new(0));
+            drive(connection, Arc::clone(&warnings), heard);
+            check(&client, purpose, self.allow_no_fsync).await?;
+            Ok(Session { client, warnings })
+        };
+        match tokio::time::timeout(SESSION_TIMEOUT, opened).await {
+            Ok(opened) => opened,
+            Err(_) => Err(OpenError::Slow {
+                seconds: SESSION_TIMEOUT.as_secs(),
+            }),
+        }
+    }
+
+    /// A session that appends, for a caller that has a store to answer for.
+    pub(crate) async fn appending(&self) -> Result<Session, StoreError> {
+        self.session(Purpose::Append, |_| ()).await.map_err(unavailable)
+    }
+
+    fn config(&self, purpose: Purpose) -> Config {
+        let mut config = timeouts(self.direct.config.clone());
+        let commit = if purpose == Purpose::Hint { "off" } else { "on" };
+        let role = match purpose {
+            Purpose::Owner => "",
+            Purpose::Append | Purpose::Hint => " -c role=ruche_append -c search_path=ruche",
+        };
+        // Later ones win: a stronger `synchronous_commit` of the URL, and the role in any case.
+        let options = format!(
+            "-c synchronous_commit={commit} -c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT} \
+             -c idle_in_transaction_session_timeout={IDLE_TIMEOUT} -c default_transaction_isolation=read\\ committed \
+             {}{role}",
+            self.direct.options
+        );
+        config.options(options);
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        config
+    }
+}
+
+/// A connection of our own, driven by a task that ends with it.
+pub(crate) struct Session {
+    client: Client,
+    warnings: Arc<AtomicU64>,
+}
+
+impl Session {
+    /// Warnings that the server sent. A commit whose wait for the standby was cancelled is answered as if it had
+    /// succeeded, with a warning: only if this number is the same before and after it, the commit is what it says.
+    pub(crate) fn warnings(&self) -> u64 {
+        self.warnings.load(Ordering::Acquire)
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+/// Moves the bytes of a connection until it ends. A notice is counted before the answer behind it is given out.
+fn drive<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    warnings: Arc<AtomicU64>,
+    mut heard: impl FnMut(AsyncMessage) + Send + 'static,
+) where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::warn!(%error, "a connection to the database ended");
+        loop {
+            match poll_fn(|cx| connection.poll_message(cx)).await {
+                Some(Ok(message)) => {
+                    if let AsyncMessage::Notice(notice) = &message {
+                        // Of the fields of a notice only the severity, which is never translated, and the text.
+                        if notice.parsed_severity() == Some(tokio_postgres::error::Severity::Warning) {
+                            warnings.fetch_add(1, Ordering::Release);
+                            tracing::warn!(text = notice.message(), "the database warns");
+                        }
+                    }
+                    heard(message);
+                }
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "a connection to the database ended");
+                    return;
+                }
+                None => return,
+            }
         }
     });
-    Ok(client)
 }
 
-/// Connections for reading.
-pub(crate) fn pool(config: &Config, options: &PostgresOptions) -> Result<Pool, OpenError> {
+/// Refuses a server that cannot be written to, or loses what it confirms. Asked of every connection that writes: after a
+/// failover another server may be behind the same name.
+async fn check(client: &Client, purpose: Purpose, allow_no_fsync: bool) -> Result<(), OpenError> {
+    let row = client
+        .query_typed_one(
+            "SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'), \
+             current_setting('synchronous_commit')",
+            &[],
+        )
+        .await
+        .map_err(OpenError::database("read the settings of the server"))?;
+    if row.get(0) {
+        return Err(OpenError::Standby);
+    }
+    for (at, setting) in (1..).zip(["fsync", "full_page_writes"]) {
+        let value: String = row.get(at);
+        if value == "on" {
+            continue;
+        }
+        if !allow_no_fsync {
+            return Err(OpenError::NotDurable { setting, value });
+        }
+        tracing::warn!(setting, value, "the database may lose what it confirms");
+    }
+    let value: String = row.get(3);
+    if purpose != Purpose::Hint && !SYNCHRONOUS.contains(&value.as_str()) {
+        let setting = "synchronous_commit";
+        return Err(OpenError::NotDurable { setting, value });
+    }
+    Ok(())
+}
+
+/// Fills in what the URL leaves open.
+fn timeouts(mut config: Config) -> Config {
+    if config.get_application_name().is_none() {
+        config.application_name("ruche");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_TIMEOUT);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(TCP_USER_TIMEOUT);
+    }
+    if config.get_keepalives_idle() == KEEPALIVES_IDLE_DEFAULT {
+        config.keepalives_idle(KEEPALIVES_IDLE);
+    }
+    config
+}
+
+fn manager(config: Config, endpoint: &Endpoint) -> Manager {
     let recycling_method = RecyclingMethod::Fast;
-    let manager = Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method });
-    Pool::builder(manager)
-        .max_size(options.readers.max(1))
+    Manager::from_config(config, endpoint.tls.clone(), ManagerConfig { recycling_method })
+}
+
+fn build(builder: deadpool_postgres::PoolBuilder, size: usize) -> Result<Pool, OpenError> {
+    builder
+        .max_size(size.max(1))
         .wait_timeout(Some(POOL_WAIT))
+        .create_timeout(Some(SESSION_TIMEOUT))
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| OpenError::Pool(error.to_string()))
 }
 
-/// Refuses a server that loses what it confirms.
-pub(crate) async fn check_durable(client: &Client, options: &PostgresOptions) -> Result<(), OpenError> {
-    if options.allow_no_fsync {
-        tracing::warn!("the database may lose what it confirms: fsync is not checked");
-        return Ok(());
+/// What a session that cannot be had means to a caller: nothing was written.
+pub(crate) fn unavailable(error: OpenError) -> StoreError {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
     }
-    for setting in ["fsync", "full_page_writes"] {
-        let row = client
-            .query_one(&format!("SHOW {setting}"), &[])
-            .await
-            .map_err(OpenError::database("read a setting"))?;
-        let value: String = row.get(0);
-        if value != "on" {
-            return Err(OpenError::NotDurable { setting, value });
-        }
-    }
-    Ok(())
+    StoreError::Unavailable { reason }
 }
 
-/// A commit that writes to the log and to nothing else. When it returns, what was visible when it began is as durable
-/// as any commit: flushed, and on a synchronous cluster with the standby.
+/// A commit of its own. When it returns, what was visible when it began is as durable as any commit: flushed, and on a
+/// synchronous cluster with the standby.
+///
+/// Without synchronous standbys nothing is written: a row is seen by others only after its commit was flushed here. With
+/// them a row can be seen although no standby has it, after the wait for the standby was cancelled or the primary was
+/// started again in the middle of it; then a record of its own in the log is waited for, behind that of the row.
 pub(crate) async fn fence(client: &Client) -> Result<(), tokio_postgres::Error> {
     client
-        .query_one(
-            "SELECT pg_logical_emit_message(true, 'ruche', 'fence')::text",
+        .query_typed_one(
+            "SELECT CASE WHEN current_setting('synchronous_standby_names') = '' THEN '' \
+             ELSE pg_logical_emit_message(true, 'ruche', 'fence')::text END",
             &[],
         )
         .await

@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
@@ -19,28 +18,33 @@ use ruche_ledger::store::{
     StoreError,
 };
 use ruche_ledger::tree_head::SignedTreeHead;
-use ruche_ledger::wake::Wakeups;
 use tokio::task::JoinHandle;
-use tokio_postgres::Config;
 
-use crate::error::{OpenError, store_error};
+use crate::durable::Durable;
+use crate::ends::{self, Ends};
+use crate::error::OpenError;
 use crate::queue::{Job, Queue};
+use crate::reading::Reader;
+use crate::session::{Database, Purpose};
 use crate::writer::Writer;
-use crate::{PostgresOptions, epochs, read, schema, session, trees};
+use crate::{PostgresOptions, epochs, hints, read, schema, trees};
 
-/// Between two looks at heads that other nodes may have moved.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Connections for tiles, tree heads and the heads of all ledgers.
+const SHARED_CONNECTIONS: usize = 2;
 
 /// All ledgers of a database. Open once per process and share behind an `Arc`.
 pub struct PostgresStore {
-    config: Config,
+    database: Database,
     clock: Arc<dyn Clock>,
-    pool: Pool,
+    reader: Reader,
+    /// Direct connections with the rights of `ruche_append`.
+    shared: Pool,
     queues: Vec<Arc<Queue>>,
-    wakeups: Arc<Wakeups>,
-    /// Writers, then the poller. Empty once the store is closed.
-    tasks: Mutex<Vec<JoinHandle<()>>>,
-    poller: JoinHandle<()>,
+    ends: Arc<Ends>,
+    /// Writers. Empty once the store is closed.
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    /// Fences, wake-ups and hints: they hold nothing that is lost with them.
+    helpers: Vec<JoinHandle<()>>,
 }
 
 impl PostgresStore {
@@ -49,32 +53,37 @@ impl PostgresStore {
     /// # Errors
     /// See [`OpenError`]; nothing was written, save whole migrations.
     pub async fn open(clock: Arc<dyn Clock>, options: PostgresOptions) -> Result<Self, OpenError> {
-        let config = session::config(&options)?;
-        let mut client = session::connect(&config)
-            .await
-            .map_err(OpenError::database("connect to the database"))?;
-        session::check_durable(&client, &options).await?;
-        schema::migrate(&mut client).await?;
-        let pool = session::pool(&config, &options)?;
-        let wakeups = Arc::new(Wakeups::default());
+        let database = Database::parse(&options)?;
+        schema::migrate(&mut database.connect().await?).await?;
+        let durable = Arc::new(Durable::new());
+        let reader = Reader::new(database.reading_pool(options.readers)?, Arc::clone(&durable));
+        let shared = database.checked_pool(Purpose::Append, SHARED_CONNECTIONS)?;
+        let ends = Arc::new(Ends::new(Arc::clone(&durable)));
         let queues: Vec<_> = (0..options.writers.max(1))
             .map(|_| Arc::new(Queue::default()))
             .collect();
         let start = |queue: &Arc<Queue>| {
-            let writer = Writer::new(config.clone(), Arc::clone(&clock), Arc::clone(&wakeups));
+            let clock = Arc::clone(&clock);
+            let writer = Writer::new(database.clone(), reader.clone(), clock, Arc::clone(&ends));
             let queue = Arc::clone(queue);
             tokio::spawn(async move { writer.run(&queue).await })
         };
-        let tasks = Mutex::new(queues.iter().map(start).collect());
-        let poller = tokio::spawn(poll(pool.clone(), Arc::clone(&wakeups)));
+        let writers = Mutex::new(queues.iter().map(start).collect());
+        let helpers = vec![
+            tokio::spawn(durable.run(database.clone())),
+            tokio::spawn(ends::look(Arc::clone(&ends), shared.clone())),
+            tokio::spawn(hints::tell(Arc::clone(&ends), database.clone())),
+            tokio::spawn(hints::listen(Arc::clone(&ends), database.clone())),
+        ];
         Ok(Self {
-            config,
+            database,
             clock,
-            pool,
+            reader,
+            shared,
             queues,
-            wakeups,
-            tasks,
-            poller,
+            ends,
+            writers,
+            helpers,
         })
     }
 
@@ -84,15 +93,16 @@ impl PostgresStore {
     /// `Unavailable` if a writer died. Everything answered is durable all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.queues.iter().for_each(|queue| queue.close());
-        self.wakeups.close();
-        self.poller.abort();
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        for task in tasks {
-            task.await.map_err(|e| StoreError::Unavailable {
+        self.ends.close();
+        let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        for writer in writers {
+            writer.await.map_err(|e| StoreError::Unavailable {
                 reason: format!("a writer died: {e}"),
             })?;
         }
-        self.pool.close();
+        self.helpers.iter().for_each(JoinHandle::abort);
+        self.reader.close();
+        self.shared.close();
         Ok(())
     }
 
@@ -103,8 +113,8 @@ impl PostgresStore {
         &self.queues[(hasher.finish() % self.queues.len() as u64) as usize]
     }
 
-    async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|e| StoreError::Unavailable {
+    async fn shared(&self) -> Result<Object, StoreError> {
+        self.shared.get().await.map_err(|e| StoreError::Unavailable {
             reason: format!("no connection to the database: {e}"),
         })
     }
@@ -114,29 +124,8 @@ impl Drop for PostgresStore {
     /// Writers end once their queue is empty; nobody waits for them.
     fn drop(&mut self) {
         self.queues.iter().for_each(|queue| queue.close());
-        self.wakeups.close();
-        self.poller.abort();
-    }
-}
-
-/// Publishes where heads are, for readers that wait for what other nodes append. What this process appends is published
-/// at once; a round that fails costs latency only.
-async fn poll(pool: Pool, wakeups: Arc<Wakeups>) {
-    let mut interval = tokio::time::interval(POLL_INTERVAL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        interval.tick().await;
-        let Ok(client) = pool.get().await else { continue };
-        match read::heads(&client).await {
-            Ok(heads) => {
-                for (ledger, head) in heads {
-                    if let Some(last) = head.last_position() {
-                        wakeups.publish(ledger, last);
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(%error, "heads cannot be read; readers wait longer"),
-        }
+        self.ends.close();
+        self.helpers.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -156,24 +145,29 @@ impl EventStore for PostgresStore {
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
         opening.check()?;
         // Its own connection: one that fails half-way is dropped with its transaction.
-        let mut client = session::connect(&self.config)
-            .await
-            .map_err(|e| store_error("connect", &e))?;
-        let receipt = epochs::open(&mut client, &*self.clock, ledger, opening).await?;
-        self.wakeups.publish(ledger, receipt.position);
+        let mut session = self.database.appending().await?;
+        let warnings = session.warnings();
+        let receipt = epochs::open(&mut session, &*self.clock, ledger, opening).await?;
+        if session.warnings() != warnings {
+            self.reader.hold(ledger, Some(receipt.position)).await?;
+        }
+        self.ends.publish(ledger, receipt.position);
         Ok(receipt)
     }
 
     async fn head(&self, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
-        read::head(&*self.client().await?, ledger).await
+        self.reader.head(ledger).await
     }
 
     async fn epochs(&self, ledger: LedgerId) -> Result<Vec<EpochInfo>, StoreError> {
-        read::epochs(&*self.client().await?, ledger).await
+        self.reader.epochs(ledger).await
     }
 
     async fn ledgers(&self) -> Result<Vec<LedgerId>, StoreError> {
-        let heads = read::heads(&*self.client().await?).await?;
+        let heads = read::heads(&*self.shared().await?, None).await?;
+        let end = |(ledger, head): &(LedgerId, LedgerHead)| head.last_position().map(|last| (*ledger, last));
+        let ends: Vec<_> = heads.iter().filter_map(end).collect();
+        self.reader.durable.ensure_all(&ends).await?;
         Ok(heads.into_iter().map(|(ledger, _)| ledger).collect())
     }
 
@@ -183,7 +177,7 @@ impl EventStore for PostgresStore {
         from: Position,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        read::ledger(&*self.client().await?, ledger, from, limit).await
+        self.reader.ledger(ledger, from, limit).await
     }
 
     async fn read_stream(
@@ -193,7 +187,7 @@ impl EventStore for PostgresStore {
         from: StreamVersion,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        read::stream(&*self.client().await?, ledger, stream, from, limit).await
+        self.reader.stream(ledger, stream, from, limit).await
     }
 
     async fn stream_version(
@@ -201,11 +195,11 @@ impl EventStore for PostgresStore {
         ledger: LedgerId,
         stream: StreamId,
     ) -> Result<Option<StreamVersion>, StoreError> {
-        read::stream_version(&*self.client().await?, ledger, stream).await
+        self.reader.stream_version(ledger, stream).await
     }
 
     async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
-        Ok(self.wakeups.wait_for(ledger, position).await?)
+        self.ends.wait_for(ledger, position).await
     }
 }
 
@@ -218,9 +212,7 @@ impl TreeStore for PostgresStore {
         from: LeafIndex,
         limit: usize,
     ) -> Result<Vec<Hash>, StoreError> {
-        let client = self.client().await?;
-        trees::check_epoch(&client, ledger, epoch).await?;
-        trees::leaf_hashes(&client, ledger, epoch, from, limit).await
+        self.reader.leaf_hashes(ledger, epoch, from, limit).await
     }
 
     async fn hash_tile(
@@ -230,15 +222,11 @@ impl TreeStore for PostgresStore {
         level: u8,
         index: u64,
     ) -> Result<Option<HashTile>, StoreError> {
-        let client = self.client().await?;
-        trees::check_epoch(&client, ledger, epoch).await?;
-        trees::hash_tile(&client, ledger, epoch, level, index).await
+        self.reader.hash_tile(ledger, epoch, level, index).await
     }
 
     async fn tree_head(&self, ledger: LedgerId, epoch: Epoch) -> Result<Option<SignedTreeHead>, StoreError> {
-        let client = self.client().await?;
-        trees::check_epoch(&client, ledger, epoch).await?;
-        trees::tree_head(&client, ledger, epoch).await
+        self.reader.tree_head(ledger, epoch).await
     }
 
     async fn put_tiles(
@@ -247,7 +235,7 @@ impl TreeStore for PostgresStore {
         epoch: Epoch,
         tiles: Vec<HashTile>,
     ) -> Result<(), StoreError> {
-        let client = self.client().await?;
+        let client = self.shared().await?;
         trees::check_epoch(&client, ledger, epoch).await?;
         trees::put_tiles(&client, ledger, epoch, &tiles).await
     }
@@ -258,7 +246,7 @@ impl TreeStore for PostgresStore {
         epoch: Epoch,
         head: &SignedTreeHead,
     ) -> Result<(), StoreError> {
-        let client = self.client().await?;
+        let client = self.shared().await?;
         trees::check_epoch(&client, ledger, epoch).await?;
         trees::put_tree_head(&client, ledger, epoch, head.head().size.0, head.as_bytes()).await
     }

@@ -8,18 +8,19 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::Clock;
 use ruche_ledger::sequencer::{Batch, Decision, Sequencer};
 use ruche_ledger::store::{AppendOutcome, AppendRequest, LedgerHead, Receipt, StoreError};
-use ruche_ledger::wake::Wakeups;
 use tokio::time::timeout;
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error, Statement};
 use uuid::Uuid;
 
 use crate::append::{self, Move};
 use crate::cache::{self, Known, Lookups};
 use crate::contention::Contention;
+use crate::ends::Ends;
 use crate::error::{store_error, was_refused};
 use crate::queue::{Answer, Job, Queue};
-use crate::{read, session};
+use crate::reading::Reader;
+use crate::session::{self, Database};
 
 /// Ledgers whose heads are remembered. All are forgotten when there are more.
 const LEDGERS_MAX: usize = 4_096;
@@ -28,9 +29,10 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One of the tasks that append.
 pub(crate) struct Writer {
-    config: Config,
+    database: Database,
+    reader: Reader,
     clock: Arc<dyn Clock>,
-    wakeups: Arc<Wakeups>,
+    ends: Arc<Ends>,
     session: Option<Session>,
     known: HashMap<LedgerId, Known>,
     contention: Contention,
@@ -38,7 +40,7 @@ pub(crate) struct Writer {
 
 /// A connection with its statements.
 struct Session {
-    client: Client,
+    client: session::Session,
     append: Statement,
     lookups: Lookups,
 }
@@ -68,11 +70,12 @@ enum Fate {
 }
 
 impl Writer {
-    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>, wakeups: Arc<Wakeups>) -> Self {
+    pub(crate) fn new(database: Database, reader: Reader, clock: Arc<dyn Clock>, ends: Arc<Ends>) -> Self {
         Self {
-            config,
+            database,
+            reader,
             clock,
-            wakeups,
+            ends,
             session: None,
             known: HashMap::new(),
             contention: Contention::default(),
@@ -337,9 +340,8 @@ impl Writer {
             .map(receipt(batch.head.last_recorded_at))
             .collect();
         if let (Some(last), false) = (batch.head.last_position(), batch.records.is_empty()) {
-            self.wakeups.publish(ledger, last);
+            self.ends.publish(ledger, last);
         }
-        let moved = !receipts.is_empty();
         if let Some(known) = self.known.get_mut(&ledger) {
             known.moved(batch.head, batch.streams);
         }
@@ -363,7 +365,8 @@ impl Writer {
                     let here = receipts.iter().position(|receipt| receipt.position == first);
                     match here.and_then(|at| receipts.get(at..at + count as usize)) {
                         Some(receipts) => Ok(receipts.to_vec()),
-                        None => self.earlier(ledger, first, count, moved).await,
+                        // Held until it is durable, as whatever is read.
+                        None => self.reader.receipts(ledger, first, count).await,
                     }
                     .map(|receipts| AppendOutcome::Appended {
                         receipts,
@@ -374,26 +377,6 @@ impl Writer {
             // A caller that went away does not hear it; what was decided stands all the same.
             drop(answer.send(outcome));
         }
-    }
-
-    /// Receipts of an earlier append. On a synchronous cluster a row can be seen before the standby has it, and be lost
-    /// in a failover: nobody is told of it before a commit that began after the read. If the ledger `moved`, that was
-    /// one.
-    async fn earlier(
-        &mut self,
-        ledger: LedgerId,
-        first: ruche_domain::numbers::Position,
-        count: u32,
-        moved: bool,
-    ) -> Result<Vec<Receipt>, StoreError> {
-        let session = self.session().await?;
-        let receipts = read::receipts(&session.client, ledger, first, count).await?;
-        if !moved {
-            session::fence(&session.client)
-                .await
-                .map_err(|e| store_error("fence", &e))?;
-        }
-        Ok(receipts)
     }
 
     /// Finds out what became of commits without an answer. A head that is ours says that the batch is there. Any other
@@ -438,8 +421,7 @@ impl Writer {
         {
             // Another node may have written while there was no connection; heads tell, so the caches stay.
             self.session = None;
-            let session = Session::open(&self.config).await;
-            self.session = Some(session.map_err(|e| store_error("connect", &e))?);
+            self.session = Some(Session::open(&self.database).await?);
         }
         Ok(self.session.as_ref().expect("was opened above"))
     }
@@ -455,10 +437,11 @@ impl Writer {
 }
 
 impl Session {
-    async fn open(config: &Config) -> Result<Self, Error> {
-        let client = session::connect(config).await?;
-        let append = append::prepare(&client).await?;
-        let lookups = Lookups::prepare(&client).await?;
+    async fn open(database: &Database) -> Result<Self, StoreError> {
+        let client = database.appending().await?;
+        let failed = |e| store_error("connect", &e);
+        let append = append::prepare(&client).await.map_err(failed)?;
+        let lookups = Lookups::prepare(&client).await.map_err(failed)?;
         Ok(Self {
             client,
             append,

@@ -12,3 +12,5 @@ CREATE TABLE lease (
     node   uuid        NOT NULL,
     until  timestamptz NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON node, lease TO ruche_append;

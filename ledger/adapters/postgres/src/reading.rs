@@ -1,0 +1,111 @@
+//! How everything of a ledger is read: one transaction that can see this ledger alone, sent as a whole.
+//!
+//! `BEGIN`, the role, the ledger, the query and `COMMIT` go out together and come back together: one round trip, as
+//! without them. They leave nothing behind in the session and use no prepared statement, so a pooler that gives each
+//! transaction another session does not matter. What comes back is held until it is [durable](crate::durable).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool};
+use futures_util::future::join3;
+use ruche_domain::ids::LedgerId;
+use ruche_ledger::store::StoreError;
+use tokio::time::timeout;
+use tokio_postgres::{Client, Error};
+
+use crate::durable::Durable;
+use crate::error::store_error;
+use crate::session::STATEMENT_TIMEOUT;
+
+/// No answer by then: longer than the server works on a statement, so only a pooler or a network is that slow.
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// The reading side of the store.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pool: Pool,
+    pub durable: Arc<Durable>,
+}
+
+/// A connection that is lent for reads of one ledger.
+pub(crate) struct Reading {
+    /// `Some` until it is dropped.
+    client: Option<Object>,
+    begin: String,
+    /// A transaction is under way. Who goes away in the middle of one takes the connection along.
+    busy: AtomicBool,
+}
+
+impl Reader {
+    pub(crate) fn new(pool: Pool, durable: Arc<Durable>) -> Self {
+        Self { pool, durable }
+    }
+
+    /// Lends a connection for a ledger.
+    pub(crate) async fn of(&self, ledger: LedgerId) -> Result<Reading, StoreError> {
+        let client = self.pool.get().await.map_err(|e| StoreError::Unavailable {
+            reason: format!("no connection to the database: {e}"),
+        })?;
+        let begin = format!(
+            "BEGIN READ ONLY; SET LOCAL ROLE ruche_app; SET LOCAL search_path = ruche; \
+             SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL ruche.ledger = '{}'",
+            ledger.0
+        );
+        Ok(Reading {
+            client: Some(client),
+            begin,
+            busy: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn close(&self) {
+        self.pool.close();
+    }
+}
+
+impl Reading {
+    /// For the queries of [`Reading::run`] alone.
+    pub(crate) fn client(&self) -> &Client {
+        self.client.as_ref().expect("is there until it is dropped")
+    }
+
+    /// Runs queries in a transaction of their own. They must be sent when they are polled first, so they cannot depend on
+    /// one another.
+    pub(crate) async fn run<T>(
+        &self,
+        place: &str,
+        queries: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, StoreError> {
+        let client = self.client();
+        self.busy.store(true, Ordering::Relaxed);
+        let sent = join3(
+            client.batch_execute(&self.begin),
+            queries,
+            client.batch_execute("COMMIT"),
+        );
+        let (begun, read, ended) =
+            timeout(READ_TIMEOUT, sent)
+                .await
+                .map_err(|_| StoreError::Unavailable {
+                    reason: format!("{place}: no answer after {} s", READ_TIMEOUT.as_secs()),
+                })?;
+        // All three were answered, so the transaction is over, whatever the answers are.
+        self.busy.store(false, Ordering::Relaxed);
+        begun
+            .and(read)
+            .and_then(|read| ended.map(|()| read))
+            .map_err(|e| store_error(place, &e))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take()
+            && self.busy.load(Ordering::Relaxed)
+        {
+            drop(Object::take(client));
+        }
+    }
+}
