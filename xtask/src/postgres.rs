@@ -16,6 +16,8 @@ const MAJOR_MIN: u32 = 15;
 const DEBIAN: &str = "/usr/lib/postgresql";
 /// A server that is not ready by then will not be.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Where a pooler may be: its package puts it where only administrators look.
+const POOLER: [&str; 2] = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
 /// Between two looks at whether the server is ready.
 const START_POLL: Duration = Duration::from_millis(50);
 
@@ -37,6 +39,7 @@ impl Cluster {
     /// What could not be done, with what to try.
     pub fn start() -> Result<Self, String> {
         let programs = programs()?;
+        pooler();
         let folder =
             TempDir::with_prefix("ruche-postgres-").map_err(|e| format!("no temporary folder: {e}"))?;
         let user = unprivileged()?;
@@ -143,12 +146,7 @@ fn programs() -> Result<PathBuf, String> {
     if let Some(found) = find() {
         return Ok(found);
     }
-    eprintln!("PostgreSQL is absent; installing it: apt-get install postgresql");
-    let install = Command::new("apt-get")
-        .args(["install", "--yes", "--no-install-recommends", "postgresql"])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status();
-    if install.is_ok_and(|status| status.success())
+    if install("postgresql")
         && let Some(found) = find()
     {
         return Ok(found);
@@ -156,6 +154,23 @@ fn programs() -> Result<PathBuf, String> {
     Err(format!(
         "PostgreSQL {MAJOR_MIN} or newer is needed (as root on Debian: apt-get update && apt-get install postgresql)"
     ))
+}
+
+/// Installs pgbouncer if it is absent. Without it the tests that read through it say that they are skipped, and fail
+/// under `CI=true`.
+fn pooler() {
+    if !POOLER.iter().any(|path| Path::new(path).is_file()) && !install("pgbouncer") {
+        eprintln!("pgbouncer is absent (as root on Debian: apt-get update && apt-get install pgbouncer)");
+    }
+}
+
+fn install(package: &str) -> bool {
+    eprintln!("{package} is absent; installing it: apt-get install {package}");
+    let install = Command::new("apt-get")
+        .args(["install", "--yes", "--no-install-recommends", package])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status();
+    install.is_ok_and(|status| status.success())
 }
 
 fn find() -> Option<PathBuf> {

@@ -8,6 +8,10 @@
 mod contract;
 mod many;
 mod nodes;
+mod pgbouncer;
+mod roles;
+mod server;
+mod sessions;
 mod trees;
 
 use std::sync::Arc;

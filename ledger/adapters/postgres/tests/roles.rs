@@ -1,0 +1,288 @@
+//! Who may do what: each sentence of `0002_roles.sql`, said by a session with that role and no other rights.
+
+use ruche_ledger::store::{AppendOutcome, EventStore};
+use ruche_ledger::testing::{appended, check_ledger, ledger};
+use ruche_ledger_postgres::{OpenError, PostgresOptions, PostgresStore};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use super::server::Private;
+use super::{Noon, database, open, open_ledger, server, session};
+
+const TABLES: [&str; 8] = [
+    "head",
+    "epoch",
+    "record",
+    "payload",
+    "stream_head",
+    "idempotency",
+    "tile",
+    "tree_head",
+];
+
+/// A database with two ledgers of three records each, with payloads, keys, tiles and tree heads.
+async fn two_ledgers(server: &str) -> String {
+    let url = database(server).await;
+    let store = open(&url).await;
+    for n in [1, 2] {
+        let author = open_ledger(&*store, n).await;
+        let event = || author.event(author.stream(1), "{}");
+        appended(
+            store
+                .append(ledger(n), author.append_keyed(1, 1, vec![event(), event()]))
+                .await,
+        );
+    }
+    let owner = session(&url).await;
+    owner
+        .batch_execute(
+            "INSERT INTO ruche.tile SELECT ledger, 1, 0, 0, last_leaf_hash FROM ruche.head; \
+             INSERT INTO ruche.tree_head SELECT ledger, 1, 3, 'x' FROM ruche.head",
+        )
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    url
+}
+
+/// A session that is a role, as if it had logged in as it.
+async fn as_role(url: &str, role: &str) -> Client {
+    let client = session(url).await;
+    let become_it = format!("SET SESSION AUTHORIZATION {role}; SET search_path = ruche");
+    client.batch_execute(&become_it).await.unwrap();
+    client
+}
+
+async fn of_ledger(client: &Client, n: u128) {
+    let set = format!("SET ruche.ledger = '{}'", ledger(n).0);
+    client.batch_execute(&set).await.unwrap();
+}
+
+async fn count(client: &Client, table: &str) -> i64 {
+    let query = format!("SELECT count(*) FROM {table}");
+    client.query_one(&query, &[]).await.unwrap().get(0)
+}
+
+async fn refused(client: &Client, sql: &str) {
+    let refused = client.batch_execute(sql).await;
+    let code = refused.as_ref().err().and_then(|error| error.code());
+    assert_eq!(
+        code,
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+        "{sql}: {refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_sees_one_ledger_and_writes_nothing() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let app = as_role(&url, "ruche_app").await;
+    // No ledger set: nothing is there, and it is no error.
+    for table in TABLES {
+        assert_eq!(count(&app, table).await, 0, "{table}");
+    }
+    for n in [1, 2] {
+        of_ledger(&app, n).await;
+        for (table, rows) in TABLES.into_iter().zip([1, 1, 3, 3, 2, 1, 1, 1]) {
+            assert_eq!(count(&app, table).await, rows, "{table}");
+            let foreign = format!("{table} WHERE ledger <> '{}'", ledger(n).0);
+            assert_eq!(count(&app, &foreign).await, 0, "{table}");
+        }
+    }
+    // A ledger that was set for a transaction is gone with it, and leaves an empty text behind.
+    app.batch_execute("RESET ruche.ledger").await.unwrap();
+    let set = format!("BEGIN; SET LOCAL ruche.ledger = '{}'", ledger(1).0);
+    app.batch_execute(&set).await.unwrap();
+    assert_eq!(count(&app, "record").await, 3);
+    app.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(count(&app, "record").await, 0);
+    of_ledger(&app, 1).await;
+    for table in TABLES {
+        refused(&app, &format!("INSERT INTO {table} SELECT * FROM {table}")).await;
+        refused(&app, &format!("UPDATE {table} SET ledger = ledger")).await;
+        refused(&app, &format!("DELETE FROM {table}")).await;
+        refused(&app, &format!("TRUNCATE {table}")).await;
+    }
+    refused(&app, "CREATE TABLE more (x int)").await;
+    refused(&app, "SET ROLE ruche_append").await;
+    refused(&app, "INSERT INTO migration VALUES (9)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_appends_reads_no_record_and_changes_none() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let append = as_role(&url, "ruche_append").await;
+    for (table, rows) in [
+        ("head", 2),
+        ("epoch", 2),
+        ("stream_head", 4),
+        ("idempotency", 2),
+        ("tile", 2),
+        ("tree_head", 2),
+    ] {
+        assert_eq!(count(&append, table).await, rows, "{table}");
+        refused(&append, &format!("DELETE FROM {table}")).await;
+        refused(&append, &format!("TRUNCATE {table}")).await;
+    }
+    for table in ["record", "payload"] {
+        refused(&append, &format!("SELECT count(*) FROM {table}")).await;
+        refused(&append, &format!("SELECT ledger FROM {table}")).await;
+        refused(&append, &format!("COPY {table} TO STDOUT")).await;
+        refused(&append, &format!("UPDATE {table} SET index = 9")).await;
+        refused(&append, &format!("DELETE FROM {table}")).await;
+        refused(&append, &format!("TRUNCATE {table}")).await;
+    }
+    // What would bring back what it inserts is a read as well.
+    refused(
+        &append,
+        "INSERT INTO payload SELECT ledger, 1, 9, 0, last_leaf_hash, 'x' FROM head RETURNING bytes",
+    )
+    .await;
+    for (sql, rows) in [
+        ("INSERT INTO record SELECT ledger, 1, 3, 's', 0, 'x' FROM head", 2),
+        (
+            "INSERT INTO payload SELECT ledger, 1, 3, 0, last_leaf_hash, 'x' FROM head",
+            2,
+        ),
+        ("UPDATE head SET size = size", 2),
+        ("UPDATE stream_head SET version = version", 4),
+        ("UPDATE tile SET hashes = hashes", 2),
+        ("UPDATE tree_head SET size = size", 2),
+    ] {
+        assert_eq!(append.execute(sql, &[]).await.unwrap(), rows, "{sql}");
+    }
+    refused(&append, "UPDATE epoch SET origin = origin").await;
+    refused(&append, "UPDATE idempotency SET count = count").await;
+    refused(&append, "SET ROLE ruche_app").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_erases_sees_which_payloads_there_are_and_deletes_them() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let eraser = as_role(&url, "ruche_eraser").await;
+    let keys = "(SELECT ledger, epoch, index, fragment FROM payload) p";
+    assert_eq!(count(&eraser, keys).await, 0);
+    assert_eq!(eraser.execute("DELETE FROM payload", &[]).await.unwrap(), 0);
+    of_ledger(&eraser, 1).await;
+    assert_eq!(count(&eraser, keys).await, 3);
+    for column in ["bytes", "opening", "*"] {
+        refused(&eraser, &format!("SELECT {column} FROM payload")).await;
+        refused(&eraser, &format!("DELETE FROM payload RETURNING {column}")).await;
+    }
+    refused(&eraser, "UPDATE payload SET index = 7").await;
+    refused(
+        &eraser,
+        "INSERT INTO payload (ledger, epoch, index, fragment) VALUES (gen_random_uuid(), 1, 1, 1)",
+    )
+    .await;
+    for table in TABLES.into_iter().filter(|table| *table != "payload") {
+        refused(&eraser, &format!("SELECT FROM {table}")).await;
+        refused(&eraser, &format!("DELETE FROM {table}")).await;
+    }
+    let erase = "DELETE FROM payload WHERE index = 1";
+    assert_eq!(eraser.execute(erase, &[]).await.unwrap(), 1);
+    let owner = session(&url).await;
+    assert_eq!(count(&owner, "ruche.payload").await, 5);
+    // The records are whole without it, and read so.
+    let store = open(&url).await;
+    assert_eq!(check_ledger(&*store, ledger(2)).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_role_owns_a_table_or_can_log_in() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let owner = session(&url).await;
+    let owned = "pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE r.rolname LIKE 'ruche\\_%'";
+    assert_eq!(count(&owner, owned).await, 0);
+    let able = "pg_roles WHERE rolname IN ('ruche_append', 'ruche_app', 'ruche_eraser') \
+                AND (rolcanlogin OR rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb)";
+    assert_eq!(count(&owner, able).await, 0);
+    // Every table that names a ledger is guarded.
+    let open = "pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'ledger' \
+                WHERE c.relnamespace = 'ruche'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relrowsecurity";
+    assert_eq!(count(&owner, open).await, 0);
+    // The ledger of a policy is computed once for a statement, and records are found by their keys.
+    let app = as_role(&url, "ruche_app").await;
+    of_ledger(&app, 1).await;
+    app.batch_execute("SET enable_seqscan = off").await.unwrap();
+    let explain = format!(
+        "EXPLAIN SELECT epoch, index, leaf FROM record WHERE ledger = '{}' AND (epoch, index) >= (1, 0) \
+         ORDER BY epoch, index LIMIT 10",
+        ledger(1).0
+    );
+    let plan = app.query(&explain, &[]).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    assert!(plan.contains("InitPlan"), "{plan}");
+    assert!(plan.contains("Index Scan using record_pkey"), "{plan}");
+    assert!(plan.contains("ROW(epoch, index) >= ROW(1, 0)"), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_user_without_rights_is_told_what_an_administrator_runs() {
+    let Some(shared) = server() else { return };
+    let private = Private::start(&shared, "", |_| ()).await;
+    let admin = session(&private.url()).await;
+    admin
+        .batch_execute("CREATE ROLE \"plain user\" LOGIN")
+        .await
+        .unwrap();
+    admin
+        .batch_execute("CREATE DATABASE plain OWNER \"plain user\"")
+        .await
+        .unwrap();
+    let url = private
+        .url()
+        .replace("ruche@", "plain%20user@")
+        .replace("/postgres", "/plain");
+    let clock = || std::sync::Arc::new(Noon);
+    let refused = PostgresStore::open(clock(), PostgresOptions::new(&url)).await;
+    let Err(OpenError::Roles { sql }) = refused else {
+        panic!("it opened, or failed otherwise: {:?}", refused.err());
+    };
+    admin.batch_execute(&sql).await.unwrap();
+    let store = PostgresStore::open(clock(), PostgresOptions::new(&url))
+        .await
+        .unwrap();
+    let author = open_ledger(&store, 1).await;
+    let request = || author.append_keyed(1, 1, vec![author.event(author.stream(1), "{}")]);
+    let first = appended(store.append(ledger(1), request()).await);
+    let again = store.append(ledger(1), request()).await.unwrap();
+    assert!(
+        matches!(&again, AppendOutcome::Appended { receipts, duplicate: true } if *receipts == first),
+        "{again:?}"
+    );
+    assert_eq!(check_ledger(&store, ledger(1)).await, 2);
+    assert_eq!(store.ledgers().await, Ok(vec![ledger(1)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_of_one_cluster_make_the_roles_at_the_same_time() {
+    let Some(shared) = server() else { return };
+    let private = Private::start(&shared, "", |_| ()).await;
+    let admin = session(&private.url()).await;
+    let mut urls = Vec::new();
+    admin
+        .batch_execute("CREATE ROLE maker LOGIN CREATEROLE")
+        .await
+        .unwrap();
+    for n in 0..8 {
+        admin
+            .batch_execute(&format!("CREATE DATABASE many_{n} OWNER maker"))
+            .await
+            .unwrap();
+        let url = private.url().replace("ruche@", "maker@");
+        urls.push(url.replace("/postgres", &format!("/many_{n}")));
+    }
+    let opening = urls
+        .iter()
+        .flat_map(|url| [url, url])
+        .map(|url| PostgresStore::open(std::sync::Arc::new(Noon), PostgresOptions::new(url)));
+    for opened in futures_util::future::join_all(opening).await {
+        opened.unwrap();
+    }
+}

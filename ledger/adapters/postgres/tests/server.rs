@@ -1,0 +1,239 @@
+//! Programs that a test needs for itself: a server with other settings, a pooler.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio_postgres::Client;
+
+use super::session;
+
+/// What is not there by then will not be.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A program that runs until it is dropped, in a folder of its own, as a user without rights.
+pub struct Running {
+    program: Child,
+    pub folder: TempDir,
+    pub port: u16,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // SIGINT ends both programs at once; the signal goes through `kill`, since std has only SIGKILL, which would
+        // leave the children of the server behind.
+        let id = self.program.id().to_string();
+        let told = Command::new("kill").args(["-INT", &id]).status();
+        if !told.is_ok_and(|status| status.success()) {
+            drop(self.program.kill());
+        }
+        drop(self.program.wait());
+    }
+}
+
+/// A server of the test's own, of the version of the shared one: user `ruche`, no password, from this machine alone.
+pub struct Private {
+    running: Running,
+    /// `host` may be an IP address or `localhost`.
+    port: u16,
+}
+
+impl Private {
+    /// Starts one with lines of `postgresql.conf`. `prepare` gets the data folder before the server starts.
+    pub async fn start(shared: &str, settings: &str, prepare: impl FnOnce(&Path)) -> Self {
+        let programs = programs(shared).await;
+        let folder = folder();
+        let data = folder.path().join("data");
+        let made = as_user(&programs.join("initdb"), folder.path())
+            .args([
+                "--username=ruche",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--no-locale",
+            ])
+            .args(["--no-instructions", "--no-sync", "--pgdata"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .status();
+        assert!(made.unwrap().success());
+        prepare(&data);
+        let port = free_port();
+        let conf = format!("{settings}\nlisten_addresses = '127.0.0.1'\nport = {port}\nfsync = on\n");
+        fs::write(data.join("postgresql.auto.conf"), conf).unwrap();
+        own(&data);
+        let program = as_user(&programs.join("postgres"), folder.path())
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(folder.path())
+            .stderr(fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let running = Running {
+            program,
+            folder,
+            port,
+        };
+        let private = Self { running, port };
+        private.ready().await;
+        private
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgresql://ruche@127.0.0.1:{}/postgres", self.port)
+    }
+
+    async fn ready(&self) {
+        let begun = Instant::now();
+        let file = self.running.folder.path().join("data/postmaster.pid");
+        until("the server is ready", || {
+            let state = fs::read_to_string(&file).unwrap_or_default();
+            let is_ready = state.lines().last().is_some_and(|line| line.trim() == "ready");
+            assert!(begun.elapsed() < PATIENCE, "{}", self.log());
+            async move { is_ready }
+        })
+        .await;
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.running.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+/// A pgbouncer in transaction mode with few sessions at the server, if the program is there.
+pub struct Bouncer(Running);
+
+impl Bouncer {
+    /// `None`, told plainly, if it is not installed.
+    ///
+    /// # Panics
+    /// Under `CI=true` without it.
+    pub async fn start(shared: &str, sessions: u32) -> Option<Self> {
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
+            .iter()
+            .map(Path::new)
+            .find(|path| path.exists());
+        let Some(program) = program else {
+            let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+            assert!(!is_ci, "pgbouncer is not installed");
+            eprintln!("skipped: pgbouncer is not installed; `cargo xtask test` installs it");
+            return None;
+        };
+        let config: tokio_postgres::Config = shared.parse().unwrap();
+        let (folder, port) = (folder(), free_port());
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let password = String::from_utf8(config.get_password().unwrap_or_default().to_vec()).unwrap();
+        let user = config.get_user().unwrap();
+        fs::write(at("users"), format!("\"{user}\" \"{password}\"\n")).unwrap();
+        let ini = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\nadmin_users = {user}\npool_mode = transaction\n\
+             default_pool_size = {sessions}\nmax_client_conn = 100\nlogfile = {}\n",
+            config.get_ports()[0],
+            at("users"),
+            at("log"),
+        );
+        fs::write(at("ini"), ini).unwrap();
+        own(folder.path());
+        let program = as_user(program, folder.path())
+            .arg(at("ini"))
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let running = Running {
+            program,
+            folder,
+            port,
+        };
+        until("pgbouncer is ready", || async move {
+            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
+        })
+        .await;
+        Some(Self(running))
+    }
+
+    /// The same database, through the pooler.
+    pub fn through(&self, url: &str) -> String {
+        let (head, rest) = url.split_once('@').unwrap();
+        let (_, path) = rest.split_once('/').unwrap();
+        format!("{head}@127.0.0.1:{}/{path}", self.0.port)
+    }
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+/// If it is not in time.
+pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENCE, "{what}: not in time");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Where the programs of a server are.
+async fn programs(url: &str) -> PathBuf {
+    let client: Client = session(url).await;
+    let row = client
+        .query_one("SELECT setting FROM pg_config WHERE name = 'BINDIR'", &[])
+        .await;
+    PathBuf::from(row.unwrap().get::<_, String>(0))
+}
+
+fn folder() -> TempDir {
+    let folder = TempDir::with_prefix("ruche-test-").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    own(folder.path());
+    folder
+}
+
+/// User and group to run as, if we are root: neither program does.
+fn unprivileged() -> Option<(u32, u32)> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    Some(ids("postgres").or_else(|| ids("nobody")).unwrap())
+}
+
+/// Hands a folder and what is in it to that user.
+pub fn own(path: &Path) {
+    let Some((uid, gid)) = unprivileged() else { return };
+    chown(path, Some(uid), Some(gid)).unwrap();
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            let entry = entry.unwrap();
+            if entry.metadata().unwrap().uid() != uid {
+                own(&entry.path());
+            }
+        }
+    }
+}
+
+fn as_user(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
+    if let Some((uid, gid)) = unprivileged() {
+        command.uid(uid).gid(gid);
+    }
+    command.current_dir(folder).stdin(Stdio::null());
+    command
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port()
+}
