@@ -133,51 +133,163 @@ impl Durable {
     pub(crate) async fn run(self: Arc<Self>, database: Database) {
         let mut session = None;
         loop {
-            let Some(number) = self.next() else {
-                self.ask.notified().await;
-                continue;
-            };
+            let number = self.begin().await;
             let fenced = fence(&mut session, &database).await;
             if let Err(reason) = &fenced {
                 tracing::warn!(reason, "a fence failed; readers are refused");
-                session = None;
             }
-            self.done.send_modify(|done| match fenced {
-                Ok(()) => done.returned = number,
-                Err(reason) => (done.failed, done.reason) = (number, reason),
-            });
+            self.end(number, fenced);
         }
     }
 
-    /// Begins the next fence, if anybody waits for it.
-    fn next(&self) -> Option<u64> {
-        let mut asked = lock(&self.asked);
-        let next = asked.begun + 1;
-        (asked.wanted >= next).then(|| {
-            asked.begun = next;
-            next
-        })
+    /// Begins the next fence as soon as anybody waits for it.
+    async fn begin(&self) -> u64 {
+        loop {
+            {
+                let mut asked = lock(&self.asked);
+                let next = asked.begun + 1;
+                if asked.wanted >= next {
+                    asked.begun = next;
+                    return next;
+                }
+            }
+            self.ask.notified().await;
+        }
+    }
+
+    /// Tells those who wait what came of a fence.
+    fn end(&self, number: u64, fenced: Result<(), String>) {
+        self.done.send_modify(|done| match fenced {
+            Ok(()) => done.returned = number,
+            Err(reason) => (done.failed, done.reason) = (number, reason),
+        });
     }
 }
 
-/// One fence on the session, which is made if there is none.
+/// One fence on the session, which is made if there is none and given up if it fails.
 async fn fence(session: &mut Option<Session>, database: &Database) -> Result<(), String> {
-    let session = match session {
-        Some(open) if !open.is_closed() => open,
-        none => {
+    let open = match session.take().filter(|open| !open.is_closed()) {
+        Some(open) => open,
+        None => {
             let opened = database.session(Purpose::Append, |_| ()).await;
-            none.insert(opened.map_err(|error| session::unavailable(error).to_string())?)
+            opened.map_err(|error| session::unavailable(error).to_string())?
         }
     };
-    let warnings = session.warnings();
-    session::fence(session).await.map_err(|error| error.to_string())?;
-    if session.warnings() != warnings {
+    let warnings = open.warnings();
+    session::fence(&open).await.map_err(|error| error.to_string())?;
+    if open.warnings() != warnings {
         return Err("the wait for the standby was cancelled".into());
     }
+    *session = Some(open);
     Ok(())
 }
 
 /// Each change is one assignment, so a panic of another holder changes nothing.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failing test may panic")]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use futures_util::future::{join, join_all};
+    use tokio::sync::Semaphore;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LEDGER: LedgerId = LedgerId(Uuid::from_u128(1));
+
+    /// Runs fences that return once they are let, and counts how many began.
+    struct Fences {
+        durable: Arc<Durable>,
+        begun: Arc<AtomicU64>,
+        let_go: Arc<Semaphore>,
+    }
+
+    fn fences(result: Result<(), String>) -> Fences {
+        let durable = Arc::new(Durable::new());
+        let (begun, let_go) = (Arc::new(AtomicU64::new(0)), Arc::new(Semaphore::new(0)));
+        let (this, count, gate) = (Arc::clone(&durable), Arc::clone(&begun), Arc::clone(&let_go));
+        tokio::spawn(async move {
+            loop {
+                let number = this.begin().await;
+                count.fetch_add(1, Ordering::SeqCst);
+                gate.acquire().await.unwrap().forget();
+                this.end(number, result.clone());
+            }
+        });
+        Fences {
+            durable,
+            begun,
+            let_go,
+        }
+    }
+
+    impl Fences {
+        fn begun(&self) -> u64 {
+            self.begun.load(Ordering::SeqCst)
+        }
+    }
+
+    /// Lets all other tasks of the test come to their next wait.
+    async fn others_go_on() {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_during_a_fence_waits_for_the_next_one_and_all_share_it() {
+        let fences = fences(Ok(()));
+        let at = |index| fences.durable.ensure(LEDGER, Position::new(1, index));
+        let first = at(5);
+        let others = async {
+            others_go_on().await;
+            assert_eq!(fences.begun(), 1);
+            let late = join_all((0..50).map(|n| at(6 + n)));
+            let steps = async {
+                others_go_on().await;
+                fences.let_go.add_permits(1);
+                others_go_on().await;
+                // The first fence returned, and told nobody but the first reader.
+                assert_eq!(fences.durable.known(LEDGER), Some(Position::new(1, 5)));
+                assert_eq!(fences.begun(), 2);
+                fences.let_go.add_permits(1);
+            };
+            join(late, steps).await.0
+        };
+        let (first, late) = join(first, others).await;
+        assert_eq!(first, Ok(()));
+        assert!(late.iter().all(Result::is_ok));
+        assert_eq!(fences.begun(), 2);
+        // Whatever is not behind that costs nothing.
+        assert_eq!(at(55).await, Ok(()));
+        assert_eq!(at(3).await, Ok(()));
+        assert_eq!(fences.begun(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_fence_that_fails_or_hangs_lets_nobody_through() {
+        let failing = fences(Err("no".into()));
+        failing.let_go.add_permits(1);
+        let read = failing.durable.ensure(LEDGER, Position::new(1, 0)).await;
+        assert!(matches!(read, Err(StoreError::Unavailable { .. })), "{read:?}");
+        assert_eq!(failing.durable.known(LEDGER), None);
+        let hanging = fences(Ok(()));
+        let read = hanging.durable.ensure(LEDGER, Position::new(1, 0)).await;
+        assert!(matches!(read, Err(StoreError::Unavailable { .. })), "{read:?}");
+        assert_eq!(hanging.durable.known(LEDGER), None);
+    }
+
+    #[tokio::test]
+    async fn what_this_process_appended_needs_no_fence() {
+        let fences = fences(Ok(()));
+        fences.durable.learn(LEDGER, Position::new(1, 9));
+        fences.durable.learn(LEDGER, Position::new(1, 4));
+        assert_eq!(fences.durable.ensure(LEDGER, Position::new(1, 9)).await, Ok(()));
+        assert_eq!(fences.begun(), 0);
+    }
 }

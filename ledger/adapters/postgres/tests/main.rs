@@ -7,6 +7,7 @@
 
 mod contract;
 mod many;
+mod durable;
 mod nodes;
 mod pgbouncer;
 mod roles;

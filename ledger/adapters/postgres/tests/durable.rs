@@ -1,0 +1,158 @@
+//! What can be seen although no standby has it is not handed out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
+use ruche_ledger::seal::TreeStore;
+use ruche_ledger::store::{EventStore, StoreError};
+use ruche_ledger::testing::{Author, appended, check_ledger, ledger};
+use ruche_ledger_postgres::PostgresStore;
+use tokio_postgres::Client;
+
+use super::server::{Private, until};
+use super::{open, open_ledger, server, session};
+
+/// Two nodes and a ledger of two records, on a server whose standby is then gone.
+struct Cluster {
+    private: Private,
+    admin: Client,
+    nodes: [Arc<PostgresStore>; 2],
+    author: Author,
+}
+
+async fn cluster(shared: &str) -> Cluster {
+    let private = Private::start(shared, "", |_| ()).await;
+    let url = private.url();
+    let nodes = [open(&url).await, open(&url).await];
+    let author = open_ledger(&*nodes[0], 1).await;
+    let event = author.event(author.stream(1), "{}");
+    appended(nodes[0].append(ledger(1), author.append(vec![event])).await);
+    let admin = session(&url).await;
+    let cluster = Cluster {
+        private,
+        admin,
+        nodes,
+        author,
+    };
+    cluster.standbys("absent").await;
+    cluster
+}
+
+impl Cluster {
+    /// Says which standby commits wait for. Only a session that begins afterwards is sure to know.
+    async fn standbys(&self, names: &str) {
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+        // The change of the settings writes no log record, so it does not wait.
+        self.admin.batch_execute(&set).await.unwrap();
+        self.admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        until("the standbys are known", || async {
+            let client = session(&self.private.url()).await;
+            let row = client.query_one("SHOW synchronous_standby_names", &[]).await;
+            row.unwrap().get::<_, String>(0) == names
+        })
+        .await;
+    }
+
+    async fn count(&self, sql: &str) -> i64 {
+        self.admin.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// Appends by the second node, ends the wait for the standby, and leaves a record that can be seen and that no standby
+    /// has.
+    async fn append_and_cancel(&self) {
+        let event = self.author.event(self.author.stream(1), "{}");
+        let (node, request) = (Arc::clone(&self.nodes[1]), self.author.append(vec![event]));
+        let appending = tokio::spawn(async move { node.append(ledger(1), request).await });
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        until("the commit waits for the standby", || async {
+            self.count(waits).await > 0
+        })
+        .await;
+        assert_eq!(self.visible().await, 2);
+        let cancel =
+            "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        until("the record can be seen", || async {
+            self.count(cancel).await;
+            self.visible().await == 3
+        })
+        .await;
+        appending.abort();
+    }
+
+    /// What a read without a fence sees.
+    async fn visible(&self) -> i64 {
+        self.count("SELECT count(*) FROM ruche.record").await
+    }
+}
+
+fn unavailable<T: std::fmt::Debug>(read: &Result<T, StoreError>) {
+    assert!(matches!(read, Err(StoreError::Unavailable { .. })), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_standby_has_is_neither_read_nor_signed_nor_delivered() {
+    let Some(shared) = server() else { return };
+    let cluster = cluster(&shared).await;
+    let node = Arc::clone(&cluster.nodes[0]);
+    let woken = {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.wait_for(ledger(1), Position::new(1, 2)).await })
+    };
+    cluster.append_and_cancel().await;
+    let stream = cluster.author.stream(1);
+    // All of these have seen the record, and none says so. They wait for the same fence.
+    let (records, of_stream, version, epochs, head, hashes, ledgers) = tokio::join!(
+        node.read_ledger(ledger(1), Position::START, 10),
+        node.read_stream(ledger(1), stream, StreamVersion(0), 10),
+        node.stream_version(ledger(1), stream),
+        node.epochs(ledger(1)),
+        node.head(ledger(1)),
+        node.leaf_hashes(ledger(1), Epoch(1), LeafIndex(0), 10),
+        node.ledgers(),
+    );
+    unavailable(&records);
+    unavailable(&of_stream);
+    unavailable(&version);
+    unavailable(&epochs);
+    unavailable(&head);
+    unavailable(&hashes);
+    unavailable(&ledgers);
+    assert!(!woken.is_finished(), "a reader was woken for it");
+    // What was known to be durable before is read as ever.
+    let known = node.read_ledger(ledger(1), Position::START, 2).await;
+    assert_eq!(known.unwrap().len(), 2);
+    // One fence hangs, whoever asks how often: nobody fills the server with sessions that wait.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    assert_eq!(cluster.count(waits).await, 1);
+    // The standby is not waited for any more: the fence returns, and all of it is told.
+    cluster.standbys("").await;
+    until("the record is read", || async {
+        let read = node.read_ledger(ledger(1), Position::START, 10).await;
+        read.is_ok_and(|records| records.len() == 3)
+    })
+    .await;
+    woken.await.unwrap().unwrap();
+    assert_eq!(check_ledger(&*node, ledger(1)).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fence_whose_wait_is_cancelled_proves_nothing() {
+    let Some(shared) = server() else { return };
+    let cluster = cluster(&shared).await;
+    let node = Arc::clone(&cluster.nodes[0]);
+    cluster.append_and_cancel().await;
+    let read = {
+        let node = Arc::clone(&node);
+        tokio::spawn(async move { node.read_ledger(ledger(1), Position::START, 10).await })
+    };
+    let cancel = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    let cancelled = AtomicI64::new(0);
+    until("the read is answered", || async {
+        cancelled.fetch_add(cluster.count(cancel).await, Ordering::Relaxed);
+        read.is_finished()
+    })
+    .await;
+    assert!(cancelled.into_inner() > 0, "no fence was cancelled");
+    unavailable(&read.await.unwrap());
+}
