@@ -255,3 +255,72 @@ fn bound(ends: &mut HashMap<LedgerId, Position>) {
         ends.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn ledger(n: u128) -> LedgerId {
+        LedgerId(Uuid::from_u128(n))
+    }
+
+    fn at(index: u64) -> Position {
+        Position::new(1, index)
+    }
+
+    fn ends() -> Ends {
+        Ends::new(Arc::new(Durable::new()))
+    }
+
+    #[test]
+    fn nothing_is_looked_at_while_nobody_waits_and_only_what_is_waited_for() {
+        let ends = ends();
+        let now = Instant::now();
+        ends.hear(ledger(1), at(5));
+        ends.publish(ledger(2), at(5));
+        assert_eq!(ends.next_look(now), None);
+        assert!(ends.take_due(true).is_empty() && ends.take_due(false).is_empty());
+        let waiting = [ends.count(ledger(3), at(1)), ends.count(ledger(3), at(2))];
+        assert_eq!(ends.next_look(now), Some(now + DEAF_INTERVAL));
+        assert_eq!(ends.take_due(true), [ledger(3)]);
+        ends.set_listening(true);
+        assert_eq!(ends.next_look(now), Some(now + LOOK_INTERVAL));
+        let [first, second] = waiting;
+        drop(first);
+        assert_eq!(ends.take_due(true), [ledger(3)]);
+        drop(second);
+        assert_eq!(ends.next_look(now), None);
+        assert!(ends.take_due(true).is_empty());
+    }
+
+    #[test]
+    fn a_hint_is_a_reason_to_look_if_it_is_news_for_somebody() {
+        let ends = ends();
+        ends.publish(ledger(1), at(5));
+        let _waiting = ends.count(ledger(1), at(6));
+        for old in [at(4), at(5)] {
+            ends.hear(ledger(1), old);
+            assert!(ends.take_due(false).is_empty());
+        }
+        ends.hear(ledger(1), at(6));
+        assert_eq!(ends.take_due(false), [ledger(1)]);
+        // One that came before somebody waits is not forgotten; one that does not reach far enough is no reason.
+        ends.hear(ledger(2), at(7));
+        let _too_far = ends.count(ledger(2), at(8));
+        assert!(ends.take_due(false).is_empty());
+        let _in_reach = ends.count(ledger(2), at(7));
+        assert_eq!(ends.take_due(false), [ledger(2)]);
+    }
+
+    #[test]
+    fn what_is_told_to_others_is_the_last_of_each_ledger_and_told_once() {
+        let ends = ends();
+        for index in [3, 9, 4] {
+            ends.publish(ledger(1), at(index));
+        }
+        assert_eq!(ends.take_untold(), HashMap::from([(ledger(1), at(9))]));
+        assert!(ends.take_untold().is_empty());
+    }
+}

@@ -14,6 +14,7 @@ mod roles;
 mod server;
 mod sessions;
 mod trees;
+mod wakeups;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
