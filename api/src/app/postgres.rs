@@ -10,10 +10,7 @@ use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_ledger::seal::TreeHeadStore;
 use ruche_ledger::store::EventStore;
 use ruche_ledger_keys::TreeHeadFiles;
-use ruche_ledger_postgres::{
-    Connections, NodeKind, NodeLock, OpenError, PostgresLeases, PostgresOptions, PostgresStore,
-    PostgresTreeHeads,
-};
+use ruche_ledger_postgres::{Database, NodeKind, NodeLock, OpenError, PostgresOptions, PostgresStore};
 use ruche_projections_sqlite::{OnDifference, RebuildReport, SqliteReadStore};
 use tokio::time::{Instant, sleep};
 
@@ -23,9 +20,6 @@ use super::settings::enough_connections;
 use crate::append_health::WriteTest;
 use crate::cli::Common;
 use crate::limits::{DATABASE_RETRY_FIRST, DATABASE_RETRY_LONGEST};
-
-/// Connections of the leases, and of the tree heads.
-const SMALL_POOL: usize = 2;
 
 /// What only this engine does.
 pub(super) struct Postgres {
@@ -42,29 +36,25 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     random: &dyn Random,
 ) -> Result<Engine, AppError> {
-    let options = PostgresOptions {
-        readers: usize::from(common.database_readers),
-        ..PostgresOptions::new(url)
-    };
-    let connections = Arc::new(Connections::new(options.clone())?);
-    wait_for(&connections, common.database_wait(), "the database").await?;
-    enough_connections(common, &connections.server().await?)?;
+    let options = options(common, url);
+    let database = Arc::new(Database::parse(&options)?);
+    wait_for(&database, common.database_wait(), "the database").await?;
+    enough_connections(common, &database.server().await?)?;
     let store = Arc::new(PostgresStore::open(clock.clone(), options).await?);
     let (heads, kind) = tree_heads(common).await?;
     let lock = match writes {
-        true => Some(lock(&connections, kind).await?),
+        true => Some(lock(&database, kind).await?),
         false => None,
     };
     let reads = SqliteReadStore::open(&common.data_dir)?;
     let node = event_id(&*clock, random).0;
-    let leases = PostgresLeases::new(connections.pool(SMALL_POOL)?, node);
     Ok(Engine {
         events: store.clone(),
         trees: store.clone(),
         heads,
         reads: Arc::new(reads.clone()),
-        leases: Arc::new(leases),
-        write_test: Arc::new(DatabaseTest(connections)),
+        leases: Arc::new(database.leases(node)?),
+        write_test: Arc::new(DatabaseTest(database)),
         own: Own::Postgres(Postgres {
             store,
             reads,
@@ -73,16 +63,22 @@ pub(super) async fn open(
     })
 }
 
-/// Connections to the ledgers' database that a node may have at once: those that read, append, hold leases and the lock,
-/// and one for whatever is rare.
+/// Connections to the ledgers' database that a node may have at once: those of the store, two of the leases, one of the
+/// lock, and one to try whether it can be written.
 pub(super) fn connections_of_a_node(common: &Common) -> u64 {
-    let readers = u64::from(common.database_readers);
-    readers + PostgresOptions::new("").writers as u64 + SMALL_POOL as u64 + 2
+    options(common, "").connections_max() as u64 + 4
+}
+
+fn options(common: &Common, url: &str) -> PostgresOptions {
+    PostgresOptions {
+        readers: usize::from(common.database_readers),
+        ..PostgresOptions::new(url)
+    }
 }
 
 /// Keeps nodes that do not go together apart, for as long as this one lives.
-async fn lock(connections: &Connections, kind: NodeKind) -> Result<NodeLock, AppError> {
-    let taken = NodeLock::take(connections.connect().await?, kind).await;
+async fn lock(database: &Database, kind: NodeKind) -> Result<NodeLock, AppError> {
+    let taken = NodeLock::take(database.connect().await?, kind).await;
     let taken = taken.map_err(OpenError::database("lock the database"))?;
     taken.ok_or(AppError::NotAlone)
 }
@@ -92,19 +88,18 @@ async fn tree_heads(common: &Common) -> Result<(Arc<dyn TreeHeadStore>, NodeKind
     let Some(url) = &common.tree_heads_url else {
         return Ok((Arc::new(TreeHeadFiles::open(&common.keys_dir)?), NodeKind::Alone));
     };
-    let connections = Connections::new(PostgresOptions::new(url))?;
-    wait_for(&connections, common.database_wait(), "the database of tree heads").await?;
-    connections.migrate_tree_heads().await?;
-    let heads = PostgresTreeHeads::new(connections.pool(SMALL_POOL)?);
-    Ok((Arc::new(heads), NodeKind::OneOfMany))
+    let database = Database::parse(&PostgresOptions::new(url))?;
+    wait_for(&database, common.database_wait(), "the database of tree heads").await?;
+    database.migrate_tree_heads().await?;
+    Ok((Arc::new(database.tree_heads()?), NodeKind::OneOfMany))
 }
 
 /// Waits until a database can be reached, and says so. What waiting does not mend is told at once.
-async fn wait_for(connections: &Connections, longest: Duration, what: &str) -> Result<(), AppError> {
+async fn wait_for(database: &Database, longest: Duration, what: &str) -> Result<(), AppError> {
     let begun = Instant::now();
     let mut pause = DATABASE_RETRY_FIRST;
     loop {
-        let error = match connections.connect().await {
+        let error = match database.connect().await {
             Ok(_client) => return Ok(()),
             Err(error) => error,
         };
@@ -119,7 +114,7 @@ async fn wait_for(connections: &Connections, longest: Duration, what: &str) -> R
 }
 
 /// Tries a commit.
-struct DatabaseTest(Arc<Connections>);
+struct DatabaseTest(Arc<Database>);
 
 #[async_trait]
 impl WriteTest for DatabaseTest {

@@ -1,6 +1,6 @@
 //! Settings that do not fit together are told before anything is opened, with the keys that say so.
 
-use ruche_ledger_postgres::{Connections, PostgresOptions, Server};
+use ruche_ledger_postgres::{Database, PostgresOptions, Server};
 use serde::Serialize;
 
 use super::{AppError, postgres};
@@ -90,8 +90,7 @@ pub async fn check_settings(common: &Common) -> Result<SettingsFound, AppError> 
             add(name, "not set".to_owned());
             continue;
         };
-        let connections = Connections::new(PostgresOptions::new(url))?;
-        let server = connections.server().await?;
+        let server = Database::parse(&PostgresOptions::new(url))?.server().await?;
         if name == "database.url" {
             enough_connections(common, &server)?;
         }

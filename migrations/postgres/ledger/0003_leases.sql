@@ -14,3 +14,6 @@ CREATE TABLE lease (
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON node, lease TO ruche_append;
+
+ALTER TABLE lease ENABLE ROW LEVEL SECURITY;
+CREATE POLICY every_ledger ON lease TO ruche_append USING (true) WITH CHECK (true);

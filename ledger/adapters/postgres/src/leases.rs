@@ -21,7 +21,7 @@ pub struct PostgresLeases {
 
 impl PostgresLeases {
     /// Leases of the node with this id, new for each process, over connections to the ledger's database.
-    pub fn new(pool: Pool, node: Uuid) -> Self {
+    pub(crate) fn new(pool: Pool, node: Uuid) -> Self {
         Self { pool, node }
     }
 

@@ -44,16 +44,16 @@ mod trees;
 mod ends;
 mod hints;
 mod store;
-mod connections;
+mod server;
 mod leases;
 mod node_lock;
 mod tree_heads;
 
-pub use connections::{Connections, Server};
 pub use error::OpenError;
 pub use leases::PostgresLeases;
 pub use node_lock::{NodeKind, NodeLock};
 pub use options::PostgresOptions;
+pub use server::Server;
 pub use session::Database;
 pub use store::PostgresStore;
 pub use tree_heads::PostgresTreeHeads;

@@ -61,9 +61,7 @@ pub(crate) async fn migrate_tree_heads(client: &mut Client) -> Result<(), OpenEr
 /// Makes the roles and applies what is missing. One transaction: a crash leaves all of it or nothing, and maybe roles
 /// that nothing is granted to.
 async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
-    let Schema {
-        name, migrations, ..
-    } = schema;
+    let Schema { name, migrations, .. } = schema;
     let failed = || OpenError::database("migrate the database");
     let known = migrations.len() as i64;
     let may_use_roles = !schema.has_roles || may_use_roles(client).await?;
@@ -79,7 +77,10 @@ async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
         .await
         .map_err(failed())?;
     let beside = tx
-        .query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&schema.not_beside])
+        .query_opt(
+            "SELECT 1 FROM pg_namespace WHERE nspname = $1",
+            &[&schema.not_beside],
+        )
         .await
         .map_err(failed())?;
     if beside.is_some() {

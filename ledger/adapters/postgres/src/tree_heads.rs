@@ -16,7 +16,7 @@ pub struct PostgresTreeHeads {
 
 impl PostgresTreeHeads {
     /// Tree heads behind connections to their database, whose schema is up to date.
-    pub fn new(pool: Pool) -> Self {
+    pub(crate) fn new(pool: Pool) -> Self {
         Self { pool }
     }
 

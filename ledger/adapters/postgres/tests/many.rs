@@ -12,7 +12,7 @@ use ruche_ledger::testing::ledger;
 use ruche_ledger::tree::TreeRoot;
 use ruche_ledger::tree_head::{SignedTreeHead, TreeHead};
 use ruche_ledger_postgres::{
-    Connections, NodeKind, NodeLock, OpenError, PostgresLeases, PostgresOptions, PostgresTreeHeads,
+    Database, NodeKind, NodeLock, OpenError, PostgresLeases, PostgresOptions, PostgresTreeHeads,
 };
 use uuid::Uuid;
 
@@ -20,14 +20,14 @@ use super::{database, open, server, session};
 
 const ORIGIN: &str = "test.example/a/e1";
 
-fn connections(url: &str) -> Connections {
-    Connections::new(PostgresOptions::new(url)).unwrap()
+fn at(url: &str) -> Database {
+    Database::parse(&PostgresOptions::new(url)).unwrap()
 }
 
 async fn tree_heads(url: &str) -> PostgresTreeHeads {
-    let connections = connections(url);
-    connections.migrate_tree_heads().await.unwrap();
-    PostgresTreeHeads::new(connections.pool(2).unwrap())
+    let database = at(url);
+    database.migrate_tree_heads().await.unwrap();
+    database.tree_heads().unwrap()
 }
 
 fn signed(origin: &str, size: u64, root: u8) -> SignedTreeHead {
@@ -106,7 +106,7 @@ async fn ledgers_and_tree_heads_are_never_in_one_database() {
     let Some(server) = server() else { return };
     let of_ledgers = database(&server).await;
     open(&of_ledgers).await;
-    let refused = connections(&of_ledgers).migrate_tree_heads().await;
+    let refused = at(&of_ledgers).migrate_tree_heads().await;
     assert!(matches!(refused, Err(OpenError::SameDatabase)), "{refused:?}");
     let of_heads = database(&server).await;
     tree_heads(&of_heads).await;
@@ -125,7 +125,7 @@ async fn nodes_share_the_ledgers_and_take_over_from_one_that_is_gone() {
     let url = database(&server).await;
     open(&url).await;
     let ledgers: Vec<LedgerId> = (1..=60).map(ledger).collect();
-    let node = |n: u128| PostgresLeases::new(connections(&url).pool(1).unwrap(), Uuid::from_u128(n));
+    let node = |n: u128| -> PostgresLeases { at(&url).leases(Uuid::from_u128(n)).unwrap() };
     let (a, b) = (node(1), node(2));
     let all: HashSet<_> = ledgers.iter().copied().collect();
     assert_eq!(a.tend(&ledgers).await.unwrap(), all);
@@ -168,9 +168,9 @@ async fn a_node_with_tree_heads_of_its_own_is_alone() {
     let Some(server) = server() else { return };
     let url = database(&server).await;
     let take = |kind| {
-        let connections = connections(&url);
+        let database = at(&url);
         async move {
-            NodeLock::take(connections.connect().await.unwrap(), kind)
+            NodeLock::take(database.connect().await.unwrap(), kind)
                 .await
                 .unwrap()
         }

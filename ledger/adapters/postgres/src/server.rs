@@ -1,18 +1,15 @@
-//! Connections for the parts beside the store: leases, tree heads, read models.
+//! A database beside the store: what its server promises, its schema, and what nodes share in it.
 
 use std::fmt;
 
-use deadpool_postgres::Pool;
-use tokio_postgres::Client;
+use uuid::Uuid;
 
 use crate::error::OpenError;
-use crate::{PostgresOptions, schema, session};
+use crate::session::{Purpose, fence};
+use crate::{Database, PostgresLeases, PostgresTreeHeads, schema};
 
-/// How to reach a database, checked to be durable.
-pub struct Connections {
-    options: PostgresOptions,
-    config: tokio_postgres::Config,
-}
+/// Connections of the leases, or of the tree heads.
+const SMALL_POOL: usize = 2;
 
 /// A server and what it promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,38 +42,7 @@ impl fmt::Display for Server {
     }
 }
 
-impl Connections {
-    /// Reads the URL; connects nowhere.
-    ///
-    /// # Errors
-    /// `Database` if it is none.
-    pub fn new(options: PostgresOptions) -> Result<Self, OpenError> {
-        let config = session::config(&options)?;
-        Ok(Self { options, config })
-    }
-
-    /// A connection of its own.
-    ///
-    /// # Errors
-    /// `Database`.
-    pub async fn connect(&self) -> Result<Client, OpenError> {
-        session::connect(&self.config)
-            .await
-            .map_err(OpenError::database("connect to the database"))
-    }
-
-    /// A pool of at most so many connections; none is made yet.
-    ///
-    /// # Errors
-    /// `Pool`.
-    pub fn pool(&self, connections: usize) -> Result<Pool, OpenError> {
-        let options = PostgresOptions {
-            readers: connections,
-            ..self.options.clone()
-        };
-        session::pool(&self.config, &options)
-    }
-
+impl Database {
     /// What the server says of itself.
     ///
     /// # Errors
@@ -107,10 +73,18 @@ impl Connections {
     /// # Errors
     /// `Database` if it does not.
     pub async fn try_to_write(&self) -> Result<(), OpenError> {
-        let client = self.connect().await?;
-        session::fence(&client)
+        let session = self.session(Purpose::Append, |_| ()).await?;
+        fence(&session)
             .await
             .map_err(OpenError::database("write to the database"))
+    }
+
+    /// Makes or brings up to date the schema of the ledgers, and the roles.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn migrate(&self) -> Result<(), OpenError> {
+        schema::migrate(&mut self.connect().await?).await
     }
 
     /// Makes or brings up to date the schema of a database of tree heads.
@@ -118,8 +92,23 @@ impl Connections {
     /// # Errors
     /// See [`OpenError`].
     pub async fn migrate_tree_heads(&self) -> Result<(), OpenError> {
-        let mut client = self.connect().await?;
-        session::check_durable(&client, &self.options).await?;
-        schema::migrate_tree_heads(&mut client).await
+        schema::migrate_tree_heads(&mut self.connect().await?).await
+    }
+
+    /// The leases of the node with this id, new for each process, in the ledgers' database.
+    ///
+    /// # Errors
+    /// `Pool`.
+    pub fn leases(&self, node: Uuid) -> Result<PostgresLeases, OpenError> {
+        let pool = self.checked_pool(Purpose::Append, SMALL_POOL)?;
+        Ok(PostgresLeases::new(pool, node))
+    }
+
+    /// The tree heads in their database, whose schema is up to date.
+    ///
+    /// # Errors
+    /// `Pool`.
+    pub fn tree_heads(&self) -> Result<PostgresTreeHeads, OpenError> {
+        Ok(PostgresTreeHeads::new(self.pool(SMALL_POOL)?))
     }
 }
