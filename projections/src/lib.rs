@@ -8,7 +8,7 @@
 //! 2. Everything here can be thrown away and made again from the ledger, and comes out the same, row by row.
 //! 3. An event that cannot be applied stops one projection of one ledger, and nothing else.
 //! 4. Every table is keyed by ledger and every query names it first: tenant A sees nothing of tenant B.
-//! 5. SQL is written once, next to what it is for, for SQLite and PostgreSQL; so far SQLite runs it.
+//! 5. SQL is written once, next to what it is for, and SQLite and PostgreSQL run the same text.
 //! 6. Nothing here reads a clock, does I/O or knows a database.
 //!
 //! # The life of an event in the read models
@@ -41,6 +41,7 @@ pub mod configuration;
 pub mod usage;
 pub mod ledger_health;
 pub mod runner;
+pub mod rebuild;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -3,27 +3,13 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
+use ruche_projections::rebuild::{Difference, compared_tables};
 use rusqlite::fallible_streaming_iterator::FallibleStreamingIterator;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Rows};
 
 use crate::error::{OpenError, sqlite};
 use crate::file;
-
-/// What differs in one table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The table.
-    pub table: String,
-    /// Rows with a key that only the first has.
-    pub only_first: u64,
-    /// Rows with a key that only the second has.
-    pub only_second: u64,
-    /// Rows that both have and that say different things.
-    pub unequal: u64,
-    /// The first difference found, for people.
-    pub example: String,
-}
 
 /// What differs between two files of read models. Each is read in one snapshot; memory does not grow with them.
 ///
@@ -36,18 +22,13 @@ pub fn compare(first: &Path, second: &Path) -> Result<Vec<Difference>, OpenError
     differences((&a, first), (&b, second))
 }
 
-/// The tables that are compared: checkpoints and all read models.
-fn tables() -> Vec<&'static str> {
-    [&["checkpoint"][..], &ruche_projections::tables()].concat()
-}
-
 /// The same on connections whose snapshots are already taken.
 pub(crate) fn differences(
     (a, first): (&Connection, &Path),
     (b, second): (&Connection, &Path),
 ) -> Result<Vec<Difference>, OpenError> {
     let mut found = Vec::new();
-    for table in tables() {
+    for table in compared_tables() {
         let key = key_columns(a, table).map_err(sqlite("read", first))?;
         let order: Vec<String> = key.iter().map(usize::to_string).collect();
         let sql = format!("SELECT * FROM {table} ORDER BY {}", order.join(", "));
@@ -104,13 +85,7 @@ fn merge(
     mut a: Side<'_>,
     mut b: Side<'_>,
 ) -> Result<Option<Difference>, OpenError> {
-    let mut difference = Difference {
-        table: table.to_owned(),
-        only_first: 0,
-        only_second: 0,
-        unequal: 0,
-        example: String::new(),
-    };
+    let mut difference = Difference::none(table);
     a.advance()?;
     b.advance()?;
     loop {
@@ -122,14 +97,9 @@ fn merge(
             (Some(l), Some(r)) => compare_keys(key, l, r),
         };
         if order != Ordering::Equal || left != right {
-            if difference.example.is_empty() {
-                difference.example = format!("{} | {}", show(left.as_deref()), show(right.as_deref()));
-            }
-            match order {
-                Ordering::Less => difference.only_first += 1,
-                Ordering::Greater => difference.only_second += 1,
-                Ordering::Equal => difference.unequal += 1,
-            }
+            difference.count(order, || {
+                format!("{} | {}", show(left.as_deref()), show(right.as_deref()))
+            });
         }
         if order != Ordering::Greater {
             a.advance()?;
@@ -138,7 +108,7 @@ fn merge(
             b.advance()?;
         }
     }
-    Ok((!difference.example.is_empty()).then_some(difference))
+    Ok(difference.found())
 }
 
 /// A row for people; nothing where there is none.

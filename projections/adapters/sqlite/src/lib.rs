@@ -31,7 +31,7 @@ mod models;
 mod rebuild;
 mod compare;
 
-pub use compare::{Difference, compare};
+pub use compare::compare;
 pub use error::OpenError;
 pub use models::SqliteReadStore;
-pub use rebuild::{OnDifference, RebuildError, RebuildReport};
+pub use ruche_projections::rebuild::{Difference, OnDifference, RebuildError, RebuildReport};

@@ -11,82 +11,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use futures_channel::oneshot;
 use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::Position;
-use ruche_ledger::store::{EventStore, StoreError};
+use ruche_ledger::store::EventStore;
 use ruche_projections::projection::{self, Projection};
-use ruche_projections::runner::{RunError, Runner};
-use ruche_projections::store::{DeadLetterState, ReadStore, ReadStoreError};
+use ruche_projections::rebuild::{
+    self, Difference, Ends, OnDifference, Rebuild, RebuildError, RebuildReport,
+};
+use ruche_projections::runner::Runner;
+use ruche_projections::store::{DeadLetterState, ReadStore};
 
-use crate::compare::{Difference, differences};
+use crate::compare::differences;
 use crate::error::{OpenError, sqlite};
 use crate::file::{self, Durability};
 use crate::generation::Generation;
 use crate::models::SqliteReadStore;
 use crate::write::WriteJob;
-
-/// What to do if the rebuilt read models differ from the current ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDifference {
-    /// Keep the current ones and throw the rebuilt ones away, so that somebody can look.
-    Keep,
-    /// Switch all the same: what comes from the ledger is right.
-    Switch,
-}
-
-/// What a rebuild found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RebuildReport {
-    /// The generation that is current now.
-    pub generation: u32,
-    /// Whether it is the rebuilt one.
-    pub switched: bool,
-    /// Whether the two could be compared; not if the current one is of another version of a projection.
-    pub compared: bool,
-    /// What differed.
-    pub differences: Vec<Difference>,
-    /// Records of all ledgers that the read models were made of, each counted once.
-    pub events: u64,
-    /// Projections that were made anew.
-    pub projections: usize,
-}
-
-/// Why a rebuild failed. The current read models are as they were.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// One is under way already.
-    #[error("the read models are being rebuilt already")]
-    Busy,
-    /// A file could not be made, read or named.
-    #[error("a file of the rebuild failed")]
-    File(#[source] OpenError),
-    /// The ledgers could not be listed.
-    #[error("the ledgers cannot be listed")]
-    Ledgers(#[source] StoreError),
-    /// A ledger could not be followed.
-    #[error("a ledger cannot be followed")]
-    Run(#[source] RunError),
-    /// Checkpoints or dead letters could not be read or written.
-    #[error("the checkpoints cannot be read")]
-    Checkpoints(#[source] ReadStoreError),
-    /// An event that the current read models hold cannot be applied any more.
-    #[error("projection {projection} of ledger {ledger} is parked at {position} in the rebuild")]
-    Parked {
-        /// Which ledger.
-        ledger: LedgerId,
-        /// Which projection.
-        projection: &'static str,
-        /// Which event.
-        position: Position,
-    },
-    /// The thread that does it is gone.
-    #[error("the rebuild was cut off")]
-    CutOff,
-}
-
-/// How far each projection of each ledger is.
-type Ends = HashMap<LedgerId, HashMap<&'static str, Position>>;
 
 /// Writes are refused while it lives.
 struct Switching<'m>(&'m SqliteReadStore);
@@ -119,6 +60,17 @@ impl Drop for Flag<'_> {
     }
 }
 
+#[async_trait]
+impl Rebuild for SqliteReadStore {
+    async fn rebuild(
+        &self,
+        feed: Arc<dyn EventStore>,
+        on_difference: OnDifference,
+    ) -> Result<RebuildReport, RebuildError> {
+        SqliteReadStore::rebuild(self, feed, on_difference).await
+    }
+}
+
 impl SqliteReadStore {
     /// Rebuilds all read models from the ledgers, compares them with the current ones, and switches.
     ///
@@ -148,7 +100,7 @@ impl SqliteReadStore {
             file::remove(&dir, number)?;
             Generation::open(&dir, number, Durability::None).map(Arc::new)
         };
-        blocking(start).await?.map_err(RebuildError::File)
+        blocking(start).await?.map_err(generation)
     }
 
     async fn fill_and_switch(
@@ -160,11 +112,12 @@ impl SqliteReadStore {
         let old = self.current();
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
         let runner = Runner::new(Arc::clone(&feed), Arc::clone(&next) as Arc<dyn ReadStore>);
-        let outdated = self.copy_discarded(&ledgers, &next).await?;
-        self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
+        let outdated = rebuild::is_outdated(&*old, &ledgers).await?;
+        rebuild::copy_letters(&*old, &*next, &ledgers, DeadLetterState::Discarded).await?;
+        rebuild::run_to(&runner, &rebuild::ends(&*old, &ledgers).await?).await?;
 
         let snapshot = Snapshot::take(old.path()).await?;
-        self.run_to(&runner, &snapshot.ends).await?;
+        rebuild::run_to(&runner, &snapshot.ends).await?;
         let differences = if outdated {
             Vec::new()
         } else {
@@ -175,7 +128,7 @@ impl SqliteReadStore {
             switched: false,
             compared: !outdated,
             differences,
-            events: events(&*next, &ledgers).await?,
+            events: rebuild::events(&*next, &ledgers).await?,
             projections: projection::all().len(),
         };
         if !report.differences.is_empty() && on_difference == OnDifference::Keep {
@@ -187,11 +140,11 @@ impl SqliteReadStore {
             .await
             .map_err(RebuildError::Checkpoints)?;
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
-        self.copy_discarded(&ledgers, &next).await?;
-        self.run_to(&runner, &ends(&*old, &ledgers).await?).await?;
-        report.events = events(&*next, &ledgers).await?;
+        rebuild::copy_letters(&*old, &*next, &ledgers, DeadLetterState::Discarded).await?;
+        rebuild::run_to(&runner, &rebuild::ends(&*old, &ledgers).await?).await?;
+        report.events = rebuild::events(&*next, &ledgers).await?;
         if !outdated {
-            self.copy_parked(&ledgers, &next).await?;
+            rebuild::copy_letters(&*old, &*next, &ledgers, DeadLetterState::Parked).await?;
         }
         let number = next.number;
         drop((runner, next));
@@ -217,119 +170,8 @@ impl SqliteReadStore {
             file::set_current(&dir, number)?;
             Ok(generation)
         };
-        blocking(settle).await?.map_err(RebuildError::File)
+        blocking(settle).await?.map_err(generation)
     }
-
-    /// What a person decided holds for the rebuilt models, too. Tells whether the current ones are of another version.
-    async fn copy_discarded(&self, ledgers: &[LedgerId], next: &Generation) -> Result<bool, RebuildError> {
-        let old = self.current();
-        let mut outdated = false;
-        for ledger in ledgers {
-            for letter in old
-                .dead_letters(*ledger)
-                .await
-                .map_err(RebuildError::Checkpoints)?
-            {
-                if letter.state == DeadLetterState::Discarded {
-                    next.put_dead_letter(letter)
-                        .await
-                        .map_err(RebuildError::Checkpoints)?;
-                }
-            }
-            for projection in projection::all() {
-                let status = old
-                    .status(*ledger, projection.name())
-                    .await
-                    .map_err(RebuildError::Checkpoints)?;
-                outdated |= status
-                    .version
-                    .is_some_and(|version| version != projection.version());
-            }
-        }
-        Ok(outdated)
-    }
-
-    /// What waits for a person goes on waiting. Another version of a projection tries it again instead.
-    async fn copy_parked(&self, ledgers: &[LedgerId], next: &Generation) -> Result<(), RebuildError> {
-        for ledger in ledgers {
-            for letter in self
-                .current()
-                .dead_letters(*ledger)
-                .await
-                .map_err(RebuildError::Checkpoints)?
-            {
-                if letter.state == DeadLetterState::Parked {
-                    next.put_dead_letter(letter)
-                        .await
-                        .map_err(RebuildError::Checkpoints)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings each projection of each ledger exactly to its end.
-    async fn run_to(&self, runner: &Runner, ends: &Ends) -> Result<(), RebuildError> {
-        for (ledger, ends) in ends {
-            if ends.is_empty() {
-                continue;
-            }
-            loop {
-                let run = runner.run_until(*ledger, ends).await.map_err(RebuildError::Run)?;
-                if run.is_idle() {
-                    break;
-                }
-            }
-            let states = runner.progress().states(*ledger);
-            let stuck = states.iter().find_map(|state| {
-                let end = ends.get(state.projection)?;
-                let position = state.parked.filter(|parked| parked <= end)?;
-                Some((state.projection, position))
-            });
-            if let Some((projection, position)) = stuck {
-                return Err(RebuildError::Parked {
-                    ledger: *ledger,
-                    projection,
-                    position,
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where the projections of some ledgers stand.
-async fn ends(store: &dyn ReadStore, ledgers: &[LedgerId]) -> Result<Ends, RebuildError> {
-    let mut ends = Ends::new();
-    for ledger in ledgers {
-        for projection in projection::all() {
-            let status = store
-                .status(*ledger, projection.name())
-                .await
-                .map_err(RebuildError::Checkpoints)?;
-            if let Some(position) = status.checkpoint.position {
-                ends.entry(*ledger)
-                    .or_default()
-                    .insert(projection.name(), position);
-            }
-        }
-    }
-    Ok(ends)
-}
-
-/// How many records the projection that came furthest has applied, over all ledgers.
-async fn events(store: &dyn ReadStore, ledgers: &[LedgerId]) -> Result<u64, RebuildError> {
-    let mut events = 0;
-    for ledger in ledgers {
-        let mut furthest = 0;
-        for projection in projection::all() {
-            let status = store.status(*ledger, projection.name()).await;
-            let status = status.map_err(RebuildError::Checkpoints)?;
-            furthest = furthest.max(status.checkpoint.applied);
-        }
-        events += furthest;
-    }
-    Ok(events)
 }
 
 /// The current generation as it stood at one moment. While it is held the log of the file grows.
@@ -347,7 +189,7 @@ impl Snapshot {
             let ends = checkpoints(&conn).map_err(sqlite("read", &path))?;
             Ok(Self { conn, path, ends })
         };
-        blocking(take).await?.map_err(RebuildError::File)
+        blocking(take).await?.map_err(generation)
     }
 
     async fn compare(self, with: PathBuf) -> Result<Vec<Difference>, RebuildError> {
@@ -356,7 +198,7 @@ impl Snapshot {
             other.execute_batch("BEGIN").map_err(sqlite("read", &with))?;
             differences((&self.conn, &self.path), (&other, &with))
         };
-        blocking(compare).await?.map_err(RebuildError::File)
+        blocking(compare).await?.map_err(generation)
     }
 }
 
@@ -382,6 +224,11 @@ fn checkpoints(conn: &rusqlite::Connection) -> rusqlite::Result<Ends> {
     Ok(ends)
 }
 
+/// An error of a file.
+fn generation(error: OpenError) -> RebuildError {
+    RebuildError::Generation(Box::new(error))
+}
+
 /// Does something that blocks on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RebuildError> {
     let (answer, answered) = oneshot::channel();
@@ -392,7 +239,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
             drop(answer.send(work()));
         });
     thread.map_err(|source| {
-        RebuildError::File(OpenError::Io {
+        generation(OpenError::Io {
             doing: "start a thread for",
             path: PathBuf::from("a rebuild"),
             source,

@@ -1,0 +1,198 @@
+//! Writing: a step with its checkpoint, and dead letters.
+
+use deadpool_postgres::Pool;
+use ruche_domain::ids::LedgerId;
+use ruche_domain::numbers::{Micros, Position};
+use ruche_projections::change::SqlValue;
+use ruche_projections::event::{pack, unpack};
+use ruche_projections::select::Fields;
+use ruche_projections::store::{
+    DeadLetter, DeadLetterState, ProjectionCheckpoint, ReadStoreError, Row, Step,
+};
+use tokio_postgres::Error;
+
+use crate::error::read_store_error;
+use crate::session::{Pipeline, Purpose, Session, Target, begin};
+use crate::value;
+
+/// Moves a checkpoint that is there: only from where it stands and only of the same version. It waits for whoever
+/// moves it at this moment, and looks again.
+const MOVE: &str = "UPDATE checkpoint SET position = $1, applied = $2, recorded_at = $3 WHERE ledger = $4 \
+    AND projection = $5 AND version = $6 AND position = $7 AND applied = $8 AND recorded_at = $9";
+/// Makes one that is not there.
+const MAKE: &str = "INSERT INTO checkpoint (position, applied, recorded_at, ledger, projection, version) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (ledger, projection) DO NOTHING";
+const FOUND: &str =
+    "SELECT position, applied, recorded_at FROM checkpoint WHERE ledger = $1 AND projection = $2";
+const PUT: &str = "INSERT INTO dead_letter (ledger, projection, position, version, event_type, leaf, error, attempts, \
+    recorded_at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+    ON CONFLICT (ledger, projection, position) DO UPDATE SET version = excluded.version, \
+    error = excluded.error, attempts = excluded.attempts, state = excluded.state";
+const FORGET: &str = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3";
+
+/// A position as a column.
+fn packed(position: Position) -> Result<SqlValue, ReadStoreError> {
+    pack(position)
+        .map(SqlValue::Int)
+        .map_err(|reason| ReadStoreError::Refused(reason.to_string()))
+}
+
+/// The statement that moves the checkpoint of a step, with its values.
+fn compare_and_set(step: &Step) -> Result<(&'static str, Vec<SqlValue>), ReadStoreError> {
+    let to = step.to.position;
+    let to = to.ok_or_else(|| ReadStoreError::Refused("a step ends at a position".into()))?;
+    let numbers = |checkpoint: &ProjectionCheckpoint| {
+        let numbers = [checkpoint.applied, checkpoint.recorded_at.0];
+        numbers.map(|number| SqlValue::Int(number.cast_signed()))
+    };
+    let mut params = vec![packed(to)?];
+    params.extend(numbers(&step.to));
+    params.extend([
+        SqlValue::Id(*step.ledger.as_bytes()),
+        SqlValue::Word(step.projection.name),
+        SqlValue::Int(i64::from(step.projection.version)),
+    ]);
+    match step.from.position {
+        // No position is written as that of a checkpoint that is not there, so nothing else of it counts.
+        None => Ok((MAKE, params)),
+        Some(from) => {
+            params.push(packed(from)?);
+            params.extend(numbers(&step.from));
+            Ok((MOVE, params))
+        }
+    }
+}
+
+/// Applies a step. Until the commit nothing of it is seen, and if we die or the connection breaks before that, the server
+/// undoes it. If it breaks behind the commit the answer is `Unavailable`, and the checkpoint tells what happened.
+pub(crate) async fn apply(pool: &Pool, target: Target, step: &Step) -> Result<(), ReadStoreError> {
+    let (sql, params) = compare_and_set(step)?;
+    let session = Session::borrow(pool).await?;
+    let begin = begin(target, Purpose::Step, step.ledger);
+    let mut first = Pipeline::new(&session);
+    first.batch(&begin).await;
+    first.execute(sql, &params).await;
+    // From here on the row of the checkpoint is locked until the end of the transaction.
+    let moved = match first.finish().await {
+        Ok(rows) => rows.last() == Some(&1),
+        Err(error) => return Err(refused(session, &error).await),
+    };
+    if !moved {
+        return Err(stale(session, step).await);
+    }
+    let mut rest = Pipeline::new(&session);
+    for statement in &step.statements {
+        rest.execute(statement.sql, &statement.params).await;
+    }
+    rest.batch("COMMIT").await;
+    match rest.finish().await {
+        Ok(_) => {
+            session.give_back();
+            Ok(())
+        }
+        Err(error) => Err(refused(session, &error).await),
+    }
+}
+
+/// Undoes a transaction of which the server said that something failed. Where nobody answers the connection is closed.
+async fn refused(session: Session, error: &Error) -> ReadStoreError {
+    if error.as_db_error().is_some() && session.batch_execute("ROLLBACK").await.is_ok() {
+        session.give_back();
+    }
+    read_store_error(error)
+}
+
+/// Where the checkpoint stands, and nothing written.
+async fn stale(session: Session, step: &Step) -> ReadStoreError {
+    let key = [
+        SqlValue::Id(*step.ledger.as_bytes()),
+        SqlValue::Word(step.projection.name),
+    ];
+    let mut look = Pipeline::new(&session);
+    look.query(FOUND, &key).await;
+    look.batch("ROLLBACK").await;
+    let answers = match look.finish().await {
+        Ok(answers) => answers,
+        Err(error) => return refused(session, &error).await,
+    };
+    session.give_back();
+    let rows = answers.first().map_or(&[][..], Vec::as_slice);
+    let Some(row) = rows.first() else {
+        let found = ProjectionCheckpoint::default();
+        return ReadStoreError::StaleCheckpoint { found };
+    };
+    match value::row(row).and_then(checkpoint) {
+        Ok(found) => ReadStoreError::StaleCheckpoint { found },
+        Err(error) => error,
+    }
+}
+
+fn checkpoint(row: Row) -> Result<ProjectionCheckpoint, ReadStoreError> {
+    let fields = &mut Fields::new(row);
+    Ok(ProjectionCheckpoint {
+        position: Some(unpack(fields.int()?)),
+        applied: fields.int()?.cast_unsigned(),
+        recorded_at: Micros(fields.int()?.cast_unsigned()),
+    })
+}
+
+/// The word in the column.
+fn state_name(state: DeadLetterState) -> &'static str {
+    match state {
+        DeadLetterState::Parked => "parked",
+        DeadLetterState::Discarded => "discarded",
+    }
+}
+
+pub(crate) async fn put(pool: &Pool, target: Target, letter: &DeadLetter) -> Result<(), ReadStoreError> {
+    let params = [
+        SqlValue::Id(*letter.ledger.as_bytes()),
+        SqlValue::Text(letter.projection.clone()),
+        packed(letter.position)?,
+        SqlValue::Int(i64::from(letter.version)),
+        SqlValue::Text(letter.event_type.clone()),
+        SqlValue::Bytes(letter.leaf.clone()),
+        SqlValue::Text(letter.error.clone()),
+        SqlValue::Int(i64::from(letter.attempts)),
+        SqlValue::Int(letter.recorded_at.0.cast_signed()),
+        SqlValue::Word(state_name(letter.state)),
+    ];
+    write(pool, target, letter.ledger, (PUT, &params)).await.map(drop)
+}
+
+pub(crate) async fn forget(
+    pool: &Pool,
+    target: Target,
+    ledger: LedgerId,
+    projection: &'static str,
+    position: Position,
+) -> Result<bool, ReadStoreError> {
+    let params = [
+        SqlValue::Id(*ledger.as_bytes()),
+        SqlValue::Word(projection),
+        packed(position)?,
+    ];
+    Ok(write(pool, target, ledger, (FORGET, &params)).await? > 0)
+}
+
+/// One statement about a dead letter in a transaction of its own; how many rows it changed.
+async fn write(
+    pool: &Pool,
+    target: Target,
+    ledger: LedgerId,
+    (sql, params): (&str, &[SqlValue]),
+) -> Result<u64, ReadStoreError> {
+    let session = Session::borrow(pool).await?;
+    let begin = begin(target, Purpose::Letter, ledger);
+    let mut all = Pipeline::new(&session);
+    all.batch(&begin).await;
+    all.execute(sql, params).await;
+    all.batch("COMMIT").await;
+    match all.finish().await {
+        Ok(rows) => {
+            session.give_back();
+            Ok(rows.get(1).copied().unwrap_or_default())
+        }
+        Err(error) => Err(refused(session, &error).await),
+    }
+}

@@ -1,0 +1,68 @@
+//! Values as they go into statements and come out of rows.
+
+use std::error::Error;
+
+use bytes::BytesMut;
+use ruche_projections::change::SqlValue;
+use ruche_projections::store::{ReadStoreError, Row};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+
+/// A value as a statement takes it, without a copy.
+#[derive(Debug)]
+pub(crate) struct Bound<'a>(pub(crate) &'a SqlValue);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self.0 {
+            SqlValue::Null => return Ok(IsNull::Yes),
+            SqlValue::Int(value) => out.extend_from_slice(&value.to_be_bytes()),
+            SqlValue::Text(text) => out.extend_from_slice(text.as_bytes()),
+            SqlValue::Word(word) => out.extend_from_slice(word.as_bytes()),
+            SqlValue::Bytes(bytes) => out.extend_from_slice(bytes),
+            SqlValue::Id(id) => out.extend_from_slice(id),
+        }
+        Ok(IsNull::No)
+    }
+
+    /// The type is told with the value ([`typed`]), so it always fits.
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// Values with their types. A null has none: the server takes that of its place.
+pub(crate) fn typed(values: &[SqlValue]) -> Vec<(Bound<'_>, Type)> {
+    let of = |value: &SqlValue| match value {
+        SqlValue::Null => Type::UNKNOWN,
+        SqlValue::Int(_) => Type::INT8,
+        SqlValue::Text(_) | SqlValue::Word(_) => Type::TEXT,
+        SqlValue::Bytes(_) | SqlValue::Id(_) => Type::BYTEA,
+    };
+    values.iter().map(|value| (Bound(value), of(value))).collect()
+}
+
+/// A row as callers take it.
+pub(crate) fn row(row: &tokio_postgres::Row) -> Result<Row, ReadStoreError> {
+    (0..row.len()).map(|column| value(row, column)).collect()
+}
+
+fn value(row: &tokio_postgres::Row, column: usize) -> Result<SqlValue, ReadStoreError> {
+    let wrong = |error: tokio_postgres::Error| ReadStoreError::Corrupt(error.to_string());
+    let of = row.columns()[column].type_();
+    Ok(match *of {
+        Type::INT8 => row.try_get::<_, Option<i64>>(column).map_err(wrong)?.into(),
+        Type::INT4 => row
+            .try_get::<_, Option<i32>>(column)
+            .map_err(wrong)?
+            .map(i64::from)
+            .into(),
+        Type::TEXT => row.try_get::<_, Option<String>>(column).map_err(wrong)?.into(),
+        Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(column).map_err(wrong)?.into(),
+        _ => {
+            let name = row.columns()[column].name();
+            return Err(ReadStoreError::Corrupt(format!("column {name} is of type {of}")));
+        }
+    })
+}

@@ -1,0 +1,54 @@
+//! Databases and stores for tests.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use deadpool_postgres::{Manager, Pool, Runtime};
+use ruche_projections_postgres::{PostgresReadStore, migrate};
+use tokio_postgres::{Client, NoTls};
+
+/// URL of the server for tests; `None`, told plainly, where there is none.
+///
+/// # Panics
+/// Under `CI=true`, where an absent server is a failure.
+pub fn server() -> Option<String> {
+    let url = std::env::var("RUCHE_TEST_POSTGRES").ok();
+    if url.is_none() {
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!is_ci, "RUCHE_TEST_POSTGRES is not set");
+        eprintln!("skipped: RUCHE_TEST_POSTGRES is not set; `cargo xtask test` starts a server");
+    }
+    url
+}
+
+/// A session of the superuser.
+pub async fn session(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Makes an empty database and returns its URL. It goes with the server.
+pub async fn database(server: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("ruche_read_{}_{count}", std::process::id());
+    let client = session(server).await;
+    client
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .await
+        .unwrap();
+    server.replace("/postgres", &format!("/{name}"))
+}
+
+/// Connections of a database.
+pub fn pool(url: &str) -> Pool {
+    let manager = Manager::new(url.parse().unwrap(), NoTls);
+    let pool = Pool::builder(manager).max_size(12).runtime(Runtime::Tokio1);
+    pool.build().unwrap()
+}
+
+/// A store of read models on a database, which is migrated first.
+pub async fn open(url: &str) -> PostgresReadStore {
+    migrate(&mut session(url).await).await.unwrap();
+    PostgresReadStore::open(pool(url)).await.unwrap()
+}
