@@ -24,8 +24,17 @@ use ruche_ledger::store::{AppendRequest, EventStore, PreparedEvent, Receipt};
 use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
 pub mod contract;
+pub mod erased;
 pub mod extremes;
 pub mod faults;
+pub mod limits;
+pub mod outcomes;
+pub mod owners;
+pub mod queries;
+pub mod rebuilds;
+pub mod shared;
+pub mod steps;
+pub mod world;
 
 /// 2026-01-05 00:00 UTC.
 pub const START_US: u64 = 1_767_571_200_000_000;

@@ -8,6 +8,8 @@ mod schema;
 mod step;
 mod read;
 mod models;
+mod compare;
+mod rebuild;
 
 pub use error::OpenError;
 pub use models::PostgresReadStore;

@@ -23,8 +23,10 @@ use crate::gate::{Gate, overloaded};
 use crate::session::{Session, Target};
 use crate::{read, schema, step};
 
-/// Connections that a rebuild takes: one that holds its locks, two that read or write generations at once.
-const REBUILD_CONNECTIONS: usize = 3;
+/// Connections that write the generation that is being built, or read it.
+const FILLING_CONNECTIONS: usize = 4;
+/// Connections of a rebuild: besides those, one that holds its locks and one that holds a snapshot.
+const REBUILD_CONNECTIONS: usize = FILLING_CONNECTIONS + 2;
 /// The smallest pool: a rebuild, a step and a query at once.
 const CONNECTIONS_MIN: usize = REBUILD_CONNECTIONS + 2;
 /// Steps and dead letters that wait for a connection at most; one more is refused with `Overloaded`.
@@ -62,7 +64,7 @@ impl Drop for Switching {
 
 impl PostgresReadStore {
     /// The read models that the connections of a pool lead to. The pool is theirs alone: whoever shares it can make them
-    /// wait. It needs at least five connections; a third of those that a rebuild does not need are for steps.
+    /// wait. It needs at least eight connections; a third of those that a rebuild does not need are for steps.
     ///
     /// # Errors
     /// `OpenError`; `NotMigrated` before [`crate::migrate`] was run.
@@ -80,7 +82,7 @@ impl PostgresReadStore {
             pool,
             reads: Gate::new(free - steps, READER_QUEUE_MAX),
             steps: Gate::new(steps, STEPS_WAITING_MAX),
-            rebuild: Gate::new(1, STEPS_WAITING_MAX),
+            rebuild: Gate::new(FILLING_CONNECTIONS, STEPS_WAITING_MAX),
             switching: false.into(),
         };
         let models = Self {

@@ -1,8 +1,13 @@
 //! Databases and stores for tests.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use async_trait::async_trait;
 use deadpool_postgres::{Manager, Pool, Runtime};
+use futures_util::future::BoxFuture;
+use ruche_projections::rebuild::Rebuild;
+use ruche_projections::testing::world::Engine;
 use ruche_projections_postgres::{PostgresReadStore, migrate};
 use tokio_postgres::{Client, NoTls};
 
@@ -51,4 +56,43 @@ pub fn pool(url: &str) -> Pool {
 pub async fn open(url: &str) -> PostgresReadStore {
     migrate(&mut session(url).await).await.unwrap();
     PostgresReadStore::open(pool(url)).await.unwrap()
+}
+
+/// Whether there is no server to test with.
+pub fn skipped() -> bool {
+    server().is_none()
+}
+
+/// A database of its own.
+pub struct Postgres {
+    pub url: String,
+    pub models: PostgresReadStore,
+}
+
+impl Postgres {
+    pub async fn new() -> Self {
+        let server = server().expect("whoever asks for a database asked for the server first");
+        let url = database(&server).await;
+        let models = open(&url).await;
+        Self { url, models }
+    }
+}
+
+#[async_trait]
+impl Engine for Postgres {
+    fn models(&self) -> Arc<dyn Rebuild> {
+        Arc::new(self.models.clone())
+    }
+
+    async fn tamper(&self, sql: &str) {
+        let generation = self.models.generation().await.unwrap();
+        let set = format!("SET search_path = ruche_read_{generation}");
+        let session = session(&self.url).await;
+        session.batch_execute(&format!("{set}; {sql}")).await.unwrap();
+    }
+}
+
+/// Empty read models.
+pub fn fresh() -> BoxFuture<'static, Box<dyn Engine>> {
+    Box::pin(async { Box::new(Postgres::new().await) as Box<dyn Engine> })
 }

@@ -1,18 +1,8 @@
-//! Read models on SQLite: the contract of stores, what queries give, and rebuilding.
+//! Read models on SQLite: what every engine has to pass, and what is special about a file.
 
 #[path = "it/common.rs"]
 mod common;
-#[path = "it/contract.rs"]
-mod contract;
-#[path = "it/queries.rs"]
-mod queries;
-#[path = "it/erased.rs"]
-mod erased;
-#[path = "it/extremes.rs"]
-mod extremes;
-#[path = "it/outcomes.rs"]
-mod outcomes;
-#[path = "it/owners.rs"]
-mod owners;
-#[path = "it/rebuild.rs"]
-mod rebuild;
+#[path = "it/files.rs"]
+mod files;
+#[path = "it/shared.rs"]
+mod shared;

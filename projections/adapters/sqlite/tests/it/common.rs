@@ -1,46 +1,44 @@
-//! A data folder, a ledger in memory, and a runner between them.
+//! A data folder of its own for each test.
 
 use std::sync::Arc;
 
-use ruche_domain::ids::LedgerId;
-use ruche_ledger::store::EventStore;
-use ruche_projections::runner::Runner;
-use ruche_projections::store::ReadStore;
-use ruche_projections::testing::Feed;
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use ruche_projections::rebuild::Rebuild;
+use ruche_projections::testing::world::Engine;
 use ruche_projections_sqlite::SqliteReadStore;
 
-pub struct World {
-    pub dir: tempfile::TempDir,
-    pub feed: Feed,
+pub struct Sqlite {
     pub models: SqliteReadStore,
+    pub dir: tempfile::TempDir,
 }
 
-impl World {
+impl Sqlite {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let models = SqliteReadStore::open(dir.path()).expect("an empty folder");
-        Self {
-            dir,
-            feed: Feed::default(),
-            models,
-        }
+        Self { models, dir }
+    }
+}
+
+#[async_trait]
+impl Engine for Sqlite {
+    fn models(&self) -> Arc<dyn Rebuild> {
+        Arc::new(self.models.clone())
     }
 
-    pub fn feed_store(&self) -> Arc<dyn EventStore> {
-        self.feed.store.clone()
+    async fn tamper(&self, sql: &str) {
+        let conn = rusqlite::Connection::open(self.models.path()).expect("the file is there");
+        conn.execute(sql, []).expect("it can be changed");
     }
+}
 
-    pub fn runner(&self) -> Runner {
-        Runner::new(
-            self.feed_store(),
-            Arc::new(self.models.clone()) as Arc<dyn ReadStore>,
-        )
-    }
+/// Empty read models.
+pub fn fresh() -> BoxFuture<'static, Box<dyn Engine>> {
+    Box::pin(async { Box::new(Sqlite::new()) as Box<dyn Engine> })
+}
 
-    /// A ledger with some sessions, all of them projected.
-    pub async fn projected(&self, n: u128, sessions: u64) -> LedgerId {
-        let ledger = self.feed.filled(n, sessions).await;
-        self.runner().catch_up(ledger).await.expect("nothing fails here");
-        ledger
-    }
+/// This engine can be tested anywhere.
+pub fn skipped() -> bool {
+    false
 }

@@ -1,30 +1,30 @@
 //! What the queries of each read model give for conversations that are known.
 
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
+use super::{START_US, Story, TURNS};
+use crate::select::{Page, PageRequest};
+use crate::sessions::{SessionFilter, SessionStatus};
+use crate::timeline::{PayloadState, TimelineFilter};
+use crate::tool_effects::{EffectFilter, EffectState};
+use crate::turns::{TurnFilter, TurnStatus};
+use crate::usage::{Dimension, UsageFilter};
+use crate::{configuration, ledger_health, messages, scores, sessions, timeline, tool_effects, turns, usage};
 use ruche_domain::events::{ConfigScope, EvalScored, EvalTarget, OutcomeCategory, Role};
 use ruche_domain::measures::Finite;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::SideEffectPolicy;
-use ruche_projections::select::{Page, PageRequest};
-use ruche_projections::sessions::{SessionFilter, SessionStatus};
-use ruche_projections::testing::{START_US, Story, TURNS};
-use ruche_projections::timeline::{PayloadState, TimelineFilter};
-use ruche_projections::tool_effects::{EffectFilter, EffectState};
-use ruche_projections::turns::{TurnFilter, TurnStatus};
-use ruche_projections::usage::{Dimension, UsageFilter};
-use ruche_projections::{
-    configuration, ledger_health, messages, scores, sessions, timeline, tool_effects, turns, usage,
-};
 
-use crate::common::World;
+use super::world::{Fresh, World};
 
 const SESSIONS: u64 = 20;
 
-#[tokio::test]
-async fn a_session_tells_who_and_how_much() {
-    let world = World::new();
+pub async fn a_session_tells_who_and_how_much(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, SESSIONS).await;
     let id = Story::new(1).session_id(3);
-    let session = sessions::get(&world.models, ledger, id).await.unwrap().unwrap();
+    let session = sessions::get(world.reads(), ledger, id).await.unwrap().unwrap();
     assert_eq!(session.external_id.as_deref(), Some("session-3"));
     assert_eq!(session.agent.as_deref(), Some("agent-0"));
     assert_eq!(session.status, SessionStatus::Ended);
@@ -56,18 +56,17 @@ async fn a_session_tells_who_and_how_much() {
     assert_eq!(session.costs[0].currency, "USD");
     assert_eq!(session.costs[0].amount.to_string(), "0.0383375000000000015");
     assert!(
-        sessions::get(&world.models, ledger, Story::new(1).session_id(99))
+        sessions::get(world.reads(), ledger, Story::new(1).session_id(99))
             .await
             .unwrap()
             .is_none()
     );
 }
 
-#[tokio::test]
-async fn totals_are_the_sums_of_the_sessions() {
-    let world = World::new();
+pub async fn totals_are_the_sums_of_the_sessions(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, SESSIONS).await;
-    let (count, tally) = sessions::totals(&world.models, ledger, &SessionFilter::default())
+    let (count, tally) = sessions::totals(world.reads(), ledger, &SessionFilter::default())
         .await
         .unwrap();
     assert_eq!(count, SESSIONS);
@@ -82,16 +81,15 @@ async fn totals_are_the_sums_of_the_sessions() {
         agent: Some("nobody".into()),
         ..SessionFilter::default()
     };
-    let (count, tally) = sessions::totals(&world.models, ledger, &none).await.unwrap();
+    let (count, tally) = sessions::totals(world.reads(), ledger, &none).await.unwrap();
     assert_eq!((count, tally.events), (0, 0));
 }
 
-#[tokio::test]
-async fn sessions_are_filtered_and_given_page_by_page() {
-    let world = World::new();
+pub async fn sessions_are_filtered_and_given_page_by_page(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, SESSIONS).await;
     let all = sessions::list(
-        &world.models,
+        world.reads(),
         ledger,
         &SessionFilter::default(),
         &PageRequest::first(1_000),
@@ -118,7 +116,7 @@ async fn sessions_are_filtered_and_given_page_by_page() {
                 descending,
                 ..PageRequest::first(3).after(cursor)
             };
-            let page: Page<_> = sessions::list(&world.models, ledger, &SessionFilter::default(), &request)
+            let page: Page<_> = sessions::list(world.reads(), ledger, &SessionFilter::default(), &request)
                 .await
                 .unwrap();
             after = page.end().map(|cursor| cursor.to_string());
@@ -138,7 +136,7 @@ async fn sessions_are_filtered_and_given_page_by_page() {
         started_before: Some(Micros(START_US + 5 * day)),
         ..SessionFilter::default()
     };
-    let page = sessions::list(&world.models, ledger, &filter, &PageRequest::first(10))
+    let page = sessions::list(world.reads(), ledger, &filter, &PageRequest::first(10))
         .await
         .unwrap();
     let mut names: Vec<_> = page
@@ -151,13 +149,12 @@ async fn sessions_are_filtered_and_given_page_by_page() {
     assert_eq!(names, ["session-1", "session-16", "session-4"]);
 }
 
-#[tokio::test]
-async fn messages_come_back_as_they_went() {
-    let world = World::new();
+pub async fn messages_come_back_as_they_went(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 8).await;
     let story = Story::new(1);
     let session = story.session_id(7);
-    let page = messages::of_session(&world.models, ledger, session, &PageRequest::first(100))
+    let page = messages::of_session(world.reads(), ledger, session, &PageRequest::first(100))
         .await
         .unwrap();
     assert!(!page.has_next);
@@ -183,15 +180,14 @@ async fn messages_come_back_as_they_went() {
     assert_eq!(answer.text.as_deref(), Some("Error: no such flight"));
     assert_eq!(answer.call, Some(story.call_id(story.turn_id(session, 0))));
     let turn = story.turn_id(session, 2);
-    let of_turn = messages::of_turn(&world.models, ledger, session, turn, &PageRequest::first(100))
+    let of_turn = messages::of_turn(world.reads(), ledger, session, turn, &PageRequest::first(100))
         .await
         .unwrap();
     assert_eq!(of_turn.items(), all[8..12]);
 }
 
-#[tokio::test]
-async fn turns_tell_how_they_came_out() {
-    let world = World::new();
+pub async fn turns_tell_how_they_came_out(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 8).await;
     let story = Story::new(1);
     let session = story.session_id(6);
@@ -199,7 +195,7 @@ async fn turns_tell_how_they_came_out() {
         session: Some(session),
         ..TurnFilter::default()
     };
-    let page = turns::list(&world.models, ledger, &filter, &PageRequest::first(10))
+    let page = turns::list(world.reads(), ledger, &filter, &PageRequest::first(10))
         .await
         .unwrap();
     let turns = page.items();
@@ -221,16 +217,15 @@ async fn turns_tell_how_they_came_out() {
         status: Some(TurnStatus::Failed),
         ..TurnFilter::default()
     };
-    let page = turns::list(&world.models, ledger, &filter, &PageRequest::first(10))
+    let page = turns::list(world.reads(), ledger, &filter, &PageRequest::first(10))
         .await
         .unwrap();
     // Of eight sessions of five turns, numbers that add up to 0 or 10.
     assert_eq!(page.rows.len(), 3);
 }
 
-#[tokio::test]
-async fn the_timeline_has_every_event_in_order() {
-    let world = World::new();
+pub async fn the_timeline_has_every_event_in_order(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 3).await;
     let story = Story::new(1);
     let session = story.session_id(1);
@@ -238,7 +233,7 @@ async fn the_timeline_has_every_event_in_order() {
     let mut request = PageRequest::first(10);
     loop {
         let page = timeline::of_session(
-            &world.models,
+            world.reads(),
             ledger,
             session,
             TimelineFilter::default(),
@@ -254,7 +249,7 @@ async fn the_timeline_has_every_event_in_order() {
     }
     assert_eq!(
         all.len() as i64,
-        sessions::get(&world.models, ledger, session)
+        sessions::get(world.reads(), ledger, session)
             .await
             .unwrap()
             .unwrap()
@@ -273,7 +268,7 @@ async fn the_timeline_has_every_event_in_order() {
         call: Some(call),
         ..TimelineFilter::default()
     };
-    let of_call = timeline::of_session(&world.models, ledger, session, filter, &PageRequest::first(10))
+    let of_call = timeline::of_session(world.reads(), ledger, session, filter, &PageRequest::first(10))
         .await
         .unwrap();
     let types: Vec<_> = of_call
@@ -284,14 +279,13 @@ async fn the_timeline_has_every_event_in_order() {
     assert_eq!(types, ["tool.proposed", "tool.started", "tool.completed"]);
 }
 
-#[tokio::test]
-async fn an_effect_goes_from_intent_to_outcome() {
-    let world = World::new();
+pub async fn an_effect_goes_from_intent_to_outcome(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 8).await;
     let story = Story::new(1);
     let session = story.session_id(1);
     let call = story.call_id(story.turn_id(session, 2));
-    let effect = tool_effects::by_calls(&world.models, ledger, &[call])
+    let effect = tool_effects::by_calls(world.reads(), ledger, &[call])
         .await
         .unwrap()
         .remove(&call)
@@ -310,7 +304,7 @@ async fn an_effect_goes_from_intent_to_outcome() {
         session: Some(session),
         ..EffectFilter::default()
     };
-    let page = tool_effects::list(&world.models, ledger, &filter, &PageRequest::first(10))
+    let page = tool_effects::list(world.reads(), ledger, &filter, &PageRequest::first(10))
         .await
         .unwrap();
     assert_eq!(page.rows.len() as u64, TURNS);
@@ -318,11 +312,11 @@ async fn an_effect_goes_from_intent_to_outcome() {
         status: Some(EffectState::Failed),
         ..EffectFilter::default()
     };
-    let page = tool_effects::list(&world.models, ledger, &filter, &PageRequest::first(100))
+    let page = tool_effects::list(world.reads(), ledger, &filter, &PageRequest::first(100))
         .await
         .unwrap();
     assert_eq!(page.rows.len(), 6);
-    let tools = tool_effects::tools(&world.models, ledger).await.unwrap();
+    let tools = tool_effects::tools(world.reads(), ledger).await.unwrap();
     let names: Vec<_> = tools
         .iter()
         .map(|tool| (tool.name.as_str(), tool.side_effect))
@@ -331,9 +325,8 @@ async fn an_effect_goes_from_intent_to_outcome() {
     assert_eq!(names.len(), 4);
 }
 
-#[tokio::test]
-async fn scores_stand_with_their_session_page_by_page() {
-    let world = World::new();
+pub async fn scores_stand_with_their_session_page_by_page(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 2).await;
     let mut story = Story::new(1);
     let session = story.session_id(1);
@@ -357,7 +350,7 @@ async fn scores_stand_with_their_session_page_by_page() {
     let mut all = Vec::new();
     let mut request = PageRequest::first(1);
     loop {
-        let page = scores::of_session(&world.models, ledger, session, &request)
+        let page = scores::of_session(world.reads(), ledger, session, &request)
             .await
             .unwrap();
         request = request.after(page.end());
@@ -378,19 +371,18 @@ async fn scores_stand_with_their_session_page_by_page() {
     assert_eq!((helpful.turn, &helpful.label), (Some(turn), &precise.label));
     assert_eq!(helpful.attributes.as_ref(), Some(&precise.attributes));
     let other = story.session_id(0);
-    let page = scores::of_session(&world.models, ledger, other, &PageRequest::first(10)).await;
+    let page = scores::of_session(world.reads(), ledger, other, &PageRequest::first(10)).await;
     assert_eq!(page.unwrap().rows.len(), 1, "each session has its own");
 }
 
-#[tokio::test]
-async fn configuration_has_a_history_and_values_at_each_version() {
-    let world = World::new();
+pub async fn configuration_has_a_history_and_values_at_each_version(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 0).await;
     let filter = configuration::ConfigFilter::default();
     let mut request = PageRequest::first(2);
     let mut history = Vec::new();
     loop {
-        let page = configuration::history(&world.models, ledger, &filter, &request)
+        let page = configuration::history(world.reads(), ledger, &filter, &request)
             .await
             .unwrap();
         request = request.after(page.end().map(|cursor| cursor.to_string().parse().unwrap()));
@@ -416,7 +408,7 @@ async fn configuration_has_a_history_and_values_at_each_version() {
         (Some(1), vec!["model", "only-1"]),
         (None, vec!["model", "only-2"]),
     ] {
-        let values = configuration::values(&world.models, ledger, ConfigScope::Tenant, "", version)
+        let values = configuration::values(world.reads(), ledger, ConfigScope::Tenant, "", version)
             .await
             .unwrap();
         assert_eq!(
@@ -424,7 +416,7 @@ async fn configuration_has_a_history_and_values_at_each_version() {
             expected
         );
     }
-    let active = configuration::active_version(&world.models, ledger, ConfigScope::Tenant, "")
+    let active = configuration::active_version(world.reads(), ledger, ConfigScope::Tenant, "")
         .await
         .unwrap();
     assert_eq!(
@@ -433,16 +425,15 @@ async fn configuration_has_a_history_and_values_at_each_version() {
     );
 }
 
-#[tokio::test]
-async fn usage_adds_up_by_every_dimension() {
-    let world = World::new();
+pub async fn usage_adds_up_by_every_dimension(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, SESSIONS).await;
     let none = UsageFilter::default();
-    let total = usage::by(&world.models, ledger, &[], &none)
+    let total = usage::by(world.reads(), ledger, &[], &none)
         .await
         .unwrap()
         .remove(0);
-    let (_, sessions) = sessions::totals(&world.models, ledger, &SessionFilter::default())
+    let (_, sessions) = sessions::totals(world.reads(), ledger, &SessionFilter::default())
         .await
         .unwrap();
     assert_eq!(total.tally, sessions, "every event of a session is counted once");
@@ -453,7 +444,7 @@ async fn usage_adds_up_by_every_dimension() {
         Dimension::Model,
         Dimension::Tool,
     ] {
-        let rows = usage::by(&world.models, ledger, &[dimension], &none)
+        let rows = usage::by(world.reads(), ledger, &[dimension], &none)
             .await
             .unwrap();
         let events: i64 = rows.iter().map(|row| row.tally.events).sum();
@@ -465,7 +456,7 @@ async fn usage_adds_up_by_every_dimension() {
             .sum();
         assert_eq!(costs, total.costs[0].known, "{dimension:?}");
     }
-    let tools = usage::by(&world.models, ledger, &[Dimension::Tool], &none)
+    let tools = usage::by(world.reads(), ledger, &[Dimension::Tool], &none)
         .await
         .unwrap();
     let names: Vec<_> = tools.iter().map(|row| row.key.tool.clone().unwrap()).collect();
@@ -487,24 +478,23 @@ async fn usage_adds_up_by_every_dimension() {
         agent: Some("agent-2".into()),
         ..UsageFilter::default()
     };
-    let outcomes = usage::outcomes(&world.models, ledger, &[], &agent).await.unwrap();
+    let outcomes = usage::outcomes(world.reads(), ledger, &[], &agent).await.unwrap();
     let turns: u64 = outcomes.iter().map(|row| row.turns).sum();
     assert_eq!(turns, (0..SESSIONS).filter(|n| n % 3 == 2).count() as u64 * TURNS);
     assert!(outcomes.iter().any(|row| row.outcome == "failed"));
     assert!(outcomes.iter().any(|row| row.outcome == "answered"));
 }
 
-#[tokio::test]
-async fn the_health_of_a_ledger_counts_every_record() {
-    let world = World::new();
+pub async fn the_health_of_a_ledger_counts_every_record(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.projected(1, 4).await;
-    let health = ledger_health::of_ledger(&world.models, ledger)
+    let health = ledger_health::of_ledger(world.reads(), ledger)
         .await
         .unwrap()
         .unwrap();
     let end = world.feed.end(ledger).await;
     assert_eq!((health.records, health.last_position), (end.index.0 + 1, end));
-    let types = ledger_health::by_type(&world.models, ledger).await.unwrap();
+    let types = ledger_health::by_type(world.reads(), ledger).await.unwrap();
     assert_eq!(
         types.iter().map(|(_, held)| held.records).sum::<u64>(),
         health.records
@@ -521,9 +511,8 @@ async fn the_health_of_a_ledger_counts_every_record() {
     );
 }
 
-#[tokio::test]
-async fn a_tenant_sees_nothing_of_another() {
-    let world = World::new();
+pub async fn a_tenant_sees_nothing_of_another(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let a = world.projected(1, 2).await;
     let b = world.feed.open(2).await;
     // The same sessions, told to both ledgers: the same ids stand in both.
@@ -533,7 +522,7 @@ async fn a_tenant_sees_nothing_of_another() {
     world.feed.append(b, events).await;
     world.runner().catch_up(b).await.unwrap();
     let (of_a, of_b) = (Story::new(1).session_id(1), story.session_id(5));
-    let models = &world.models;
+    let models = world.reads();
     assert!(sessions::get(models, a, of_b).await.unwrap().is_none());
     assert!(sessions::get(models, b, of_a).await.unwrap().is_none());
     let page = PageRequest::first(100);

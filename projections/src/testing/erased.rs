@@ -1,7 +1,17 @@
 //! Payloads that are gone, and payloads that cannot be read.
 
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
 use std::sync::Arc;
 
+use super::Story;
+use crate::rebuild::OnDifference;
+use crate::runner::Runner;
+use crate::select::PageRequest;
+use crate::timeline::{PayloadState, TimelineFilter};
+use crate::tool_effects::{EffectFilter, EffectState};
+use crate::{ledger_health, messages, sessions, timeline, tool_effects, turns, usage};
 use async_trait::async_trait;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Position, StreamVersion};
@@ -11,16 +21,8 @@ use ruche_ledger::store::{
     AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record,
     StoreError,
 };
-use ruche_projections::runner::Runner;
-use ruche_projections::select::PageRequest;
-use ruche_projections::store::ReadStore;
-use ruche_projections::testing::Story;
-use ruche_projections::timeline::{PayloadState, TimelineFilter};
-use ruche_projections::tool_effects::{EffectFilter, EffectState};
-use ruche_projections::{ledger_health, messages, sessions, timeline, tool_effects, turns, usage};
-use ruche_projections_sqlite::OnDifference;
 
-use crate::common::World;
+use super::world::{Fresh, World};
 
 /// A feed in which no payload of a session is left.
 struct Erased(Arc<dyn EventStore>);
@@ -86,17 +88,16 @@ impl EventStore for Erased {
     }
 }
 
-#[tokio::test]
-async fn erased_payloads_leave_what_their_leaves_say() {
-    let world = World::new();
+pub async fn erased_payloads_leave_what_their_leaves_say(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.feed.filled(1, 3).await;
     let feed: Arc<dyn EventStore> = Arc::new(Erased(world.feed_store()));
-    let runner = Runner::new(feed.clone(), Arc::new(world.models.clone()) as Arc<dyn ReadStore>);
+    let runner = Runner::new(feed.clone(), world.read_store());
     runner.catch_up(ledger).await.unwrap();
     assert!(world.models.dead_letters(ledger).await.unwrap().is_empty());
 
     let id = Story::new(1).session_id(1);
-    let session = sessions::get(&world.models, ledger, id).await.unwrap().unwrap();
+    let session = sessions::get(world.reads(), ledger, id).await.unwrap().unwrap();
     assert_eq!((session.external_id, session.agent), (None, None));
     assert_eq!(
         (
@@ -108,7 +109,7 @@ async fn erased_payloads_leave_what_their_leaves_say() {
     );
     assert!(session.ended_at.is_some());
     let page = PageRequest::first(100);
-    let messages = messages::of_session(&world.models, ledger, id, &page)
+    let messages = messages::of_session(world.reads(), ledger, id, &page)
         .await
         .unwrap()
         .items();
@@ -122,7 +123,7 @@ async fn erased_payloads_leave_what_their_leaves_say() {
             .iter()
             .all(|m| m.erased && m.text.is_none() && m.role.is_none())
     );
-    let entries = timeline::of_session(&world.models, ledger, id, TimelineFilter::default(), &page)
+    let entries = timeline::of_session(world.reads(), ledger, id, TimelineFilter::default(), &page)
         .await
         .unwrap();
     assert!(
@@ -131,7 +132,7 @@ async fn erased_payloads_leave_what_their_leaves_say() {
             .iter()
             .all(|e| e.payload_state == PayloadState::Erased && e.summary.is_none())
     );
-    let effects = tool_effects::list(&world.models, ledger, &EffectFilter::default(), &page)
+    let effects = tool_effects::list(world.reads(), ledger, &EffectFilter::default(), &page)
         .await
         .unwrap()
         .items();
@@ -146,17 +147,17 @@ async fn erased_payloads_leave_what_their_leaves_say() {
             .iter()
             .all(|e| e.status == EffectState::Completed || e.status == EffectState::Failed)
     );
-    let turn = turns::get(&world.models, ledger, Story::new(1).turn_id(id, 0))
+    let turn = turns::get(world.reads(), ledger, Story::new(1).turn_id(id, 0))
         .await
         .unwrap()
         .unwrap();
     assert_eq!((turn.ordinal, turn.status.name()), (None, "committed"));
-    let total = usage::by(&world.models, ledger, &[], &Default::default())
+    let total = usage::by(world.reads(), ledger, &[], &Default::default())
         .await
         .unwrap()
         .remove(0);
     assert_eq!(total.tally.llm_calls, 30);
-    let health = ledger_health::of_ledger(&world.models, ledger)
+    let health = ledger_health::of_ledger(world.reads(), ledger)
         .await
         .unwrap()
         .unwrap();
@@ -165,9 +166,8 @@ async fn erased_payloads_leave_what_their_leaves_say() {
     assert!(report.switched, "{:?}", report.differences);
 }
 
-#[tokio::test]
-async fn a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else() {
-    let world = World::new();
+pub async fn a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let (ledger, other) = (world.feed.filled(1, 1).await, world.feed.filled(2, 1).await);
     let mut story = Story::new(1);
     story.enter(story.session_id(0));

@@ -1,15 +1,18 @@
 //! How turns came out, by day, agent, model and tool, against counts made by hand.
 
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
+use super::Story;
+use crate::usage::{self, Dimension, OutcomeRow, UsageFilter};
 use ruche_domain::events::{
     LlmFailed, LlmResponded, OutcomeCategory, SessionStarted, ToolProposed, TurnCommitted, TurnFailed,
     TurnOpened, TurnTrigger,
 };
 use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::PreparedEvent;
-use ruche_projections::testing::Story;
-use ruche_projections::usage::{self, Dimension, OutcomeRow, UsageFilter};
 
-use crate::common::World;
+use super::world::{Fresh, World};
 
 const DAY_US: u64 = 86_400_000_000;
 /// A day of 2026.
@@ -102,8 +105,8 @@ fn events() -> Vec<PreparedEvent> {
     events
 }
 
-async fn world() -> (World, LedgerId) {
-    let world = World::new();
+async fn world(fresh: Fresh) -> (World, LedgerId) {
+    let world = World::new(fresh).await;
     let ledger = world.feed.open(1).await;
     world.feed.append(ledger, events()).await;
     let caught_up = world.runner().catch_up(ledger).await;
@@ -111,9 +114,9 @@ async fn world() -> (World, LedgerId) {
     (world, ledger)
 }
 
-async fn rows(by: &[Dimension], filter: UsageFilter) -> Vec<OutcomeRow> {
-    let (world, ledger) = world().await;
-    let rows = usage::outcomes(&world.models, ledger, by, &filter).await;
+async fn rows(fresh: Fresh, by: &[Dimension], filter: UsageFilter) -> Vec<OutcomeRow> {
+    let (world, ledger) = world(fresh).await;
+    let rows = usage::outcomes(world.reads(), ledger, by, &filter).await;
     rows.expect("it can be read")
 }
 
@@ -144,21 +147,20 @@ fn expected<'a>(rows: &[(&str, &'a str, u64)]) -> Vec<(String, &'a str, u64)> {
         .collect()
 }
 
-#[tokio::test]
-async fn turns_are_counted_under_each_dimension() {
-    let all = rows(&[], UsageFilter::default()).await;
+pub async fn turns_are_counted_under_each_dimension(fresh: Fresh) {
+    let all = rows(fresh, &[], UsageFilter::default()).await;
     assert_eq!(
         told(&all, |_| None),
         expected(&[("", "answered", 3), ("", "failed", 1)])
     );
     // Durations of 100, unknown and 300 µs.
     assert_eq!((all[0].duration_us, all[0].durations), (400, 2));
-    let by_day = rows(&[Dimension::Day], UsageFilter::default()).await;
+    let by_day = rows(fresh, &[Dimension::Day], UsageFilter::default()).await;
     assert_eq!(
         told(&by_day, |row| row.key.day.map(|day| (day - DAY).to_string())),
         expected(&[("0", "answered", 2), ("0", "failed", 1), ("1", "answered", 1)])
     );
-    let by_agent = rows(&[Dimension::Agent], UsageFilter::default()).await;
+    let by_agent = rows(fresh, &[Dimension::Agent], UsageFilter::default()).await;
     assert_eq!(
         told(&by_agent, |row| row.key.agent.clone()),
         expected(&[
@@ -167,7 +169,7 @@ async fn turns_are_counted_under_each_dimension() {
             ("shop", "answered", 2)
         ])
     );
-    let by_model = rows(&[Dimension::Model], UsageFilter::default()).await;
+    let by_model = rows(fresh, &[Dimension::Model], UsageFilter::default()).await;
     assert_eq!(
         told(&by_model, |row| row.key.model.clone()),
         expected(&[
@@ -177,7 +179,7 @@ async fn turns_are_counted_under_each_dimension() {
             ("m-2", "failed", 1)
         ])
     );
-    let by_tool = rows(&[Dimension::Tool], UsageFilter::default()).await;
+    let by_tool = rows(fresh, &[Dimension::Tool], UsageFilter::default()).await;
     assert_eq!(
         told(&by_tool, |row| row.key.tool.clone()),
         expected(&[
@@ -189,14 +191,13 @@ async fn turns_are_counted_under_each_dimension() {
     );
 }
 
-#[tokio::test]
-async fn all_conditions_of_a_filter_hold() {
-    let by_model = rows(&[], model("m-2")).await;
+pub async fn all_conditions_of_a_filter_hold(fresh: Fresh) {
+    let by_model = rows(fresh, &[], model("m-2")).await;
     assert_eq!(
         told(&by_model, |_| None),
         expected(&[("", "answered", 1), ("", "failed", 1)])
     );
-    let by_tool = rows(&[Dimension::Tool], tool("find")).await;
+    let by_tool = rows(fresh, &[Dimension::Tool], tool("find")).await;
     assert_eq!(
         told(&by_tool, |row| row.key.tool.clone()),
         expected(&[("find", "answered", 2)])
@@ -207,12 +208,12 @@ async fn all_conditions_of_a_filter_hold() {
         agent: Some("shop".to_owned()),
         ..UsageFilter::default()
     };
-    let rows_of_both = rows(&[Dimension::Model], both).await;
+    let rows_of_both = rows(fresh, &[Dimension::Model], both).await;
     assert_eq!(
         told(&rows_of_both, |row| row.key.model.clone()),
         expected(&[("m-1", "answered", 1), ("m-2", "answered", 1)])
     );
-    let used_none = rows(&[], tool("")).await;
+    let used_none = rows(fresh, &[], tool("")).await;
     assert_eq!(
         told(&used_none, |_| None),
         expected(&[("", "answered", 1), ("", "failed", 1)])
@@ -221,6 +222,6 @@ async fn all_conditions_of_a_filter_hold() {
         from_day: Some(DAY + 1),
         ..UsageFilter::default()
     };
-    assert_eq!(rows(&[], later).await.len(), 1);
-    assert_eq!(rows(&[], model("m-9")).await, []);
+    assert_eq!(rows(fresh, &[], later).await.len(), 1);
+    assert_eq!(rows(fresh, &[], model("m-9")).await, []);
 }

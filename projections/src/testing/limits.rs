@@ -1,19 +1,20 @@
 //! No accepted event stops a projection, however large its numbers are.
 
-use proptest::prelude::*;
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
+use super::Story;
+use super::extremes::{self, Choices};
+use crate::projection;
+use crate::rebuild::OnDifference;
+use crate::select::PageRequest;
+use crate::{messages, sessions, usage};
 use ruche_domain::events::LlmResponded;
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::PreparedEvent;
-use ruche_projections::projection;
-use ruche_projections::select::PageRequest;
-use ruche_projections::store::ReadStore;
-use ruche_projections::testing::Story;
-use ruche_projections::testing::extremes::{self, Choices};
-use ruche_projections::{messages, sessions, usage};
-use ruche_projections_sqlite::OnDifference;
 
-use crate::common::World;
+use super::world::{Fresh, World};
 
 /// Sessions with two turns each that hold every extreme event once.
 fn told(choices: &[u64], at: u64) -> Vec<PreparedEvent> {
@@ -35,9 +36,14 @@ fn told(choices: &[u64], at: u64) -> Vec<PreparedEvent> {
     events
 }
 
+/// What a random choice of extreme numbers has to pass, at a time and in batches of a size.
+pub async fn every_number_is_taken(fresh: Fresh, choices: &[u64], at: u64, batch: usize) {
+    check(fresh, told(choices, at), batch).await;
+}
+
 /// Projects the events in batches and by a rebuild: nothing is refused, and the rows are the same.
-async fn check(events: Vec<PreparedEvent>, batch: usize) {
-    let world = World::new();
+async fn check(fresh: Fresh, events: Vec<PreparedEvent>, batch: usize) {
+    let world = World::new(fresh).await;
     let ledger = world.feed.open(1).await;
     world.feed.append(ledger, events).await;
     let runner = world.runner().batch_events_max(batch);
@@ -63,29 +69,14 @@ async fn check(events: Vec<PreparedEvent>, batch: usize) {
     assert_eq!(report.differences, []);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-    #[test]
-    fn the_store_takes_every_number_that_schemas_allow(
-        choices in proptest::collection::vec(any::<u64>(), 1..80),
-        at: u64,
-        batch in 1usize..40,
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(check(told(&choices, at), batch));
-    }
-}
-
-#[tokio::test]
-async fn every_limit_in_every_field() {
+pub async fn every_limit_in_every_field(fresh: Fresh) {
     for choice in 0..16 {
-        check(told(&[choice], u64::MAX), 7).await;
+        check(fresh, told(&[choice], u64::MAX), 7).await;
     }
 }
 
-#[tokio::test]
-async fn an_unknown_number_lowers_the_coverage_and_a_known_one_is_added() {
-    let world = World::new();
+pub async fn an_unknown_number_lowers_the_coverage_and_a_known_one_is_added(fresh: Fresh) {
+    let world = World::new(fresh).await;
     let ledger = world.feed.open(1).await;
     let mut story = Story::new(1);
     let session = story.session_id(1);
@@ -106,7 +97,7 @@ async fn an_unknown_number_lowers_the_coverage_and_a_known_one_is_added() {
     ];
     world.feed.append(ledger, events).await;
     world.runner().catch_up(ledger).await.unwrap();
-    let session = sessions::get(&world.models, ledger, session)
+    let session = sessions::get(world.reads(), ledger, session)
         .await
         .unwrap()
         .unwrap();
@@ -120,11 +111,10 @@ async fn an_unknown_number_lowers_the_coverage_and_a_known_one_is_added() {
 }
 
 /// There are currencies in which a model call costs thousands, and sums of millions of them.
-#[tokio::test]
-async fn costs_of_billions_are_added_up_exactly() {
+pub async fn costs_of_billions_are_added_up_exactly(fresh: Fresh) {
     // One by one the engine adds and carries; in one batch the runner does.
     for batch in [1, 100] {
-        let world = World::new();
+        let world = World::new(fresh).await;
         let ledger = world.feed.open(1).await;
         let mut story = Story::new(1);
         let session = story.session_id(1);
@@ -145,13 +135,13 @@ async fn costs_of_billions_are_added_up_exactly() {
         world.feed.append(ledger, events).await;
         let runner = world.runner().batch_events_max(batch);
         runner.catch_up(ledger).await.unwrap();
-        let session = sessions::get(&world.models, ledger, session)
+        let session = sessions::get(world.reads(), ledger, session)
             .await
             .unwrap()
             .unwrap();
         assert_eq!(session.tally.costs_known, 6);
         let filter = usage::UsageFilter::default();
-        let rows = usage::by(&world.models, ledger, &[], &filter).await.unwrap();
+        let rows = usage::by(world.reads(), ledger, &[], &filter).await.unwrap();
         for cost in [&session.costs[0], &rows[0].costs[0]] {
             let told = (cost.currency.as_str(), cost.amount.to_string(), cost.known);
             assert_eq!(told, ("VND", "18000000010499.5".to_owned(), 6), "{batch}");
@@ -159,10 +149,9 @@ async fn costs_of_billions_are_added_up_exactly() {
     }
 }
 
-#[tokio::test]
-async fn a_message_with_too_large_a_number_has_none_and_comes_last() {
+pub async fn a_message_with_too_large_a_number_has_none_and_comes_last(fresh: Fresh) {
     use ruche_domain::events::{MessageReceived, Role};
-    let world = World::new();
+    let world = World::new(fresh).await;
     let ledger = world.feed.open(1).await;
     let mut story = Story::new(1);
     let session = story.session_id(1);
@@ -175,7 +164,7 @@ async fn a_message_with_too_large_a_number_has_none_and_comes_last() {
     });
     world.feed.append(ledger, events.to_vec()).await;
     world.runner().catch_up(ledger).await.unwrap();
-    let page = messages::of_session(&world.models, ledger, session, &PageRequest::first(10)).await;
+    let page = messages::of_session(world.reads(), ledger, session, &PageRequest::first(10)).await;
     let ordinals: Vec<_> = page.unwrap().items().iter().map(|m| m.ordinal).collect();
     assert_eq!(ordinals, [Some(4), None, None]);
 }

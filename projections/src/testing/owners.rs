@@ -1,5 +1,14 @@
 //! A turn belongs to one session, a call to the session that proposed it, and only events of turns make turns.
 
+#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
+use super::Story;
+use crate::rebuild::OnDifference;
+use crate::select::PageRequest;
+use crate::tool_effects::{self, EffectFilter, EffectState, ToolEffect};
+use crate::turns::{self, Turn, TurnFilter, TurnStatus};
+use crate::usage::{self, Dimension, UsageFilter};
 use ruche_domain::events::{
     LlmResponded, MessageReceived, Role, ToolCompensated, ToolCompleted, ToolFailed, ToolProposed,
     ToolStarted, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
@@ -7,14 +16,8 @@ use ruche_domain::events::{
 use ruche_domain::ids::LedgerId;
 use ruche_domain::measures::Cost;
 use ruche_ledger::store::PreparedEvent;
-use ruche_projections::select::PageRequest;
-use ruche_projections::testing::Story;
-use ruche_projections::tool_effects::{self, EffectFilter, EffectState, ToolEffect};
-use ruche_projections::turns::{self, Turn, TurnFilter, TurnStatus};
-use ruche_projections::usage::{self, Dimension, UsageFilter};
-use ruche_projections_sqlite::OnDifference;
 
-use crate::common::World;
+use super::world::{Fresh, World};
 
 fn responded() -> LlmResponded {
     LlmResponded {
@@ -28,15 +31,15 @@ fn responded() -> LlmResponded {
 
 async fn all(world: &World, ledger: LedgerId) -> Vec<Turn> {
     let (filter, request) = (TurnFilter::default(), PageRequest::first(100));
-    let page = turns::list(&world.models, ledger, &filter, &request).await;
+    let page = turns::list(world.reads(), ledger, &filter, &request).await;
     page.expect("it can be read").items()
 }
 
 /// The turns after these events, which are the same for every size of batch and after a rebuild.
-async fn turns_of(events: &[PreparedEvent]) -> Vec<Turn> {
+async fn turns_of(fresh: Fresh, events: &[PreparedEvent]) -> Vec<Turn> {
     let mut expected: Option<Vec<Turn>> = None;
     for batch in [1, 2, 3, 100] {
-        let world = World::new();
+        let world = World::new(fresh).await;
         let ledger = world.feed.open(1).await;
         world.feed.append(ledger, events.to_vec()).await;
         let runner = world.runner().batch_events_max(batch);
@@ -57,8 +60,7 @@ async fn turns_of(events: &[PreparedEvent]) -> Vec<Turn> {
     expected.expect("there are batches")
 }
 
-#[tokio::test]
-async fn events_of_another_session_leave_a_turn_alone() {
+pub async fn events_of_another_session_leave_a_turn_alone(fresh: Fresh) {
     let mut story = Story::new(1);
     let (a, b) = (story.session_id(1), story.session_id(2));
     let turn = story.turn_id(a, 0);
@@ -70,7 +72,7 @@ async fn events_of_another_session_leave_a_turn_alone() {
     events.push(story.event(MessageReceived::new(Role::User)));
     events.push(story.event(responded()));
     events.push(story.event(TurnCommitted::default()));
-    let alone = turns_of(&events).await;
+    let alone = turns_of(fresh, &events).await;
     assert_eq!(alone.len(), 1);
     let mut mixed = events.clone();
     story.enter(b);
@@ -83,20 +85,19 @@ async fn events_of_another_session_leave_a_turn_alone() {
         story.event(TurnFailed::new("not_mine".to_owned())),
     ];
     mixed.extend(of_b.clone());
-    assert_eq!(turns_of(&mixed).await, alone);
+    assert_eq!(turns_of(fresh, &mixed).await, alone);
     // In between they change nothing but where the records of the turn stand.
     let mut between: Vec<_> = events[..2].to_vec();
     between.extend(of_b);
     between.extend_from_slice(&events[2..]);
-    let got = turns_of(&between).await;
+    let got = turns_of(fresh, &between).await;
     let [got] = &got[..] else { panic!("{got:?}") };
     assert_eq!((got.session, got.status), (Some(a), TurnStatus::Committed));
     assert_eq!((&got.tally, &got.costs), (&alone[0].tally, &alone[0].costs));
     assert_eq!((got.attempts, got.opened_by), (0, Some(TurnTrigger::User)));
 }
 
-#[tokio::test]
-async fn only_events_of_turns_make_turns() {
+pub async fn only_events_of_turns_make_turns(fresh: Fresh) {
     let mut story = Story::new(1);
     let session = story.session_id(1);
     let turn = story.turn_id(session, 0);
@@ -106,27 +107,27 @@ async fn only_events_of_turns_make_turns() {
         story.event(MessageReceived::new(Role::User)),
         story.event(responded()),
     ];
-    assert_eq!(turns_of(&early).await, []);
+    assert_eq!(turns_of(fresh, &early).await, []);
     // What came before the turn is not counted in it, however events are cut into batches.
     let mut events = early.to_vec();
     events.push(story.event(TurnOpened::new(TurnTrigger::User)));
     events.push(story.event(responded()));
-    let turns = turns_of(&events).await;
+    let turns = turns_of(fresh, &events).await;
     assert_eq!(turns.len(), 1);
     assert_eq!((turns[0].tally.events, turns[0].tally.messages), (2, 0));
     assert_eq!(turns[0].costs[0].known, 1);
 }
 
 /// The effects after these events, and the tools of their usage with their results and errors.
-async fn effects_of(events: &[PreparedEvent]) -> (Vec<ToolEffect>, Vec<(String, i64, i64)>) {
-    let world = World::new();
+async fn effects_of(fresh: Fresh, events: &[PreparedEvent]) -> (Vec<ToolEffect>, Vec<(String, i64, i64)>) {
+    let world = World::new(fresh).await;
     let ledger = world.feed.open(1).await;
     world.feed.append(ledger, events.to_vec()).await;
     let caught_up = world.runner().catch_up(ledger).await;
     caught_up.expect("nothing fails here");
     let (filter, request) = (EffectFilter::default(), PageRequest::first(100));
-    let page = tool_effects::list(&world.models, ledger, &filter, &request).await;
-    let usage = usage::by(&world.models, ledger, &[Dimension::Tool], &UsageFilter::default()).await;
+    let page = tool_effects::list(world.reads(), ledger, &filter, &request).await;
+    let usage = usage::by(world.reads(), ledger, &[Dimension::Tool], &UsageFilter::default()).await;
     let tools = usage.expect("it can be read").into_iter().map(|row| {
         let tool = row.key.tool.expect("it was asked for");
         (tool, row.tally.tool_results, row.tally.tool_errors)
@@ -161,8 +162,7 @@ fn two_sessions(of_b: impl FnOnce(&mut Story) -> Vec<PreparedEvent>) -> TwoSessi
     TwoSessions { of_a, of_b }
 }
 
-#[tokio::test]
-async fn what_another_session_says_of_a_call_leaves_it_alone() {
+pub async fn what_another_session_says_of_a_call_leaves_it_alone(fresh: Fresh) {
     let TwoSessions { of_a, of_b } = two_sessions(|story| {
         vec![
             story.event(ToolProposed::new("harmless".to_owned(), "[]".to_owned())),
@@ -171,15 +171,15 @@ async fn what_another_session_says_of_a_call_leaves_it_alone() {
             story.event(ToolCompensated::default()),
         ]
     });
-    let (alone, _) = effects_of(&of_a).await;
+    let (alone, _) = effects_of(fresh, &of_a).await;
     assert_eq!(alone.len(), 1);
     assert_eq!(alone[0].status, EffectState::Completed);
-    let (after, tools) = effects_of(&[of_a.clone(), of_b.clone()].concat()).await;
+    let (after, tools) = effects_of(fresh, &[of_a.clone(), of_b.clone()].concat()).await;
     assert_eq!(after, alone);
     // The other session's events count for what it says itself, and take nothing from the tool of the call.
     assert!(tools.contains(&("refund".to_owned(), 1, 0)), "{tools:?}");
     assert!(tools.contains(&("harmless".to_owned(), 0, 1)), "{tools:?}");
-    let (between, tools) = effects_of(&[&of_a[..1], &of_b[..], &of_a[1..]].concat()).await;
+    let (between, tools) = effects_of(fresh, &[&of_a[..1], &of_b[..], &of_a[1..]].concat()).await;
     assert!(tools.contains(&("refund".to_owned(), 1, 0)), "{tools:?}");
     let [got] = &between[..] else {
         panic!("{between:?}")
@@ -191,16 +191,15 @@ async fn what_another_session_says_of_a_call_leaves_it_alone() {
     assert_eq!((&got.result, &got.error), (&alone[0].result, &None));
 }
 
-#[tokio::test]
-async fn a_proposal_takes_a_call_from_who_named_it_without_proposing_it() {
+pub async fn a_proposal_takes_a_call_from_who_named_it_without_proposing_it(fresh: Fresh) {
     let TwoSessions { of_a, of_b } = two_sessions(|story| {
         vec![
             story.event(ToolStarted::new("harmless".to_owned())),
             story.event(ToolFailed::default()),
         ]
     });
-    let (alone, _) = effects_of(&of_a).await;
-    let (before, _) = effects_of(&[of_b, of_a].concat()).await;
+    let (alone, _) = effects_of(fresh, &of_a).await;
+    let (before, _) = effects_of(fresh, &[of_b, of_a].concat()).await;
     let [got] = &before[..] else { panic!("{before:?}") };
     assert_eq!(
         (got.session, got.status),
@@ -212,10 +211,9 @@ async fn a_proposal_takes_a_call_from_who_named_it_without_proposing_it() {
     );
 }
 
-#[tokio::test]
-async fn a_proposal_keeps_what_its_own_session_said_before_it() {
+pub async fn a_proposal_keeps_what_its_own_session_said_before_it(fresh: Fresh) {
     let TwoSessions { of_a, .. } = two_sessions(|_| Vec::new());
-    let (effects, _) = effects_of(&[of_a[1].clone(), of_a[0].clone()]).await;
+    let (effects, _) = effects_of(fresh, &[of_a[1].clone(), of_a[0].clone()]).await;
     let [got] = &effects[..] else {
         panic!("{effects:?}")
     };
