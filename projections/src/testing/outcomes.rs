@@ -1,6 +1,5 @@
 //! How turns came out, by day, agent, model and tool, against counts made by hand.
 
-#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
 use super::Story;

@@ -1,6 +1,5 @@
 //! A turn belongs to one session, a call to the session that proposed it, and only events of turns make turns.
 
-#![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
 use super::Story;

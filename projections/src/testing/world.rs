@@ -38,7 +38,11 @@ pub struct World {
 impl World {
     /// An empty ledger and empty read models.
     pub async fn new(fresh: Fresh) -> Self {
-        let engine = fresh().await;
+        Self::on(fresh().await)
+    }
+
+    /// An empty ledger and the read models of an engine.
+    pub fn on(engine: Box<dyn Engine>) -> Self {
         Self {
             feed: Feed::default(),
             models: engine.models(),

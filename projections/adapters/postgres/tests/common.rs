@@ -47,9 +47,22 @@ pub async fn database(server: &str) -> String {
 
 /// Connections of a database.
 pub fn pool(url: &str) -> Pool {
+    pool_of(url, 12)
+}
+
+/// So many of them.
+pub fn pool_of(url: &str, connections: usize) -> Pool {
     let manager = Manager::new(url.parse().unwrap(), NoTls);
-    let pool = Pool::builder(manager).max_size(12).runtime(Runtime::Tokio1);
+    let pool = Pool::builder(manager)
+        .max_size(connections)
+        .runtime(Runtime::Tokio1);
     pool.build().unwrap()
+}
+
+/// The same database as another user.
+pub fn with_user(url: &str, user: &str, password: &str) -> String {
+    let (_, place) = url.split_once('@').unwrap();
+    format!("postgresql://{user}:{password}@{place}")
 }
 
 /// A store of read models on a database, which is migrated first.
@@ -64,6 +77,7 @@ pub fn skipped() -> bool {
 }
 
 /// A database of its own.
+#[derive(Clone)]
 pub struct Postgres {
     pub url: String,
     pub models: PostgresReadStore,

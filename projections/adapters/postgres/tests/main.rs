@@ -7,4 +7,8 @@
 
 mod common;
 mod contract;
+mod engines;
+mod nodes;
+mod opening;
 mod shared;
+mod tenants;

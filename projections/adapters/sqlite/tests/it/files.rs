@@ -21,7 +21,7 @@ async fn projected(sessions: u64) -> (World, Sqlite, LedgerId) {
 
 async fn sessions_of(models: &SqliteReadStore, ledger: LedgerId) -> u64 {
     let counted = sessions::totals(models, ledger, &SessionFilter::default()).await;
-    counted.unwrap().0
+    counted.expect("it can be read").0
 }
 
 #[tokio::test]
