@@ -34,7 +34,7 @@ impl Projection for Configuration {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -58,7 +58,7 @@ impl Projection for Configuration {
 
 /// The columns that name a scope; the whole tenant has an empty id.
 fn scope(event: &ProjectedEvent, scope: ConfigScope, id: Option<&String>) -> Vec<SqlValue> {
-    let id = id.cloned().unwrap_or_default();
+    let id = bounds::key(id).unwrap_or_default();
     vec![event.ledger_key().into(), scope.name().into(), id.into()]
 }
 
@@ -87,7 +87,12 @@ fn published(event: &ProjectedEvent, config: &ConfigPublished) -> Result<Vec<Cha
     removed.dedup();
     for (key, value) in set.chain(removed.into_iter().map(|key| (key, None))) {
         let mut params = scope.clone();
-        params.extend([key.into(), event.place()?.into(), version.into(), value.into()]);
+        params.extend([
+            bounds::name(key).into_owned().into(),
+            event.place()?.into(),
+            version.into(),
+            value.into(),
+        ]);
         changes.push(Change::write(VALUE, params));
     }
     Ok(changes)
@@ -181,8 +186,8 @@ pub async fn history(
 ) -> Result<Page<ConfigChange>, ReadStoreError> {
     let select = Select::of(COLUMNS, CHANGES, ledger)
         .and_if("config_value.scope = ", filter.scope.map(ConfigScope::name))
-        .and_if("config_value.scope_id = ", filter.scope_id.clone())
-        .and_if("config_value.key = ", filter.key.clone());
+        .and_if("config_value.scope_id = ", bounds::key(filter.scope_id.as_ref()))
+        .and_if("config_value.key = ", bounds::key(filter.key.as_ref()));
     let rows = select
         .page(["config_value.position", "config_value.key"], key_value, page)
         .rows(store)
@@ -223,7 +228,7 @@ pub async fn values(
         AND newer.key = config_value.key AND newer.position > config_value.position AND newer.version <= ";
     let select = Select::of(COLUMNS, CHANGES, ledger)
         .and("config_value.scope = ", scope.name())
-        .and("config_value.scope_id = ", scope_id.to_owned())
+        .and("config_value.scope_id = ", bounds::name(scope_id).into_owned())
         .and("config_value.version <= ", version)
         .text(newer)
         .bind(version)
@@ -244,7 +249,7 @@ pub async fn active_version(
 ) -> Result<Option<(u64, Position, Micros)>, ReadStoreError> {
     let select = Select::of("version, position, active_from", "config_active", ledger)
         .and("scope = ", scope.name())
-        .and("scope_id = ", scope_id.to_owned());
+        .and("scope_id = ", bounds::name(scope_id).into_owned());
     let Some(row) = select.rows(store).await?.pop() else {
         return Ok(None);
     };

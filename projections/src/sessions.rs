@@ -69,7 +69,7 @@ impl Projection for Sessions {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -146,7 +146,7 @@ fn started(event: &ProjectedEvent, id: &[u8; 16], started: &SessionStarted) -> R
     let params = vec![
         started.external_id.as_ref().into(),
         started.app.as_ref().into(),
-        started.agent_id.as_ref().into(),
+        bounds::key(started.agent_id.as_ref()).into(),
         started.agent_version.as_ref().into(),
         started.interlocutor_id.as_ref().into(),
         started.channel.as_ref().into(),
@@ -298,7 +298,7 @@ impl SessionFilter {
     fn narrow(&self, select: Select) -> Select {
         let time = |time: Micros| i64::try_from(time.0).unwrap_or(i64::MAX);
         select
-            .and_if("agent = ", self.agent.clone())
+            .and_if("agent = ", bounds::key(self.agent.as_ref()))
             .and_if("interlocutor = ", self.interlocutor.clone())
             .and_if("external_id = ", self.external_id.clone())
             .and_if("channel = ", self.channel.clone())

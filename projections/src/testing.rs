@@ -28,6 +28,7 @@ pub mod erased;
 pub mod extremes;
 pub mod faults;
 pub mod limits;
+pub mod names;
 pub mod outcomes;
 pub mod owners;
 pub mod queries;

@@ -79,7 +79,7 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -104,7 +104,7 @@ impl Projection for ToolEffects {
 fn registered(event: &ProjectedEvent, tool: &ToolRegistered) -> Result<Change, PoisonReason> {
     let params = vec![
         event.ledger_key().into(),
-        tool.name.clone().into(),
+        bounds::name(&tool.name).into_owned().into(),
         tool.side_effect.name().into(),
         tool.tool_kind.map(ToolKind::name).into(),
         tool.description.as_ref().into(),

@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::LedgerId;
 
+use crate::bounds;
 use crate::change::{Add, Change, SqlValue};
 use crate::counter::{Counter, KeyColumn};
 use crate::event::ProjectedEvent;
@@ -107,7 +108,7 @@ impl Projection for UsageAndOutcome {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -170,12 +171,17 @@ fn known(
 ) -> Result<Option<Change>, PoisonReason> {
     Ok(match (event.agent()?, call) {
         (Some(AgentEvent::SessionStarted(s)), _) => {
-            let agent = s.agent_id.clone().unwrap_or_default();
+            let agent = bounds::key(s.agent_id.as_ref()).unwrap_or_default();
             let params = vec![ledger.clone(), session.into(), agent.into()];
             Some(Change::about(&session, SESSION, params))
         }
         (Some(AgentEvent::ToolProposed(t)), Some(call)) => {
-            let params = vec![ledger.clone(), session.into(), call.into(), t.name.clone().into()];
+            let params = vec![
+                ledger.clone(),
+                session.into(),
+                call.into(),
+                bounds::name(&t.name).into_owned().into(),
+            ];
             Some(Change::about(&call, CALL, params))
         }
         _ => None,
@@ -201,7 +207,7 @@ fn of_turn(
     }
     let (kind, name) = match event.agent()? {
         Some(AgentEvent::LlmResponded(_) | AgentEvent::LlmFailed(_)) => (MODEL_USE, model(event)?),
-        Some(AgentEvent::ToolProposed(t)) => (TOOL_USE, t.name.clone()),
+        Some(AgentEvent::ToolProposed(t)) => (TOOL_USE, bounds::name(&t.name).into_owned()),
         _ => return Ok(None),
     };
     // The empty name stands for turns that used none.
@@ -221,7 +227,7 @@ fn model(event: &ProjectedEvent) -> Result<String, PoisonReason> {
         Some(AgentEvent::LlmEmbedded(l)) => Some(&l.model),
         _ => None,
     };
-    Ok(model.cloned().unwrap_or_default())
+    Ok(bounds::key(model).unwrap_or_default())
 }
 
 /// The tool that the event names itself, else nothing.
@@ -233,7 +239,7 @@ fn tool(event: &ProjectedEvent) -> Result<String, PoisonReason> {
         Some(AgentEvent::ToolFailed(t)) => t.name.as_ref(),
         _ => None,
     };
-    Ok(tool.cloned().unwrap_or_default())
+    Ok(bounds::key(tool).unwrap_or_default())
 }
 
 /// How a turn came out: the category of a committed one, `unspecified` if the source does not say, else how it ended.
@@ -304,7 +310,7 @@ impl UsageFilter {
         select
             .and_if("day >= ", self.from_day)
             .and_if("day < ", self.before_day)
-            .and_if("agent = ", self.agent.clone())
+            .and_if("agent = ", bounds::key(self.agent.as_ref()))
     }
 }
 
@@ -365,8 +371,8 @@ pub async fn by(
     let selected: Vec<String> = columns.iter().map(|c| (*c).to_owned()).chain(sums).collect();
     let select = filter
         .days(Select::of(&selected.join(", "), "usage_day", ledger))
-        .and_if("model = ", filter.model.clone())
-        .and_if("tool = ", filter.tool.clone());
+        .and_if("model = ", bounds::key(filter.model.as_ref()))
+        .and_if("tool = ", bounds::key(filter.tool.as_ref()));
     let select = if columns.is_empty() {
         select
     } else {
@@ -410,7 +416,7 @@ async fn attach_costs(
         CAST(SUM(cost_rest % 1000000000) AS BIGINT), CAST(SUM(costs) AS BIGINT)";
     let select = filter
         .days(Select::of(&format!("{columns}, {sums}"), "usage_cost", ledger))
-        .and_if("model = ", filter.model.clone())
+        .and_if("model = ", bounds::key(filter.model.as_ref()))
         .text(&format!(" GROUP BY {columns} ORDER BY {columns}"));
     let by_tool = dimensions.contains(&Dimension::Tool);
     for row in select.rows(store).await? {
@@ -483,8 +489,14 @@ pub async fn outcomes(
     let columns = columns.join(", ");
     let select = filter
         .days(Select::of(&format!("{columns}, {sums}"), &table, ledger))
-        .and_if("COALESCE(model_use.name, '') = ", filter.model.clone())
-        .and_if("COALESCE(tool_use.name, '') = ", filter.tool.clone())
+        .and_if(
+            "COALESCE(model_use.name, '') = ",
+            bounds::key(filter.model.as_ref()),
+        )
+        .and_if(
+            "COALESCE(tool_use.name, '') = ",
+            bounds::key(filter.tool.as_ref()),
+        )
         .text(&format!(" GROUP BY {columns} ORDER BY {columns}"));
     let read = |row| {
         let fields = &mut Fields::new(row);

@@ -24,6 +24,7 @@ macro_rules! shared_tests {
                 an_unknown_number_lowers_the_coverage_and_a_known_one_is_added,
                 costs_of_billions_are_added_up_exactly,
                 a_message_with_too_large_a_number_has_none_and_comes_last;
+            names: names_that_are_longer_than_a_key_are_told_apart, every_character_comes_back;
             rebuilds: a_rebuild_equals_what_was_followed_live, a_follower_goes_on_over_a_rebuild,
                 reads_go_on_and_lose_nothing_while_a_rebuild_and_a_follower_work,
                 rows_that_somebody_changed_are_found_and_kept_or_replaced,
