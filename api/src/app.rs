@@ -25,8 +25,8 @@ use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{self as sqlite, DataLock};
+use ruche_projections::rebuild::{OnDifference, RebuildReport};
 use ruche_projections::runner::Runner;
-use ruche_projections_sqlite::RebuildReport;
 
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
@@ -49,6 +49,7 @@ mod settings;
 
 pub use error::AppError;
 pub use files::{backup, check_records, has_seed, ledger_file, lock, must_exist, put_backup_in_place};
+pub use postgres::{copy_tree_heads, migrate};
 pub use settings::{SettingsFound, check_settings};
 
 use engine::Engine;
@@ -309,7 +310,8 @@ impl App {
     /// # Errors
     /// See [`AppError`]. Then the old ones are as they were.
     pub async fn rebuild(&self) -> Result<RebuildReport, AppError> {
-        self.engine.rebuild(self.events.clone()).await
+        let rebuild = &self.engine.rebuild;
+        Ok(rebuild.rebuild(self.events.clone(), OnDifference::Switch).await?)
     }
 
     /// Brings the read models of a ledger up to its end, or to what is parked.

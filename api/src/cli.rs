@@ -25,6 +25,7 @@ mod export;
 mod import;
 mod keys;
 mod ledger;
+mod migrate;
 mod projections;
 mod rebuild;
 mod seed;
@@ -80,8 +81,8 @@ pub struct Common {
     /// Seconds to wait for a database that is not there yet
     #[arg(long, env = "RUCHE_DATABASE_WAIT", default_value = "60", global = true, help_heading = GLOBAL)]
     pub database_wait: u64,
-    /// Connections of this node that read from the database
-    #[arg(long, env = "RUCHE_DATABASE_READERS", default_value = "8", global = true, help_heading = GLOBAL)]
+    /// Connections of this node that read from the ledgers, and as many again for the read models; at least 8
+    #[arg(long, env = "RUCHE_DATABASE_READERS", default_value = "8", value_parser = clap::value_parser!(u16).range(8..), global = true, help_heading = GLOBAL)]
     pub database_readers: u16,
     /// Nodes that run on the database, to be checked against its max_connections
     #[arg(long, env = "RUCHE_NODES", default_value = "1", global = true, help_heading = GLOBAL)]
@@ -123,6 +124,8 @@ enum Command {
     /// See and settle events that a read model cannot take in
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
+    /// Bring the databases up to date, as the user who owns them; nodes then need no right to change the schema
+    Migrate(migrate::MigrateArgs),
     /// See the settings there are, and whether they fit together
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -225,6 +228,7 @@ impl Cli {
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
             Command::Projections(command) => block_on(projections::run(common, command)),
+            Command::Migrate(args) => block_on(migrate::run(common, args)),
             Command::Config(command) => block_on(config::run(common, command)),
             Command::Doctor(args) => block_on(doctor::run(common, args)),
             Command::Backup(args) => backup::backup(&common, &args),

@@ -4,45 +4,28 @@ use std::sync::Arc;
 
 use ruche_domain::ports::Clock;
 use ruche_ledger::lease::OnlyNode;
-use ruche_ledger::store::EventStore;
 use ruche_ledger_keys::TreeHeadFiles;
 use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore};
-use ruche_projections_sqlite::{OnDifference, RebuildReport, SqliteReadStore};
+use ruche_projections_sqlite::SqliteReadStore;
 
 use super::AppError;
-use super::engine::{Engine, Own};
+use super::engine::{Engine, Held};
 use crate::append_health::FolderTest;
 use crate::cli::Common;
-
-/// What only this engine does.
-pub(super) struct Embedded {
-    store: Arc<SqliteStore>,
-    reads: SqliteReadStore,
-}
 
 /// Opens the files of the data folder, which is locked.
 pub(super) fn open(common: &Common, lock: Arc<DataLock>, clock: Arc<dyn Clock>) -> Result<Engine, AppError> {
     let store = Arc::new(SqliteStore::open(lock, clock, SqliteOptions::default())?);
     let heads = Arc::new(TreeHeadFiles::open(&common.keys_dir)?);
-    let reads = SqliteReadStore::open(&common.data_dir)?;
+    let reads = Arc::new(SqliteReadStore::open(&common.data_dir)?);
     Ok(Engine {
         events: store.clone(),
         trees: store.clone(),
         heads,
-        reads: Arc::new(reads.clone()),
+        reads: reads.clone(),
+        rebuild: reads,
         leases: Arc::new(OnlyNode),
         write_test: Arc::new(FolderTest::new(common.data_dir.clone())),
-        own: Own::Embedded(Embedded { store, reads }),
+        held: Held::Files(store),
     })
-}
-
-impl Embedded {
-    pub(super) async fn rebuild(&self, events: Arc<dyn EventStore>) -> Result<RebuildReport, AppError> {
-        Ok(self.reads.rebuild(events, OnDifference::Switch).await?)
-    }
-
-    /// Flushes and releases the data folder.
-    pub(super) async fn close(self) -> Result<(), AppError> {
-        Ok(self.store.close().await?)
-    }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeStore};
 use ruche_ledger::store::EventStore;
+use ruche_ledger_postgres::{NodeLock, PostgresStore};
+use ruche_ledger_sqlite::SqliteStore;
+use ruche_projections::rebuild::Rebuild;
 use ruche_projections::store::ReadStore;
 
-use super::embedded::Embedded;
-use super::postgres::Postgres;
-use super::{AppError, RebuildReport};
+use super::AppError;
 use crate::append_health::WriteTest;
 
 /// An engine that is open.
@@ -22,36 +23,30 @@ pub(super) struct Engine {
     pub heads: Arc<dyn TreeHeadStore>,
     /// The read models.
     pub reads: Arc<dyn ReadStore>,
+    /// Makes the read models anew.
+    pub rebuild: Arc<dyn Rebuild>,
     /// Who tends which ledger.
     pub leases: Arc<dyn Leases>,
     /// Whether the store can be written.
     pub write_test: Arc<dyn WriteTest>,
-    /// Which engine.
-    pub own: Own,
+    /// What is held until the process ends.
+    pub held: Held,
 }
 
-/// What the engines do each in its own way.
-pub(super) enum Own {
-    /// Files of this process alone.
-    Embedded(Embedded),
-    /// A database that any number of nodes share.
-    Postgres(Postgres),
+/// What an engine holds, and has to let go of in an orderly way.
+pub(super) enum Held {
+    /// The files of the data folder.
+    Files(Arc<SqliteStore>),
+    /// Connections to a database, and the lock on it of a process that writes.
+    Database(Arc<PostgresStore>, Option<NodeLock>),
 }
 
 impl Engine {
-    /// Makes all read models anew from the ledgers and switches to them.
-    pub(super) async fn rebuild(&self, events: Arc<dyn EventStore>) -> Result<RebuildReport, AppError> {
-        match &self.own {
-            Own::Embedded(own) => own.rebuild(events).await,
-            Own::Postgres(own) => own.rebuild(events).await,
-        }
-    }
-
     /// Finishes what is queued. Everything that was answered is durable before.
     pub(super) async fn close(self) -> Result<(), AppError> {
-        match self.own {
-            Own::Embedded(own) => own.close().await,
-            Own::Postgres(own) => own.close().await,
+        match self.held {
+            Held::Files(store) => Ok(store.close().await?),
+            Held::Database(store, _lock) => Ok(store.close().await?),
         }
     }
 }

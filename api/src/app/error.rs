@@ -6,9 +6,9 @@ use ruche_ledger::epoch::OpenError;
 use ruche_ledger::seal::{SealError, TreeHeadStoreError};
 use ruche_ledger::store::StoreError;
 use ruche_ledger_bundle::WriteError;
+use ruche_projections::rebuild::RebuildError;
 use ruche_projections::runner::RunError;
 use ruche_projections::store::ReadStoreError;
-use ruche_projections_sqlite::RebuildError;
 
 use crate::restore::RestoreError;
 
@@ -21,6 +21,9 @@ pub enum AppError {
     /// The database cannot be opened.
     #[error(transparent)]
     Database(#[from] ruche_ledger_postgres::OpenError),
+    /// The read models of the database cannot be opened.
+    #[error(transparent)]
+    ReadModelsDatabase(#[from] ruche_projections_postgres::OpenError),
     /// Settings that do not fit together.
     #[error("{0}")]
     Settings(String),

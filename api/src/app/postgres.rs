@@ -8,25 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_ledger::seal::TreeHeadStore;
-use ruche_ledger::store::EventStore;
 use ruche_ledger_keys::TreeHeadFiles;
 use ruche_ledger_postgres::{Database, NodeKind, NodeLock, OpenError, PostgresOptions, PostgresStore};
-use ruche_projections_sqlite::{OnDifference, RebuildReport, SqliteReadStore};
+use ruche_projections_postgres::{OpenError as ModelsError, PostgresReadStore};
 use tokio::time::{Instant, sleep};
 
 use super::AppError;
-use super::engine::{Engine, Own};
-use super::settings::enough_connections;
+use super::engine::{Engine, Held};
+use super::settings::{enough_connections, fit_together};
 use crate::append_health::WriteTest;
 use crate::cli::Common;
 use crate::limits::{DATABASE_RETRY_FIRST, DATABASE_RETRY_LONGEST};
-
-/// What only this engine does.
-pub(super) struct Postgres {
-    store: Arc<PostgresStore>,
-    reads: SqliteReadStore,
-    _lock: Option<NodeLock>,
-}
 
 /// Waits for the database, brings its schema up to date and opens it.
 pub(super) async fn open(
@@ -46,27 +38,106 @@ pub(super) async fn open(
         true => Some(lock(&database, kind).await?),
         false => None,
     };
-    let reads = SqliteReadStore::open(&common.data_dir)?;
+    let reads = Arc::new(read_models(common, &database, writes).await?);
     let node = event_id(&*clock, random).0;
     Ok(Engine {
         events: store.clone(),
         trees: store.clone(),
         heads,
-        reads: Arc::new(reads.clone()),
+        reads: reads.clone(),
+        rebuild: reads,
         leases: Arc::new(database.leases(node)?),
         write_test: Arc::new(DatabaseTest(database)),
-        own: Own::Postgres(Postgres {
-            store,
-            reads,
-            _lock: lock,
-        }),
+        held: Held::Database(store, lock),
     })
 }
 
-/// Connections to the ledgers' database that a node may have at once: those of the store, two of the leases, one of the
-/// lock, and one to try whether it can be written.
+/// The read models, brought up to date if they are not: a node that finds them so needs no right to change the schema.
+async fn read_models(
+    common: &Common,
+    database: &Database,
+    writes: bool,
+) -> Result<PostgresReadStore, AppError> {
+    let pool = database.pool(usize::from(common.database_readers))?;
+    match PostgresReadStore::open(pool.clone()).await {
+        Err(ModelsError::NotMigrated { .. }) if writes => {
+            ruche_projections_postgres::migrate(&mut database.connect().await?).await?;
+            Ok(PostgresReadStore::open(pool).await?)
+        }
+        opened => Ok(opened?),
+    }
+}
+
+/// Brings the ledgers and the read models of a database up to date.
+async fn migrate_ledgers(database: &Database) -> Result<(), AppError> {
+    database.migrate().await?;
+    ruche_projections_postgres::migrate(&mut database.connect().await?).await?;
+    Ok(())
+}
+
+/// Brings all databases that the settings name up to date, as whoever owns them. Gives what is there now.
+///
+/// # Errors
+/// See [`AppError`]; a migration is applied whole or not at all.
+pub async fn migrate(common: &Common) -> Result<Vec<String>, AppError> {
+    fit_together(common)?;
+    let Some(url) = &common.database_url else {
+        return Err(AppError::Settings(
+            "database.url (--database-url) is not set: the embedded store is brought up to date by every start".to_owned(),
+        ));
+    };
+    let database = Database::parse(&PostgresOptions::new(url))?;
+    wait_for(&database, common.database_wait(), "the database").await?;
+    migrate_ledgers(&database).await?;
+    let mut done = vec![database.server().await?.to_string()];
+    if let Some(url) = &common.tree_heads_url {
+        let heads = Database::parse(&PostgresOptions::new(url))?;
+        wait_for(&heads, common.database_wait(), "the database of tree heads").await?;
+        heads.migrate_tree_heads().await?;
+        done.push(heads.server().await?.to_string());
+    }
+    Ok(done)
+}
+
+/// Copies what was promised from the files of the keys folder into the database of tree heads, when a deployment of one
+/// node becomes one of many. Gives how many logs it has.
+///
+/// # Errors
+/// `Settings` without a database of tree heads; `TreeHeads` if one of the files cannot be read, or the database has
+/// promised otherwise already.
+pub async fn copy_tree_heads(common: &Common) -> Result<usize, AppError> {
+    fit_together(common)?;
+    if common.tree_heads_url.is_none() {
+        return Err(AppError::Settings(
+            "database.tree_heads_url (--tree-heads-url) is not set: there is nowhere to copy to".to_owned(),
+        ));
+    }
+    let files = TreeHeadFiles::open(&common.keys_dir)?;
+    let (database, _kind) = tree_heads(common).await?;
+    let origins = files.origins().await?;
+    for origin in &origins {
+        let Some(promise) = files.latest(origin).await? else {
+            continue;
+        };
+        let there = database.latest(origin).await?;
+        // The larger promise of one history counts, wherever it stands; that it is one history, the sealer proves.
+        if there
+            .as_ref()
+            .is_none_or(|there| there.head().size < promise.head().size)
+        {
+            database
+                .compare_and_swap(origin, there.as_ref(), &promise)
+                .await?;
+        }
+    }
+    Ok(origins.len())
+}
+
+/// Connections to the ledgers' database that a node may have at once: those of the store and as many as read for
+/// the read models, two of the leases, one of the lock, and one to try whether it can be written.
 pub(super) fn connections_of_a_node(common: &Common) -> u64 {
-    options(common, "").connections_max() as u64 + 4
+    let reads_of_models = u64::from(common.database_readers);
+    options(common, "").connections_max() as u64 + reads_of_models + 4
 }
 
 fn options(common: &Common, url: &str) -> PostgresOptions {
@@ -121,15 +192,5 @@ impl WriteTest for DatabaseTest {
     async fn try_to_write(&self) -> io::Result<()> {
         let tried = self.0.try_to_write().await;
         tried.map_err(|error| io::Error::other(crate::error::chain(&error)))
-    }
-}
-
-impl Postgres {
-    pub(super) async fn rebuild(&self, events: Arc<dyn EventStore>) -> Result<RebuildReport, AppError> {
-        Ok(self.reads.rebuild(events, OnDifference::Switch).await?)
-    }
-
-    pub(super) async fn close(self) -> Result<(), AppError> {
-        Ok(self.store.close().await?)
     }
 }

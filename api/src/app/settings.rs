@@ -48,9 +48,6 @@ pub(super) fn fit_together(common: &Common) -> Result<(), AppError> {
         }
         _ => {}
     }
-    if common.database_readers == 0 {
-        return wrong("database.readers (--database-readers) is 0: nothing could be read".to_owned());
-    }
     Ok(())
 }
 
