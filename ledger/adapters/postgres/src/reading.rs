@@ -34,8 +34,8 @@ pub(crate) struct Reading {
     /// `Some` until it is dropped.
     client: Option<Object>,
     begin: String,
-    /// A transaction is under way. Who goes away in the middle of one takes the connection along.
-    busy: AtomicBool,
+    /// No answer came in time: nobody else gets this connection.
+    hangs: AtomicBool,
 }
 
 impl Reader {
@@ -56,7 +56,7 @@ impl Reader {
         Ok(Reading {
             client: Some(client),
             begin,
-            busy: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -72,27 +72,23 @@ impl Reading {
     }
 
     /// Runs queries in a transaction of their own. They must be sent when they are polled first, so they cannot depend on
-    /// one another.
+    /// one another. Then all of it, `COMMIT` too, is on its way at once: a caller that goes away leaves nothing open.
     pub(crate) async fn run<T>(
         &self,
         place: &str,
         queries: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, StoreError> {
         let client = self.client();
-        self.busy.store(true, Ordering::Relaxed);
         let sent = join3(
             client.batch_execute(&self.begin),
             queries,
             client.batch_execute("COMMIT"),
         );
-        let (begun, read, ended) =
-            timeout(READ_TIMEOUT, sent)
-                .await
-                .map_err(|_| StoreError::Unavailable {
-                    reason: format!("{place}: no answer after {} s", READ_TIMEOUT.as_secs()),
-                })?;
-        // All three were answered, so the transaction is over, whatever the answers are.
-        self.busy.store(false, Ordering::Relaxed);
+        let Ok((begun, read, ended)) = timeout(READ_TIMEOUT, sent).await else {
+            self.hangs.store(true, Ordering::Relaxed);
+            let reason = format!("{place}: no answer after {} s", READ_TIMEOUT.as_secs());
+            return Err(StoreError::Unavailable { reason });
+        };
         begun
             .and(read)
             .and_then(|read| ended.map(|()| read))
@@ -103,7 +99,7 @@ impl Reading {
 impl Drop for Reading {
     fn drop(&mut self) {
         if let Some(client) = self.client.take()
-            && self.busy.load(Ordering::Relaxed)
+            && self.hangs.load(Ordering::Relaxed)
         {
             drop(Object::take(client));
         }

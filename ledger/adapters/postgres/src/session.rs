@@ -83,7 +83,8 @@ impl Database {
         })
     }
 
-    /// A connection of its own to the primary, with the rights of the login user. It ends when the client is dropped.
+    /// A connection of its own to the primary, with the rights of the login user. It ends when the client is dropped. The
+    /// server ends statements that run longer than 30 s: a caller that loads or changes much sets `statement_timeout`.
     ///
     /// # Errors
     /// `Database` if it cannot be reached; `Standby` and `NotDurable` if what it confirmed could be lost.
