@@ -58,18 +58,23 @@ impl Cluster {
         self.admin.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// Appends by the second node, ends the wait for the standby, and leaves a record that can be seen and that no standby
-    /// has.
-    async fn append_and_cancel(&self) {
+    /// Appends by the second node, and returns when that commit waits for the standby. Its record cannot be seen yet.
+    async fn append_and_wait(&self) {
         let event = self.author.event(self.author.stream(1), "{}");
         let (node, request) = (Arc::clone(&self.nodes[1]), self.author.append(vec![event]));
-        let appending = tokio::spawn(async move { node.append(ledger(1), request).await });
+        // What it is answered is no matter here.
+        tokio::spawn(async move { node.append(ledger(1), request).await });
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         until("the commit waits for the standby", || async {
             self.count(waits).await > 0
         })
         .await;
         assert_eq!(self.visible().await, 2);
+    }
+
+    /// Leaves a record that can be seen and that no standby has: the wait was cancelled.
+    async fn append_and_cancel(&self) {
+        self.append_and_wait().await;
         let cancel =
             "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         until("the record can be seen", || async {
@@ -77,7 +82,6 @@ impl Cluster {
             self.visible().await == 3
         })
         .await;
-        appending.abort();
     }
 
     /// What a read without a fence sees.
@@ -155,4 +159,29 @@ async fn a_fence_whose_wait_is_cancelled_proves_nothing() {
     .await;
     assert!(cancelled.into_inner() > 0, "no fence was cancelled");
     unavailable(&read.await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_of_the_primary_makes_visible_waits_for_a_standby_too() {
+    let Some(shared) = server() else { return };
+    let mut cluster = cluster(&shared).await;
+    cluster.append_and_wait().await;
+    cluster.private.crash().await;
+    cluster.admin = session(&cluster.private.url()).await;
+    assert_eq!(cluster.visible().await, 3);
+    let node = Arc::clone(&cluster.nodes[0]);
+    // Sessions are made again first; then it is the fence that is waited for.
+    until("a read waits for the fence", || async {
+        let read = node.read_ledger(ledger(1), Position::START, 10).await;
+        unavailable(&read);
+        let refused = read.unwrap_err().to_string();
+        refused.contains("no standby has confirmed it")
+    })
+    .await;
+    cluster.standbys("").await;
+    until("the record is read", || async {
+        let read = node.read_ledger(ledger(1), Position::START, 10).await;
+        read.is_ok_and(|records| records.len() == 3)
+    })
+    .await;
 }

@@ -39,8 +39,7 @@ impl Drop for Running {
 /// A server of the test's own, of the version of the shared one: user `ruche`, no password, from this machine alone.
 pub struct Private {
     running: Running,
-    /// `host` may be an IP address or `localhost`.
-    port: u16,
+    programs: PathBuf,
 }
 
 impl Private {
@@ -66,26 +65,30 @@ impl Private {
         let conf = format!("{settings}\nlisten_addresses = '127.0.0.1'\nport = {port}\nfsync = on\n");
         fs::write(data.join("postgresql.auto.conf"), conf).unwrap();
         own(&data);
-        let program = as_user(&programs.join("postgres"), folder.path())
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(folder.path())
-            .stderr(fs::File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
+        let program = serve(&programs, folder.path());
         let running = Running {
             program,
             folder,
             port,
         };
-        let private = Self { running, port };
+        let private = Self { running, programs };
         private.ready().await;
         private
     }
 
+    /// Ends the server as a crash does, and starts it again.
+    pub async fn crash(&mut self) {
+        let id = self.running.program.id().to_string();
+        // SIGQUIT: no process of the server finishes anything.
+        let told = Command::new("kill").args(["-QUIT", &id]).status().unwrap();
+        assert!(told.success());
+        self.running.program.wait().unwrap();
+        self.running.program = serve(&self.programs, self.running.folder.path());
+        self.ready().await;
+    }
+
     pub fn url(&self) -> String {
-        format!("postgresql://ruche@127.0.0.1:{}/postgres", self.port)
+        format!("postgresql://ruche@127.0.0.1:{}/postgres", self.running.port)
     }
 
     async fn ready(&self) {
@@ -103,6 +106,22 @@ impl Private {
     pub fn log(&self) -> String {
         fs::read_to_string(self.running.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+fn serve(programs: &Path, folder: &Path) -> Child {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .unwrap();
+    as_user(&programs.join("postgres"), folder)
+        .arg("-D")
+        .arg(folder.join("data"))
+        .arg("-k")
+        .arg(folder)
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 /// A pgbouncer in transaction mode with few sessions at the server, if the program is there.
@@ -172,9 +191,10 @@ impl Bouncer {
 /// If it is not in time.
 pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let begun = Instant::now();
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
     while !is_so().await {
         assert!(begun.elapsed() < PATIENCE, "{what}: not in time");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        looks.tick().await;
     }
 }
 
