@@ -176,7 +176,9 @@ async fn fence(session: &mut Option<Session>, database: &Database) -> Result<(),
         }
     };
     let warnings = open.warnings();
-    session::fence(&open).await.map_err(|error| error.to_string())?;
+    session::fence_reads(&open)
+        .await
+        .map_err(|error| error.to_string())?;
     if open.warnings() != warnings {
         return Err("the wait for the standby was cancelled".into());
     }

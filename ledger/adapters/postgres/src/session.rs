@@ -101,6 +101,16 @@ impl Database {
         self.checked_pool(Purpose::Owner, size)
     }
 
+    /// Commits something that leaves no row behind: whether the database takes writes, and its standbys too.
+    ///
+    /// # Errors
+    /// As [`Database::connect`]. Waits for a standby that is gone for as long as it is: bound it.
+    pub async fn try_to_write(&self) -> Result<(), OpenError> {
+        let client = self.connect().await?;
+        let written = fence(&client).await;
+        written.map_err(OpenError::database("write to the database"))
+    }
+
     /// Direct connections with the rights of one purpose.
     pub(crate) fn checked_pool(&self, purpose: Purpose, size: usize) -> Result<Pool, OpenError> {
         let allow_no_fsync = self.allow_no_fsync;
@@ -306,13 +316,22 @@ pub(crate) fn unavailable(error: OpenError) -> StoreError {
     StoreError::Unavailable { reason }
 }
 
-/// A commit of its own. When it returns, what was visible when it began is as durable as any commit: flushed, and on a
-/// synchronous cluster with the standby.
-///
-/// Without synchronous standbys nothing is written: a row is seen by others only after its commit was flushed here. With
-/// them a row can be seen although no standby has it, after the wait for the standby was cancelled or the primary was
-/// started again in the middle of it; then a record of its own in the log is waited for, behind that of the row.
+/// A commit that writes to the log and to nothing else. When it returns, what was visible when it began is as durable
+/// as any commit: flushed, and on a synchronous cluster with the standby.
 pub(crate) async fn fence(client: &Client) -> Result<(), tokio_postgres::Error> {
+    client
+        .query_typed_one(
+            "SELECT pg_logical_emit_message(true, 'ruche', 'fence')::text",
+            &[],
+        )
+        .await
+        .map(drop)
+}
+
+/// As [`fence`], for what was read, and without a flush where that is durable already: if there are no synchronous
+/// standbys, a row is seen by others only after its commit was flushed here. With them a row can be seen although no
+/// standby has it; then a record of its own is waited for, behind that of the row.
+pub(crate) async fn fence_reads(client: &Client) -> Result<(), tokio_postgres::Error> {
     client
         .query_typed_one(
             "SELECT CASE WHEN current_setting('synchronous_standby_names') = '' THEN '' \

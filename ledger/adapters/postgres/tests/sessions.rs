@@ -226,6 +226,8 @@ async fn the_primary_is_found_and_a_standby_is_refused() {
         host(&standby.url()),
         host(&primary.url())
     );
+    assert!(parse(&standby.url()).unwrap().try_to_write().await.is_err());
+    parse(&both).unwrap().try_to_write().await.unwrap();
     let client = parse(&both).unwrap().connect().await.unwrap();
     let row = client.query_one("SELECT pg_is_in_recovery()", &[]).await.unwrap();
     assert!(!row.get::<_, bool>(0));
