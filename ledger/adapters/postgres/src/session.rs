@@ -23,6 +23,8 @@ pub(crate) const STATEMENT_TIMEOUT: &str = "30s";
 const LOCK_TIMEOUT: &str = "10s";
 /// A session whose process is frozen inside a transaction must not hold a head row for ever.
 const IDLE_TIMEOUT: &str = "10s";
+/// Who writes.
+const ROLE: &str = "ruche_append";
 /// Waiting for a socket to each host of the URL, unless it says how long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waiting for a session, over all hosts and with all that is asked first.
@@ -165,8 +167,8 @@ impl Database {
         let mut config = timeouts(self.direct.config.clone());
         let commit = if purpose == Purpose::Hint { "off" } else { "on" };
         let role = match purpose {
-            Purpose::Owner => "",
-            Purpose::Append | Purpose::Hint => " -c role=ruche_append -c search_path=ruche",
+            Purpose::Owner => String::new(),
+            Purpose::Append | Purpose::Hint => format!(" -c role={ROLE} -c search_path=ruche"),
         };
         // Later ones win: a stronger `synchronous_commit` of the URL, and the role in any case.
         let options = format!(
@@ -247,7 +249,7 @@ async fn check(client: &Client, purpose: Purpose, allow_no_fsync: bool) -> Resul
     let row = client
         .query_typed_one(
             "SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'), \
-             current_setting('synchronous_commit')",
+             current_setting('synchronous_commit'), current_setting('role')",
             &[],
         )
         .await
@@ -264,6 +266,12 @@ async fn check(client: &Client, purpose: Purpose, allow_no_fsync: bool) -> Resul
             return Err(OpenError::NotDurable { setting, value });
         }
         tracing::warn!(setting, value, "the database may lose what it confirms");
+    }
+    let role: &str = row.get(4);
+    if purpose != Purpose::Owner && role != ROLE {
+        return Err(OpenError::Url(format!(
+            "sessions begin as `{role}` although `options` say {ROLE}: it has to lead to the server, and not to a pooler"
+        )));
     }
     let value: String = row.get(3);
     if purpose != Purpose::Hint && !SYNCHRONOUS.contains(&value.as_str()) {

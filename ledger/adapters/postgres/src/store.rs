@@ -55,6 +55,8 @@ impl PostgresStore {
     pub async fn open(clock: Arc<dyn Clock>, options: PostgresOptions) -> Result<Self, OpenError> {
         let database = Database::parse(&options)?;
         schema::migrate(&mut database.connect().await?).await?;
+        // Writers connect when they are needed; whether they can is told now.
+        drop(database.session(Purpose::Append, |_| ()).await?);
         let durable = Arc::new(Durable::new());
         let reader = Reader::new(database.reading_pool(options.readers)?, Arc::clone(&durable));
         let shared = database.checked_pool(Purpose::Append, SHARED_CONNECTIONS)?;

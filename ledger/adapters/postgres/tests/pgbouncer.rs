@@ -132,15 +132,25 @@ async fn yields(times: u128) {
 #[tokio::test(flavor = "multi_thread")]
 async fn appends_do_not_go_through_a_pooler() {
     let Some(server) = server() else { return };
-    let Some(bouncer) = Bouncer::start(&server, 1).await else {
-        return;
-    };
-    let url = bouncer.through(&database(&server).await);
-    // It says which parameter it does not take, and nothing is written.
-    let refused = PostgresStore::open(Arc::new(Noon), PostgresOptions::new(url)).await;
-    assert!(
-        matches!(refused.as_ref().err(), Some(OpenError::Database { .. })),
-        "{:?}",
-        refused.err()
-    );
+    // One that refuses what it does not know, and one that passes over it.
+    for settings in ["", "ignore_startup_parameters = options"] {
+        let Some(bouncer) = Bouncer::start_with(&server, 1, settings).await else {
+            return;
+        };
+        let url = bouncer.through(&database(&server).await);
+        let refused = PostgresStore::open(Arc::new(Noon), PostgresOptions::new(url)).await;
+        let refused = refused.err().expect("it opened");
+        let mut text = refused.to_string();
+        if let OpenError::Database { source, .. } = &refused {
+            text = source
+                .as_db_error()
+                .map_or(text, |error| error.message().to_owned());
+        }
+        let told = if settings.is_empty() {
+            "options"
+        } else {
+            "not to a pooler"
+        };
+        assert!(text.contains(told), "{text}");
+    }
 }

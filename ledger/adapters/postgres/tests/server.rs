@@ -133,6 +133,11 @@ impl Bouncer {
     /// # Panics
     /// Under `CI=true` without it.
     pub async fn start(shared: &str, sessions: u32) -> Option<Self> {
+        Self::start_with(shared, sessions, "").await
+    }
+
+    /// As [`Bouncer::start`], with lines of its `[pgbouncer]` section.
+    pub async fn start_with(shared: &str, sessions: u32, settings: &str) -> Option<Self> {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"]
             .iter()
             .map(Path::new)
@@ -152,7 +157,7 @@ impl Bouncer {
         let ini = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\nadmin_users = {user}\npool_mode = transaction\n\
-             default_pool_size = {sessions}\nmax_client_conn = 100\nlogfile = {}\n",
+             default_pool_size = {sessions}\nmax_client_conn = 100\nlogfile = {}\n{settings}\n",
             config.get_ports()[0],
             at("users"),
             at("log"),

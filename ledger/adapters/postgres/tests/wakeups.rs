@@ -1,6 +1,7 @@
 //! How readers of one node learn what another appends: hints wake, looking decides.
 
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ruche_domain::numbers::Position;
@@ -8,7 +9,7 @@ use ruche_ledger::store::EventStore;
 use ruche_ledger::testing::{Author, appended, ledger};
 use ruche_ledger_postgres::PostgresStore;
 use tokio::task::JoinHandle;
-use tokio_postgres::Client;
+use tokio_postgres::{AsyncMessage, Client};
 
 use super::server::until;
 use super::{database, open, open_ledger, server, session};
@@ -139,4 +140,51 @@ async fn a_hint_that_lies_wakes_nobody() {
     assert!(!lied_to.is_finished());
     append(&nodes[0], &authors[0], 1).await;
     lied_to.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_appends_are_told_in_few_notifications() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let node = open(&url).await;
+    let mut authors = Vec::new();
+    for n in 1..=8 {
+        authors.push(open_ledger(&*node, n).await);
+    }
+    let (client, mut connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let heard = Arc::new(Mutex::new(Vec::<String>::new()));
+    let lines = Arc::clone(&heard);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(hint) = message {
+                lines.lock().unwrap().push(hint.payload().to_owned());
+            }
+        }
+    });
+    client.batch_execute("LISTEN ruche").await.unwrap();
+    let begun = Instant::now();
+    let appends = (0..400_u64).map(|n| {
+        let author = &authors[n as usize % 8];
+        let event = author.event(author.stream(u128::from(n)), "{}");
+        node.append(ledger(u128::from(n % 8) + 1), author.append(vec![event]))
+    });
+    for outcome in futures_util::future::join_all(appends).await {
+        appended(outcome);
+    }
+    let last = |n: u128| format!("{}=1:50", ledger(n).0);
+    until("the last append of each ledger is told", || async {
+        let heard = heard.lock().unwrap().join(",");
+        (1..=8).all(|n| heard.contains(&last(n)))
+    })
+    .await;
+    let intervals = begun.elapsed().as_millis() / 15;
+    let heard = heard.lock().unwrap();
+    assert!(heard.iter().all(|line| line.len() < 8_000));
+    assert!(
+        (heard.len() as u128) <= intervals + 2,
+        "{} in {intervals}",
+        heard.len()
+    );
 }
