@@ -1,7 +1,11 @@
 //! Who may do what: each sentence of `0002_roles.sql`, said by a session with that role and no other rights.
 
+use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
+use ruche_ledger::hash::Hash;
+use ruche_ledger::right_edge::HashTile;
+use ruche_ledger::seal::TreeStore;
 use ruche_ledger::store::{AppendOutcome, EventStore};
-use ruche_ledger::testing::{appended, check_ledger, ledger};
+use ruche_ledger::testing::{Author, appended, check_ledger, ledger};
 use ruche_ledger_postgres::{OpenError, PostgresOptions, PostgresStore};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -189,6 +193,81 @@ async fn who_erases_sees_which_payloads_there_are_and_deletes_them() {
     // The records are whole without it, and read so.
     let store = open(&url).await;
     assert_eq!(check_ledger(&*store, ledger(2)).await, 3);
+}
+
+/// The login user of these tests may do everything. What the engine cannot do after a role lost it, it does as that role.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_has_the_rights_of_its_roles_and_no_others() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let (owner, store) = (session(&url).await, open(&url).await);
+    let author = Author::new(1);
+    let append = || async {
+        let request = author.append(vec![author.event(author.stream(1), "{}")]);
+        store.append(ledger(1), request).await.is_ok()
+    };
+    let read = || async { store.read_ledger(ledger(1), Position::START, 9).await.is_ok() };
+    let by_stream = || async {
+        let of_stream = store.read_stream(ledger(1), author.stream(1), StreamVersion(0), 9);
+        of_stream.await.is_ok()
+    };
+    let hashes = || async {
+        let hashes = store.leaf_hashes(ledger(1), Epoch(1), LeafIndex(0), 9);
+        hashes.await.is_ok()
+    };
+    let ledgers = || async { store.ledgers().await.is_ok() };
+    let put = || async {
+        let hashes = vec![Hash([7; 32]); 2];
+        let tile = HashTile {
+            level: 1,
+            index: 0,
+            hashes,
+        };
+        store.put_tiles(ledger(1), Epoch(1), vec![tile]).await.is_ok()
+    };
+    let all = || async {
+        let (of_records, of_streams) = (read().await, by_stream().await);
+        [
+            append().await,
+            of_records,
+            of_streams,
+            hashes().await,
+            ledgers().await,
+            put().await,
+        ]
+    };
+    assert_eq!(all().await, [true; 6]);
+    for (right, expected) in [
+        (
+            "INSERT ON ruche.payload FROM ruche_append",
+            [false, true, true, true, true, true],
+        ),
+        (
+            "SELECT ON ruche.record FROM ruche_app",
+            [true, false, false, false, true, true],
+        ),
+        (
+            "SELECT ON ruche.payload FROM ruche_app",
+            [true, false, false, true, true, true],
+        ),
+        (
+            "INSERT ON ruche.tile FROM ruche_append",
+            [true, true, true, true, true, false],
+        ),
+    ] {
+        owner.batch_execute(&format!("REVOKE {right}")).await.unwrap();
+        assert_eq!(all().await, expected, "{right}");
+        let grant = format!("GRANT {}", right.replace("FROM", "TO"));
+        owner.batch_execute(&grant).await.unwrap();
+        assert_eq!(all().await, [true; 6], "{grant}");
+    }
+    // And a policy that shows nothing leaves nothing to read.
+    owner
+        .batch_execute("ALTER POLICY one_ledger ON ruche.record USING (false)")
+        .await
+        .unwrap();
+    let records = store.read_ledger(ledger(1), Position::START, 9).await;
+    assert_eq!(records, Ok(Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
