@@ -6,6 +6,8 @@
 //! 2. The head row of a ledger is the only lock. Forks are impossible by that lock, and by constraints besides.
 //! 3. No async caller waits on a full queue; a full queue answers `Overloaded`.
 //! 4. A commit whose fate is not known is answered `Unknown`, or found by the hash of the head. Nothing is guessed.
+//! 5. What is read is handed out once a failover cannot take it back (`durable`).
+//! 6. A session that appends can read no record, and one that reads sees one ledger and writes nothing (`0002_roles.sql`).
 //!
 //! # The life of an append
 //!
@@ -19,6 +21,16 @@
 //!    head that did not move proves that streams and keys did not change either.
 //! 5. Ledgers that lost, and for a while those that keep losing, are decided under the lock of their head rows.
 //! 6. Readers are woken, then callers are answered.
+//!
+//! # The life of a read
+//!
+//! 1. One transaction goes out as a whole: the role, the ledger, the query (`reading`). A pooler may stand between.
+//! 2. What comes back is decoded, checked and held until it is durable: nearly always it is known to be. Else a fence on a
+//!    direct connection is waited for, together with all others who wait for one.
+//! 3. Who has read everything waits. Other nodes send hints beside their appends (`hints`), and heads are looked at for
+//!    those who wait (`ends`): a hint that is lost costs a second.
+//!
+//! # Why it is right
 //!
 //! READ COMMITTED is enough: what is compared is compared on the locked row, and what is read under the lock is read by
 //! statements that begin after the lock was taken. Head rows are locked in the order of their ids, so nodes never wait
