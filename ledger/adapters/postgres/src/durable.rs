@@ -123,7 +123,7 @@ impl Durable {
             )),
             Ok(Err(_)) => unavailable("the store is closed".into()),
             Err(_) => unavailable(format!(
-                "what was read is not known to be durable: no standby has confirmed it for {} s",
+                "what was read is not known to be durable: a fence has not returned for {} s",
                 FENCE_WAIT.as_secs()
             )),
         }

@@ -31,8 +31,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// A peer that is gone without a word is noticed after this time if something was sent, unless the URL says otherwise.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
-/// And after about this time if nothing was.
+/// If nothing was, it is asked after this time whether it is there,
 const KEEPALIVES_IDLE: Duration = Duration::from_secs(30);
+/// and this often, this many times: a fence that waits on a machine that is gone ends after a minute.
+const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVES_RETRIES: u32 = 3;
 /// What tokio-postgres takes if the URL says nothing.
 const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 /// Waiting for a connection of a pool.
@@ -294,6 +297,12 @@ fn timeouts(mut config: Config) -> Config {
     }
     if config.get_keepalives_idle() == KEEPALIVES_IDLE_DEFAULT {
         config.keepalives_idle(KEEPALIVES_IDLE);
+    }
+    if config.get_keepalives_interval().is_none() {
+        config.keepalives_interval(KEEPALIVES_INTERVAL);
+    }
+    if config.get_keepalives_retries().is_none() {
+        config.keepalives_retries(KEEPALIVES_RETRIES);
     }
     config
 }

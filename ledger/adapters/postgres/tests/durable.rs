@@ -175,7 +175,7 @@ async fn what_a_crash_of_the_primary_makes_visible_waits_for_a_standby_too() {
         let read = node.read_ledger(ledger(1), Position::START, 10).await;
         unavailable(&read);
         let refused = read.unwrap_err().to_string();
-        refused.contains("no standby has confirmed it")
+        refused.contains("a fence has not returned")
     })
     .await;
     cluster.standbys("").await;
