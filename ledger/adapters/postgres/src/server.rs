@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use crate::error::OpenError;
-use crate::session::{Purpose, fence};
+use crate::session::Purpose;
 use crate::{Database, PostgresLeases, PostgresTreeHeads, schema};
 
 /// Connections of the leases, or of the tree heads.
@@ -66,17 +66,6 @@ impl Database {
             synchronous_standby_names: row.get(4),
             connections: row.get::<_, i64>(5).max(0).cast_unsigned(),
         })
-    }
-
-    /// Commits something that leaves no row behind: whether the database takes writes.
-    ///
-    /// # Errors
-    /// `Database` if it does not.
-    pub async fn try_to_write(&self) -> Result<(), OpenError> {
-        let session = self.session(Purpose::Append, |_| ()).await?;
-        fence(&session)
-            .await
-            .map_err(OpenError::database("write to the database"))
     }
 
     /// Makes or brings up to date the schema of the ledgers, and the roles.
