@@ -1,29 +1,48 @@
-//! What a writer knows of a ledger: exact for the head that it knows, and worth nothing once that head has moved.
+//! What a writer remembers of its ledgers: exact for the heads that it knows, and worth nothing once those have moved.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::convert::Infallible;
+use std::hash::Hash as Hashable;
+use std::mem;
 
 use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::{Epoch, LeafIndex, Micros, Position, StreamVersion, TreeSize};
+use ruche_domain::numbers::{Epoch, Micros, StreamVersion, TreeSize};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::hash::Hash;
 use ruche_ledger::leaf::KeyLayer;
 use ruche_ledger::sequencer::{Heads, KeyEntry};
-use ruche_ledger::store::{AppendRequest, LedgerHead, StoreError};
-use tokio_postgres::{Client, Row, Statement};
-use uuid::Uuid;
+use ruche_ledger::store::{LedgerHead, StoreError};
+use tokio_postgres::Row;
 
-use crate::error::store_error;
+/// Streams of all ledgers of a writer whose version is remembered; the same number again may be kept of those used
+/// before. An entry has 48 bytes and one of the table; a table is filled between 7/16 and 7/8, so 65,536 of them take up
+/// to 49 * 65,536 * 16 / 7 = 7.3 MB, and both generations 14.7 MB.
+const STREAMS_CACHED: usize = 65_536;
+const _: () = assert!(size_of::<((Reading, StreamId), Option<StreamVersion>)>() == 48);
+/// Ledgers whose head is remembered; the same again. An entry has 128 bytes, one of the table and an origin of at most 128
+/// bytes, so both generations take up to 2 * 4,096 * (129 * 16 / 7 + 128) = 3.5 MB.
+const HEADS_CACHED: usize = 4_096;
+const _: () = assert!(size_of::<(LedgerId, (Reading, LedgerHead))>() <= 128);
 
-/// Streams of one ledger that are remembered. All are forgotten when there are more.
-const STREAMS_MAX: usize = 16_384;
+/// Number of a time that a head was read. What is remembered under it is exact for that head and for those that this
+/// writer moved it to; once the head is read again, it is never found again and makes room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Reading(u64);
 
-/// One ledger as it was at its head.
+/// What is remembered.
+pub(crate) struct Cache {
+    heads: Generations<LedgerId, (Reading, LedgerHead)>,
+    streams: Generations<(Reading, StreamId), Option<StreamVersion>>,
+    readings: u64,
+}
+
+/// All that one group of requests asks of its ledger, as it is at a head.
 pub(crate) struct Known {
+    pub reading: Reading,
     pub head: LedgerHead,
-    /// `None` for a stream that does not exist.
+    /// The streams that are asked about; `None` for one that does not exist.
     pub streams: HashMap<StreamId, Option<StreamVersion>>,
-    /// Keys of the requests that are being decided. Absent: not used.
+    /// Their keys. Absent: not used.
     pub keys: HashMap<(KeyLayer, [u8; 32]), KeyEntry>,
 }
 
@@ -31,7 +50,8 @@ impl Heads for Known {
     type Error = Infallible;
 
     fn stream_version(&mut self, stream: &StreamId) -> Result<Option<StreamVersion>, Infallible> {
-        Ok(self.streams.get(stream).copied().flatten())
+        let version = self.streams.get(stream);
+        Ok(*version.expect("the streams of a request are looked up before it is decided"))
     }
 
     fn key(&mut self, layer: KeyLayer, key: &[u8; 32]) -> Result<Option<KeyEntry>, Infallible> {
@@ -40,134 +60,109 @@ impl Heads for Known {
 }
 
 impl Known {
-    pub(crate) fn new(head: LedgerHead) -> Self {
+    pub(crate) fn new(reading: Reading, head: LedgerHead) -> Self {
         Self {
+            reading,
             head,
             streams: HashMap::new(),
             keys: HashMap::new(),
         }
     }
+}
+
+impl Cache {
+    pub(crate) fn new() -> Self {
+        Self::of(HEADS_CACHED, STREAMS_CACHED)
+    }
+
+    fn of(heads: usize, streams: usize) -> Self {
+        Self {
+            heads: Generations::new(heads),
+            streams: Generations::new(streams),
+            readings: 0,
+        }
+    }
+
+    /// A ledger as it was left.
+    pub(crate) fn known(&mut self, ledger: LedgerId) -> Option<Known> {
+        let (reading, head) = self.heads.get(&ledger)?;
+        Some(Known::new(*reading, head.clone()))
+    }
+
+    /// Remembers a head that was read, and nothing else of its ledger.
+    pub(crate) fn read(&mut self, ledger: LedgerId, head: LedgerHead) -> Known {
+        self.readings += 1;
+        let reading = Reading(self.readings);
+        self.heads.insert(ledger, (reading, head.clone()));
+        Known::new(reading, head)
+    }
+
+    /// What is remembered of a stream: its version, `None` if it does not exist.
+    pub(crate) fn stream(&mut self, reading: Reading, stream: StreamId) -> Option<Option<StreamVersion>> {
+        self.streams.get(&(reading, stream)).copied()
+    }
+
+    /// Remembers the version of a stream.
+    pub(crate) fn learn(&mut self, reading: Reading, stream: StreamId, version: Option<StreamVersion>) {
+        self.streams.insert((reading, stream), version);
+    }
 
     /// Takes over what a batch has made true.
-    pub(crate) fn moved(&mut self, head: LedgerHead, streams: HashMap<StreamId, StreamVersion>) {
-        self.head = head;
-        self.keys.clear();
-        if self.streams.len() + streams.len() > STREAMS_MAX {
-            self.streams.clear();
+    pub(crate) fn moved(
+        &mut self,
+        ledger: LedgerId,
+        reading: Reading,
+        head: LedgerHead,
+        streams: HashMap<StreamId, StreamVersion>,
+    ) {
+        self.heads.insert(ledger, (reading, head));
+        for (stream, version) in streams {
+            self.learn(reading, stream, Some(version));
         }
-        self.streams.extend(
-            streams
-                .into_iter()
-                .map(|(stream, version)| (stream, Some(version))),
-        );
+    }
+
+    /// Forgets a ledger.
+    pub(crate) fn forget(&mut self, ledger: LedgerId) {
+        self.heads.remove(&ledger);
     }
 }
 
-/// Compiled statements that fill a [`Known`].
-pub(crate) struct Lookups {
-    pub heads: Statement,
-    pub heads_locked: Statement,
-    streams: Statement,
-    keys: Statement,
+/// Two generations of entries. A full young one becomes the old one, and the old one is forgotten; what is used moves to
+/// the young one. Holds at most twice `entries_max`, at a constant cost for each use.
+struct Generations<K, V> {
+    entries_max: usize,
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
 }
 
-impl Lookups {
-    pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        const HEAD: &str = "SELECT ledger, epoch, origin, size, last_leaf_hash, last_recorded_at FROM head \
-                            WHERE ledger = ANY($1) ORDER BY ledger";
-        Ok(Self {
-            heads: client.prepare(HEAD).await?,
-            heads_locked: client.prepare(&format!("{HEAD} FOR UPDATE")).await?,
-            streams: client
-                .prepare(
-                    "SELECT s.ledger, s.stream, s.version FROM stream_head s \
-                     JOIN unnest($1::uuid[], $2::text[]) AS u(ledger, stream) \
-                     ON s.ledger = u.ledger AND s.stream = u.stream",
-                )
-                .await?,
-            keys: client
-                .prepare(
-                    "SELECT i.ledger, i.layer, i.key_hash, i.request, i.epoch, i.first, i.count FROM idempotency i \
-                     JOIN unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS u(ledger, layer, key_hash) \
-                     ON i.ledger = u.ledger AND i.layer = u.layer AND i.key_hash = u.key_hash",
-                )
-                .await?,
-        })
+impl<K: Hashable + Eq + Clone, V> Generations<K, V> {
+    fn new(entries_max: usize) -> Self {
+        Self {
+            entries_max,
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
     }
 
-    /// Reads the streams and keys that requests ask about and the cache does not have. Heads must have been read
-    /// before: what is read here is at least as new as they are, and if they have not moved at the end, exact.
-    pub(crate) async fn fill(
-        &self,
-        client: &Client,
-        known: &mut HashMap<LedgerId, Known>,
-        requests: &[(LedgerId, &AppendRequest)],
-    ) -> Result<(), StoreError> {
-        let mut streams = HashSet::new();
-        let (mut key_ledgers, mut layers, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
-        for (ledger, request) in requests {
-            let Some(known) = known.get(ledger) else {
-                continue;
-            };
-            let named = request.expectations.iter().map(|e| e.stream);
-            let written = request.events.iter().map(|e| e.event.stream);
-            streams.extend(
-                named
-                    .chain(written)
-                    .filter(|stream| !known.streams.contains_key(stream))
-                    .map(|stream| (*ledger, stream)),
-            );
-            for claim in &request.keys {
-                key_ledgers.push(ledger.0);
-                layers.push(claim.layer as i16);
-                hashes.push(&claim.key[..]);
-            }
+    fn get(&mut self, key: &K) -> Option<&V> {
+        if !self.young.contains_key(key) {
+            let value = self.old.remove(key)?;
+            self.insert(key.clone(), value);
         }
-        let (ledgers, names): (Vec<Uuid>, Vec<String>) = streams
-            .iter()
-            .map(|(ledger, stream)| (ledger.0, stream.to_string()))
-            .unzip();
-        let of_streams = async {
-            if names.is_empty() {
-                return Ok(Vec::new());
-            }
-            client.query(&self.streams, &[&ledgers, &names]).await
-        };
-        let of_keys = async {
-            if hashes.is_empty() {
-                return Ok(Vec::new());
-            }
-            client.query(&self.keys, &[&key_ledgers, &layers, &hashes]).await
-        };
-        // Sent together: one round trip.
-        let (of_streams, of_keys) = futures_util::future::try_join(of_streams, of_keys)
-            .await
-            .map_err(|e| store_error("tables stream_head and idempotency", &e))?;
-        for (ledger, stream) in &streams {
-            if let Some(known) = known.get_mut(ledger) {
-                known.streams.insert(*stream, None);
-            }
+        self.young.get(key)
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.young.len() >= self.entries_max {
+            self.old = mem::take(&mut self.young);
         }
-        for row in of_streams {
-            let stream = stream(row.get(1))?;
-            if let Some(known) = known.get_mut(&LedgerId(row.get(0))) {
-                known.streams.insert(stream, Some(StreamVersion(number(&row, 2))));
-            }
-        }
-        for row in of_keys {
-            let entry = KeyEntry {
-                request: hash(&row, 3)?.0,
-                first: Position {
-                    epoch: Epoch(number(&row, 4) as u32),
-                    index: LeafIndex(number(&row, 5)),
-                },
-                count: row.get::<_, i32>(6).cast_unsigned(),
-            };
-            if let Some(known) = known.get_mut(&LedgerId(row.get(0))) {
-                known.keys.insert((layer(row.get(1))?, hash(&row, 2)?.0), entry);
-            }
-        }
-        Ok(())
+        self.old.remove(&key);
+        self.young.insert(key, value);
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.young.remove(key);
+        self.old.remove(key);
     }
 }
 
@@ -192,11 +187,11 @@ pub(crate) fn hash(row: &Row, at: usize) -> Result<Hash, StoreError> {
     Hash::from_slice(row.get(at)).ok_or_else(|| corrupt("a hash has 32 bytes"))
 }
 
-fn stream(name: &str) -> Result<StreamId, StoreError> {
+pub(crate) fn stream(name: &str) -> Result<StreamId, StoreError> {
     name.parse().map_err(|_| corrupt("the name of a stream"))
 }
 
-fn layer(number: i16) -> Result<KeyLayer, StoreError> {
+pub(crate) fn layer(number: i16) -> Result<KeyLayer, StoreError> {
     u64::try_from(number)
         .ok()
         .and_then(KeyLayer::from_code)
@@ -207,5 +202,68 @@ fn corrupt(what: &str) -> StoreError {
     StoreError::Corrupt {
         place: "the tables of the ledger".into(),
         reason: format!("{what} cannot be read"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruche_ledger::testing::ledger;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn head(size: u64) -> LedgerHead {
+        LedgerHead {
+            epoch: Epoch(1),
+            origin: "test.example/l/e1".into(),
+            size: TreeSize(size),
+            last_leaf_hash: Some(Hash([size as u8; 32])),
+            last_recorded_at: Micros(0),
+        }
+    }
+
+    fn stream(n: u128) -> StreamId {
+        StreamId::new(ruche_domain::stream::Category::Session, Uuid::from_u128(n))
+    }
+
+    #[test]
+    fn one_bound_holds_over_all_ledgers_and_what_is_used_stays() {
+        let mut cache = Cache::of(4, 8);
+        for n in 0..100 {
+            let known = cache.read(ledger(n), head(1));
+            for s in 0..20 {
+                cache.learn(known.reading, stream(s), None);
+                cache.learn(known.reading, stream(1_000), Some(StreamVersion(3)));
+                assert_eq!(
+                    cache.stream(known.reading, stream(1_000)),
+                    Some(Some(StreamVersion(3)))
+                );
+            }
+            assert!(cache.streams.young.len() + cache.streams.old.len() <= 16);
+            assert!(cache.heads.young.len() + cache.heads.old.len() <= 8);
+        }
+        assert!(cache.known(ledger(99)).is_some());
+        assert!(cache.known(ledger(0)).is_none());
+    }
+
+    #[test]
+    fn what_was_known_of_a_head_that_moved_is_never_found_again() {
+        let mut cache = Cache::of(4, 8);
+        let before = cache.read(ledger(1), head(1)).reading;
+        cache.learn(before, stream(1), None);
+        cache.moved(
+            ledger(1),
+            before,
+            head(2),
+            HashMap::from([(stream(2), StreamVersion(0))]),
+        );
+        assert_eq!(cache.known(ledger(1)).map(|known| known.head), Some(head(2)));
+        assert_eq!(cache.stream(before, stream(1)), Some(None));
+        assert_eq!(cache.stream(before, stream(2)), Some(Some(StreamVersion(0))));
+        cache.forget(ledger(1));
+        assert!(cache.known(ledger(1)).is_none());
+        let after = cache.read(ledger(1), head(9)).reading;
+        assert_eq!(cache.stream(after, stream(1)), None);
+        assert_eq!(cache.stream(after, stream(2)), None);
     }
 }

@@ -26,14 +26,7 @@ impl Contention {
     /// Notes that a head had moved.
     pub(crate) fn lost(&mut self, ledger: LedgerId) {
         let now = Instant::now();
-        if self.0.len() >= LEDGERS_MAX {
-            self.0.clear();
-        }
-        let lost = self.0.entry(ledger).or_insert(Lost {
-            since: now,
-            times: 0,
-            locked_until: None,
-        });
+        let lost = self.entry(ledger, now);
         if now.duration_since(lost.since) > WINDOW {
             (lost.since, lost.times) = (now, 0);
         }
@@ -41,6 +34,23 @@ impl Contention {
         if lost.times >= LOST_MAX {
             lost.locked_until = Some(now + LOCKED_FOR);
         }
+    }
+
+    /// Notes that the ledger could not be written alone. It is kept out of the common statement for a while.
+    pub(crate) fn stuck(&mut self, ledger: LedgerId) {
+        let now = Instant::now();
+        self.entry(ledger, now).locked_until = Some(now + LOCKED_FOR);
+    }
+
+    fn entry(&mut self, ledger: LedgerId, now: Instant) -> &mut Lost {
+        if self.0.len() >= LEDGERS_MAX {
+            self.0.clear();
+        }
+        self.0.entry(ledger).or_insert(Lost {
+            since: now,
+            times: 0,
+            locked_until: None,
+        })
     }
 
     /// Whether the ledger is to be decided under its lock.

@@ -2,7 +2,7 @@
 
 use ruche_ledger::store::StoreError;
 use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -108,13 +108,26 @@ pub(crate) fn store_error(place: &str, error: &Error) -> StoreError {
     }
 }
 
-/// Whether the server said that the statement failed. Otherwise its fate is unknown: it may be running still.
+/// Whether the server said that nothing was written. Otherwise the fate is unknown: it may be running still.
 pub(crate) fn was_refused(error: &Error) -> bool {
-    error.as_db_error().is_some_and(|db| {
-        // A server that is shutting down or a session that is being ended may have committed already.
-        !matches!(
-            *db.code(),
-            SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::QUERY_CANCELED
-        )
+    error.as_db_error().is_some_and(|db| match db.parsed_severity() {
+        // Cancelling does not undo what was committed already.
+        Some(Severity::Error) => *db.code() != SqlState::QUERY_CANCELED,
+        // A session that is being ended may have committed, unless it was ended because it did nothing for too long.
+        _ => [
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+            SqlState::IDLE_SESSION_TIMEOUT,
+        ]
+        .contains(db.code()),
     })
+}
+
+/// Name of the constraint that keeps two of a kind out, if it is the reason of an error.
+pub(crate) fn not_unique(error: &Error) -> Option<&str> {
+    let db = error.as_db_error()?;
+    if *db.code() == SqlState::UNIQUE_VIOLATION {
+        db.constraint()
+    } else {
+        None
+    }
 }

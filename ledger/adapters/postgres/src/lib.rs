@@ -11,7 +11,8 @@
 //!
 //! # The life of an append
 //!
-//! 1. The caller's task puts the request into the `queue` of the writer that its ledger belongs to.
+//! 1. The caller's task puts the request into the `queue` of the writer that its ledger belongs to. Ledgers take turns
+//!    there, and one that floods it leaves room for others.
 //! 2. The `writer` takes everything that came while its last commit was flushed: many callers, many ledgers.
 //! 3. It reads what its `cache` does not have (heads first, then stream versions and keys) and lets the sequencer of
 //!    `ruche-ledger` decide. No lock is held.
@@ -42,9 +43,11 @@ mod options;
 mod tls;
 mod url;
 mod session;
+mod fence;
 mod schema;
 mod queue;
 mod cache;
+mod lookup;
 mod contention;
 mod append;
 mod writer;

@@ -1,5 +1,10 @@
 //! Settings of the engine.
 
+use std::time::Duration;
+
+/// Default of [`PostgresOptions::answer_timeout`].
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Settings of the engine. Only `url` has to be said.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PostgresOptions {
@@ -15,6 +20,10 @@ pub struct PostgresOptions {
     pub readers: usize,
     /// Take a server that does not flush (`fsync=off`). For tests of what is lost then.
     pub allow_no_fsync: bool,
+    /// How long an append waits for any one answer of the database. Beyond it the connection is given up, and what was
+    /// being committed is answered `Unknown` unless it can be found. The server is told to give up on a lock after a
+    /// third of it and on a statement after two thirds.
+    pub answer_timeout: Duration,
 }
 
 /// Connections of a store besides those that append and read: two for tiles and heads, one each for fences, LISTEN and
@@ -30,6 +39,7 @@ impl PostgresOptions {
             writers: 2,
             readers: 4,
             allow_no_fsync: false,
+            answer_timeout: ANSWER_TIMEOUT,
         }
     }
 

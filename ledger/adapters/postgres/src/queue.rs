@@ -1,6 +1,7 @@
-//! The queue of a writer: bounded in appends and bytes, never making whoever puts something in wait.
+//! The queue of a writer: bounded in appends and bytes, fair between ledgers, never making whoever puts something in
+//! wait.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
@@ -33,7 +34,11 @@ impl Job {
     }
 }
 
-/// Appends in the order they came.
+/// Appends of each ledger in the order they came; ledgers take turns.
+///
+/// A turn is one append, so an append waits for at most one of each other ledger for each of its own ledger's before it.
+/// A ledger may hold no more of the queue than it leaves free: one that floods it gets half, two get a third each, and
+/// there is always room for another.
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -42,37 +47,47 @@ pub(crate) struct Queue {
 
 #[derive(Default)]
 struct State {
+    /// Those that have appends here, none empty.
+    ledgers: HashMap<LedgerId, Waiting>,
+    /// The same ledgers, whose turn it is first.
+    turns: VecDeque<LedgerId>,
+    appends: usize,
+    bytes: usize,
+    /// Why no more is taken.
+    closed: Option<&'static str>,
+}
+
+/// What waits of one ledger.
+#[derive(Default)]
+struct Waiting {
     jobs: VecDeque<Job>,
     bytes: usize,
-    closed: bool,
 }
 
 impl Queue {
-    /// Puts an append at the end.
+    /// Puts an append at the end of its ledger's.
     ///
     /// # Errors
-    /// `Overloaded` when the queue is full, `Unavailable` when it is closed; the append is dropped unseen.
+    /// `Overloaded` when the queue is full or holds too much of this ledger, `Unavailable` when it is closed; the append
+    /// is dropped unseen.
     pub(crate) fn push(&self, job: Job) -> Result<(), StoreError> {
-        let bytes = job.bytes();
         let mut state = self.lock();
-        if state.closed {
-            return Err(StoreError::Unavailable {
-                reason: "the ledger is closing".into(),
-            });
+        if let Some(reason) = state.closed {
+            let reason = reason.to_owned();
+            return Err(StoreError::Unavailable { reason });
         }
-        if state.jobs.len() >= WRITER_QUEUE_APPENDS_MAX || state.bytes + bytes > WRITER_QUEUE_BYTES_MAX {
+        if !state.has_room(job.ledger, job.bytes()) {
             return Err(StoreError::Overloaded {
                 retry_after_ms: OVERLOADED_RETRY_AFTER_MS,
             });
         }
-        state.bytes += bytes;
-        state.jobs.push_back(job);
+        state.push(job);
         drop(state);
         self.moved.notify_one();
         Ok(())
     }
 
-    /// Waits for appends and takes what is there, in order, up to one batch. Empty when closed and drained.
+    /// Waits for appends and takes what is there, up to one batch. Empty when closed and drained.
     pub(crate) async fn take_batch(&self) -> Vec<Job> {
         loop {
             // One permit is kept by `Notify` if nobody waits yet, so a job that comes in between is not missed.
@@ -87,27 +102,161 @@ impl Queue {
     fn try_take(&self) -> Option<Vec<Job>> {
         let mut state = self.lock();
         let (mut events, mut bytes, mut jobs) = (0, 0, Vec::new());
-        while let Some(job) = state.jobs.front() {
-            let more = job.bytes();
-            events += job.events();
-            bytes += more;
+        while let Some((more_events, more_bytes)) = state.next() {
+            events += more_events;
+            bytes += more_bytes;
             if !jobs.is_empty() && (events > BATCH_EVENTS_MAX || bytes > BATCH_BYTES_MAX) {
                 break;
             }
-            state.bytes -= more;
-            jobs.extend(state.jobs.pop_front());
+            jobs.extend(state.pop());
         }
-        (!jobs.is_empty() || state.closed).then_some(jobs)
+        (!jobs.is_empty() || state.closed.is_some()).then_some(jobs)
     }
 
     /// Takes no more appends; the writer finishes those that are there.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        self.lock().closed.get_or_insert("the ledger is closing");
         self.moved.notify_one();
+    }
+
+    /// Takes no more appends and says of those that are there that they were not written: nobody will take them.
+    pub(crate) fn abandon(&self) {
+        let jobs: Vec<Job> = {
+            let mut state = self.lock();
+            state.closed.get_or_insert("the writer of this ledger has ended");
+            std::iter::from_fn(|| state.pop()).collect()
+        };
+        for job in jobs {
+            let reason = "the writer of this ledger has ended".to_owned();
+            drop(job.answer.send(Err(StoreError::Unavailable { reason })));
+        }
     }
 
     /// No statement under this lock can panic half-way, so a poisoned state is a whole one.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_room(&self, ledger: LedgerId, bytes: usize) -> bool {
+        let (own, own_bytes) = match self.ledgers.get(&ledger) {
+            Some(waiting) => (waiting.jobs.len(), waiting.bytes),
+            None => (0, 0),
+        };
+        let free = WRITER_QUEUE_APPENDS_MAX.saturating_sub(self.appends);
+        let free_bytes = WRITER_QUEUE_BYTES_MAX.saturating_sub(self.bytes);
+        own < free && own_bytes + bytes <= free_bytes
+    }
+
+    fn push(&mut self, job: Job) {
+        let (ledger, bytes) = (job.ledger, job.bytes());
+        let waiting = self.ledgers.entry(ledger).or_default();
+        if waiting.jobs.is_empty() {
+            self.turns.push_back(ledger);
+        }
+        waiting.jobs.push_back(job);
+        waiting.bytes += bytes;
+        self.appends += 1;
+        self.bytes += bytes;
+    }
+
+    /// Events and bytes of the append whose turn it is.
+    fn next(&self) -> Option<(usize, usize)> {
+        let job = self.ledgers.get(self.turns.front()?)?.jobs.front()?;
+        Some((job.events(), job.bytes()))
+    }
+
+    /// Takes the append whose turn it is; its ledger is the last one then.
+    fn pop(&mut self) -> Option<Job> {
+        let ledger = self.turns.pop_front()?;
+        let waiting = self.ledgers.get_mut(&ledger)?;
+        let job = waiting.jobs.pop_front()?;
+        let bytes = job.bytes();
+        waiting.bytes -= bytes;
+        self.appends -= 1;
+        self.bytes -= bytes;
+        if waiting.jobs.is_empty() {
+            self.ledgers.remove(&ledger);
+        } else {
+            self.turns.push_back(ledger);
+        }
+        Some(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruche_ledger::testing::{Author, ledger};
+
+    use super::*;
+
+    fn job(author: &Author, n: u128) -> Job {
+        let event = author.event(author.stream(1), "{}");
+        Job {
+            ledger: ledger(n),
+            request: author.append(vec![event]),
+            answer: oneshot::channel().0,
+        }
+    }
+
+    #[test]
+    fn a_flood_of_one_ledger_leaves_room_and_the_next_turn_to_others() {
+        let (queue, author) = (Queue::default(), Author::new(1));
+        let mut flood = 0;
+        while queue.push(job(&author, 1)).is_ok() {
+            flood += 1;
+        }
+        assert_eq!(flood, WRITER_QUEUE_APPENDS_MAX / 2);
+        queue.push(job(&author, 2)).unwrap();
+        queue.push(job(&author, 3)).unwrap();
+        queue.push(job(&author, 3)).unwrap();
+        let batch = queue.try_take().unwrap();
+        let ledgers: Vec<_> = batch.iter().take(6).map(|job| job.ledger).collect();
+        assert_eq!(ledgers, [1, 2, 3, 1, 3, 1].map(ledger));
+        assert_eq!(batch.len(), BATCH_EVENTS_MAX);
+    }
+
+    #[test]
+    fn the_order_of_a_ledger_is_kept_and_nothing_is_left_behind() {
+        let (queue, author) = (Queue::default(), Author::new(1));
+        let mut sent: HashMap<LedgerId, Vec<_>> = HashMap::new();
+        for n in 0..2_500_u128 {
+            let job = job(&author, n * n % 7);
+            let id = job.request.events[0].event.event_id;
+            sent.entry(job.ledger).or_default().push(id);
+            queue.push(job).unwrap();
+        }
+        let mut taken: HashMap<LedgerId, Vec<_>> = HashMap::new();
+        while let Some(jobs) = queue.try_take() {
+            for job in jobs {
+                let id = job.request.events[0].event.event_id;
+                taken.entry(job.ledger).or_default().push(id);
+            }
+        }
+        assert_eq!(taken, sent);
+        let state = queue.lock();
+        assert_eq!((state.appends, state.bytes, state.turns.len()), (0, 0, 0));
+        assert!(state.ledgers.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_will_take_is_answered() {
+        let (queue, author) = (Queue::default(), Author::new(1));
+        let (answer, mut answered) = oneshot::channel();
+        let job_1 = Job {
+            answer,
+            ..job(&author, 1)
+        };
+        queue.push(job_1).unwrap();
+        queue.abandon();
+        let answer = answered.try_recv().unwrap().unwrap();
+        assert!(
+            matches!(answer, Err(StoreError::Unavailable { .. })),
+            "{answer:?}"
+        );
+        let late = queue.push(job(&author, 1));
+        assert!(matches!(late, Err(StoreError::Unavailable { .. })), "{late:?}");
+        assert_eq!(queue.try_take().map(|jobs| jobs.len()), Some(0));
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use ruche_ledger::store::StoreError;
+use tokio::task::AbortHandle;
 use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
@@ -149,9 +150,13 @@ impl Database {
             let connected = config.connect(self.direct.tls.clone()).await;
             let (client, connection) = connected.map_err(OpenError::database("connect to the database"))?;
             let warnings = Arc::new(AtomicU64::new(0));
-            drive(connection, Arc::clone(&warnings), heard);
+            let driver = drive(connection, Arc::clone(&warnings), heard);
             check(&client, purpose, self.allow_no_fsync).await?;
-            Ok(Session { client, warnings })
+            Ok(Session {
+                client,
+                warnings,
+                driver,
+            })
         };
         match tokio::time::timeout(SESSION_TIMEOUT, opened).await {
             Ok(opened) => opened,
@@ -190,6 +195,7 @@ impl Database {
 pub(crate) struct Session {
     client: Client,
     warnings: Arc<AtomicU64>,
+    driver: AbortHandle,
 }
 
 impl Session {
@@ -197,6 +203,11 @@ impl Session {
     /// succeeded, with a warning: only if this number is the same before and after it, the commit is what it says.
     pub(crate) fn warnings(&self) -> u64 {
         self.warnings.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection without another word. The server undoes an open transaction when it notices.
+    pub(crate) fn cut(&self) {
+        self.driver.abort();
     }
 }
 
@@ -219,11 +230,12 @@ fn drive<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
     warnings: Arc<AtomicU64>,
     mut heard: impl FnMut(AsyncMessage) + Send + 'static,
-) where
+) -> AbortHandle
+where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         loop {
             match poll_fn(|cx| connection.poll_message(cx)).await {
                 Some(Ok(message)) => {
@@ -244,6 +256,7 @@ fn drive<S, T>(
             }
         }
     });
+    task.abort_handle()
 }
 
 /// Refuses a server that cannot be written to, or loses what it confirms. Asked of every connection that writes: after a

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
@@ -35,6 +36,7 @@ const SHARED_CONNECTIONS: usize = 2;
 /// All ledgers of a database. Open once per process and share behind an `Arc`.
 pub struct PostgresStore {
     database: Database,
+    answer_timeout: Duration,
     clock: Arc<dyn Clock>,
     reader: Reader,
     /// Direct connections with the rights of `ruche_append`.
@@ -66,7 +68,8 @@ impl PostgresStore {
             .collect();
         let start = |queue: &Arc<Queue>| {
             let clock = Arc::clone(&clock);
-            let writer = Writer::new(database.clone(), reader.clone(), clock, Arc::clone(&ends));
+            let limit = options.answer_timeout;
+            let writer = Writer::new(database.clone(), reader.clone(), limit, clock, Arc::clone(&ends));
             let queue = Arc::clone(queue);
             tokio::spawn(async move { writer.run(&queue).await })
         };
@@ -79,6 +82,7 @@ impl PostgresStore {
         ];
         Ok(Self {
             database,
+            answer_timeout: options.answer_timeout,
             clock,
             reader,
             shared,
@@ -97,15 +101,18 @@ impl PostgresStore {
         self.queues.iter().for_each(|queue| queue.close());
         self.ends.close();
         let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut closed = Ok(());
+        // All of them, so that whoever has closed the store knows that nothing is written any more.
         for writer in writers {
-            writer.await.map_err(|e| StoreError::Unavailable {
-                reason: format!("a writer died: {e}"),
-            })?;
+            if let Err(error) = writer.await {
+                let reason = format!("a writer died: {error}");
+                closed = Err(StoreError::Unavailable { reason });
+            }
         }
         self.helpers.iter().for_each(JoinHandle::abort);
         self.reader.close();
         self.shared.close();
-        Ok(())
+        closed
     }
 
     /// The queue of the writer that a ledger belongs to in this process.
@@ -146,13 +153,8 @@ impl EventStore for PostgresStore {
 
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
         opening.check()?;
-        // Its own connection: one that fails half-way is dropped with its transaction.
-        let mut session = self.database.appending().await?;
-        let warnings = session.warnings();
-        let receipt = epochs::open(&mut session, &*self.clock, ledger, opening).await?;
-        if session.warnings() != warnings {
-            self.reader.hold(ledger, Some(receipt.position)).await?;
-        }
+        let (database, limit) = (&self.database, self.answer_timeout);
+        let receipt = epochs::open(database, limit, &*self.clock, ledger, opening).await?;
         self.ends.publish(ledger, receipt.position);
         Ok(receipt)
     }

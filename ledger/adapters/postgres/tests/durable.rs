@@ -126,9 +126,11 @@ async fn what_no_standby_has_is_neither_read_nor_signed_nor_delivered() {
     // What was known to be durable before is read as ever.
     let known = node.read_ledger(ledger(1), Position::START, 2).await;
     assert_eq!(known.unwrap().len(), 2);
-    // One fence hangs, whoever asks how often: nobody fills the server with sessions that wait.
+    // One fence of all reads hangs, whoever asks how often, and one of the writer whose commit was not believed: nobody
+    // fills the server with sessions that wait.
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    assert_eq!(cluster.count(waits).await, 1);
+    let waiting = cluster.count(waits).await;
+    assert!((1..=2).contains(&waiting), "{waiting} wait");
     // The standby is not waited for any more: the fence returns, and all of it is told.
     cluster.standbys("").await;
     until("the record is read", || async {

@@ -6,13 +6,20 @@
 #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 
 mod contract;
+mod conformance;
+mod epochs;
+mod faults;
+mod faults_standby;
+mod faults_writer;
 mod many;
 mod durable;
 mod nodes;
 mod pgbouncer;
+mod proxy;
 mod roles;
 mod server;
 mod sessions;
+mod support;
 mod trees;
 mod wakeups;
 
