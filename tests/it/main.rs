@@ -12,6 +12,7 @@ mod load;
 mod kill;
 mod nodes;
 mod io_fault;
+mod postgres;
 mod import;
 mod verification;
 mod tenants;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Epoch, Position};
 use ruche_ledger::epoch::{OpenError, Opener};
 use ruche_ledger::seal::{SealError, Sealer};
@@ -86,24 +87,38 @@ impl Embedded {
     /// # Errors
     /// When a step cannot be done. What is wrong with the ledger is in the report.
     pub async fn verify(&self, target: &Path) -> Result<Report, Box<dyn Error>> {
-        let head = self.sealer.seal(ledger(1)).await?.ok_or("there is no ledger")?;
-        let signer = self.sealer.keys.signer(&head.head().origin);
-        let mut writer = BundleWriter::create(target, ledger(1))?;
-        writer.begin_epoch(Epoch::FIRST, &head, signer.verifier())?;
-        let mut from = Position::START;
-        loop {
-            let records = self.store.read_ledger(ledger(1), from, 1_000).await?;
-            let Some(last) = records.last() else { break };
-            from = last.position.next();
-            for record in &records {
-                writer.record(&record.leaf_bytes, &record.payload)?;
-            }
-        }
-        writer.end_epoch()?;
-        let folder = writer.finish()?;
-        let trust = Trust::keys(vec![signer.verifier().clone()]);
-        Ok(verify_bundle(&folder, &trust, &Options::default(), &mut |_| {})?)
+        verify(&*self.store, &self.sealer, ledger(1), target).await
     }
+}
+
+/// Seals a ledger that is in its first epoch, exports it to `target`, and gives the independent verifier's report, which
+/// trusts the key of this deployment.
+///
+/// # Errors
+/// When a step cannot be done. What is wrong with the ledger is in the report.
+pub async fn verify(
+    store: &dyn EventStore,
+    sealer: &Sealer,
+    ledger: LedgerId,
+    target: &Path,
+) -> Result<Report, Box<dyn Error>> {
+    let head = sealer.seal(ledger).await?.ok_or("there is no ledger")?;
+    let signer = sealer.keys.signer(&head.head().origin);
+    let mut writer = BundleWriter::create(target, ledger)?;
+    writer.begin_epoch(Epoch::FIRST, &head, signer.verifier())?;
+    let mut from = Position::START;
+    loop {
+        let records = store.read_ledger(ledger, from, 1_000).await?;
+        let Some(last) = records.last() else { break };
+        from = last.position.next();
+        for record in &records {
+            writer.record(&record.leaf_bytes, &record.payload)?;
+        }
+    }
+    writer.end_epoch()?;
+    let folder = writer.finish()?;
+    let trust = Trust::keys(vec![signer.verifier().clone()]);
+    Ok(verify_bundle(&folder, &trust, &Options::default(), &mut |_| {})?)
 }
 
 fn lock(data: &Path) -> Result<DataLock, LockError> {

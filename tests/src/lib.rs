@@ -4,6 +4,7 @@ pub mod data;
 pub mod databases;
 pub mod embedded;
 pub mod io_fault;
+pub mod ledger_load;
 pub mod power_cut;
 pub mod server;
 pub mod shim;

@@ -6,20 +6,20 @@
 //! The life of a command:
 //! 1. `.cargo/config.toml` turns `cargo xtask` into `cargo run --package xtask --`.
 //! 2. [`arguments`] reads the command line; what follows a `--` belongs to the test harness.
-//! 3. Commands that run tests start a private PostgreSQL ([`postgres`]) that ends with them.
+//! 3. Commands that run tests start a private PostgreSQL ([`xtask::postgres`]) that ends with them.
 //! 4. [`plan`] turns the command into a list of named steps. Nothing has run yet.
 //! 5. [`steps::run`] runs them in order, stops at the first failure and prints one summary line per step.
 
 mod arguments;
 mod plan;
-mod postgres;
 mod steps;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use xtask::postgres::Cluster;
+
 use crate::arguments::Command;
-use crate::postgres::Cluster;
 
 fn main() -> ExitCode {
     let command = arguments::parse(std::env::args_os());

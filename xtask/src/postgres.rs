@@ -1,31 +1,55 @@
-//! A private PostgreSQL for tests: found or installed, started on a free port, stopped when the command ends.
+//! Private PostgreSQL servers for tests: found or installed, started on a free port, stopped when they are dropped.
+//!
+//! A server can be killed with all its processes and started again on the same files and port, and can have standbys.
 
+mod processes;
+mod programs;
+
+use std::ffi::OsString;
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-/// The oldest major version that Ruche is tested on.
-const MAJOR_MIN: u32 = 15;
-/// Where Debian and Ubuntu put the programs, below a folder for each major version.
-const DEBIAN: &str = "/usr/lib/postgresql";
+pub use processes::{children, signal};
+pub use programs::{as_user, install, unprivileged};
+
 /// A server that is not ready by then will not be.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Where a pooler may be: its package puts it where only administrators look.
-const POOLER: [&str; 2] = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
 /// Between two looks at whether the server is ready.
-const START_POLL: Duration = Duration::from_millis(50);
+const START_POLL: Duration = Duration::from_millis(20);
+/// Ports for servers. Below those that systems hand out to clients: a client that knocks at a server that is down could
+/// else be given that very port, connect to itself, and keep the server from coming back.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+/// Ports that are tried before giving up.
+const PORTS_TRIED_MAX: u32 = 200;
 
-/// A running server with an empty cluster. Stops and disappears when dropped.
+/// What a server has beside what every server here has.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// More arguments of `initdb`.
+    pub initdb: Vec<String>,
+    /// Settings, such as `fsync=off`.
+    pub settings: Vec<String>,
+    /// Variables of the environment.
+    pub variables: Vec<(OsString, OsString)>,
+}
+
+/// A server with a cluster of its own. Stops and disappears when dropped.
 pub struct Cluster {
     /// Of the database `postgres`, with the rights of a superuser.
     pub url: String,
-    server: Child,
+    /// Where it listens, on 127.0.0.1.
+    pub port: u16,
+    /// What it is started with; a change counts from the next start.
+    pub setup: Setup,
+    password: String,
+    server: Option<Child>,
     programs: PathBuf,
     /// Whose the files are, if not ours: the server refuses to run as root.
     user: Option<(u32, u32)>,
@@ -38,22 +62,23 @@ impl Cluster {
     /// # Errors
     /// What could not be done, with what to try.
     pub fn start() -> Result<Self, String> {
-        let programs = programs()?;
-        pooler();
-        let folder =
-            TempDir::with_prefix("ruche-postgres-").map_err(|e| format!("no temporary folder: {e}"))?;
-        let user = unprivileged()?;
-        let password = password()?;
-        let password_file = folder.path().join("password");
-        fs::write(&password_file, &password).map_err(|e| format!("cannot write the password: {e}"))?;
-        if let Some((uid, gid)) = user {
-            for path in [folder.path(), &password_file] {
-                chown(path, Some(uid), Some(gid))
-                    .map_err(|e| format!("cannot hand over {}: {e}", path.display()))?;
-            }
-        }
-        let data = folder.path().join("data");
-        let made = as_user(Command::new(programs.join("initdb")), user, folder.path())
+        let mut cluster = Self::create(Setup::default())?;
+        cluster.serve()?;
+        Ok(cluster)
+    }
+
+    /// Makes the files of an empty cluster. [`Cluster::serve`] starts the server.
+    ///
+    /// # Errors
+    /// What could not be done, with what to try.
+    pub fn create(setup: Setup) -> Result<Self, String> {
+        let cluster = Self::without_files(setup, password()?)?;
+        let password_file = cluster.folder().join("password");
+        fs::write(&password_file, &cluster.password)
+            .map_err(|e| format!("cannot write the password: {e}"))?;
+        cluster.hand_over(&password_file)?;
+        let mut initdb = cluster.program("initdb");
+        initdb
             .args([
                 "--username=ruche",
                 "--auth=scram-sha-256",
@@ -62,53 +87,134 @@ impl Cluster {
                 "--no-instructions",
             ])
             .arg(format!("--pwfile={}", password_file.display()))
-            .arg(format!("--pgdata={}", data.display()))
-            .stdout(Stdio::null())
-            .status()
-            .map_err(|e| format!("cannot start initdb: {e}"))?;
-        if !made.success() {
-            return Err(format!("initdb failed: {made}"));
-        }
-        let port = free_port()?;
-        let server = as_user(Command::new(programs.join("postgres")), user, folder.path())
-            .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string()])
-            .arg("-k")
-            .arg(folder.path())
-            .args([
-                "-c",
-                "listen_addresses=127.0.0.1",
-                "-c",
-                "max_connections=200",
-                "-c",
-                "log_min_messages=fatal",
-            ])
-            .stdout(Stdio::null())
-            .stderr(log_file(folder.path())?)
-            .spawn()
-            .map_err(|e| format!("cannot start postgres: {e}"))?;
-        let mut cluster = Self {
-            url: format!("postgresql://ruche:{password}@127.0.0.1:{port}/postgres"),
-            server,
-            programs,
-            user,
-            folder,
-        };
-        cluster.wait_until_ready(&data)?;
+            .arg(format!("--pgdata={}", cluster.data().display()))
+            .args(&cluster.setup.initdb);
+        run(initdb, "initdb")?;
         Ok(cluster)
     }
 
-    fn wait_until_ready(&mut self, data: &Path) -> Result<(), String> {
+    /// Makes a standby of a running server: a copy of it that follows it once it serves.
+    ///
+    /// # Errors
+    /// What could not be done.
+    pub fn standby(&self, setup: Setup) -> Result<Self, String> {
+        let standby = Self::without_files(setup, self.password.clone())?;
+        let mut copy = self.program("pg_basebackup");
+        copy.args([
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--wal-method=stream",
+        ])
+        .arg(format!("--dbname={}", self.url))
+        .arg(format!("--pgdata={}", standby.data().display()));
+        run(copy, "pg_basebackup")?;
+        Ok(standby)
+    }
+
+    fn without_files(setup: Setup, password: String) -> Result<Self, String> {
+        let folder =
+            TempDir::with_prefix("ruche-postgres-").map_err(|e| format!("no temporary folder: {e}"))?;
+        let port = free_port()?;
+        let cluster = Self {
+            url: format!("postgresql://ruche:{password}@127.0.0.1:{port}/postgres"),
+            port,
+            setup,
+            password,
+            server: None,
+            programs: programs::server()?,
+            user: unprivileged()?,
+            folder,
+        };
+        cluster.hand_over(cluster.folder())?;
+        Ok(cluster)
+    }
+
+    /// Starts the server and waits until it takes connections: also after [`Cluster::kill`], on the same port.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn serve(&mut self) -> Result<(), String> {
+        let mut command = self.program("postgres");
+        command
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string(), "-k"])
+            .arg(self.folder())
+            .args(["-c", "listen_addresses=127.0.0.1"])
+            .args(["-c", "max_connections=200"])
+            .args(["-c", "log_min_messages=fatal"]);
+        for setting in &self.setup.settings {
+            command.args(["-c", setting]);
+        }
+        let server = command
+            .envs(self.setup.variables.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::null())
+            .stderr(log_file(self.folder())?)
+            .spawn()
+            .map_err(|e| format!("cannot start postgres: {e}"))?;
+        let id = server.id();
+        self.server = Some(server);
+        self.wait_until_ready(id)
+    }
+
+    /// SIGKILL to the server and all its processes. Returns when they are gone.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn kill(&mut self) -> Result<(), String> {
+        let mut server = self.server.take().ok_or("the server is not running")?;
+        processes::kill_tree(&mut server)
+    }
+
+    /// Where everything of this server is, owned by [`Cluster::user`].
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The files of the cluster.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// User and group of the server, where they are not ours.
+    pub fn user(&self) -> Option<(u32, u32)> {
+        self.user
+    }
+
+    /// The password of the user `ruche`.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    fn program(&self, name: &str) -> Command {
+        as_user(Command::new(self.programs.join(name)), self.user, self.folder())
+    }
+
+    fn hand_over(&self, path: &Path) -> Result<(), String> {
+        let Some((uid, gid)) = self.user else {
+            return Ok(());
+        };
+        chown(path, Some(uid), Some(gid)).map_err(|e| format!("cannot hand over {}: {e}", path.display()))
+    }
+
+    fn wait_until_ready(&mut self, id: u32) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < START_TIMEOUT {
-            // The last line of this file is the state of the server.
-            let state = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-            if state.lines().last().is_some_and(|line| line.trim() == "ready") {
+            // The first line of this file is the process, the last its state. A server that was killed leaves it behind.
+            let state = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+            let is_ours = state.lines().next() == Some(&id.to_string());
+            let states = ["ready", "standby"];
+            if is_ours
+                && state
+                    .lines()
+                    .last()
+                    .is_some_and(|line| states.contains(&line.trim()))
+            {
                 return Ok(());
             }
-            if let Ok(Some(status)) = self.server.try_wait() {
-                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            if let Some(Ok(Some(status))) = self.server.as_mut().map(Child::try_wait) {
+                self.server = None;
+                let log = fs::read_to_string(self.folder().join("log")).unwrap_or_default();
                 return Err(format!("postgres ended with {status}:\n{log}"));
             }
             std::thread::sleep(START_POLL);
@@ -122,124 +228,77 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let stopped = as_user(
-            Command::new(self.programs.join("pg_ctl")),
-            self.user,
-            self.folder.path(),
-        )
-        .args(["stop", "--silent", "--mode=immediate", "--wait"])
-        .arg(format!("--pgdata={}", self.folder.path().join("data").display()))
-        .status();
+        let Some(mut server) = self.server.take() else {
+            return;
+        };
+        let stopped = self
+            .program("pg_ctl")
+            .args(["stop", "--silent", "--mode=immediate", "--wait"])
+            .arg(format!("--pgdata={}", self.data().display()))
+            .status();
         if !stopped.is_ok_and(|status| status.success())
-            && let Err(problem) = self.server.kill()
+            && let Err(problem) = server.kill()
         {
             eprintln!("postgres could not be stopped: {problem}");
         }
-        if let Err(problem) = self.server.wait() {
+        if let Err(problem) = server.wait() {
             eprintln!("postgres did not end: {problem}");
         }
     }
 }
 
-/// The folder of the newest server programs; installs them where that is possible.
-fn programs() -> Result<PathBuf, String> {
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    if install("postgresql")
-        && let Some(found) = find()
-    {
-        return Ok(found);
-    }
-    Err(format!(
-        "PostgreSQL {MAJOR_MIN} or newer is needed (as root on Debian: apt-get update && apt-get install postgresql)"
-    ))
-}
-
-/// Installs pgbouncer if it is absent. Without it the tests that read through it say that they are skipped, and fail
-/// under `CI=true`.
-fn pooler() {
-    if !POOLER.iter().any(|path| Path::new(path).is_file()) && !install("pgbouncer") {
-        eprintln!("pgbouncer is absent (as root on Debian: apt-get update && apt-get install pgbouncer)");
+fn run(mut command: Command, name: &str) -> Result<(), String> {
+    let status = command
+        .stdout(Stdio::null())
+        .status()
+        .map_err(|e| format!("cannot start {name}: {e}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{name} failed: {status}"))
     }
 }
 
-fn install(package: &str) -> bool {
-    eprintln!("{package} is absent; installing it: apt-get install {package}");
-    let install = Command::new("apt-get")
-        .args(["install", "--yes", "--no-install-recommends", package])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status();
-    install.is_ok_and(|status| status.success())
-}
-
-fn find() -> Option<PathBuf> {
-    let versions = fs::read_dir(DEBIAN)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            let version = entry.file_name().to_str()?.parse::<u32>().ok()?;
-            Some((version, entry.path().join("bin")))
-        });
-    let newest = versions
-        .filter(|(version, programs)| *version >= MAJOR_MIN && programs.join("initdb").is_file())
-        .max();
-    let on_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).find(|folder| folder.join("initdb").is_file())
-    };
-    newest.map(|(_, programs)| programs).or_else(on_path)
-}
-
-/// User and group to run the server as, if we are root.
-fn unprivileged() -> Result<Option<(u32, u32)>, String> {
-    let own = fs::metadata("/proc/self").map_err(|e| format!("cannot tell who runs this: {e}"))?;
-    if std::os::unix::fs::MetadataExt::uid(&own) != 0 {
-        return Ok(None);
-    }
-    let users = fs::read_to_string("/etc/passwd").map_err(|e| format!("cannot read /etc/passwd: {e}"))?;
-    let ids = |name: &str| {
-        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
-        let mut fields = line.split(':').skip(2).map(str::parse);
-        Some((fields.next()?.ok()?, fields.next()?.ok()?))
-    };
-    let ids = ids("postgres").or_else(|| ids("nobody"));
-    ids.map(Some)
-        .ok_or_else(|| "PostgreSQL does not run as root, and there is neither postgres nor nobody".into())
-}
-
-fn as_user(mut command: Command, user: Option<(u32, u32)>, folder: &Path) -> Command {
-    if let Some((uid, gid)) = user {
-        command.uid(uid).gid(gid);
-    }
-    command.current_dir(folder).stdin(Stdio::null());
-    command
-}
-
+/// Goes on where the last start left it.
 fn log_file(folder: &Path) -> Result<fs::File, String> {
     let path = folder.join("log");
     let failed = |e| format!("cannot write {}: {e}", path.display());
-    let file = fs::File::create(&path).map_err(failed)?;
+    let file = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .map_err(failed)?;
     file.set_permissions(fs::Permissions::from_mode(0o600))
         .map_err(failed)?;
     Ok(file)
 }
 
 /// Free now; if somebody takes it meanwhile, the server says so and ends.
-fn free_port() -> Result<u16, String> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|e| format!("no free port: {e}"))
+///
+/// # Errors
+/// When none is found.
+pub fn free_port() -> Result<u16, String> {
+    for _ in 0..PORTS_TRIED_MAX {
+        let two = random::<2>()?;
+        let port = PORTS.start + u16::from_be_bytes(two) % (PORTS.end - PORTS.start);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(format!("no free port between {} and {}", PORTS.start, PORTS.end))
 }
 
 fn password() -> Result<String, String> {
-    let mut bytes = [0_u8; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| std::io::Read::read_exact(&mut random, &mut bytes))
-        .map_err(|e| format!("no randomness: {e}"))?;
+    let bytes = random::<16>()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|e| format!("no randomness: {e}"))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -248,18 +307,17 @@ mod tests {
     use std::net::TcpStream;
 
     #[test]
-    fn a_cluster_serves_until_it_is_dropped() {
-        let cluster = Cluster::start().expect("PostgreSQL is found or installed");
-        let address = cluster
-            .url
-            .split('@')
-            .nth(1)
-            .and_then(|rest| rest.split('/').next());
-        let address = address.expect("the URL names the address").to_owned();
-        let folder = cluster.folder.path().to_owned();
-        assert!(TcpStream::connect(&address).is_ok());
+    fn a_cluster_serves_until_it_is_dropped_and_again_after_it_was_killed() {
+        let mut cluster = Cluster::start().expect("PostgreSQL is found or installed");
+        let address = ("127.0.0.1", cluster.port);
+        let folder = cluster.folder().to_owned();
+        assert!(TcpStream::connect(address).is_ok());
+        cluster.kill().expect("it can be killed");
+        assert!(TcpStream::connect(address).is_err());
+        cluster.serve().expect("it recovers");
+        assert!(TcpStream::connect(address).is_ok());
         drop(cluster);
-        assert!(TcpStream::connect(&address).is_err());
+        assert!(TcpStream::connect(address).is_err());
         assert!(!folder.exists());
     }
 }

@@ -1,0 +1,78 @@
+//! The processes of a server, and their sudden end.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A process that was killed and is not gone by then is stuck in the kernel.
+const GONE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks at whether a process is gone.
+const GONE_POLL: Duration = Duration::from_millis(5);
+
+/// SIGKILL to a process and its children; returns when all are gone.
+pub(super) fn kill_tree(parent: &mut Child) -> Result<(), String> {
+    // Stopped first: one that runs would notice the death of a child, and would start new ones between the look and the
+    // signal.
+    signal("STOP", &[parent.id()])?;
+    let mut all = children(parent.id())?;
+    all.push(parent.id());
+    // Some may have ended by themselves since the look; whether all are gone is asked below.
+    let sent = signal("KILL", &all);
+    parent
+        .wait()
+        .map_err(|e| format!("a killed server did not end: {e}"))?;
+    let started = Instant::now();
+    while all.iter().any(|process| is_alive(*process)) {
+        if started.elapsed() > GONE_TIMEOUT {
+            return Err(format!("processes of a killed server are still there: {sent:?}"));
+        }
+        std::thread::sleep(GONE_POLL);
+    }
+    Ok(())
+}
+
+/// Sends a signal to processes.
+///
+/// # Errors
+/// When one of them is not there.
+pub fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
+    let status = Command::new("kill")
+        .arg(format!("-{name}"))
+        .args(processes.iter().map(u32::to_string))
+        .stderr(Stdio::null())
+        .status()
+        .map_err(|e| format!("cannot start kill: {e}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("kill -{name} {processes:?}: {status}"))
+    }
+}
+
+/// Processes whose parent this is.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn children(parent: u32) -> Result<Vec<u32>, String> {
+    let entries = fs::read_dir("/proc").map_err(|e| format!("cannot read /proc: {e}"))?;
+    let ids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    Ok(ids
+        .filter(|process| status(*process).is_some_and(|(_, of)| of == parent))
+        .collect())
+}
+
+/// A dead process that nobody has asked about yet is not alive.
+fn is_alive(process: u32) -> bool {
+    status(process).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+/// State and parent, from `/proc/<id>/stat`; the name between them may hold anything, so the last bracket counts.
+fn status(process: u32) -> Option<(char, u32)> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, after) = text.rsplit_once(')')?;
+    let mut fields = after.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.next()?.parse().ok()?))
+}
