@@ -3,6 +3,7 @@
 pub mod data;
 pub mod databases;
 pub mod embedded;
+pub mod forgetful_disk;
 pub mod io_fault;
 pub mod ledger_load;
 pub mod power_cut;
