@@ -2,6 +2,7 @@
 //! without PostgreSQL these tests say that they are skipped, and fail under `CI=true`.
 
 mod crash;
+mod fence;
 mod lost_writes;
 
 use std::path::Path;

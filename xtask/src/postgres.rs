@@ -203,13 +203,7 @@ impl Cluster {
             // The first line of this file is the process, the last its state. A server that was killed leaves it behind.
             let state = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
             let is_ours = state.lines().next() == Some(&id.to_string());
-            let states = ["ready", "standby"];
-            if is_ours
-                && state
-                    .lines()
-                    .last()
-                    .is_some_and(|line| states.contains(&line.trim()))
-            {
+            if is_ours && state.lines().last().is_some_and(|line| line.trim() == "ready") {
                 return Ok(());
             }
             if let Some(Ok(Some(status))) = self.server.as_mut().map(Child::try_wait) {
