@@ -16,8 +16,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub use processes::{children, signal};
-pub use programs::{as_user, install, unprivileged};
+pub use processes::{is_alive, kill_tree};
+pub use programs::{install, unprivileged};
+
+use programs::as_user;
 
 /// A server that is not ready by then will not be.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -163,7 +165,11 @@ impl Cluster {
     /// When the system refuses.
     pub fn kill(&mut self) -> Result<(), String> {
         let mut server = self.server.take().ok_or("the server is not running")?;
-        processes::kill_tree(&mut server)
+        kill_tree(server.id())?;
+        server
+            .wait()
+            .map(drop)
+            .map_err(|e| format!("a killed server did not end: {e}"))
     }
 
     /// Where everything of this server is, owned by [`Cluster::user`].

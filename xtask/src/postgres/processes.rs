@@ -1,7 +1,7 @@
 //! The processes of a server, and their sudden end.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A process that was killed and is not gone by then is stuck in the kernel.
@@ -9,18 +9,18 @@ const GONE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two looks at whether a process is gone.
 const GONE_POLL: Duration = Duration::from_millis(5);
 
-/// SIGKILL to a process and its children; returns when all are gone.
-pub(super) fn kill_tree(parent: &mut Child) -> Result<(), String> {
+/// SIGKILL to a process and its children; returns when none of them runs.
+///
+/// # Errors
+/// When the system refuses.
+pub fn kill_tree(parent: u32) -> Result<(), String> {
     // Stopped first: one that runs would notice the death of a child, and would start new ones between the look and the
     // signal.
-    signal("STOP", &[parent.id()])?;
-    let mut all = children(parent.id())?;
-    all.push(parent.id());
+    signal("STOP", &[parent])?;
+    let mut all = children(parent)?;
+    all.push(parent);
     // Some may have ended by themselves since the look; whether all are gone is asked below.
     let sent = signal("KILL", &all);
-    parent
-        .wait()
-        .map_err(|e| format!("a killed server did not end: {e}"))?;
     let started = Instant::now();
     while all.iter().any(|process| is_alive(*process)) {
         if started.elapsed() > GONE_TIMEOUT {
@@ -31,11 +31,8 @@ pub(super) fn kill_tree(parent: &mut Child) -> Result<(), String> {
     Ok(())
 }
 
-/// Sends a signal to processes.
-///
-/// # Errors
-/// When one of them is not there.
-pub fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
+/// Fails when one of them is not there.
+fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
     let status = Command::new("kill")
         .arg(format!("-{name}"))
         .args(processes.iter().map(u32::to_string))
@@ -50,10 +47,7 @@ pub fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
 }
 
 /// Processes whose parent this is.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub fn children(parent: u32) -> Result<Vec<u32>, String> {
+fn children(parent: u32) -> Result<Vec<u32>, String> {
     let entries = fs::read_dir("/proc").map_err(|e| format!("cannot read /proc: {e}"))?;
     let ids = entries
         .flatten()
@@ -63,8 +57,8 @@ pub fn children(parent: u32) -> Result<Vec<u32>, String> {
         .collect())
 }
 
-/// A dead process that nobody has asked about yet is not alive.
-fn is_alive(process: u32) -> bool {
+/// Whether a process runs. A dead one that nobody has asked about yet does not.
+pub fn is_alive(process: u32) -> bool {
     status(process).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 

@@ -83,7 +83,7 @@ pub fn unprivileged() -> Result<Option<(u32, u32)>, String> {
 }
 
 /// The command as that user, in that folder, with nothing to read.
-pub fn as_user(mut command: Command, user: Option<(u32, u32)>, folder: &Path) -> Command {
+pub(super) fn as_user(mut command: Command, user: Option<(u32, u32)>, folder: &Path) -> Command {
     if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);
     }

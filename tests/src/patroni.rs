@@ -1,0 +1,132 @@
+//! The example of a cluster that fails over (`deploy/ha`), as tests run it.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+use xtask::postgres::{install, is_alive, kill_tree, unprivileged};
+
+use crate::data::of_repository;
+
+/// What the example needs beside PostgreSQL.
+const PACKAGES: [&str; 3] = ["patroni", "etcd-server", "etcd-client"];
+/// Services of these packages, which a test machine does not need.
+const SERVICES: [&str; 2] = ["patroni", "etcd"];
+/// Names of the nodes.
+const NODES: [&str; 3] = ["a", "b", "c"];
+
+/// A running cluster. Stops and disappears when dropped.
+pub struct Patroni {
+    folder: TempDir,
+    /// For Ruche: all nodes, of which the primary is taken.
+    pub url: String,
+}
+
+impl Patroni {
+    /// Brings up three nodes; installs what they need where that is possible.
+    ///
+    /// # Errors
+    /// What is missing or failed.
+    pub fn up() -> Result<Self, String> {
+        if !Path::new("/usr/bin/patroni").exists() || !Path::new("/usr/bin/etcd").exists() {
+            install(&PACKAGES)?;
+            stop_services();
+        }
+        // There are sockets in it: a short path.
+        let folder = TempDir::with_prefix("ruche-ha-").map_err(|e| format!("no temporary folder: {e}"))?;
+        if let Some((uid, gid)) = unprivileged()? {
+            chown(folder.path(), Some(uid), Some(gid))
+                .map_err(|e| format!("cannot hand over a folder: {e}"))?;
+        }
+        let mut cluster = Self {
+            folder,
+            url: String::new(),
+        };
+        cluster.bring_up()?;
+        Ok(cluster)
+    }
+
+    /// Starts what does not run, and waits until there is a primary with two standbys, one of them synchronous.
+    ///
+    /// # Errors
+    /// What the script says.
+    pub fn bring_up(&mut self) -> Result<(), String> {
+        self.url = self.script("up")?.trim().to_owned();
+        Ok(())
+    }
+
+    /// SIGKILL to the server that is primary, with all its processes, and to its Patroni. Gives its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill_primary(&self) -> Result<&'static str, String> {
+        let name = self.primary()?;
+        // Patroni first, so that it cannot start the server again.
+        kill_tree(self.process(&format!("{name}.pid"))?)?;
+        kill_tree(self.process(&format!("{name}/data/postmaster.pid"))?)?;
+        Ok(name)
+    }
+
+    /// The node that is primary.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn primary(&self) -> Result<&'static str, String> {
+        let mut primaries = NODES.into_iter().filter(|name| {
+            let is_standby = self.folder.path().join(name).join("data/standby.signal").exists();
+            let server = self.process(&format!("{name}/data/postmaster.pid"));
+            !is_standby && server.is_ok_and(is_alive)
+        });
+        primaries.next().ok_or_else(|| "no server is primary".to_owned())
+    }
+
+    /// The process that a file names in its first line.
+    fn process(&self, file: &str) -> Result<u32, String> {
+        let text = fs::read_to_string(self.folder.path().join(file)).map_err(|e| format!("{file}: {e}"))?;
+        let first = text.lines().next().unwrap_or_default();
+        first
+            .trim()
+            .parse()
+            .map_err(|e| format!("{file}: {e}: {first:?}"))
+    }
+
+    fn script(&self, what: &str) -> Result<String, String> {
+        let output = Command::new(of_repository("deploy/ha/cluster"))
+            .arg(what)
+            .arg(self.folder.path())
+            .output()
+            .map_err(|e: io::Error| format!("cannot start deploy/ha/cluster: {e}"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(format!(
+            "deploy/ha/cluster {what}: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        ))
+    }
+}
+
+impl Drop for Patroni {
+    fn drop(&mut self) {
+        if let Err(problem) = self.script("down") {
+            eprintln!("the cluster could not be stopped: {problem}");
+        }
+    }
+}
+
+/// Where there is a systemd, installing has started them.
+fn stop_services() {
+    if Path::new("/run/systemd/system").exists() {
+        let stopped = Command::new("systemctl")
+            .args(["disable", "--now"])
+            .args(SERVICES)
+            .status();
+        if !stopped.is_ok_and(|status| status.success()) {
+            eprintln!("the services {SERVICES:?} may be running; nothing here needs them");
+        }
+    }
+}
