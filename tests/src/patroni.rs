@@ -5,9 +5,10 @@ use std::io;
 use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
-use xtask::postgres::{install, is_alive, kill_tree, unprivileged};
+use xtask::postgres::{install, is_alive, kill_tree, programs, unprivileged};
 
 use crate::data::of_repository;
 
@@ -31,10 +32,7 @@ impl Patroni {
     /// # Errors
     /// What is missing or failed.
     pub fn up() -> Result<Self, String> {
-        if !Path::new("/usr/bin/patroni").exists() || !Path::new("/usr/bin/etcd").exists() {
-            install(&PACKAGES)?;
-            stop_services();
-        }
+        make_available()?;
         // There are sockets in it: a short path.
         let folder = TempDir::with_prefix("ruche-ha-").map_err(|e| format!("no temporary folder: {e}"))?;
         if let Some((uid, gid)) = unprivileged()? {
@@ -111,11 +109,41 @@ impl Patroni {
 }
 
 impl Drop for Patroni {
+    /// Kills everything: the data goes as well.
     fn drop(&mut self) {
-        if let Err(problem) = self.script("down") {
-            eprintln!("the cluster could not be stopped: {problem}");
+        let patronis = NODES.map(|name| format!("{name}.pid"));
+        let servers = NODES.map(|name| format!("{name}/data/postmaster.pid"));
+        for file in patronis
+            .iter()
+            .chain(&servers)
+            .map(String::as_str)
+            .chain(["etcd.pid"])
+        {
+            // Absent, or of a process that was killed before: nothing is left to do.
+            let Some(process) = self.process(file).ok().filter(|process| is_alive(*process)) else {
+                continue;
+            };
+            if let Err(problem) = kill_tree(process) {
+                eprintln!("the cluster could not be stopped: {problem}");
+            }
         }
     }
+}
+
+/// Installs what the example needs where it is absent and that is possible.
+///
+/// # Errors
+/// What to type by hand.
+pub fn make_available() -> Result<(), String> {
+    // Tests that run beside one another must not install beside one another.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    programs()?;
+    if !Path::new("/usr/bin/patroni").exists() || !Path::new("/usr/bin/etcd").exists() {
+        install(&PACKAGES)?;
+        stop_services();
+    }
+    Ok(())
 }
 
 /// Where there is a systemd, installing has started them.

@@ -24,12 +24,15 @@ Examples:
   cargo xtask golden -p ruche-domain        those of one package";
 
 const SOAK_HELP: &str = "\
-The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load, and power
-cuts of the store. Every run starts from the same seeds; the one that failed is named in the message.
+The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load and power
+cuts of the store, kills and power cuts of PostgreSQL, and failovers of a cluster of three. Every run starts from the same
+seeds; the one that failed is named in the message. Failovers need the Debian packages patroni, etcd-server and
+etcd-client, which are installed where that is possible.
 
 Examples:
-  cargo xtask soak                          200 kills, 1,000 power cuts
-  cargo xtask soak --kills 20 --cuts 0      a short one";
+  cargo xtask soak                          everything; about an hour
+  cargo xtask soak --kills 20 --cuts 0 --postgres-kills 0 --postgres-cuts 0 --failovers 0
+                                            a short one";
 
 const LINT_HELP: &str = "\
 Steps: rustfmt, clippy and rustdoc without warnings, then cargo-deny for licences, bans and sources.
@@ -88,6 +91,15 @@ pub struct SoakArguments {
     /// Power cuts of the store
     #[arg(long, default_value_t = 1_000)]
     pub cuts: u64,
+    /// Kills of PostgreSQL
+    #[arg(long, default_value_t = 100)]
+    pub postgres_kills: u64,
+    /// Power cuts of PostgreSQL
+    #[arg(long, default_value_t = 30)]
+    pub postgres_cuts: u64,
+    /// Kills of the primary of a cluster
+    #[arg(long, default_value_t = 10)]
+    pub failovers: u64,
 }
 
 /// Reads the command line, program name first; prints help or the mistake and exits where there is nothing to do.

@@ -36,7 +36,14 @@ fn run(command: &Command) -> Result<ExitCode, String> {
     let root = root()?;
     let cluster = match command {
         Command::Test(_) => Some(Cluster::start()?),
-        Command::Golden(_) | Command::Soak(_) | Command::Lint => None,
+        Command::Soak(soak) => {
+            // Tests that run beside one another must not install it beside one another.
+            if soak.postgres_kills + soak.postgres_cuts + soak.failovers > 0 {
+                xtask::postgres::programs()?;
+            }
+            None
+        }
+        Command::Golden(_) | Command::Lint => None,
     };
     let url = cluster.as_ref().map(|cluster| cluster.url.as_str());
     Ok(steps::run(&plan::for_command(command, &root, url)))

@@ -30,7 +30,11 @@ pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Ve
             steps
         }
         Command::Golden(arguments) => vec![fetch(root), golden(root, arguments, data)],
-        Command::Soak(arguments) => vec![fetch(root), kills(root, arguments), cuts(root, arguments)],
+        Command::Soak(arguments) => {
+            let mut steps = vec![fetch(root), kills(root, arguments), cuts(root, arguments)];
+            steps.extend(postgres_soak(root, arguments));
+            steps
+        }
         Command::Lint => {
             vec![
                 fetch(root),
@@ -189,8 +193,49 @@ fn cuts(root: &Path, soak: &SoakArguments) -> Step {
     soak_step("power cuts", root, "power_cut::", "RUCHE_SOAK_CUTS", soak.cuts)
 }
 
+/// Servers and clusters are expensive to make: there is no step for nothing.
+fn postgres_soak(root: &Path, soak: &SoakArguments) -> Vec<Step> {
+    let steps = [
+        (
+            "postgres kills",
+            "postgres::crash::",
+            "RUCHE_SOAK_POSTGRES_KILLS",
+            soak.postgres_kills,
+        ),
+        (
+            "postgres power cuts",
+            "postgres::lost_writes::",
+            "RUCHE_SOAK_POSTGRES_CUTS",
+            soak.postgres_cuts,
+        ),
+        (
+            "failovers",
+            "postgres::failover::",
+            "RUCHE_SOAK_FAILOVERS",
+            soak.failovers,
+        ),
+    ];
+    steps
+        .into_iter()
+        .filter(|(.., count)| *count > 0)
+        .map(|(name, tests, variable, count)| soak_step(name, root, tests, variable, count))
+        .collect()
+}
+
 fn soak_step(name: &'static str, root: &Path, tests: &str, variable: &'static str, count: u64) -> Step {
-    let mut step = cargo(name, root, &["test", "--locked", "-p", "ruche-tests", tests]);
+    let mut step = cargo(
+        name,
+        root,
+        &[
+            "test",
+            "--locked",
+            "-p",
+            "ruche-tests",
+            tests,
+            "--",
+            "--nocapture",
+        ],
+    );
     step.variables.push((variable, count.to_string().into()));
     step
 }
@@ -342,6 +387,23 @@ mod tests {
     fn chosen_tests_are_run_alone() {
         let chosen = Command::Test(given(&["-p", "xtask"], &[]));
         assert_eq!(for_command(&chosen, Path::new("/a"), None).len(), 2);
+    }
+
+    #[test]
+    fn a_soak_has_no_step_for_what_is_not_asked_of_postgres() {
+        let names = |failovers| -> Vec<&str> {
+            let soak = SoakArguments {
+                kills: 1,
+                cuts: 1,
+                postgres_kills: 2,
+                postgres_cuts: 0,
+                failovers,
+            };
+            let steps = for_command(&Command::Soak(soak), Path::new("/a"), None);
+            steps.iter().map(|step| step.name).collect()
+        };
+        assert_eq!(names(0), ["fetch", "kills", "power cuts", "postgres kills"]);
+        assert_eq!(names(3).last(), Some(&"failovers"));
     }
 
     #[test]

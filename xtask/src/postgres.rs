@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub use processes::{is_alive, kill_tree};
-pub use programs::{install, unprivileged};
+pub use programs::{install, server as programs, unprivileged};
 
 use programs::as_user;
 

@@ -13,6 +13,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ruche_tests::patroni::make_available;
 use ruche_tests::server::{Home, Server};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,10 +33,13 @@ const DOCUMENTS: &[&str] = &[
     "docs/import/README.md",
     "docs/ingest.md",
     "docs/operations/backup.md",
+    "docs/operations/postgres.md",
     "docs/subscriptions.md",
 ];
 /// Where a deployed service keeps its folders. Tests have them in a folder of their own.
 const STATE: &str = "/var/lib/";
+/// Where the example of a cluster is. Tests have a folder of their own, which the user of the servers can reach.
+const CLUSTER: &str = "/tmp/ruche-ha";
 /// The command that serves until it is stopped.
 const DEMO: &str = "cargo run --release";
 /// Everything else that documents ask of cargo. This build has done it.
@@ -66,7 +70,9 @@ impl Clone {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let programs = folder.path().join("target/release");
         fs::create_dir_all(&programs).expect("a new folder");
-        symlink(repository::root().join("docs"), folder.path().join("docs")).expect("a new link");
+        for name in ["docs", "deploy"] {
+            symlink(repository::root().join(name), folder.path().join(name)).expect("a new link");
+        }
         symlink(RUCHE, programs.join("ruche")).expect("a new link");
         symlink(RUCHE_VERIFY, programs.join("ruche-verify")).expect("a new link");
         let cargo = programs.join("cargo");
@@ -119,7 +125,12 @@ impl Clone {
         }
         let url = self.demo.as_ref().map_or(DEMO_URL, |(server, _)| &server.url);
         let state = format!("{}/", self.path("state").display());
-        let output = self.shell(&command.replace(DEMO_URL, url).replace(STATE, &state));
+        let cluster = cluster_folder();
+        let typed = command
+            .replace(DEMO_URL, url)
+            .replace(STATE, &state)
+            .replace(CLUSTER, &cluster);
+        let output = self.shell(&typed);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(
@@ -128,6 +139,28 @@ impl Clone {
             output.status
         );
         said
+    }
+}
+
+fn cluster_folder() -> String {
+    format!("{CLUSTER}-{}", std::process::id())
+}
+
+/// Takes the example down where its document could not be typed to the end.
+struct TakenDown;
+
+impl Drop for TakenDown {
+    fn drop(&mut self) {
+        let folder = cluster_folder();
+        if Path::new(&folder).exists() {
+            let down = Command::new(repository::root().join("deploy/ha/cluster"))
+                .args(["down", &folder])
+                .status();
+            eprintln!(
+                "the example was taken down: {down:?}, {:?}",
+                fs::remove_dir_all(&folder)
+            );
+        }
     }
 }
 
@@ -254,6 +287,18 @@ fn the_drill_of_a_restore_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in("ruche seed --tenant acme --sessions 5");
     run("docs/operations/backup.md", &mut clone);
+}
+
+#[test]
+fn the_example_of_a_cluster_can_be_typed() {
+    if let Err(problem) = make_available() {
+        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+        assert!(!is_ci, "{problem}");
+        eprintln!("skipped: {problem}");
+        return;
+    }
+    let _in_the_end = TakenDown;
+    run("docs/operations/postgres.md", &mut Clone::new());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use xtask::postgres::Setup;
 use super::{Node, cluster, count, plan};
 
 /// Crashes of one run; `cargo xtask soak` sets more.
-const CRASHES_VARIABLE: &str = "RUCHE_SOAK_POSTGRES_CRASHES";
+const CRASHES_VARIABLE: &str = "RUCHE_SOAK_POSTGRES_KILLS";
 const CRASHES: u64 = 5;
 /// Crashes after which the load gets new ledgers: judging reads all of them.
 const CRASHES_OF_A_ROUND: u64 = 10;

@@ -11,7 +11,10 @@ const MAJOR_MIN: u32 = 15;
 const DEBIAN: &str = "/usr/lib/postgresql";
 
 /// The folder of the newest server programs; installs them where that is possible.
-pub(super) fn server() -> Result<PathBuf, String> {
+///
+/// # Errors
+/// What to type by hand.
+pub fn server() -> Result<PathBuf, String> {
     if let Some(found) = find() {
         return Ok(found);
     }
