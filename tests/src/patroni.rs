@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
-use xtask::postgres::{install, is_alive, kill_tree, programs, unprivileged};
+use xtask::postgres::{install, is_alive, kill_tree, programs};
 
 use crate::data::of_repository;
 
@@ -35,10 +34,6 @@ impl Patroni {
         make_available()?;
         // There are sockets in it: a short path.
         let folder = TempDir::with_prefix("ruche-ha-").map_err(|e| format!("no temporary folder: {e}"))?;
-        if let Some((uid, gid)) = unprivileged()? {
-            chown(folder.path(), Some(uid), Some(gid))
-                .map_err(|e| format!("cannot hand over a folder: {e}"))?;
-        }
         let mut cluster = Self {
             folder,
             url: String::new(),
@@ -63,7 +58,7 @@ impl Patroni {
     pub fn kill_primary(&self) -> Result<&'static str, String> {
         let name = self.primary()?;
         // Patroni first, so that it cannot start the server again.
-        kill_tree(self.process(&format!("{name}.pid"))?)?;
+        kill_tree(self.process(&format!("{name}/pid"))?)?;
         kill_tree(self.process(&format!("{name}/data/postmaster.pid"))?)?;
         Ok(name)
     }
@@ -111,13 +106,13 @@ impl Patroni {
 impl Drop for Patroni {
     /// Kills everything: the data goes as well.
     fn drop(&mut self) {
-        let patronis = NODES.map(|name| format!("{name}.pid"));
+        let patronis = NODES.map(|name| format!("{name}/pid"));
         let servers = NODES.map(|name| format!("{name}/data/postmaster.pid"));
         for file in patronis
             .iter()
             .chain(&servers)
             .map(String::as_str)
-            .chain(["etcd.pid"])
+            .chain(["etcd/pid"])
         {
             // Absent, or of a process that was killed before: nothing is left to do.
             let Some(process) = self.process(file).ok().filter(|process| is_alive(*process)) else {

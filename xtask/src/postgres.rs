@@ -172,6 +172,18 @@ impl Cluster {
             .map_err(|e| format!("a killed server did not end: {e}"))
     }
 
+    /// SIGKILL to the `nth` of its processes, counted round. The server ends the others and recovers by itself.
+    ///
+    /// # Errors
+    /// When the system refuses, or the process has ended by itself.
+    pub fn kill_one(&self, nth: u64) -> Result<(), String> {
+        let server = self.server.as_ref().ok_or("the server is not running")?;
+        let processes = processes::children(server.id())?;
+        let at = (nth % processes.len().max(1) as u64) as usize;
+        let process = processes.get(at).ok_or("the server has no processes")?;
+        processes::signal("KILL", &[*process])
+    }
+
     /// Where everything of this server is, owned by [`Cluster::user`].
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -32,7 +32,7 @@ pub fn kill_tree(parent: u32) -> Result<(), String> {
 }
 
 /// Fails when one of them is not there.
-fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
+pub(super) fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
     let status = Command::new("kill")
         .arg(format!("-{name}"))
         .args(processes.iter().map(u32::to_string))
@@ -47,7 +47,7 @@ fn signal(name: &str, processes: &[u32]) -> Result<(), String> {
 }
 
 /// Processes whose parent this is.
-fn children(parent: u32) -> Result<Vec<u32>, String> {
+pub(super) fn children(parent: u32) -> Result<Vec<u32>, String> {
     let entries = fs::read_dir("/proc").map_err(|e| format!("cannot read /proc: {e}"))?;
     let ids = entries
         .flatten()
