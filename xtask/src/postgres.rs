@@ -59,11 +59,12 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a server with flushing on, as in production.
+    /// Starts a server with flushing on, as in production, for a whole run of tests; they find a pooler as well.
     ///
     /// # Errors
     /// What could not be done, with what to try.
     pub fn start() -> Result<Self, String> {
+        programs::pooler();
         let mut cluster = Self::create(Setup::default())?;
         cluster.serve()?;
         Ok(cluster)

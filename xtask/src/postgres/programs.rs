@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 const MAJOR_MIN: u32 = 15;
 /// Where Debian and Ubuntu put the programs, below a folder for each major version.
 const DEBIAN: &str = "/usr/lib/postgresql";
+/// Where a pooler may be: its package puts it where only administrators look.
+const POOLER: [&str; 2] = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
 
 /// The folder of the newest server programs; installs them where that is possible.
 ///
@@ -24,6 +26,16 @@ pub fn server() -> Result<PathBuf, String> {
             "PostgreSQL {MAJOR_MIN} or newer is needed (as root on Debian: apt-get update && apt-get install postgresql)"
         )
     })
+}
+
+/// Installs pgbouncer if it is absent. Without it the tests that read through it say that they are skipped, and fail
+/// under `CI=true`.
+pub(super) fn pooler() {
+    if !POOLER.iter().any(|path| Path::new(path).is_file())
+        && let Err(problem) = install(&["pgbouncer"])
+    {
+        eprintln!("pgbouncer is absent: {problem}");
+    }
 }
 
 /// Installs Debian packages.
