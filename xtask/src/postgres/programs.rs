@@ -45,12 +45,17 @@ pub(super) fn pooler() {
 pub fn install(packages: &[&str]) -> Result<(), String> {
     let names = packages.join(" ");
     eprintln!("installing: apt-get install {names}");
-    let install = Command::new("apt-get")
-        .args(["install", "--yes", "--no-install-recommends"])
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .status();
-    if install.is_ok_and(|status| status.success()) {
+    let apt = |arguments: &[&str], packages: &[&str]| {
+        let status = Command::new("apt-get")
+            .args(arguments)
+            .args(packages)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    let install = || apt(&["install", "--yes", "--no-install-recommends"], packages);
+    // A fresh machine does not know which packages there are.
+    if install() || (apt(&["update"], &[]) && install()) {
         return Ok(());
     }
     Err(format!(
