@@ -29,13 +29,12 @@ use ruche_domain::numbers::{Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::Clock;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::leaf::{KeyClaim, KeyLayer};
-use ruche_ledger::payload::{Fragment, JSON, StoredFragment};
+use ruche_ledger::payload::{Fragment, JSON};
 use ruche_ledger::store::{
     AppendOutcome, AppendRequest, EventStore, Expectation, ExpectedVersion, PreparedEvent, Record,
 };
 use ruche_ledger::testing::{Author, SeededRandom, ledger};
-use ruche_ledger_sqlite::{DataLock, SqliteOptions, SqliteStore};
-use rusqlite::{Connection, params};
+use ruche_ledger_sqlite::{BareInserts, DataLock, SqliteOptions, SqliteStore, Until};
 use uuid::Uuid;
 
 /// Events of a stream before the caller goes on with a new one.
@@ -99,23 +98,15 @@ fn main() {
         run.print(&name);
         let sample = bench.sample();
         bench.close();
-        let path = store_dir.join("bare.db");
-        // The better of one row and of 64 rows in a statement.
         let bare = |keys| {
-            let rates = [1, 64].map(|rows| {
-                let bare = Bare {
-                    rows,
-                    keys,
-                    group: run.group(),
-                    batch,
-                };
-                bare.inserts(
-                    &path.with_extension(format!("{rows}-{keys}.db")),
-                    &sample,
-                    events * scale,
-                )
-            });
-            rates.into_iter().fold(0.0, f64::max)
+            let inserts = BareInserts {
+                records: &sample,
+                group: run.group(),
+                batch,
+                keys,
+                until: Until::Events(events * scale),
+            };
+            inserts.run(&store_dir.join("bare.db")).unwrap().rate()
         };
         let (all, keyless) = (bare(true), bare(false));
         println!(
@@ -387,97 +378,6 @@ fn event(random: &SeededRandom, stream: StreamId) -> PreparedEvent {
         event,
         payload: vec![Fragment::plain(random, JSON, payload).unwrap()],
     }
-}
-
-/// The same inserts without what makes them a ledger.
-struct Bare {
-    /// Rows of one statement.
-    rows: u64,
-    /// Whether each append's idempotency key is inserted into its table too.
-    keys: bool,
-    /// Events of one transaction.
-    group: u64,
-    /// Events of one append.
-    batch: u64,
-}
-
-impl Bare {
-    fn inserts(&self, path: &Path, sample: &[Record], events: u64) -> f64 {
-        let conn = Connection::open(path).unwrap();
-        conn.pragma_update(None, "journal_mode", "wal").unwrap();
-        conn.pragma_update(None, "synchronous", "full").unwrap();
-        conn.pragma_update(None, "cache_size", -32_768).unwrap();
-        conn.pragma_update(None, "wal_autocheckpoint", 4_096).unwrap();
-        conn.set_prepared_statement_cache_capacity(16);
-        conn.execute_batch(include_str!(
-            "../../../../migrations/sqlite/ledger/0001_ledger.sql"
-        ))
-        .unwrap();
-        conn.execute(
-            "INSERT INTO head VALUES (1, zeroblob(16), 1, 1, zeroblob(32), 0)",
-            [],
-        )
-        .unwrap();
-        let random = SeededRandom::new(7);
-        let started = Instant::now();
-        let mut next = 1;
-        while next <= events {
-            let last = (next + self.group).min(events + 1);
-            conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-            let mut at = next;
-            while at < last {
-                let rows = if last - at >= self.rows { self.rows } else { 1 };
-                bare_rows(&conn, sample, at, rows);
-                at += rows;
-            }
-            let mut keys = conn
-                .prepare_cached("INSERT INTO idempotency VALUES (4, ?, ?)")
-                .unwrap();
-            for at in (next..last).filter(|at| self.keys && at % self.batch == 0) {
-                keys.execute(params![&key(&random).key[..], at as i64]).unwrap();
-            }
-            let head = conn.prepare_cached("UPDATE head SET size = ? WHERE ledger_no = 1");
-            head.unwrap().execute([last as i64]).unwrap();
-            conn.execute_batch("COMMIT").unwrap();
-            next = last;
-        }
-        events as f64 / started.elapsed().as_secs_f64()
-    }
-}
-
-fn bare_rows(conn: &Connection, sample: &[Record], at: u64, rows: u64) {
-    let values = |row: &str| vec![row; rows as usize].join(",");
-    let (records, payloads) = (values("(?,?,?,?)"), values("(?,?,?)"));
-    let mut records = conn
-        .prepare_cached(&format!("INSERT INTO record VALUES {records}"))
-        .unwrap();
-    let mut payloads = conn
-        .prepare_cached(&format!("INSERT INTO payload VALUES {payloads}"))
-        .unwrap();
-    for n in 0..rows {
-        let (index, base) = (at + n, n as usize);
-        let record = &sample[index as usize % sample.len()];
-        let StoredFragment::Present { opening, bytes } = &record.payload[0] else {
-            panic!("a payload")
-        };
-        records.raw_bind_parameter(base * 4 + 1, index as i64).unwrap();
-        records
-            .raw_bind_parameter(base * 4 + 2, (index / STREAM_EVENTS) as i64)
-            .unwrap();
-        records
-            .raw_bind_parameter(base * 4 + 3, (index % STREAM_EVENTS) as i64)
-            .unwrap();
-        records
-            .raw_bind_parameter(base * 4 + 4, &record.leaf_bytes)
-            .unwrap();
-        payloads
-            .raw_bind_parameter(base * 3 + 1, index as i64 * 4)
-            .unwrap();
-        payloads.raw_bind_parameter(base * 3 + 2, &opening[..]).unwrap();
-        payloads.raw_bind_parameter(base * 3 + 3, bytes).unwrap();
-    }
-    records.raw_execute().unwrap();
-    payloads.raw_execute().unwrap();
 }
 
 /// What the disk can flush in a second, one small write each.

@@ -46,10 +46,12 @@ mod read;
 mod checkpoint;
 mod check;
 mod backup;
+mod bare;
 
 pub use backup::{backup_folder, check_backup};
+pub use bare::{BareFigures, BareInserts, Until};
 pub use check::{Checked, check_folder};
 pub use error::OpenError;
 pub use lock::DataLock;
 pub use options::{SqliteOptions, Synchronous};
-pub use store::{LEDGER_FILE, SqliteStore};
+pub use store::{Durability, LEDGER_FILE, SqliteStore};

@@ -32,9 +32,35 @@ use crate::{SqliteOptions, backup, lookup, read, schema};
 /// Name of the ledger's file in the data folder.
 pub const LEDGER_FILE: &str = "ledger.db";
 
+/// What decides whether an answered append survives a power cut, as the writer's connection says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Durability {
+    /// `PRAGMA journal_mode`: `wal`.
+    pub journal_mode: String,
+    /// `PRAGMA synchronous` in words: `full`.
+    pub synchronous: String,
+}
+
+impl Durability {
+    fn of(conn: &Connection) -> rusqlite::Result<Self> {
+        let synchronous: i64 = conn.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+        Ok(Self {
+            journal_mode: conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?,
+            synchronous: match synchronous {
+                0 => "off".to_owned(),
+                1 => "normal".to_owned(),
+                2 => "full".to_owned(),
+                3 => "extra".to_owned(),
+                other => other.to_string(),
+            },
+        })
+    }
+}
+
 /// All ledgers of a node, in one SQLite file. Open once per process and share behind an `Arc`.
 pub struct SqliteStore {
     path: PathBuf,
+    durability: Durability,
     queue: Arc<Queue>,
     readers: Arc<Readers>,
     checkpoints: Arc<Signal>,
@@ -63,6 +89,7 @@ impl SqliteStore {
     ) -> Result<Self, OpenError> {
         let path = lock.dir().join(LEDGER_FILE);
         let conn = schema::open_writer(&path, &options)?;
+        let durability = Durability::of(&conn).map_err(schema::sqlite("read", &path))?;
         let wakeups = Arc::new(Wakeups::default());
         for (ledger, last) in check(&conn)? {
             // Whoever waits for a position from before the start must not wait for the next append.
@@ -109,12 +136,18 @@ impl SqliteStore {
         }));
         Ok(Self {
             path,
+            durability,
             queue,
             readers,
             checkpoints,
             wakeups,
             threads,
         })
+    }
+
+    /// The settings that the writer's connection was found to have when it was opened.
+    pub fn durability(&self) -> &Durability {
+        &self.durability
     }
 
     /// Takes no more work, finishes what is queued, empties the write-ahead log and releases the data lock.
