@@ -44,6 +44,7 @@ mod error;
 mod export;
 mod files;
 mod postgres;
+mod limit;
 pub mod promised;
 mod settings;
 
@@ -53,6 +54,8 @@ pub use postgres::{copy_tree_heads, migrate};
 pub use settings::{SettingsFound, check_settings};
 
 use engine::Engine;
+pub use limit::random;
+
 use files::no_restore_pending;
 
 /// The command line of `ruche-verify`, which `ruche verify` shares.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
 mod backup;
 mod config;
+mod bench;
 mod doctor;
 mod error;
 mod export;
@@ -45,6 +47,9 @@ pub struct Cli {
     common: Common,
     #[command(subcommand)]
     command: Option<Command>,
+    /// Folders that the call itself names, and not the environment.
+    #[arg(skip)]
+    named: bench::Named,
 }
 
 const EXAMPLES: &str = "\
@@ -138,6 +143,9 @@ enum Command {
     /// Look at a ledger, or open its next epoch
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Measure how fast an engine or a server takes events, beside the engine's own limit
+    #[command(subcommand, after_help = bench::EXAMPLES)]
+    Bench(bench::BenchCommand),
 }
 
 /// What `serve` and `demo` take.
@@ -209,7 +217,13 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         command = settings.as_defaults(command);
     }
     let matches = command.try_get_matches_from_mut(arguments)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    let is_named = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    let named = bench::Named {
+        data_dir: is_named("data_dir"),
+        keys_dir: is_named("keys_dir"),
+    };
+    Ok(Cli { named, ..cli })
 }
 
 impl Cli {
@@ -234,6 +248,7 @@ impl Cli {
             Command::Backup(args) => backup::backup(&common, &args),
             Command::Restore(args) => block_on(backup::restore(common, args)),
             Command::Ledger(command) => block_on(ledger::run(common, command)),
+            Command::Bench(command) => block_on(bench::run(common, self.named, command)),
         }
     }
 }

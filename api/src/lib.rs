@@ -32,6 +32,7 @@ pub mod graphql;
 pub mod auth;
 pub mod telemetry;
 pub mod demo;
+pub mod bench;
 pub mod error;
 pub mod error_codes;
 pub mod limits;

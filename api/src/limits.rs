@@ -130,6 +130,45 @@ pub const READY_LEDGERS_MAX: usize = 32;
 /// Longest wait of `/ready` for the store.
 pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// Callers, or connections, of one bench.
+pub const BENCH_CALLERS_MAX: usize = 16_384;
+/// Ledgers of one bench.
+pub const BENCH_LEDGERS_MAX: usize = 1_024;
+/// Streams of one bench.
+pub const BENCH_STREAMS_MAX: usize = 1_000_000;
+/// Seconds of a bench, and of its warm-up.
+pub const BENCH_SECONDS_MAX: u64 = 3_600;
+/// Events in a second that an open loop asks for.
+pub const BENCH_RATE_EVENTS_MAX: u64 = 10_000_000;
+/// Bytes of the smallest payload that a bench can make.
+pub const BENCH_PAYLOAD_BYTES_MIN: usize = 64;
+/// Events of a stream before the caller goes on with a new one.
+pub const BENCH_STREAM_EVENTS: u64 = 200;
+/// Failed appends after which a bench ends: it measures nothing any more.
+pub const BENCH_ERRORS_MAX: u64 = 100;
+/// Times that one append is sent, where the answer is to try again.
+pub const BENCH_SENDS_MAX: u32 = 100;
+/// Longest pause before that, whatever the hint says.
+pub const BENCH_HINT_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Longest wait for a server: for the connection, and for an answer. Longer is an unknown outcome.
+pub const BENCH_ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an answer.
+pub const BENCH_ANSWER_BYTES_MAX: usize = 16 * 1_048_576;
+/// Longest latency that is told apart from longer ones.
+pub const BENCH_LATENCY_MAX: Duration = Duration::from_secs(24 * 3_600);
+/// Time behind the end of an open loop in which appends that were due before it may still begin.
+pub const BENCH_BACKLOG_WAIT: Duration = Duration::from_millis(100);
+/// How often an open loop looks for a stop while nothing is due.
+pub const BENCH_STOP_LOOK: Duration = Duration::from_millis(50);
+/// How often the bar of a bench moves.
+pub const BENCH_PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Time of the appends whose rows and commits the bare inserts are made like.
+pub const BENCH_SHAPE_TIME: Duration = Duration::from_millis(500);
+/// Longest time of bare inserts, before and after, for each of the ways that an engine tries.
+pub const BENCH_LIMIT_TIME_MAX: Duration = Duration::from_secs(2);
+/// Time in which flushes of the disk are counted.
+pub const BENCH_FLUSH_TIME: Duration = Duration::from_secs(1);
+
 const _: () = assert!(
     BODY_BYTES_MAX > domain::APPEND_BYTES_MAX,
     "the largest append fits a request"
@@ -161,3 +200,7 @@ const _: () = assert!(
 pub const DATABASE_RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause of a start that waits for the database.
 pub const DATABASE_RETRY_LONGEST: Duration = Duration::from_secs(5);
+const _: () = assert!(
+    BENCH_SECONDS_MAX * 2 <= BENCH_LATENCY_MAX.as_secs(),
+    "no latency of a bench is cut"
+);

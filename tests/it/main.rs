@@ -21,5 +21,6 @@ mod publishing;
 mod metrics;
 mod graphql;
 mod websocket;
+mod bench;
 mod restore;
 mod parked;

@@ -1,0 +1,79 @@
+//! Events of a bench: goals that clients could have set, with payloads of exactly the bytes that are asked for.
+
+use ruche_domain::ports::Random;
+use uuid::Uuid;
+
+use crate::limits::BENCH_PAYLOAD_BYTES_MIN;
+
+/// Their type.
+pub const EVENT_TYPE: &str = "goal.set";
+
+const BEGIN: &str = r#"{"goal_id":"bench","description":""#;
+const END: &str = r#""}"#;
+const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -";
+
+const _: () = assert!(BEGIN.len() + END.len() < BENCH_PAYLOAD_BYTES_MIN);
+
+/// Ids and letters of one caller.
+pub struct Dice(u64);
+
+impl Dice {
+    /// Another sequence for every caller of every run.
+    pub fn new(random: &dyn Random) -> Self {
+        let mut seed = [0; 8];
+        random.fill(&mut seed);
+        Self(u64::from_le_bytes(seed))
+    }
+
+    /// A number (SplitMix64). Good enough for what nobody guesses at: openings come from the process's own source.
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Name of a new stream.
+    pub fn uuid(&mut self) -> Uuid {
+        Uuid::from_u64_pair(self.roll(), self.roll())
+    }
+
+    /// A payload of so many bytes, at least [`BENCH_PAYLOAD_BYTES_MIN`]. Each is another one and none can be compressed
+    /// by much, since an engine may try to.
+    pub fn payload(&mut self, bytes: usize) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(bytes.max(BENCH_PAYLOAD_BYTES_MIN));
+        payload.extend_from_slice(BEGIN.as_bytes());
+        let text = bytes.max(BENCH_PAYLOAD_BYTES_MIN) - END.len();
+        while payload.len() < text {
+            // Ten letters of six bits from one number.
+            let mut bits = self.roll();
+            for _ in 0..10.min(text - payload.len()) {
+                payload.push(LETTERS[(bits & 63) as usize]);
+                bits >>= 6;
+            }
+        }
+        payload.extend_from_slice(END.as_bytes());
+        payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruche_ledger::testing::SeededRandom;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_has_exactly_its_bytes_and_is_a_goal() {
+        let mut dice = Dice::new(&SeededRandom::new(1));
+        for bytes in [BENCH_PAYLOAD_BYTES_MIN, 65, 600, 10_001] {
+            let payload = dice.payload(bytes);
+            assert_eq!(payload.len(), bytes);
+            let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+            assert_eq!(value["goal_id"], "bench");
+        }
+        assert_ne!(dice.payload(600), dice.payload(600));
+        assert_ne!(dice.uuid(), dice.uuid());
+    }
+}

@@ -1,0 +1,330 @@
+//! `ruche bench`: how fast an engine or a server is, and how near to its limit.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use ruche_domain::limits::{APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{CliError, Common, main_ledger, print};
+use crate::app::{self, App};
+use crate::bench::BenchError;
+use crate::bench::api::ApiBench;
+use crate::bench::append::AppendBench;
+use crate::bench::drive::Load;
+use crate::bench::pace::{Schedule, Stop};
+use crate::bench::report::{Report, Shape};
+use crate::limits::{
+    BENCH_CALLERS_MAX, BENCH_LEDGERS_MAX, BENCH_PAYLOAD_BYTES_MIN, BENCH_RATE_EVENTS_MAX, BENCH_SECONDS_MAX,
+    BENCH_STREAMS_MAX,
+};
+
+/// Exit code where appends failed, and the others were measured.
+const SOME_FAILED: u8 = 2;
+
+/// Folder of the keys of a store that a bench made, in its data folder.
+const KEYS_FOLDER: &str = "bench-keys";
+
+/// What the help ends with.
+pub const EXAMPLES: &str = "\
+Reading the result:
+  Absolute rates depend on the disk, so its flushes per second stand beside them. What can be compared is the ratio to
+  bare inserts: the same rows, written by the same engine in the same run without anything that makes them a ledger.
+  Without --rate the loop is closed: each caller waits for its answer, and slow answers mean fewer appends. With --rate
+  it is open: appends are due by the clock, and latency counts from then (corrected for coordinated omission).
+
+Ledgers are append-only:
+  What a bench appends is there for ever. `append` makes a temporary folder and removes it, unless --data-dir names
+  another, which must be empty. `api` appends to the ledger of the key: give it a key of a tenant of its own.
+
+Examples:
+  ruche bench append                                       32 callers, one event each, for 10 s
+  ruche bench append --callers 8 --batch 100               large appends
+  ruche bench append --callers 128 --rate 10000            latency at 10,000 events/s
+  ruche bench append --data-dir /mnt/disk/bench --json     on another disk; for a program
+  ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --connections 256";
+
+/// What to measure.
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Append in this process, on the engine
+    Append(AppendArgs),
+    /// Append over HTTP, to a server that runs
+    Api(ApiArgs),
+}
+
+#[derive(Args)]
+struct LoadArgs {
+    /// Events of each append
+    #[arg(long, default_value_t = 1, value_parser = up_to(EVENTS_PER_APPEND_MAX))]
+    batch: u64,
+    /// Bytes of the payload of each event
+    #[arg(long, default_value_t = 600, value_parser = payload_bytes())]
+    payload_bytes: u64,
+    /// Time that is measured, seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=BENCH_SECONDS_MAX))]
+    seconds: u64,
+    /// Time before it that is not measured, seconds
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=BENCH_SECONDS_MAX))]
+    warm_up: u64,
+    /// Make an open loop with so many events in a second; latency then counts from when an append was due
+    #[arg(long, value_name = "EVENTS_PER_S",
+        value_parser = clap::value_parser!(u64).range(1..=BENCH_RATE_EVENTS_MAX))]
+    rate: Option<u64>,
+}
+
+/// Appends in this process.
+#[derive(Args)]
+pub struct AppendArgs {
+    /// Callers at the same time
+    #[arg(long, default_value_t = 32, value_parser = up_to(BENCH_CALLERS_MAX))]
+    callers: u64,
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Ledgers, which the callers share out among themselves
+    #[arg(long, default_value_t = 1, value_parser = up_to(BENCH_LEDGERS_MAX))]
+    ledgers: u64,
+    /// Streams in all, each of one caller [default: a new one for each caller after every 200 events]
+    #[arg(long, value_parser = up_to(BENCH_STREAMS_MAX))]
+    streams: Option<u64>,
+    /// Claim an idempotency key with each append (the default)
+    #[arg(long, overrides_with = "no_keys")]
+    keys: bool,
+    /// Claim no idempotency keys
+    #[arg(long)]
+    no_keys: bool,
+    /// Append to the store in --data-dir even if it has ledgers. They stay as they are; the ledgers of the bench are
+    /// beside them for ever, as a ledger is append-only
+    #[arg(long)]
+    into_existing: bool,
+}
+
+/// Appends over HTTP.
+#[derive(Args)]
+pub struct ApiArgs {
+    /// Address of the server, such as http://127.0.0.1:4000
+    #[arg(long)]
+    url: String,
+    /// API key with the role writer. What is appended stays in the ledger of its tenant for ever
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true)]
+    key: String,
+    /// Connections at the same time, each with one request under way
+    #[arg(long, default_value_t = 32, value_parser = up_to(BENCH_CALLERS_MAX))]
+    connections: u64,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+fn up_to(max: usize) -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=max as u64)
+}
+
+fn payload_bytes() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(BENCH_PAYLOAD_BYTES_MIN as u64..=PAYLOAD_BYTES_MAX as u64)
+}
+
+/// Which folders the call itself names. What the environment names is the store of a server, and no place for a bench.
+#[derive(Clone, Copy, Default)]
+pub struct Named {
+    /// `--data-dir`.
+    pub data_dir: bool,
+    /// `--keys-dir`.
+    pub keys_dir: bool,
+}
+
+impl LoadArgs {
+    fn shape(&self) -> Result<Shape, CliError> {
+        if self.batch * self.payload_bytes > APPEND_BYTES_MAX as u64 {
+            return Err(CliError::Usage(format!(
+                "{} events of {} bytes are more than the {APPEND_BYTES_MAX} bytes that an append may have; give a smaller \
+                 --batch or --payload-bytes",
+                self.batch, self.payload_bytes
+            )));
+        }
+        Ok(Shape {
+            batch: self.batch as usize,
+            payload_bytes: self.payload_bytes as usize,
+            rate_events_per_s: self.rate,
+            load: Load {
+                warm_up: Duration::from_secs(self.warm_up),
+                measured: Duration::from_secs(self.seconds),
+                schedule: self.rate.map(|rate| Schedule::new(rate, self.batch)),
+            },
+        })
+    }
+}
+
+/// Runs the command.
+pub async fn run(common: Common, named: Named, command: BenchCommand) -> Result<ExitCode, CliError> {
+    let stop = stop_on_signal()?;
+    let report = match command {
+        BenchCommand::Append(args) => append(common.clone(), named, &args, &stop).await?,
+        BenchCommand::Api(args) => api(args, &stop).await?,
+    };
+    print(&common, &report, Report::text)?;
+    Ok(match report.errors {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(SOME_FAILED),
+    })
+}
+
+/// SIGINT or SIGTERM ends the run; what was measured is told.
+fn stop_on_signal() -> Result<Stop, CliError> {
+    let stop = Stop::default();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let told = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        told.set();
+    });
+    Ok(stop)
+}
+
+async fn api(args: ApiArgs, stop: &Stop) -> Result<Report, CliError> {
+    let bench = ApiBench {
+        shape: args.load.shape()?,
+        url: args.url,
+        key: args.key,
+        connections: args.connections as usize,
+    };
+    Ok(bench.run(&*app::random(), stop).await?)
+}
+
+async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) -> Result<Report, CliError> {
+    let label = label();
+    let bench = AppendBench {
+        callers: args.callers as usize,
+        shape: args.load.shape()?,
+        ledgers: ledgers(&label, args)?,
+        streams: streams(args)?,
+        keys: !args.no_keys,
+    };
+    let (common, temporary) = place(common, named, args, &label)?;
+    let app = App::open(&common, "ruche bench").await?;
+    let limit = app.limit(&common.data_dir);
+    let measured = bench.run(&app, &*limit, stop).await;
+    drop(limit);
+    if temporary.is_some() {
+        // Nobody reads it again, so it is not sealed.
+        drop(app);
+        return Ok(measured?);
+    }
+    app.close().await?;
+    let mut report = measured?;
+    if let Some(engine) = &mut report.engine {
+        engine.data_dir = Some(common.data_dir);
+        engine.keys_dir = Some(common.keys_dir);
+    }
+    Ok(report)
+}
+
+/// What tells the ledgers of this bench from those of all others.
+fn label() -> String {
+    let mut bytes = [0; 6];
+    app::random().fill(&mut bytes);
+    format!("bench-{}", hex::encode(bytes))
+}
+
+fn ledgers(label: &str, args: &AppendArgs) -> Result<Vec<(String, ruche_domain::ids::LedgerId)>, CliError> {
+    if args.ledgers > args.callers {
+        return Err(CliError::Usage(format!(
+            "{} ledgers for {} callers: some would get nothing; give more --callers",
+            args.ledgers, args.callers
+        )));
+    }
+    let name = |n| match args.ledgers {
+        1 => label.to_owned(),
+        _ => format!("{label}-{n}"),
+    };
+    let names = (1..=args.ledgers).map(name);
+    Ok(names.map(|name| (name.clone(), main_ledger(&name))).collect())
+}
+
+fn streams(args: &AppendArgs) -> Result<Option<usize>, CliError> {
+    match args.streams {
+        Some(streams) if streams < args.callers => Err(CliError::Usage(format!(
+            "{streams} streams for {} callers: two callers of one stream only refuse each other; give more --streams or \
+             fewer --callers",
+            args.callers
+        ))),
+        streams => Ok(streams.map(|streams| streams as usize)),
+    }
+}
+
+/// Where the bench appends: a folder of its own, or the one that the call names, if that has no store or may have one.
+fn place(
+    common: Common,
+    named: Named,
+    args: &AppendArgs,
+    label: &str,
+) -> Result<(Common, Option<Temporary>), CliError> {
+    if !named.data_dir {
+        if args.into_existing {
+            return Err(CliError::Usage(
+                "--into-existing goes with --data-dir, which names the store on the command line".to_owned(),
+            ));
+        }
+        let temporary = Temporary::new(label)?;
+        let common = Common {
+            data_dir: temporary.0.join("data"),
+            keys_dir: temporary.0.join("keys"),
+            ..common
+        };
+        return Ok((common, Some(temporary)));
+    }
+    let has_store = app::must_exist(&common).is_ok();
+    if has_store && !args.into_existing {
+        return Err(CliError::Usage(format!(
+            "there is a store in {}, and a ledger is append-only: what a bench appends cannot be taken out again. Name \
+             an empty folder, or say --into-existing to make ledgers for the bench beside those that are there",
+            common.data_dir.display()
+        )));
+    }
+    // The tree heads of a bench are no promises of this deployment.
+    let keys_dir = match has_store || named.keys_dir {
+        true => common.keys_dir.clone(),
+        false => common.data_dir.join(KEYS_FOLDER),
+    };
+    Ok((Common { keys_dir, ..common }, None))
+}
+
+/// A folder that goes with the bench. A process that is killed leaves it.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new(label: &str) -> Result<Self, CliError> {
+        let path = std::env::temp_dir().join(format!("ruche-{label}"));
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|source| CliError::Io {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(path) {
+        tracing::warn!(path = %path.display(), %error, "the folder of the bench is not removed");
+    }
+}
+
+impl From<BenchError> for CliError {
+    fn from(error: BenchError) -> Self {
+        Self::Failed(error.0)
+    }
+}
