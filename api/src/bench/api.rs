@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ruche_domain::ports::Random;
+use ruche_domain::stream::{Category, StreamId};
 use serde::Deserialize;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::BenchError;
 use super::connection::{Connection, NoReply, Reply, Server};
@@ -87,7 +87,7 @@ struct ApiCaller {
     dice: Dice,
     batch: usize,
     payload_bytes: usize,
-    stream: Uuid,
+    stream: StreamId,
     /// Version that its next event gets.
     next: u64,
     body: Bytes,
@@ -99,7 +99,7 @@ impl ApiCaller {
         let mut dice = Dice::new(random);
         Self {
             connection: Connection::new(server),
-            stream: dice.uuid(),
+            stream: StreamId::new(Category::Goal, dice.uuid()),
             dice,
             batch: shape.batch,
             payload_bytes: shape.payload_bytes,
@@ -110,7 +110,7 @@ impl ApiCaller {
     }
 
     fn renew(&mut self) {
-        self.stream = self.dice.uuid();
+        self.stream = StreamId::new(Category::Goal, self.dice.uuid());
         self.next = 0;
     }
 
@@ -159,7 +159,7 @@ impl Caller for ApiCaller {
             "query": MUTATION,
             "variables": { "input": {
                 "idempotencyKey": format!("bench-{}", self.dice.uuid()),
-                "target": { "stream": format!("goal-{}", self.stream) },
+                "target": { "stream": self.stream.to_string() },
                 "expectedVersion": version,
                 "events": events,
             } },
@@ -357,6 +357,8 @@ mod tests {
             caller.prepare().unwrap();
             let body: serde_json::Value = serde_json::from_slice(&caller.body).unwrap();
             let input = &body["variables"]["input"];
+            let stream = input["target"]["stream"].as_str().unwrap();
+            assert_eq!(stream.parse(), Ok(caller.stream));
             assert_eq!(input["events"].as_array().unwrap().len(), 2);
             let data = input["events"][0]["data"]["json"].to_string();
             assert_eq!(data.len(), 600, "{data}");

@@ -1,5 +1,6 @@
 //! Events of a bench: goals that clients could have set, with payloads of exactly the bytes that are asked for.
 
+use ruche_domain::ids::uuid_v8;
 use ruche_domain::ports::Random;
 use uuid::Uuid;
 
@@ -36,7 +37,10 @@ impl Dice {
 
     /// Name of a new stream.
     pub fn uuid(&mut self) -> Uuid {
-        Uuid::from_u64_pair(self.roll(), self.roll())
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.roll().to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.roll().to_be_bytes());
+        uuid_v8(&bytes)
     }
 
     /// A payload of so many bytes, at least [`BENCH_PAYLOAD_BYTES_MIN`]. Each is another one and none can be compressed
