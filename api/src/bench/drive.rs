@@ -118,10 +118,15 @@ async fn drive_with(
         }
         Ok::<_, BenchError>(driven)
     };
-    let mut driven = tokio::select! {
-        driven = all => driven?,
+    let driven = tokio::select! {
+        driven = all => driven,
         () = show(&bar, &run, began) => unreachable!("the bar moves until the callers end"),
     };
+    if driven.is_err() {
+        // The other callers and the pace end, too.
+        stop.set();
+    }
+    let mut driven = driven?;
     pace.await
         .map_err(|error| BenchError::because("the pace died", &error))?;
     bar.finish_and_clear();

@@ -26,8 +26,9 @@ use crate::limits::{
 /// Exit code where appends failed, and the others were measured.
 const SOME_FAILED: u8 = 2;
 
-/// Folder of the keys of a store that a bench made, in its data folder.
-const KEYS_FOLDER: &str = "bench-keys";
+/// What the keys folder of a store that a bench made is called, behind the name of its data folder. It stands beside it:
+/// a copy of a data folder must not hold keys.
+const KEYS_SUFFIX: &str = "-keys";
 
 /// What the help ends with.
 pub const EXAMPLES: &str = "\
@@ -291,9 +292,21 @@ fn place(
     // The tree heads of a bench are no promises of this deployment.
     let keys_dir = match has_store || named.keys_dir {
         true => common.keys_dir.clone(),
-        false => common.data_dir.join(KEYS_FOLDER),
+        false => keys_beside(&common.data_dir)?,
     };
     Ok((Common { keys_dir, ..common }, None))
+}
+
+fn keys_beside(data_dir: &Path) -> Result<PathBuf, CliError> {
+    let Some(name) = data_dir.file_name() else {
+        return Err(CliError::Usage(format!(
+            "--data-dir {} has no name to call the folder of keys by; name that with --keys-dir",
+            data_dir.display()
+        )));
+    };
+    let mut name = name.to_owned();
+    name.push(KEYS_SUFFIX);
+    Ok(data_dir.with_file_name(name))
 }
 
 /// A folder that goes with the bench. A process that is killed leaves it.
@@ -326,5 +339,18 @@ fn remove(path: &Path) {
 impl From<BenchError> for CliError {
     fn from(error: BenchError) -> Self {
         Self::Failed(error.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stand_beside_the_data_of_a_bench() {
+        let beside = |data_dir: &str| keys_beside(Path::new(data_dir)).ok();
+        assert_eq!(beside("/mnt/bench"), Some("/mnt/bench-keys".into()));
+        assert_eq!(beside("bench/"), Some("bench-keys".into()));
+        assert_eq!(beside("/"), None);
     }
 }
