@@ -22,7 +22,9 @@
 
 pub mod report;
 pub mod append;
+mod engine_caller;
 pub mod api;
+mod connection;
 pub mod drive;
 pub mod pace;
 pub mod tally;
@@ -30,7 +32,6 @@ pub mod latency;
 pub mod rows;
 pub mod limit;
 pub mod disk;
-mod connection;
 
 /// Why a bench could not be run; says what to try.
 #[derive(Debug, thiserror::Error)]

@@ -198,9 +198,10 @@ fn what_a_server_answered_is_in_the_ledger_of_the_key() {
         let after = last_index(&client, &server, &key);
         assert_eq!(number(&report, "events_appended"), after - before, "{report}");
     }
-    // A key that may not write: said at once, with what to try.
-    let reader = format!("{}0", &key[..key.len() - 1]);
-    let refused = bench_api(&server, &reader, &SHORT).output().expect("an end");
+    // A key that nobody has: said at once, with what to try.
+    let last = if key.ends_with('0') { '1' } else { '0' };
+    let unknown = format!("{}{last}", &key[..key.len() - 1]);
+    let refused = bench_api(&server, &unknown, &SHORT).output().expect("an end");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(

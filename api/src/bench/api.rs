@@ -35,25 +35,31 @@ const TOLD_BYTES_MAX: usize = 200;
 
 /// What is sent, where to, and how.
 pub struct ApiBench {
-    /// `http://…` or `https://…`.
-    pub url: String,
-    /// A key that may write.
-    pub key: String,
-    /// Connections at the same time; each has one request under way.
-    pub connections: usize,
-    /// What each mutation looks like, and how long and how fast they come.
-    pub shape: Shape,
+    server: Arc<Server>,
+    connections: usize,
+    shape: Shape,
 }
 
 impl ApiBench {
+    /// To `url`, with a key that may write, over so many connections, each with one request under way.
+    ///
+    /// # Errors
+    /// When the URL or the key is none.
+    pub fn new(url: &str, key: &str, connections: usize, shape: Shape) -> Result<Self, BenchError> {
+        Ok(Self {
+            server: Arc::new(Server::new(url, key)?),
+            connections,
+            shape,
+        })
+    }
+
     /// Appends to the ledger of the key and measures.
     ///
     /// # Errors
     /// When the server does not take an append, or nothing could be measured.
     pub async fn run(&self, random: &dyn Random, stop: &Stop) -> Result<Report, BenchError> {
-        let server = Arc::new(Server::new(&self.url, &self.key)?);
         let mut callers: Vec<ApiCaller> = (0..self.connections)
-            .map(|_| ApiCaller::new(server.clone(), random, &self.shape))
+            .map(|_| ApiCaller::new(self.server.clone(), random, &self.shape))
             .collect();
         self.try_one(&mut callers[0]).await?;
         let callers = callers

@@ -4,28 +4,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use ruche_domain::envelope::{ACFEvent, Actor};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{BATCH_EVENTS_MAX, READ_RECORDS_MAX};
-use ruche_domain::numbers::{LeafIndex, Position, SchemaVersion, StreamVersion};
-use ruche_domain::ports::{Clock, Random, event_id};
-use ruche_domain::stream::{Category, StreamId};
-use ruche_ledger::leaf::{KeyClaim, KeyLayer};
-use ruche_ledger::payload::{Fragment, JSON};
-use ruche_ledger::store::{
-    AppendOutcome, AppendRequest, EventStore, Expectation, ExpectedVersion, PreparedEvent, Record, StoreError,
-};
+use ruche_domain::numbers::{LeafIndex, Position};
+use ruche_ledger::store::{Record, StoreError};
 
 use super::BenchError;
-use super::drive::{Answer, Caller, Driven, Load, bar, drive};
+use super::drive::{Caller, Driven, Load, bar, drive};
+use super::engine_caller::{EngineCaller, OwnStream, Work};
 use super::limit::{BareRows, Limit};
 use super::pace::Stop;
 use super::report::{EngineFigures, Report, Shape};
-use super::rows::{Dice, EVENT_TYPE};
+use super::rows::Dice;
 use super::tally::{is_unsteady, rate, ratio};
 use crate::app::App;
-use crate::limits::{BENCH_FLUSH_TIME, BENCH_LIMIT_TIME_MAX, BENCH_SHAPE_TIME, BENCH_STREAM_EVENTS};
+use crate::limits::{BENCH_FLUSH_TIME, BENCH_LIMIT_TIME_MAX, BENCH_SHAPE_TIME};
 
 /// Ratio of the limit after to the limit before, or the other way round, from which the machine was not quiet.
 const UNSTEADY: f64 = 1.2;
@@ -39,7 +32,7 @@ pub struct AppendBench {
     /// Names of the tenants to make, and their ledgers; at least one, and at most as many as callers.
     pub ledgers: Vec<(String, LedgerId)>,
     /// Streams in all, at least one for each caller. Absent: each caller goes on with a new one after
-    /// [`BENCH_STREAM_EVENTS`] events.
+    /// [`BENCH_STREAM_EVENTS`](crate::limits::BENCH_STREAM_EVENTS) events.
     pub streams: Option<usize>,
     /// Whether each append claims an idempotency key.
     pub keys: bool,
@@ -134,10 +127,7 @@ impl AppendBench {
                     renews: self.streams.is_none(),
                     dice,
                     streams,
-                    at: 0,
-                    key: None,
-                    request: None,
-                    sends: 0,
+                    work: Work::default(),
                 }) as Box<dyn Caller>
             })
             .collect()
@@ -180,153 +170,5 @@ impl AppendBench {
         let of_one = records.len() as f64 / commits.len().max(1) as f64;
         let of_all = (of_one * self.ledgers.len() as f64).round() as u64;
         of_all.clamp(1, BATCH_EVENTS_MAX as u64)
-    }
-}
-
-/// A stream that one caller alone writes.
-struct OwnStream {
-    id: StreamId,
-    /// Version that its next event gets.
-    next: u64,
-}
-
-impl OwnStream {
-    fn new(dice: &mut Dice) -> Self {
-        Self {
-            id: StreamId::new(Category::Goal, dice.uuid()),
-            next: 0,
-        }
-    }
-
-    fn expectation(&self) -> Expectation {
-        let version = self
-            .next
-            .checked_sub(1)
-            .map_or(ExpectedVersion::NoStream, |last| {
-                ExpectedVersion::Exact(StreamVersion(last))
-            });
-        Expectation {
-            stream: self.id,
-            version,
-        }
-    }
-}
-
-struct EngineCaller {
-    store: Arc<dyn EventStore>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
-    ledger: LedgerId,
-    batch: usize,
-    payload_bytes: usize,
-    has_keys: bool,
-    /// Whether a stream with many events is left for a new one.
-    renews: bool,
-    dice: Dice,
-    streams: Vec<OwnStream>,
-    /// Which stream the present append goes to.
-    at: usize,
-    /// Of the present append, however often it is sent.
-    key: Option<KeyClaim>,
-    /// The present append; made anew where it has to be sent again, so that nobody pays for a copy that is not needed.
-    request: Option<AppendRequest>,
-    sends: u32,
-}
-
-impl EngineCaller {
-    fn make(&mut self) -> Result<AppendRequest, String> {
-        let expectation = self.streams[self.at].expectation();
-        let events: Result<Vec<_>, String> =
-            (0..self.batch).map(|_| self.event(expectation.stream)).collect();
-        let keys = self.key.iter().copied().collect();
-        AppendRequest::new(vec![expectation], events?, keys).map_err(|error| error.to_string())
-    }
-
-    fn event(&mut self, stream: StreamId) -> Result<PreparedEvent, String> {
-        let event = ACFEvent::new(
-            event_id(&*self.clock, &*self.random),
-            stream,
-            EVENT_TYPE,
-            SchemaVersion(1),
-            self.clock.now(),
-            Actor::SYSTEM,
-        );
-        let payload = self.dice.payload(self.payload_bytes);
-        let payload = Fragment::plain(&*self.random, JSON, payload).map_err(|error| error.to_string())?;
-        Ok(PreparedEvent {
-            event,
-            payload: vec![payload],
-        })
-    }
-
-    fn new_key(&self) -> KeyClaim {
-        let mut key = [0; 32];
-        self.random.fill(&mut key);
-        KeyClaim {
-            layer: KeyLayer::Api,
-            key,
-            request: key,
-        }
-    }
-
-    fn appended(&mut self, is_duplicate: bool) -> Answer {
-        self.streams[self.at].next += self.batch as u64;
-        if is_duplicate && self.sends == 1 {
-            return Answer::Failed("answered as a duplicate, and was sent for the first time".to_owned());
-        }
-        Answer::Durable
-    }
-}
-
-#[async_trait]
-impl Caller for EngineCaller {
-    fn prepare(&mut self) -> Result<(), String> {
-        self.at = (self.at + 1) % self.streams.len();
-        if self.renews && self.streams[self.at].next >= BENCH_STREAM_EVENTS {
-            self.streams[self.at] = OwnStream::new(&mut self.dice);
-        }
-        self.key = self.has_keys.then(|| self.new_key());
-        self.sends = 0;
-        self.request = Some(self.make()?);
-        Ok(())
-    }
-
-    async fn send(&mut self) -> Answer {
-        let made = match self.request.take() {
-            Some(request) => Ok(request),
-            None => self.make(),
-        };
-        let request = match made {
-            Ok(request) => request,
-            Err(reason) => return Answer::Failed(reason),
-        };
-        self.sends += 1;
-        match self.store.append(self.ledger, request).await {
-            Ok(AppendOutcome::Appended { duplicate, .. }) => self.appended(duplicate),
-            Ok(AppendOutcome::Conflict { actual, .. }) => {
-                self.streams[self.at].next = actual.map_or(0, |version| version.0 + 1);
-                Answer::Conflict
-            }
-            Ok(AppendOutcome::Unknown) => {
-                if !self.has_keys {
-                    // Nobody can say at which version the stream is.
-                    self.streams[self.at] = OwnStream::new(&mut self.dice);
-                }
-                Answer::Unknown {
-                    may_ask_again: self.has_keys,
-                }
-            }
-            Ok(AppendOutcome::KeyMismatch { .. }) => {
-                Answer::Failed("the idempotency key stands for another request".to_owned())
-            }
-            Err(StoreError::Overloaded { retry_after_ms }) => {
-                Answer::Overloaded(Duration::from_millis(retry_after_ms))
-            }
-            Err(error) => Answer::Failed(crate::error::chain(&error)),
-        }
-    }
-
-    fn events(&self) -> u64 {
-        self.batch as u64
     }
 }

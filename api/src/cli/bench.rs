@@ -190,12 +190,9 @@ fn stop_on_signal() -> Result<Stop, CliError> {
 }
 
 async fn api(args: ApiArgs, stop: &Stop) -> Result<Report, CliError> {
-    let bench = ApiBench {
-        shape: args.load.shape()?,
-        url: args.url,
-        key: args.key,
-        connections: args.connections as usize,
-    };
+    let connections = args.connections as usize;
+    let bench = ApiBench::new(&args.url, &args.key, connections, args.load.shape()?);
+    let bench = bench.map_err(|error| CliError::Usage(error.0))?;
     Ok(bench.run(&*app::random(), stop).await?)
 }
 
