@@ -5,6 +5,8 @@ use ruche_projections::store::ReadStoreError;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::value::WrongType;
+
 /// Why the read models could not be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -62,6 +64,10 @@ impl OpenError {
 /// What a failed statement means to a caller. If nobody answered, its fate is unknown: `Unavailable`.
 pub(crate) fn read_store_error(error: &Error) -> ReadStoreError {
     let Some(db) = error.as_db_error() else {
+        let wrong = std::error::Error::source(error).and_then(|source| source.downcast_ref::<WrongType>());
+        if let Some(wrong) = wrong {
+            return ReadStoreError::Refused(wrong.to_string());
+        }
         let text =
             std::error::Error::source(error).map_or_else(|| error.to_string(), |e| format!("{error}: {e}"));
         return ReadStoreError::Unavailable(text);

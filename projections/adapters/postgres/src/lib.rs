@@ -7,7 +7,7 @@
 //! 2. The statements of projections run as they are written, and give the same rows as on SQLite.
 //! 3. Every transaction sees the rows of one ledger: the database keeps it to that, as a role that owns nothing, and a
 //!    session that names no ledger sees no row.
-//! 4. Nothing outlives a transaction: no named statement, no setting, no lock. So a pooler in transaction mode may stand
+//! 4. Nothing outlives a transaction: no prepared statement, no setting, no lock. So a pooler in transaction mode may stand
 //!    in between.
 //! 5. A rebuild fills the next generation beside the current one, is compared with it row by row, and takes its place in
 //!    one transaction, while other nodes read and write (`rebuild`).
@@ -23,7 +23,8 @@
 //!    elsewhere: `StaleCheckpoint`, and nothing was written.
 //! 3. **Second round trip.** All statements, one behind the other without waiting for answers, and the commit behind
 //!    them. If one is refused the server takes the commit for a rollback: `Refused`. If we die or the connection breaks
-//!    before the commit has reached the server, it undoes everything.
+//!    before the commit has reached the server, it undoes everything. A step that runs a text many times has it prepared
+//!    before and closed again before the commit, two round trips more.
 //! 4. The answer to the commit. If it gets lost the answer is `Unavailable`, and the checkpoint tells what happened: it
 //!    moved with the rows or neither did. The commit does not wait for the disk. A crash of the server can undo the last
 //!    ones, rows and checkpoint together, and the runner applies them again.

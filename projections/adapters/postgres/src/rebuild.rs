@@ -53,7 +53,7 @@ impl Keeper {
         if keeper.ask::<bool>(&lock).await? {
             return Ok(keeper);
         }
-        keeper.end().await;
+        keeper.end("ROLLBACK").await;
         Err(RebuildError::Busy)
     }
 
@@ -100,8 +100,8 @@ impl Keeper {
     }
 
     /// Lets the locks go, whatever was or was not done.
-    async fn end(self) {
-        if self.run("ROLLBACK").await.is_ok() {
+    async fn end(self, last: &str) {
+        if self.run(last).await.is_ok() {
             self.0.give_back();
         }
     }
@@ -139,7 +139,9 @@ impl PostgresReadStore {
         self.remove_others(old).await.map_err(failed)?;
         let numbers = (old, old + 1);
         let result = self.fill_and_switch(&keeper, feed, numbers, on_difference).await;
-        keeper.end().await;
+        // After a commit there is nothing to undo; the connection is given back if it answers still.
+        let is_over = result.as_ref().is_ok_and(|report| report.switched);
+        keeper.end(if is_over { "SELECT 1" } else { "ROLLBACK" }).await;
         self.tidy().await;
         result
     }
@@ -224,7 +226,7 @@ impl PostgresReadStore {
             };
             let current = self.generation().await.map_err(failed)?;
             self.remove_others(current).await.map_err(failed)?;
-            keeper.end().await;
+            keeper.end("ROLLBACK").await;
             Ok(())
         };
         if let Err(error) = tidied.await {

@@ -12,7 +12,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_projections::change::SqlValue;
 use ruche_projections::store::ReadStoreError;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::schema::{LOCK_OF_STEPS, LOCKS, current_schema, schema_of};
 use crate::value::{Bound, typed};
@@ -59,7 +59,8 @@ pub(crate) fn begin(target: Target, purpose: Purpose, ledger: LedgerId) -> Strin
         "READ WRITE"
     };
     let commit = if purpose == Purpose::Step {
-        "SET LOCAL synchronous_commit = off; "
+        // Statements that run more than once are planned once.
+        "SET LOCAL synchronous_commit = off; SET LOCAL plan_cache_mode = force_generic_plan; "
     } else {
         ""
     };
@@ -139,12 +140,14 @@ impl Drop for Session {
 
 type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'c>>;
 
-/// Statements sent one behind the other without waiting for answers.
+/// Statements sent one behind the other without waiting for answers, which are taken in their order.
 pub(crate) struct Pipeline<'c, T> {
     client: &'c Client,
     answers: VecDeque<Answer<'c, T>>,
     done: Vec<T>,
     failed: Option<Error>,
+    /// An answer is an error already, though those before it are not taken yet.
+    failing: bool,
 }
 
 impl<'c, T: Send + Default + 'c> Pipeline<'c, T> {
@@ -154,6 +157,7 @@ impl<'c, T: Send + Default + 'c> Pipeline<'c, T> {
             answers: VecDeque::new(),
             done: Vec::new(),
             failed: None,
+            failing: false,
         }
     }
 
@@ -168,38 +172,46 @@ impl<'c, T: Send + Default + 'c> Pipeline<'c, T> {
     /// commit can be sent before the answers are there. The server takes it for a rollback where a statement that it got
     /// has failed, and does not get it where one could not even be sent.
     async fn send(&mut self, answer: impl Future<Output = Result<T, Error>> + Send + 'c) {
-        if self.answers.len() >= AHEAD_MAX
-            && let Some(first) = self.answers.pop_front()
-        {
-            let result = first.await;
-            self.keep(result);
+        if self.answers.len() >= AHEAD_MAX {
+            self.take().await;
         }
-        if self.failed.is_some() {
+        if self.failing {
             return;
         }
         let mut answer: Answer<'c, T> = Box::pin(answer);
-        // The first poll sends, so each is polled once in its turn.
+        // The first poll sends, so each is polled once in its turn. The answer can be there at once, and still those
+        // before it come first.
         match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
-            Poll::Ready(result) => self.keep(result),
+            Poll::Ready(result) => {
+                self.failing |= result.is_err();
+                self.answers.push_back(Box::pin(std::future::ready(result)));
+            }
             Poll::Pending => self.answers.push_back(answer),
         }
     }
 
-    fn keep(&mut self, result: Result<T, Error>) {
-        match result {
+    /// Waits for the next answer.
+    async fn take(&mut self) {
+        let Some(answer) = self.answers.pop_front() else {
+            return;
+        };
+        match answer.await {
             Ok(value) => self.done.push(value),
-            Err(error) => self.failed = self.failed.take().or(Some(error)),
+            Err(error) => {
+                self.failing = true;
+                // What comes behind an error is an error for that reason alone.
+                self.failed = self.failed.take().or(Some(error));
+            }
         }
     }
 
-    /// Waits for all answers.
+    /// Waits for all answers, in the order in which they were asked for.
     ///
     /// # Errors
     /// That of the first statement that failed.
     pub(crate) async fn finish(mut self) -> Result<Vec<T>, Error> {
-        while let Some(answer) = self.answers.pop_front() {
-            let result = answer.await;
-            self.keep(result);
+        while !self.answers.is_empty() {
+            self.take().await;
         }
         self.failed.map_or(Ok(self.done), Err)
     }
@@ -214,6 +226,22 @@ impl<'c> Pipeline<'c, u64> {
             client.execute_typed(sql, &by_reference(&typed)).await
         };
         self.send(sent).await;
+    }
+
+    /// Sends values for a text that is prepared.
+    pub(crate) async fn execute_prepared(
+        &mut self,
+        sql: &'c str,
+        statement: &'c Statement,
+        params: &'c [SqlValue],
+    ) {
+        if statement.params().len() != params.len() {
+            // The driver would panic; the server tells what is wrong.
+            return self.execute(sql, params).await;
+        }
+        let client = self.client;
+        self.send(async move { client.execute_raw(statement, params.iter().map(Bound)).await })
+            .await;
     }
 }
 

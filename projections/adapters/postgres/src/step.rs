@@ -1,9 +1,12 @@
 //! Writing: a step with its checkpoint, and dead letters.
 
+use std::collections::HashMap;
+
 use deadpool_postgres::Pool;
+use futures_util::future::join_all;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Micros, Position};
-use ruche_projections::change::SqlValue;
+use ruche_projections::change::{SqlValue, Statement};
 use ruche_projections::event::{pack, unpack};
 use ruche_projections::select::Fields;
 use ruche_projections::store::{
@@ -29,6 +32,10 @@ const PUT: &str = "INSERT INTO dead_letter (ledger, projection, position, versio
     ON CONFLICT (ledger, projection, position) DO UPDATE SET version = excluded.version, \
     error = excluded.error, attempts = excluded.attempts, state = excluded.state";
 const FORGET: &str = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3";
+
+/// A statement that runs so often in one step is prepared for it: parsing and planning it costs the server more than
+/// running it.
+const PREPARED_RUNS_MIN: usize = 4;
 
 /// A position as a column.
 fn packed(position: Position) -> Result<SqlValue, ReadStoreError> {
@@ -73,20 +80,25 @@ pub(crate) async fn apply(pool: &Pool, target: Target, step: &Step) -> Result<()
     first.batch(&begin).await;
     first.execute(sql, &params).await;
     // From here on the row of the checkpoint is locked until the end of the transaction.
-    let moved = match first.finish().await {
-        Ok(rows) => rows.last() == Some(&1),
+    match first.finish().await {
+        Ok(rows) if rows.last() == Some(&1) => {}
+        Ok(_) => return Err(stale(session, step).await),
         Err(error) => return Err(refused(session, &error).await),
+    }
+    let done = match Prepared::of(&session, &step.statements).await {
+        Ok(prepared) if prepared.0.is_empty() => statements(&session, step, &prepared, "COMMIT").await,
+        Ok(prepared) => match statements(&session, step, &prepared, "").await {
+            Ok(()) => {
+                // A statement is closed when it is dropped, and must not outlive the transaction.
+                drop(prepared);
+                session.batch_execute("COMMIT").await
+            }
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
     };
-    if !moved {
-        return Err(stale(session, step).await);
-    }
-    let mut rest = Pipeline::new(&session);
-    for statement in &step.statements {
-        rest.execute(statement.sql, &statement.params).await;
-    }
-    rest.batch("COMMIT").await;
-    match rest.finish().await {
-        Ok(_) => {
+    match done {
+        Ok(()) => {
             session.give_back();
             Ok(())
         }
@@ -94,9 +106,55 @@ pub(crate) async fn apply(pool: &Pool, target: Target, step: &Step) -> Result<()
     }
 }
 
-/// Undoes a transaction of which the server said that something failed. Where nobody answers the connection is closed.
+/// Sends the statements of a step and what is to follow them.
+async fn statements(session: &Session, step: &Step, prepared: &Prepared, last: &str) -> Result<(), Error> {
+    let mut all = Pipeline::new(session);
+    for statement in &step.statements {
+        match prepared.0.get(&address(statement)) {
+            Some(known) => {
+                all.execute_prepared(statement.sql, known, &statement.params)
+                    .await
+            }
+            None => all.execute(statement.sql, &statement.params).await,
+        }
+    }
+    if !last.is_empty() {
+        all.batch(last).await;
+    }
+    all.finish().await.map(drop)
+}
+
+/// Statements that a step runs often, prepared for its transaction. They are static texts, so the address of one names it.
+struct Prepared(HashMap<(usize, usize), tokio_postgres::Statement>);
+
+fn address(statement: &Statement) -> (usize, usize) {
+    (statement.sql.as_ptr() as usize, statement.sql.len())
+}
+
+impl Prepared {
+    /// One round trip where there is any. The server tells the types of values by their places.
+    async fn of(session: &Session, statements: &[Statement]) -> Result<Self, Error> {
+        let mut runs: HashMap<_, (&str, usize)> = HashMap::new();
+        for statement in statements {
+            let (_, times) = runs.entry(address(statement)).or_insert((statement.sql, 0));
+            *times += 1;
+        }
+        let often = runs
+            .into_iter()
+            .filter(|(_, (_, times))| *times >= PREPARED_RUNS_MIN);
+        let prepare = often.map(|(address, (sql, _))| async move {
+            let statement = session.prepare(sql).await?;
+            Ok((address, statement))
+        });
+        // All answers are taken, so that each statement that was made is closed, whatever became of the others.
+        let prepared = join_all(prepare).await;
+        Ok(Self(prepared.into_iter().collect::<Result<_, Error>>()?))
+    }
+}
+
+/// Undoes a transaction in which something failed. Where nobody answers the connection is closed.
 async fn refused(session: Session, error: &Error) -> ReadStoreError {
-    if error.as_db_error().is_some() && session.batch_execute("ROLLBACK").await.is_ok() {
+    if !session.is_closed() && session.batch_execute("ROLLBACK").await.is_ok() {
         session.give_back();
     }
     read_store_error(error)

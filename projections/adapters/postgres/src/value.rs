@@ -12,8 +12,16 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 #[derive(Debug)]
 pub(crate) struct Bound<'a>(pub(crate) &'a SqlValue);
 
+/// A value that is not of the type of its place.
+#[derive(Debug, thiserror::Error)]
+#[error("a value is not of type {0}")]
+pub(crate) struct WrongType(Type);
+
 impl ToSql for Bound<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+    fn to_sql(&self, of: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        if !matches!(self.0, SqlValue::Null) && type_of(self.0) != *of {
+            return Err(Box::new(WrongType(of.clone())));
+        }
         match self.0 {
             SqlValue::Null => return Ok(IsNull::Yes),
             SqlValue::Int(value) => out.extend_from_slice(&value.to_be_bytes()),
@@ -25,7 +33,7 @@ impl ToSql for Bound<'_> {
         Ok(IsNull::No)
     }
 
-    /// The type is told with the value ([`typed`]), so it always fits.
+    /// Whether it fits is seen with the value.
     fn accepts(_: &Type) -> bool {
         true
     }
@@ -33,15 +41,22 @@ impl ToSql for Bound<'_> {
     to_sql_checked!();
 }
 
-/// Values with their types. A null has none: the server takes that of its place.
-pub(crate) fn typed(values: &[SqlValue]) -> Vec<(Bound<'_>, Type)> {
-    let of = |value: &SqlValue| match value {
+/// Its type. A null has none: the server takes that of its place.
+fn type_of(value: &SqlValue) -> Type {
+    match value {
         SqlValue::Null => Type::UNKNOWN,
         SqlValue::Int(_) => Type::INT8,
         SqlValue::Text(_) | SqlValue::Word(_) => Type::TEXT,
         SqlValue::Bytes(_) | SqlValue::Id(_) => Type::BYTEA,
-    };
-    values.iter().map(|value| (Bound(value), of(value))).collect()
+    }
+}
+
+/// Values with their types.
+pub(crate) fn typed(values: &[SqlValue]) -> Vec<(Bound<'_>, Type)> {
+    values
+        .iter()
+        .map(|value| (Bound(value), type_of(value)))
+        .collect()
 }
 
 /// The first of two characters that stand for one which text of the server cannot hold, or for itself.

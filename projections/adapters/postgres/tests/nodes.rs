@@ -250,3 +250,27 @@ async fn a_step_that_waits_too_long_for_a_switch_is_told_so() {
     holder.batch_execute("COMMIT").await.unwrap();
     runner.catch_up(ledger).await.unwrap();
 }
+
+/// On several threads an answer can be there before its asker looks for those before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_come_at_once_keep_their_order() {
+    if skipped() {
+        return;
+    }
+    let postgres = Postgres::new().await;
+    let world = World::on(Box::new(postgres.clone()));
+    let ledger = world.projected(1, 2).await;
+    let expected = world.models.status(ledger, "turns").await.unwrap();
+    assert!(expected.checkpoint.applied > 100);
+    let asking = (0..8).map(|_| {
+        let (models, expected) = (postgres.models.clone(), expected.clone());
+        tokio::spawn(async move {
+            for _ in 0..200 {
+                assert_eq!(models.status(ledger, "turns").await.unwrap(), expected);
+            }
+        })
+    });
+    for asked in asking.collect::<Vec<_>>() {
+        asked.await.unwrap();
+    }
+}

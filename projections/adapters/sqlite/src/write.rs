@@ -258,18 +258,15 @@ impl Statements<'_> {
         let statement = match self.prepared.entry((sql.as_ptr() as usize, sql.len())) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
-                let statement = self.conn.prepare(sql).map_err(sqlite)?;
-                if statement.parameter_count() != params.len() {
-                    let text = format!(
-                        "{} values for {} placeholders: {sql}",
-                        params.len(),
-                        statement.parameter_count()
-                    );
-                    return Err(ReadStoreError::Corrupt(text));
-                }
-                entry.insert(statement)
+                entry.insert(self.conn.prepare(sql).map_err(sqlite)?)
             }
         };
+        // A value that is left out would stay that of the last run.
+        if statement.parameter_count() != params.len() {
+            let (given, places) = (params.len(), statement.parameter_count());
+            let text = format!("{given} values for {places} placeholders: {sql}");
+            return Err(ReadStoreError::Corrupt(text));
+        }
         for (n, value) in params.iter().enumerate() {
             statement
                 .raw_bind_parameter(n + 1, Bound(value))
