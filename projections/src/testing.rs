@@ -24,14 +24,15 @@ use ruche_ledger::store::{AppendRequest, EventStore, PreparedEvent, Receipt};
 use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
 pub mod contract;
+pub mod conversations;
 pub mod erased;
 pub mod extremes;
 pub mod faults;
+pub mod figures;
 pub mod limits;
 pub mod names;
 pub mod outcomes;
 pub mod owners;
-pub mod queries;
 pub mod rebuilds;
 pub mod shared;
 pub mod steps;

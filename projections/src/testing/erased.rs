@@ -5,13 +5,6 @@
 
 use std::sync::Arc;
 
-use super::Story;
-use crate::rebuild::OnDifference;
-use crate::runner::Runner;
-use crate::select::PageRequest;
-use crate::timeline::{PayloadState, TimelineFilter};
-use crate::tool_effects::{EffectFilter, EffectState};
-use crate::{ledger_health, messages, sessions, timeline, tool_effects, turns, usage};
 use async_trait::async_trait;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Position, StreamVersion};
@@ -22,7 +15,14 @@ use ruche_ledger::store::{
     StoreError,
 };
 
+use super::Story;
 use super::world::{Fresh, World};
+use crate::rebuild::OnDifference;
+use crate::runner::Runner;
+use crate::select::PageRequest;
+use crate::timeline::{PayloadState, TimelineFilter};
+use crate::tool_effects::{EffectFilter, EffectState};
+use crate::{ledger_health, messages, sessions, timeline, tool_effects, turns, usage};
 
 /// A feed in which no payload of a session is left.
 struct Erased(Arc<dyn EventStore>);

@@ -3,18 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
-use super::Story;
-use super::extremes::{self, Choices};
-use crate::projection;
-use crate::rebuild::OnDifference;
-use crate::select::PageRequest;
-use crate::{messages, sessions, usage};
 use ruche_domain::events::LlmResponded;
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::PreparedEvent;
 
+use super::Story;
+use super::extremes::{self, Choices};
 use super::world::{Fresh, World};
+use crate::projection;
+use crate::rebuild::OnDifference;
+use crate::select::PageRequest;
+use crate::{messages, sessions, usage};
 
 /// Sessions with two turns each that hold every extreme event once.
 fn told(choices: &[u64], at: u64) -> Vec<PreparedEvent> {

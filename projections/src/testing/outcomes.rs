@@ -2,8 +2,6 @@
 
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
-use super::Story;
-use crate::usage::{self, Dimension, OutcomeRow, UsageFilter};
 use ruche_domain::events::{
     LlmFailed, LlmResponded, OutcomeCategory, SessionStarted, ToolProposed, TurnCommitted, TurnFailed,
     TurnOpened, TurnTrigger,
@@ -11,7 +9,9 @@ use ruche_domain::events::{
 use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::PreparedEvent;
 
+use super::Story;
 use super::world::{Fresh, World};
+use crate::usage::{self, Dimension, OutcomeRow, UsageFilter};
 
 const DAY_US: u64 = 86_400_000_000;
 /// A day of 2026.

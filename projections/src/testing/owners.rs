@@ -2,12 +2,6 @@
 
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
-use super::Story;
-use crate::rebuild::OnDifference;
-use crate::select::PageRequest;
-use crate::tool_effects::{self, EffectFilter, EffectState, ToolEffect};
-use crate::turns::{self, Turn, TurnFilter, TurnStatus};
-use crate::usage::{self, Dimension, UsageFilter};
 use ruche_domain::events::{
     LlmResponded, MessageReceived, Role, ToolCompensated, ToolCompleted, ToolFailed, ToolProposed,
     ToolStarted, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
@@ -16,7 +10,13 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::measures::Cost;
 use ruche_ledger::store::PreparedEvent;
 
+use super::Story;
 use super::world::{Fresh, World};
+use crate::rebuild::OnDifference;
+use crate::select::PageRequest;
+use crate::tool_effects::{self, EffectFilter, EffectState, ToolEffect};
+use crate::turns::{self, Turn, TurnFilter, TurnStatus};
+use crate::usage::{self, Dimension, UsageFilter};
 
 fn responded() -> LlmResponded {
     LlmResponded {

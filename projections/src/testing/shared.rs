@@ -7,11 +7,11 @@ macro_rules! shared_tests {
     ($skipped:path, $fresh:path) => {
         $crate::shared_tests!(@ $skipped, $fresh;
             steps: a_bad_step_does_not_fail_its_neighbours, a_sum_beyond_an_integer_is_refused;
-            queries: a_session_tells_who_and_how_much, totals_are_the_sums_of_the_sessions,
+            conversations: a_session_tells_who_and_how_much, totals_are_the_sums_of_the_sessions,
                 sessions_are_filtered_and_given_page_by_page, messages_come_back_as_they_went,
                 turns_tell_how_they_came_out, the_timeline_has_every_event_in_order,
-                an_effect_goes_from_intent_to_outcome, scores_stand_with_their_session_page_by_page,
-                configuration_has_a_history_and_values_at_each_version, usage_adds_up_by_every_dimension,
+                an_effect_goes_from_intent_to_outcome, scores_stand_with_their_session_page_by_page;
+            figures: configuration_has_a_history_and_values_at_each_version, usage_adds_up_by_every_dimension,
                 the_health_of_a_ledger_counts_every_record, a_tenant_sees_nothing_of_another;
             owners: events_of_another_session_leave_a_turn_alone, only_events_of_turns_make_turns,
                 what_another_session_says_of_a_call_leaves_it_alone,
