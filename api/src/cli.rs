@@ -222,6 +222,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let named = bench::Named {
         data_dir: is_named("data_dir"),
         keys_dir: is_named("keys_dir"),
+        database_url: is_named("database_url"),
     };
     Ok(Cli { named, ..cli })
 }

@@ -7,19 +7,29 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ruche_domain::ports::Random;
 
+use super::engine::Held;
 use super::sqlite::{BareInserts, SqliteStore, Until};
-use super::{App, OsRandom};
+use super::{App, AppError, OsRandom};
 use crate::bench::BenchError;
 use crate::bench::disk;
 use crate::bench::limit::{BareFigures, BareRows, Limit};
 
 impl App {
     /// What the engine of this application could do at best. Its files stand in the data folder while it is measured.
-    pub fn limit(&self, data_dir: &Path) -> Arc<dyn Limit> {
-        Arc::new(SqliteLimit {
-            store: self.store.clone(),
-            data_dir: data_dir.to_owned(),
-        })
+    ///
+    /// # Errors
+    /// `Settings` on an engine whose limit cannot be measured.
+    pub fn limit(&self, data_dir: &Path) -> Result<Arc<dyn Limit>, AppError> {
+        match &self.engine.held {
+            Held::Files(store) => Ok(Arc::new(SqliteLimit {
+                store: store.clone(),
+                data_dir: data_dir.to_owned(),
+            })),
+            Held::Database(..) => Err(AppError::Settings(
+                "the limit of a database is not measured yet; `ruche bench api` measures a server on one"
+                    .to_owned(),
+            )),
+        }
     }
 }
 

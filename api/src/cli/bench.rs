@@ -135,6 +135,8 @@ pub struct Named {
     pub data_dir: bool,
     /// `--keys-dir`.
     pub keys_dir: bool,
+    /// `--database-url`.
+    pub database_url: bool,
 }
 
 impl LoadArgs {
@@ -205,9 +207,14 @@ async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) ->
         streams: streams(args)?,
         keys: !args.no_keys,
     };
+    let mut common = common;
+    if !named.database_url {
+        // What the environment names is the database of a server.
+        (common.database_url, common.tree_heads_url) = (None, None);
+    }
     let (common, temporary) = place(common, named, args, &label)?;
     let app = App::open(&common, "ruche bench").await?;
-    let limit = app.limit(&common.data_dir);
+    let limit = app.limit(&common.data_dir)?;
     let measured = bench.run(&app, &*limit, stop).await;
     drop(limit);
     if temporary.is_some() {
