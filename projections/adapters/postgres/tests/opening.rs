@@ -105,3 +105,41 @@ async fn a_user_without_rights_needs_one_statement_of_an_administrator() {
     assert!(world.rebuilt().await.switched);
     contract::run(&postgres.models).await;
 }
+
+/// A pooler in transaction mode hands the same session to another program at once. So after steps that were applied,
+/// refused and stale, queries and a rebuild, no session holds anything.
+#[tokio::test]
+async fn nothing_outlives_a_transaction() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    migrate(&mut session(&url).await).await.unwrap();
+    let pool = pool(&url);
+    let models = PostgresReadStore::open(pool.clone()).await.unwrap();
+    contract::run(&models).await;
+    let url = database(&server).await;
+    migrate(&mut session(&url).await).await.unwrap();
+    let clean = pool_of(&url, 12);
+    let models = PostgresReadStore::open(clean.clone()).await.unwrap();
+    let world = World::on(Box::new(Postgres { url, models }));
+    world.projected(1, 4).await;
+    assert!(world.rebuilt().await.switched);
+    for pool in [pool, clean] {
+        let mut looked_at = Vec::new();
+        while pool.status().available > 0 {
+            let session = pool.get().await.unwrap();
+            let sql = "SELECT (SELECT count(*) FROM pg_prepared_statements), current_setting('role'), \
+                current_setting('search_path'), coalesce(current_setting('ruche.ledger', true), ''), \
+                (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory')";
+            let row = session.query_typed_one(sql, &[]).await.unwrap();
+            assert_eq!(
+                (row.get::<_, i64>(0), row.get::<_, i64>(4)),
+                (0, 0),
+                "statements and locks"
+            );
+            let settings: [&str; 3] = [row.get(1), row.get(2), row.get(3)];
+            assert_eq!(settings, ["none", "\"$user\", public", ""]);
+            looked_at.push(session);
+        }
+        assert!(!looked_at.is_empty());
+    }
+}
