@@ -178,6 +178,7 @@ impl App {
         let engine = postgres::open(common, url, writes, Arc::new(SystemClock), &OsRandom).await?;
         let is_used = !engine.events.ledgers().await?.is_empty() || !engine.heads.origins().await?.is_empty();
         let seed = master_seed(common, is_used)?;
+        postgres::agree_on_seed(common, url, &seed, writes).await?;
         Ok((engine, seed))
     }
 

@@ -87,7 +87,8 @@ pub struct Common {
     #[arg(long, env = "RUCHE_DATABASE_WAIT", default_value = "60", global = true, help_heading = GLOBAL)]
     pub database_wait: u64,
     /// Connections of this node that read from the ledgers, and as many again for the read models; at least 8
-    #[arg(long, env = "RUCHE_DATABASE_READERS", default_value = "8", value_parser = clap::value_parser!(u16).range(8..), global = true, help_heading = GLOBAL)]
+    #[arg(long, env = "RUCHE_DATABASE_READERS", default_value = "8", value_parser = clap::value_parser!(u16).range(8..),
+        global = true, help_heading = GLOBAL)]
     pub database_readers: u16,
     /// Nodes that run on the database, to be checked against its max_connections
     #[arg(long, env = "RUCHE_NODES", default_value = "1", global = true, help_heading = GLOBAL)]

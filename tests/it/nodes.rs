@@ -9,7 +9,7 @@ use ruche_api::app::App;
 use ruche_api::cli::main_ledger;
 use ruche_ledger::testing::SeededRandom;
 use ruche_tests::databases::Databases;
-use ruche_tests::server::{Home, Server};
+use ruche_tests::server::{Home, Server, caught_up};
 
 use crate::load::{Caller, export_verifies, judge, read_models_equal_a_rebuild};
 
@@ -38,7 +38,7 @@ fn ledger_of(caller: u64) -> u64 {
 type Urls = Arc<RwLock<[String; 2]>>;
 
 #[test]
-fn two_nodes_that_are_killed_lose_and_double_nothing() {
+fn conformance_2_nodes_that_are_killed_lose_and_double_nothing() {
     let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |text| text.parse().expect("a number of kills"));
     let Some(databases) = Databases::new().expect("databases") else {
         return;
@@ -101,6 +101,57 @@ fn two_nodes_that_are_killed_lose_and_double_nothing() {
     for n in 0..LEDGERS {
         export_verifies(&home, &tenant(n), folder.path());
     }
+}
+
+/// A node that is frozen for longer than its leases are given: the other one tends its ledgers meanwhile. When it wakes up
+/// it still believes in its leases, and can neither sign nor write what was done already.
+#[test]
+fn conformance_7_a_node_that_slept_through_its_leases_writes_nothing_twice() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home {
+        databases: Some(databases),
+        ..Home::embedded(PROGRAM, folder.path())
+    };
+    // Enough ledgers that each node tends some.
+    let keys: Vec<_> = (0..LEDGERS)
+        .map(|n| home.new_key(&tenant(n), &["writer", "reader"]).expect("a key"))
+        .collect();
+    let nodes = [home.serve().expect("a node"), home.serve().expect("another node")];
+    let client = reqwest::blocking::Client::new();
+    let mut callers: Vec<_> = (0..).zip(&keys).map(|(n, key)| Caller::new(n, key)).collect();
+    let mut append = |node: usize| {
+        for (caller, key) in callers.iter_mut().zip(&keys) {
+            caller.start(&nodes[node].url).expect("a session");
+            caller.send(&nodes[node].url).expect("an append");
+            // The read models of every ledger get there, whoever keeps them: within the leases of the other node.
+            caught_up(&client, &nodes[node].url, key).expect("the read models");
+        }
+    };
+    append(0);
+    append(1);
+    nodes[0].signal("STOP").expect("it freezes");
+    append(1);
+    nodes[0].signal("CONT").expect("it wakes up");
+    append(0);
+    append(1);
+    for node in nodes {
+        assert!(node.stop().expect("a node can be told to stop"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let app = App::open(&home.common(), "judge").await.expect("the store opens");
+        for (n, caller) in (0..).zip(&callers) {
+            judge(&app, main_ledger(&tenant(n)), std::iter::once(caller)).await;
+        }
+        read_models_equal_a_rebuild(&app).await;
+        app.close().await.expect("it closes");
+    });
 }
 
 /// Appends until told to stop, on one node and then the other one, whichever answers. Ends with nothing unanswered.

@@ -201,17 +201,26 @@ impl Server {
         self.child.wait().map(drop)
     }
 
+    /// Sends a signal, such as `STOP`.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("kill -{name}: {status}")))
+        }
+    }
+
     /// SIGTERM; waits until the process has finished its work, and tells whether it ended well.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn stop(mut self) -> io::Result<bool> {
-        let status = Command::new("kill")
-            .args(["-TERM", &self.child.id().to_string()])
-            .status()?;
-        if !status.success() {
-            return Err(io::Error::other(format!("kill: {status}")));
-        }
+        self.signal("TERM")?;
         Ok(self.child.wait()?.success())
     }
 }

@@ -80,7 +80,7 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
 }
 
 /// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program.
-const ON_EVERY_ENGINE: [&str; 9] = [
+const ON_EVERY_ENGINE: [&str; 10] = [
     "graphql::",
     "http::",
     "websocket::",
@@ -90,6 +90,7 @@ const ON_EVERY_ENGINE: [&str; 9] = [
     "publishing::",
     "verification::",
     "parked::",
+    "kill::",
 ];
 
 fn on_postgres(root: &Path, given: &TestArguments, tests: &Step) -> Step {

@@ -24,6 +24,17 @@ pub enum AppError {
     /// The read models of the database cannot be opened.
     #[error(transparent)]
     ReadModelsDatabase(#[from] ruche_projections_postgres::OpenError),
+    /// Another node of this database has another master seed.
+    #[error(
+        "the ledgers of this database belong to another master seed than the one in {keys_dir}: give every node the same \
+         master.seed. If that one is lost for good, an administrator runs DELETE FROM ruche.deployment, and every ledger \
+         needs `ruche ledger new-epoch`",
+        keys_dir = keys_dir.display()
+    )]
+    OtherSeed {
+        /// Where this node has its own.
+        keys_dir: PathBuf,
+    },
     /// Settings that do not fit together.
     #[error("{0}")]
     Settings(String),

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::{Clock, Random, event_id};
-use ruche_ledger::seal::TreeHeadStore;
-use ruche_ledger_keys::TreeHeadFiles;
+use ruche_ledger::seal::{LogKeys, TreeHeadStore};
+use ruche_ledger_keys::{MasterSeedFile, TreeHeadFiles};
 use ruche_ledger_postgres::{Database, NodeKind, NodeLock, OpenError, PostgresOptions, PostgresStore};
 use ruche_projections_postgres::{OpenError as ModelsError, PostgresReadStore};
 use tokio::time::{Instant, sleep};
@@ -145,6 +146,23 @@ fn options(common: &Common, url: &str) -> PostgresOptions {
         readers: usize::from(common.database_readers),
         ..PostgresOptions::new(url)
     }
+}
+
+/// Refuses a seed that is not the deployment's. It is known by the label of a ledger that nobody has.
+pub(super) async fn agree_on_seed(
+    common: &Common,
+    url: &str,
+    seed: &MasterSeedFile,
+    writes: bool,
+) -> Result<(), AppError> {
+    let database = Database::parse(&options(common, url))?;
+    let label = seed.label(LedgerId::from_bytes([0; 16]));
+    if database.agree_on_seed(&label, writes).await? {
+        return Ok(());
+    }
+    Err(AppError::OtherSeed {
+        keys_dir: common.keys_dir.clone(),
+    })
 }
 
 /// Keeps nodes that do not go together apart, for as long as this one lives.

@@ -22,7 +22,7 @@ const LEDGER: Schema = Schema {
     migrations: &[
         include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql"),
         include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
-        include_str!("../../../../migrations/postgres/ledger/0003_leases.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0003_nodes.sql"),
     ],
     not_beside: "ruche_tree_heads",
     has_roles: true,

@@ -84,6 +84,22 @@ impl Database {
         schema::migrate_tree_heads(&mut self.connect().await?).await
     }
 
+    /// Whether this deployment has the master seed that `label` was made with. The first node that writes says which it is.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn agree_on_seed(&self, label: &[u8; 16], may_say: bool) -> Result<bool, OpenError> {
+        let failed = || OpenError::database("compare the master seed");
+        let session = self.session(Purpose::Append, |_| ()).await?;
+        if may_say {
+            let say = "INSERT INTO deployment (one, seed) VALUES (true, $1) ON CONFLICT (one) DO NOTHING";
+            session.execute(say, &[&&label[..]]).await.map_err(failed())?;
+        }
+        let said = session.query_opt("SELECT seed FROM deployment", &[]).await;
+        let said = said.map_err(failed())?;
+        Ok(said.is_none_or(|row| row.get::<_, &[u8]>(0) == label))
+    }
+
     /// The leases of the node with this id, new for each process, in the ledgers' database.
     ///
     /// # Errors

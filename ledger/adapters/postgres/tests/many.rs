@@ -193,3 +193,20 @@ async fn a_node_with_tree_heads_of_its_own_is_alone() {
     assert!(take(NodeKind::Alone).await.is_none());
     drop(alone);
 }
+
+#[tokio::test]
+async fn the_first_node_says_which_seed_it_is() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    open(&url).await;
+    let agree = |label: [u8; 16], may_say| {
+        let database = at(&url);
+        async move { database.agree_on_seed(&label, may_say).await.unwrap() }
+    };
+    assert!(agree([2; 16], false).await, "nobody has said anything yet");
+    assert!(agree([1; 16], true).await);
+    assert!(agree([1; 16], false).await);
+    assert!(!agree([2; 16], false).await);
+    assert!(!agree([2; 16], true).await, "it is not taken back");
+    assert!(agree([1; 16], true).await);
+}
