@@ -1,5 +1,6 @@
 //! Several `ruche serve` on one PostgreSQL, any of which is killed at any instant.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread;
@@ -31,7 +32,11 @@ fn tenant(n: u64) -> String {
 
 /// The ledger of a caller: every second one has the first, so that it takes half of the load.
 fn ledger_of(caller: u64) -> u64 {
-    if caller % 2 == 0 { 0 } else { caller / 2 % LEDGERS }
+    if caller.is_multiple_of(2) {
+        0
+    } else {
+        caller / 2 % LEDGERS
+    }
 }
 
 /// Where the nodes listen now.
@@ -93,7 +98,7 @@ fn conformance_2_nodes_that_are_killed_lose_and_double_nothing() {
         app.close().await.expect("it closes");
     });
     let acknowledged: usize = callers.iter().map(Caller::acknowledged).sum();
-    println!("{kills} kills, {acknowledged} records acknowledged");
+    eprintln!("{kills} kills, {acknowledged} records acknowledged");
     assert!(
         acknowledged as u64 > kills * CALLERS,
         "only {acknowledged} records"
@@ -157,10 +162,10 @@ fn conformance_7_a_node_that_slept_through_its_leases_writes_nothing_twice() {
 /// Appends until told to stop, on one node and then the other one, whichever answers. Ends with nothing unanswered.
 fn work(mut caller: Caller, number: u64, urls: &Urls, stop: &AtomicBool) -> Caller {
     let mut turn = number as usize;
-    let mut on_either = |mut send: Box<dyn FnMut(&str) -> std::io::Result<()> + '_>| {
+    let mut on_either = |caller: &mut Caller, send: fn(&mut Caller, &str) -> io::Result<()>| {
         for _try in 0..TRIES_MAX {
             let url = urls.read().expect("nobody panics with it")[turn % 2].clone();
-            match send(&url) {
+            match send(caller, &url) {
                 Ok(()) => return,
                 // It was killed, or says to come again: the other one is as good.
                 Err(_) => turn += 1,
@@ -168,9 +173,9 @@ fn work(mut caller: Caller, number: u64, urls: &Urls, stop: &AtomicBool) -> Call
         }
         panic!("neither node answers");
     };
-    on_either(Box::new(|url| caller.start(url)));
+    on_either(&mut caller, |caller, url| caller.start(url));
     while !stop.load(Ordering::SeqCst) {
-        on_either(Box::new(|url| caller.send(url)));
+        on_either(&mut caller, Caller::send);
     }
     caller
 }
