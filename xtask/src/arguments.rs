@@ -25,13 +25,13 @@ Examples:
 
 const SOAK_HELP: &str = "\
 The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load and power
-cuts of the store, kills and power cuts of PostgreSQL, and failovers of a cluster of three. Every run starts from the same
+cuts of the store, kills of nodes on PostgreSQL and of PostgreSQL itself, its power cuts, and failovers of a cluster of three. Every run starts from the same
 seeds; the one that failed is named in the message. Failovers need the Debian packages patroni, etcd-server and
 etcd-client, which are installed where that is possible.
 
 Examples:
   cargo xtask soak                          everything; about an hour
-  cargo xtask soak --kills 20 --cuts 0 --postgres-kills 0 --postgres-cuts 0 --failovers 0
+  cargo xtask soak --kills 20 --cuts 0 --node-kills 0 --postgres-kills 0 --postgres-cuts 0 --failovers 0
                                             a short one";
 
 const LINT_HELP: &str = "\
@@ -91,6 +91,9 @@ pub struct SoakArguments {
     /// Power cuts of the store
     #[arg(long, default_value_t = 1_000)]
     pub cuts: u64,
+    /// Kills of either of two nodes on PostgreSQL
+    #[arg(long, default_value_t = 200)]
+    pub node_kills: u64,
     /// Kills of PostgreSQL
     #[arg(long, default_value_t = 100)]
     pub postgres_kills: u64,

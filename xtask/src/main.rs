@@ -41,7 +41,10 @@ fn run(command: &Command) -> Result<ExitCode, String> {
             if soak.postgres_kills + soak.postgres_cuts + soak.failovers > 0 {
                 xtask::postgres::programs()?;
             }
-            None
+            match soak.node_kills {
+                0 => None,
+                _ => Some(Cluster::start()?),
+            }
         }
         Command::Golden(_) | Command::Lint => None,
     };

@@ -32,7 +32,7 @@ pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Ve
         Command::Golden(arguments) => vec![fetch(root), golden(root, arguments, data)],
         Command::Soak(arguments) => {
             let mut steps = vec![fetch(root), kills(root, arguments), cuts(root, arguments)];
-            steps.extend(postgres_soak(root, arguments));
+            steps.extend(postgres_soak(root, arguments, postgres));
             steps
         }
         Command::Lint => {
@@ -195,8 +195,14 @@ fn cuts(root: &Path, soak: &SoakArguments) -> Step {
 }
 
 /// Servers and clusters are expensive to make: there is no step for nothing.
-fn postgres_soak(root: &Path, soak: &SoakArguments) -> Vec<Step> {
+fn postgres_soak(root: &Path, soak: &SoakArguments, postgres: Option<&str>) -> Vec<Step> {
     let steps = [
+        (
+            "node kills",
+            "nodes::conformance_2",
+            "RUCHE_SOAK_NODE_KILLS",
+            soak.node_kills,
+        ),
         (
             "postgres kills",
             "postgres::crash::",
@@ -219,7 +225,12 @@ fn postgres_soak(root: &Path, soak: &SoakArguments) -> Vec<Step> {
     steps
         .into_iter()
         .filter(|(.., count)| *count > 0)
-        .map(|(name, tests, variable, count)| soak_step(name, root, tests, variable, count))
+        .map(|(name, tests, variable, count)| {
+            let mut step = soak_step(name, root, tests, variable, count);
+            step.variables
+                .extend(postgres.map(|url| ("RUCHE_TEST_POSTGRES", url.into())));
+            step
+        })
         .collect()
 }
 
@@ -396,6 +407,7 @@ mod tests {
             let soak = SoakArguments {
                 kills: 1,
                 cuts: 1,
+                node_kills: 0,
                 postgres_kills: 2,
                 postgres_cuts: 0,
                 failovers,
