@@ -363,6 +363,7 @@ impl App {
             publisher,
             sealing: self.sealing.clone(),
             leases: self.engine.leases.clone(),
+            interval: self.engine.ledgers_interval(),
         }
     }
 

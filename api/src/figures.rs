@@ -159,6 +159,18 @@ pub const FIGURES: &[Figure] = &[
         "Tree heads that another sealer signed first.",
     ),
     figure(
+        "ruche_tended_ledgers",
+        G,
+        &[],
+        "Ledgers that this node seals and follows; of all nodes together it is the number of ledgers.",
+    ),
+    figure(
+        "ruche_lease_failures_total",
+        C,
+        &[],
+        "Failed tries to renew leases.",
+    ),
+    figure(
         "ruche_unsealed_records",
         G,
         &[],

@@ -18,8 +18,9 @@ const RETRY_LONGEST: Duration = Duration::from_secs(30);
 
 /// Between two looks at how far another node is, while somebody waits for it here.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
-/// The same while nobody waits: what is told of read models that are parked is that old at most.
-const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// The same while nobody waits: what is told of read models that are parked is that old at most. Long, because it is spent
+/// for every ledger of all others.
+const IDLE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Looks how far another node is with one ledger.
 pub async fn observe(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receiver<bool>) {
@@ -28,7 +29,7 @@ pub async fn observe(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Rec
             Ok(()) => LOOK_INTERVAL,
             Err(error) => {
                 tracing::warn!(%ledger, error = %crate::error::chain(&error), "the read models cannot be looked at");
-                IDLE_INTERVAL
+                RETRY_FIRST
             }
         };
         let next = async {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{counter, gauge};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{LEASE_MS, LEASE_RENEWAL_MS};
 use ruche_ledger::lease::Leases;
@@ -22,8 +23,6 @@ use crate::project_loop;
 use crate::publish::Publisher;
 use crate::seal_loop::{SealLoop, SealProgress};
 
-/// How often new ledgers are looked for. Their first records are sealed that much later, once.
-const LEDGERS_INTERVAL: Duration = Duration::from_millis(250);
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 const RENEWAL: Duration = Duration::from_millis(LEASE_RENEWAL_MS);
 
@@ -41,6 +40,8 @@ pub struct Tending {
     pub sealing: Arc<SealProgress>,
     /// Who tends what.
     pub leases: Arc<dyn Leases>,
+    /// How often new ledgers are looked for. Their first records are sealed that much later, once.
+    pub interval: Duration,
 }
 
 /// The loops of ledgers, as they are now.
@@ -80,19 +81,20 @@ impl Tending {
                                 (held, renewed) = (leases, Some(before));
                                 asked = known;
                             }
-                            Ok(Err(error)) => tracing::warn!(%error, "leases are not renewed"),
-                            Err(_) => tracing::warn!("leases are not renewed in time"),
+                            Ok(Err(error)) => not_renewed(&error.to_string()),
+                            Err(_) => not_renewed("no answer in time"),
                         }
                     }
                     if renewed.is_none_or(|at| at.elapsed() >= LEASE) {
                         held.clear();
                     }
+                    gauge!("ruche_tended_ledgers").set(held.len() as f64);
                     self.assign(&mut loops, &ledgers, &held);
                 }
                 Err(error) => tracing::error!(%error, "the ledgers cannot be listed"),
             }
             tokio::select! {
-                () = tokio::time::sleep(LEDGERS_INTERVAL) => {}
+                () = tokio::time::sleep(self.interval) => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }
         }
@@ -143,6 +145,11 @@ impl Tending {
         tasks.spawn(sealing.run(stopped.clone()));
         tasks.spawn(project_loop::run(self.runner.clone(), ledger, stopped));
     }
+}
+
+fn not_renewed(error: &str) {
+    counter!("ruche_lease_failures_total").increment(1);
+    tracing::warn!(error, "leases are not renewed");
 }
 
 impl Loops {

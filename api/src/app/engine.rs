@@ -1,6 +1,7 @@
 //! What an engine gives: the ports of everything that is stored, and what only it can do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeStore};
@@ -42,6 +43,14 @@ pub(super) enum Held {
 }
 
 impl Engine {
+    /// How often new ledgers are looked for: in files that costs nothing, a database is asked by every node.
+    pub(super) fn ledgers_interval(&self) -> Duration {
+        match self.held {
+            Held::Files(_) => Duration::from_millis(250),
+            Held::Database(..) => Duration::from_secs(1),
+        }
+    }
+
     /// Finishes what is queued. Everything that was answered is durable before.
     pub(super) async fn close(self) -> Result<(), AppError> {
         match self.held {
