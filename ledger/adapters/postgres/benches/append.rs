@@ -7,9 +7,9 @@
 //! `--only 8x100` measures one shape and nothing else.
 //!
 //! Every append expects its stream's version and claims an idempotency key. The ratio to bare inserts is what binds; a
-//! bare insert fills the same tables (records, payloads, keys) over one connection with the same leaf and payload bytes
-//! and the same number of events in each transaction, and no positions, versions, keys looked up, hashes, queue or
-//! answers. Once with one statement over arrays, once with binary COPY.
+//! bare insert fills the same tables (records, payloads, keys) over as many connections as the engine has writers, with
+//! the same leaf and payload bytes and the same number of events in each transaction, and no positions, versions, keys
+//! looked up, hashes, queue or answers. Once with one statement over arrays, once with binary COPY.
 
 #![expect(
     clippy::print_stdout,
@@ -20,7 +20,6 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,29 +30,18 @@ use ruche_domain::numbers::{Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::Clock;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::leaf::{KeyClaim, KeyLayer};
-use ruche_ledger::payload::{Fragment, JSON, StoredFragment};
+use ruche_ledger::payload::{Fragment, JSON};
 use ruche_ledger::store::{
     AppendOutcome, AppendRequest, EventStore, Expectation, ExpectedVersion, PreparedEvent, Record,
 };
 use ruche_ledger::testing::{Author, SeededRandom, ledger};
-use ruche_ledger_postgres::{PostgresOptions, PostgresStore};
+use ruche_ledger_postgres::{BareInserts, Database, PostgresOptions, PostgresStore, Until, Way};
 use tokio::runtime::Runtime;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
-use tokio_postgres::types::Type;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::NoTls;
 use uuid::Uuid;
 
 /// Events of a stream before the caller goes on with a new one.
 const STREAM_EVENTS: u64 = 200;
-
-/// All rows of a transaction in one statement, as the engine does it.
-const UNNEST: &str = "WITH records AS (INSERT INTO ruche.record
-    SELECT $1, 1, r.* FROM unnest($2::bigint[], $3::text[], $4::bigint[], $5::bytea[]) AS r),
-payloads AS (INSERT INTO ruche.payload
-    SELECT $1, 1, p.index, 0, p.opening, p.bytes
-    FROM unnest($2::bigint[], $6::bytea[], $7::bytea[]) AS p(index, opening, bytes))
-INSERT INTO ruche.idempotency
-    SELECT $1, 4, k.key, k.key, 1, k.first, $10 FROM unnest($8::bytea[], $9::bigint[]) AS k(key, first)";
 
 struct Now;
 
@@ -104,16 +92,25 @@ fn main() {
         let bench = Bench::new(&url, &name);
         let run = bench.run(callers, batch, events);
         run.print(&name);
-        let sample = bench.sample();
-        let bare = |how| {
-            let bare = Bare {
-                how,
+        let sample = Arc::new(bench.sample());
+        let options = PostgresOptions::new(&url);
+        let database = Database::parse(&options).unwrap();
+        let bare = |way| {
+            let bare = BareInserts {
+                records: Arc::clone(&sample),
                 group: run.group(),
                 batch,
+                keys: true,
+                connections: options.writers,
+                until: Until::Events(events),
             };
-            bench.runtime.block_on(bare.inserts(&url, &name, &sample, events))
+            bench
+                .runtime
+                .block_on(bare.run_one(&database, way))
+                .unwrap()
+                .rate()
         };
-        let (unnest, copy) = (bare(How::Unnest), bare(How::Copy));
+        let (unnest, copy) = (bare(Way::Unnest), bare(Way::Copy));
         println!(
             "{name:>9}  bare {unnest:>8.0} events/s by arrays, {copy:>8.0} by COPY; ratio {:.0} %, {:.0} %; \
              disk {flushes:.0} flushes/s (4 KiB appended, fdatasync)",
@@ -304,188 +301,6 @@ fn event(random: &SeededRandom, stream: StreamId) -> PreparedEvent {
     PreparedEvent {
         event,
         payload: vec![Fragment::plain(random, JSON, payload).unwrap()],
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum How {
-    Unnest,
-    Copy,
-}
-
-/// The same inserts without what makes them a ledger.
-struct Bare {
-    how: How,
-    /// Events of one transaction.
-    group: u64,
-    /// Events of one append: one key for each.
-    batch: u64,
-}
-
-/// Rows of one transaction.
-struct Rows<'a> {
-    index: Vec<i64>,
-    stream: Vec<String>,
-    version: Vec<i64>,
-    leaf: Vec<&'a [u8]>,
-    opening: Vec<&'a [u8]>,
-    bytes: Vec<&'a [u8]>,
-    key: Vec<[u8; 32]>,
-    first: Vec<i64>,
-}
-
-impl Bare {
-    async fn inserts(&self, server: &str, name: &str, sample: &[Record], events: u64) -> f64 {
-        let url = database(server, &format!("{name} {:?}", self.how).to_lowercase()).await;
-        open(Arc::new(Now), &url).await.close().await.unwrap();
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        tokio::spawn(connection);
-        let statement = client.prepare(UNNEST).await.unwrap();
-        let random = SeededRandom::new(7);
-        let (started, mut next) = (Instant::now(), 1);
-        while next <= events {
-            let last = (next + self.group).min(events + 1);
-            let rows = Rows::of(sample, &random, next..last, self.batch);
-            match self.how {
-                How::Unnest => rows.unnest(&client, &statement, self.batch).await,
-                How::Copy => rows.copy(&client, self.batch).await,
-            }
-            next = last;
-        }
-        events as f64 / started.elapsed().as_secs_f64()
-    }
-}
-
-impl<'a> Rows<'a> {
-    fn of(sample: &'a [Record], random: &SeededRandom, indexes: std::ops::Range<u64>, batch: u64) -> Self {
-        let records: Vec<_> = indexes
-            .clone()
-            .map(|index| &sample[index as usize % sample.len()])
-            .collect();
-        let payloads = records.iter().map(|record| match &record.payload[0] {
-            StoredFragment::Present { opening, bytes } => (&opening[..], &bytes[..]),
-            other => panic!("{other:?}"),
-        });
-        let (opening, bytes) = payloads.unzip();
-        let stream = |index| {
-            StreamId::new(
-                Category::Observed,
-                Uuid::from_u128(u128::from(index / STREAM_EVENTS)),
-            )
-        };
-        let first: Vec<i64> = indexes
-            .clone()
-            .filter(|index| index % batch == 0)
-            .map(u64::cast_signed)
-            .collect();
-        Self {
-            index: indexes.clone().map(u64::cast_signed).collect(),
-            stream: indexes.clone().map(|index| stream(index).to_string()).collect(),
-            version: indexes
-                .map(|index| (index % STREAM_EVENTS).cast_signed())
-                .collect(),
-            leaf: records.iter().map(|record| &record.leaf_bytes[..]).collect(),
-            opening,
-            bytes,
-            key: first.iter().map(|_| key(random)).collect(),
-            first,
-        }
-    }
-
-    async fn unnest(&self, client: &Client, statement: &tokio_postgres::Statement, batch: u64) {
-        let (ledger, count) = (ledger(1).0, batch as i32);
-        let keys: Vec<&[u8]> = self.key.iter().map(|key| &key[..]).collect();
-        client
-            .execute(
-                statement,
-                &[
-                    &ledger,
-                    &self.index,
-                    &self.stream,
-                    &self.version,
-                    &self.leaf,
-                    &self.opening,
-                    &self.bytes,
-                    &keys,
-                    &self.first,
-                    &count,
-                ],
-            )
-            .await
-            .unwrap();
-    }
-
-    async fn copy(&self, client: &Client, batch: u64) {
-        client.batch_execute("BEGIN").await.unwrap();
-        let (ledger, epoch) = (ledger(1).0, 1_i64);
-        let sink = client
-            .copy_in("COPY ruche.record FROM STDIN BINARY")
-            .await
-            .unwrap();
-        let types = [
-            Type::UUID,
-            Type::INT8,
-            Type::INT8,
-            Type::TEXT,
-            Type::INT8,
-            Type::BYTEA,
-        ];
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-        for (n, index) in self.index.iter().enumerate() {
-            let (stream, version, leaf) = (&self.stream[n], &self.version[n], &self.leaf[n]);
-            writer
-                .as_mut()
-                .write(&[&ledger, &epoch, index, stream, version, leaf])
-                .await
-                .unwrap();
-        }
-        writer.finish().await.unwrap();
-        let sink = client
-            .copy_in("COPY ruche.payload FROM STDIN BINARY")
-            .await
-            .unwrap();
-        let types = [
-            Type::UUID,
-            Type::INT8,
-            Type::INT8,
-            Type::INT2,
-            Type::BYTEA,
-            Type::BYTEA,
-        ];
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-        for (n, index) in self.index.iter().enumerate() {
-            let (opening, bytes) = (&self.opening[n], &self.bytes[n]);
-            writer
-                .as_mut()
-                .write(&[&ledger, &epoch, index, &0_i16, opening, bytes])
-                .await
-                .unwrap();
-        }
-        writer.finish().await.unwrap();
-        let sink = client
-            .copy_in("COPY ruche.idempotency FROM STDIN BINARY")
-            .await
-            .unwrap();
-        let types = [
-            Type::UUID,
-            Type::INT2,
-            Type::BYTEA,
-            Type::BYTEA,
-            Type::INT8,
-            Type::INT8,
-            Type::INT4,
-        ];
-        let mut writer = pin!(BinaryCopyInWriter::new(sink, &types));
-        for (key, first) in self.key.iter().zip(&self.first) {
-            let (key, count) = (&&key[..], batch as i32);
-            writer
-                .as_mut()
-                .write(&[&ledger, &4_i16, key, key, &epoch, first, &count])
-                .await
-                .unwrap();
-        }
-        writer.finish().await.unwrap();
-        client.batch_execute("COMMIT").await.unwrap();
     }
 }
 

@@ -60,10 +60,12 @@ mod ends;
 mod hints;
 mod store;
 mod server;
+mod bare;
 mod leases;
 mod node_lock;
 mod tree_heads;
 
+pub use bare::{BareFigures, BareInserts, Until, Way};
 pub use error::OpenError;
 pub use leases::PostgresLeases;
 pub use node_lock::{NodeKind, NodeLock};

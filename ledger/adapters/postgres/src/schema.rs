@@ -17,10 +17,13 @@ struct Schema {
     has_roles: bool,
 }
 
+/// The tables of the ledgers with their indexes, in whatever schema comes first on the search path.
+pub(crate) const LEDGER_TABLES: &str = include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql");
+
 const LEDGER: Schema = Schema {
     name: "ruche",
     migrations: &[
-        include_str!("../../../../migrations/postgres/ledger/0001_ledger.sql"),
+        LEDGER_TABLES,
         include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
         include_str!("../../../../migrations/postgres/ledger/0003_nodes.sql"),
     ],

@@ -1,11 +1,12 @@
 //! A database beside the store: what its server promises, its schema, and what nodes share in it.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use crate::error::OpenError;
-use crate::session::Purpose;
+use crate::session::{Purpose, fence};
 use crate::{Database, PostgresLeases, PostgresTreeHeads, schema};
 
 /// Connections of the leases, or of the tree heads.
@@ -66,6 +67,62 @@ impl Database {
             synchronous_standby_names: row.get(4),
             connections: row.get::<_, i64>(5).max(0).cast_unsigned(),
         })
+    }
+
+    /// What decides whether an answered append survives, as a session that appends has it: names and values. The schema
+    /// must be there.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn durability(&self) -> Result<Vec<(String, String)>, OpenError> {
+        let session = self.session(Purpose::Append, |_| ()).await?;
+        let rows = session
+            .query(
+                "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', \
+                 'synchronous_standby_names', 'wal_sync_method') ORDER BY name",
+                &[],
+            )
+            .await
+            .map_err(OpenError::database("read the settings of a session that appends"))?;
+        Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Durable commits of one connection in a second, one behind the other, each of one small record of the log and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn commit_rate(&self, time: Duration) -> Result<f64, OpenError> {
+        let client = self.connect().await?;
+        let (started, mut commits) = (Instant::now(), 0_u32);
+        while started.elapsed() < time {
+            fence(&client).await.map_err(OpenError::database("commit"))?;
+            commits += 1;
+        }
+        Ok(f64::from(commits) / started.elapsed().as_secs_f64())
+    }
+
+    /// Whether there are ledgers. Changes nothing, and makes no schema.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn has_ledgers(&self) -> Result<bool, OpenError> {
+        let failed = || OpenError::database("look for ledgers");
+        let client = self.connect().await?;
+        let there = client
+            .query_one(
+                "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'ruche')",
+                &[],
+            )
+            .await
+            .map_err(failed())?;
+        if !there.get::<_, bool>(0) {
+            return Ok(false);
+        }
+        // As a session that appends: it sees the heads of all ledgers, which a login user need not.
+        let session = self.session(Purpose::Append, |_| ()).await?;
+        let row = session.query_one("SELECT EXISTS (SELECT FROM head)", &[]).await;
+        Ok(row.map_err(failed())?.get(0))
     }
 
     /// Makes or brings up to date the schema of the ledgers, and the roles.
