@@ -54,7 +54,7 @@ pub use postgres::{copy_tree_heads, migrate};
 pub use settings::{SettingsFound, check_settings};
 
 use engine::Engine;
-pub use limit::random;
+pub use limit::{has_ledgers, random};
 
 use files::no_restore_pending;
 

@@ -224,6 +224,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         data_dir: is_named("data_dir"),
         keys_dir: is_named("keys_dir"),
         database_url: is_named("database_url"),
+        tree_heads_url: is_named("tree_heads_url"),
     };
     Ok(Cli { named, ..cli })
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
+use ruche_tests::databases::{self, Databases};
 use ruche_tests::server::{Home, Server, graphql};
 use serde_json::Value;
 
@@ -144,6 +145,78 @@ fn an_open_loop_accounts_for_every_append_that_was_due_and_leaves_no_folder() {
     assert_eq!(due, 100, "{report}");
     let left = std::fs::read_dir(folder.path()).expect("the folder").count();
     assert_eq!(left, 0);
+}
+
+/// A bench in a database that the call names. The folder is that of everything temporary.
+fn bench_on(url: &str, folder: &Path) -> Command {
+    let mut bench = Command::new(PROGRAM);
+    bench
+        .args(["bench", "append", "--json", "--callers", "4", "--batch", "5"])
+        .args(SHORT)
+        .args(["--database-url", url])
+        .env("TMPDIR", folder)
+        // Of somebody's server, and not there at all: whoever uses it fails.
+        .env("RUCHE_DATABASE_URL", "postgres://127.0.0.1:1/server")
+        .env("RUCHE_TREE_HEADS_URL", "postgres://127.0.0.1:1/heads")
+        .stdin(Stdio::null());
+    bench
+}
+
+/// Fails unless the condition holds in the database.
+fn holds(url: &str, condition: &str) {
+    let sql =
+        format!("DO $$ BEGIN IF NOT ({condition}) THEN RAISE EXCEPTION 'it does not hold'; END IF; END $$");
+    let found = databases::run(url, &sql);
+    found.unwrap_or_else(|error| panic!("{condition}: {error:?}"));
+}
+
+#[test]
+fn a_bench_on_a_database_leaves_its_ledgers_and_nothing_else() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let (folder, url) = (
+        tempfile::tempdir().expect("a temporary folder"),
+        &databases.ledgers,
+    );
+    let report = report(bench_on(url, folder.path()).output());
+    check_fields(&report, &NUMBERS);
+    check_fields(&report, &ENGINE_NUMBERS[1..]);
+    check_fields(
+        &report,
+        &["one_connection_commits_per_s", "ratio_to_bare_inserts"],
+    );
+    assert_eq!(report["engine"], "postgres");
+    for way in ["bare_inserts_before_way", "bare_inserts_after_way"] {
+        assert!(report[way] == "unnest" || report[way] == "copy", "{report}");
+    }
+    for (setting, value) in [
+        ("fsync", "on"),
+        ("synchronous_commit", "on"),
+        ("full_page_writes", "on"),
+    ] {
+        assert_eq!(report["durability"][setting], value, "{report}");
+    }
+    let appended = number(&report, "events_appended");
+    assert!(number(&report, "events") > 0);
+    assert_eq!(number(&report, "events"), number(&report, "appends") * 5);
+    let is_as_told = format!("(SELECT sum(size - 1) FROM ruche.head) = {appended}");
+    holds(url, &is_as_told);
+    holds(
+        url,
+        "NOT EXISTS (SELECT FROM pg_namespace WHERE nspname LIKE 'ruche_bench_%')",
+    );
+    let left = std::fs::read_dir(folder.path()).expect("the folder").count();
+    assert_eq!(left, 0);
+
+    // Now it has ledgers: nothing is appended unless the call says so, and then only with the keys of these ledgers.
+    for (more, asked) in [(None, "--into-existing"), (Some("--into-existing"), "--keys-dir")] {
+        let refused = bench_on(url, folder.path()).args(more).output().expect("an end");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains(asked), "{said}");
+    }
+    holds(url, &is_as_told);
 }
 
 fn report(output: io::Result<Output>) -> Value {

@@ -1,11 +1,12 @@
 //! The limit of the engine that the application stands on, for `ruche bench`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ruche_domain::ports::Random;
+use ruche_ledger_postgres::{self as postgres, Database, PostgresOptions};
 
 use super::engine::Held;
 use super::sqlite::{BareInserts, SqliteStore, Until};
@@ -13,24 +14,43 @@ use super::{App, AppError, OsRandom};
 use crate::bench::BenchError;
 use crate::bench::disk;
 use crate::bench::limit::{BareFigures, BareRows, Limit};
+use crate::cli::Common;
 
 impl App {
     /// What the engine of this application could do at best. Its files stand in the data folder while it is measured.
     ///
     /// # Errors
-    /// `Settings` on an engine whose limit cannot be measured.
-    pub fn limit(&self, data_dir: &Path) -> Result<Arc<dyn Limit>, AppError> {
+    /// When the database cannot be reached.
+    pub async fn limit(&self, common: &Common) -> Result<Arc<dyn Limit>, AppError> {
         match &self.engine.held {
             Held::Files(store) => Ok(Arc::new(SqliteLimit {
                 store: store.clone(),
-                data_dir: data_dir.to_owned(),
+                data_dir: common.data_dir.clone(),
             })),
-            Held::Database(..) => Err(AppError::Settings(
-                "the limit of a database is not measured yet; `ruche bench api` measures a server on one"
-                    .to_owned(),
-            )),
+            Held::Database(..) => {
+                let Some(url) = &common.database_url else {
+                    return Err(AppError::Settings(
+                        "database.url (--database-url) is not set".to_owned(),
+                    ));
+                };
+                let options = PostgresOptions::new(url);
+                let database = Database::parse(&options)?;
+                Ok(Arc::new(PostgresLimit {
+                    name: database.server().await?.database,
+                    database,
+                    writers: options.writers,
+                }))
+            }
         }
     }
+}
+
+/// Whether a database has ledgers. Changes nothing in it.
+///
+/// # Errors
+/// See [`AppError`].
+pub async fn has_ledgers(url: &str) -> Result<bool, AppError> {
+    Ok(Database::parse(&PostgresOptions::new(url))?.has_ledgers().await?)
 }
 
 /// The random source of a process that opens no store.
@@ -75,6 +95,7 @@ impl Limit for SqliteLimit {
         Ok(BareFigures {
             events: figures.events,
             took: figures.took,
+            way: None,
         })
     }
 
@@ -87,8 +108,72 @@ impl Limit for SqliteLimit {
         rate.await.map(Some)
     }
 
+    async fn commit_rate(&self, _time: Duration) -> Result<Option<f64>, BenchError> {
+        Ok(None)
+    }
+
+    fn database(&self) -> Option<String> {
+        None
+    }
+
     fn file_system(&self) -> Option<String> {
         disk::file_system(&self.data_dir)
+    }
+}
+
+struct PostgresLimit {
+    database: Database,
+    /// Its name.
+    name: String,
+    /// Connections that append.
+    writers: usize,
+}
+
+#[async_trait]
+impl Limit for PostgresLimit {
+    fn engine(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn durability(&self) -> Result<Vec<(String, String)>, BenchError> {
+        let found = self.database.durability().await;
+        found.map_err(|error| BenchError::because("durability of the database", &error))
+    }
+
+    async fn bare_inserts(&self, rows: BareRows) -> Result<BareFigures, BenchError> {
+        let inserts = postgres::BareInserts {
+            records: rows.records,
+            group: rows.group,
+            batch: rows.batch,
+            keys: rows.keys,
+            connections: self.writers,
+            until: postgres::Until::Time(rows.time),
+        };
+        let figures = inserts.run(&self.database).await;
+        let figures = figures.map_err(|error| BenchError::because("bare inserts", &error))?;
+        Ok(BareFigures {
+            events: figures.events,
+            took: figures.took,
+            way: Some(figures.way.name()),
+        })
+    }
+
+    async fn flush_rate(&self, _time: Duration) -> Result<Option<f64>, BenchError> {
+        Ok(None)
+    }
+
+    async fn commit_rate(&self, time: Duration) -> Result<Option<f64>, BenchError> {
+        let rate = self.database.commit_rate(time).await;
+        rate.map(Some)
+            .map_err(|error| BenchError::because("commits of one connection", &error))
+    }
+
+    fn database(&self) -> Option<String> {
+        Some(self.name.clone())
+    }
+
+    fn file_system(&self) -> Option<String> {
+        None
     }
 }
 

@@ -73,6 +73,7 @@ impl AppendBench {
                 .bare_inserts(rows(sample, engine.events_per_commit_before))
                 .await?;
             engine.bare_inserts_before_events_per_s = rate(bare.events, bare.took);
+            engine.bare_inserts_before_way = bare.way;
         }
         let driven = self.drive(app, self.shape.load, stop, "appending").await?;
         let sample = self.last_records(app).await?;
@@ -80,6 +81,7 @@ impl AppendBench {
         if !stop.is_set() {
             let bare = limit.bare_inserts(rows(sample, engine.events_per_commit)).await?;
             engine.bare_inserts_after_events_per_s = rate(bare.events, bare.took);
+            engine.bare_inserts_after_way = bare.way;
         }
         let before = shaped.warm_up.events;
         let mut report = Report::new("append", self.callers, &self.shape, &driven, before, stop)?;
@@ -142,6 +144,8 @@ impl AppendBench {
             durability: limit.durability().await?.into_iter().collect(),
             file_system: limit.file_system(),
             disk_flushes_per_s: limit.flush_rate(BENCH_FLUSH_TIME).await?,
+            one_connection_commits_per_s: limit.commit_rate(BENCH_FLUSH_TIME).await?,
+            database: limit.database(),
             ..EngineFigures::default()
         })
     }

@@ -30,15 +30,16 @@ pub struct BareFigures {
     pub events: u64,
     /// In which time.
     pub took: Duration,
+    /// Name of the way that was the best, where the engine tells.
+    pub way: Option<&'static str>,
 }
 
 /// An engine's own limit. Implementations MUST insert the same leaf and payload bytes into the same tables with the
 /// durability of an append, and MUST leave out everything that makes them a ledger: positions, versions, hashes, keys
 /// looked up, queue, answers. They MUST NOT touch the tables of any ledger, and remove what they wrote.
 ///
-/// The composition root makes them (`app/limit.rs`): SQLite inserts into a file of its own beside the ledger. PostgreSQL
-/// has to write the rows by binary COPY into tables of a schema of its own, to commit every `group` rows, and to tell
-/// `fsync`, `synchronous_commit`, `full_page_writes` and `synchronous_standby_names` as its session has them.
+/// The composition root makes them (`app/limit.rs`): SQLite inserts into a file of its own beside the ledger, PostgreSQL
+/// into tables of a schema of its own, by arrays and by binary COPY.
 #[async_trait]
 pub trait Limit: Send + Sync {
     /// Name of the engine.
@@ -61,6 +62,16 @@ pub trait Limit: Send + Sync {
     /// # Errors
     /// When the disk cannot be written to.
     async fn flush_rate(&self, time: Duration) -> Result<Option<f64>, BenchError>;
+
+    /// Durable commits of next to nothing in a second, of one connection and one behind the other; `None` where
+    /// `flush_rate` says as much.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn commit_rate(&self, time: Duration) -> Result<Option<f64>, BenchError>;
+
+    /// Name of the database, if the engine is one.
+    fn database(&self) -> Option<String>;
 
     /// Type of the file system below the engine; `None` where this process cannot see it.
     fn file_system(&self) -> Option<String>;

@@ -97,6 +97,8 @@ pub struct EngineFigures {
     pub data_dir: Option<PathBuf>,
     /// Where their keys are, if they are still there.
     pub keys_dir: Option<PathBuf>,
+    /// Name of the database that has them.
+    pub database: Option<String>,
     /// Streams in all; absent where callers went on with new ones.
     pub streams: Option<usize>,
     /// Whether each append claimed an idempotency key.
@@ -107,14 +109,20 @@ pub struct EngineFigures {
     pub file_system: Option<String>,
     /// Flushes of 4 KiB in a second.
     pub disk_flushes_per_s: Option<f64>,
+    /// Durable commits of next to nothing in a second, of one connection: where the disk is not seen from here.
+    pub one_connection_commits_per_s: Option<f64>,
     /// Events of a commit, on average, of the measured appends.
     pub events_per_commit: u64,
     /// The same of the appends before them.
     pub events_per_commit_before: u64,
     /// Bare inserts of the same rows, before.
     pub bare_inserts_before_events_per_s: Option<f64>,
-    /// The same, after; absent where the run was cut short.
+    /// How they were sent, the best of the ways that were tried.
+    pub bare_inserts_before_way: Option<&'static str>,
+    /// The rate, after; absent where the run was cut short.
     pub bare_inserts_after_events_per_s: Option<f64>,
+    /// How they were sent then.
+    pub bare_inserts_after_way: Option<&'static str>,
     /// `events_per_s` as part of the mean of both; absent in an open loop, which is as fast as it was asked to be.
     pub ratio_to_bare_inserts: Option<f64>,
     /// Whether both differ so much that the machine was not quiet.
@@ -271,13 +279,22 @@ impl EngineFigures {
         if let Some(flushes) = self.disk_flushes_per_s {
             row("flushes of the disk", whole(flushes), "1/s");
         }
+        if let Some(commits) = self.one_connection_commits_per_s {
+            row("commits of one connection", whole(commits), "1/s");
+        }
         row("events of a commit", self.events_per_commit.to_string(), "");
-        for (name, limit) in [
-            ("bare inserts, before", self.bare_inserts_before_events_per_s),
-            ("bare inserts, after", self.bare_inserts_after_events_per_s),
+        let (before, after) = (self.bare_inserts_before_way, self.bare_inserts_after_way);
+        for (name, limit, way) in [
+            (
+                "bare inserts, before",
+                self.bare_inserts_before_events_per_s,
+                before,
+            ),
+            ("bare inserts, after", self.bare_inserts_after_events_per_s, after),
         ] {
             if let Some(limit) = limit {
-                row(name, whole(limit), "events/s");
+                let name = way.map_or_else(|| name.to_owned(), |way| format!("{name} ({way})"));
+                row(&name, whole(limit), "events/s");
             }
         }
         if let Some(ratio) = self.ratio_to_bare_inserts {
@@ -298,6 +315,20 @@ impl EngineFigures {
                 "the store is in memory: flushes cost nothing here; name a folder on a disk with --data-dir"
                     .to_owned(),
             );
+        }
+        if let Some(database) = &self.database {
+            let keys = self.keys_dir.as_ref().map_or_else(
+                || {
+                    "their keys went with the bench: drop the database when it is not needed any more"
+                        .to_owned()
+                },
+                |keys| format!("keys in {}", keys.display()),
+            );
+            lines.push(format!(
+                "the ledgers stay: tenants {} in the database {}; {keys}",
+                self.tenants.join(", "),
+                crate::out::harmless(database)
+            ));
         }
         if let (Some(data), Some(keys)) = (&self.data_dir, &self.keys_dir) {
             lines.push(format!(

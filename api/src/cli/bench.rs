@@ -40,13 +40,16 @@ Reading the result:
 
 Ledgers are append-only:
   What a bench appends is there for ever. `append` makes a temporary folder and removes it, unless --data-dir names
-  another, which must be empty. `api` appends to the ledger of the key: give it a key of a tenant of its own.
+  another, which must be empty, or --database-url a database of PostgreSQL, which must have no ledgers. What the
+  environment names is ignored. In a database the ledgers stay; their keys are in a temporary folder and go, unless
+  --keys-dir names one. Bare inserts go into a schema ruche_bench_<random> of the same database, which is dropped. `api` appends to the ledger of the key: give it a key of a tenant of its own.
 
 Examples:
   ruche bench append                                       32 callers, one event each, for 10 s
   ruche bench append --callers 8 --batch 100               large appends
   ruche bench append --callers 128 --rate 10000            latency at 10,000 events/s
   ruche bench append --data-dir /mnt/disk/bench --json     on another disk; for a program
+  ruche bench append --database-url postgres://127.0.0.1/bench --json   on PostgreSQL
   ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --connections 256";
 
 /// What to measure.
@@ -98,7 +101,7 @@ pub struct AppendArgs {
     /// Claim no idempotency keys
     #[arg(long)]
     no_keys: bool,
-    /// Append to the store in --data-dir even if it has ledgers. They stay as they are; the ledgers of the bench are
+    /// Append to the store in --data-dir or --database-url even if it has ledgers. They stay as they are; the ledgers of the bench are
     /// beside them for ever, as a ledger is append-only
     #[arg(long)]
     into_existing: bool,
@@ -128,7 +131,7 @@ fn payload_bytes() -> clap::builder::RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(BENCH_PAYLOAD_BYTES_MIN as u64..=PAYLOAD_BYTES_MAX as u64)
 }
 
-/// Which folders the call itself names. What the environment names is the store of a server, and no place for a bench.
+/// Which places the call itself names. What the environment names is the store of a server, and no place for a bench.
 #[derive(Clone, Copy, Default)]
 pub struct Named {
     /// `--data-dir`.
@@ -137,6 +140,8 @@ pub struct Named {
     pub keys_dir: bool,
     /// `--database-url`.
     pub database_url: bool,
+    /// `--tree-heads-url`.
+    pub tree_heads_url: bool,
 }
 
 impl LoadArgs {
@@ -210,14 +215,20 @@ async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) ->
     let mut common = common;
     if !named.database_url {
         // What the environment names is the database of a server.
-        (common.database_url, common.tree_heads_url) = (None, None);
+        common.database_url = None;
     }
-    let (common, temporary) = place(common, named, args, &label)?;
+    if !named.tree_heads_url {
+        common.tree_heads_url = None;
+    }
+    let (common, temporary) = match common.database_url.clone() {
+        Some(url) => place_in_database(common, &url, named, args, &label).await?,
+        None => place(common, named, args, &label)?,
+    };
     let app = App::open(&common, "ruche bench").await?;
-    let limit = app.limit(&common.data_dir)?;
+    let limit = app.limit(&common).await?;
     let measured = bench.run(&app, &*limit, stop).await;
     drop(limit);
-    if temporary.is_some() {
+    if temporary.is_some() && (common.database_url.is_none() || !named.keys_dir) {
         // Nobody reads it again, so it is not sealed.
         drop(app);
         return Ok(measured?);
@@ -225,7 +236,7 @@ async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) ->
     app.close().await?;
     let mut report = measured?;
     if let Some(engine) = &mut report.engine {
-        engine.data_dir = Some(common.data_dir);
+        engine.data_dir = common.database_url.is_none().then_some(common.data_dir);
         engine.keys_dir = Some(common.keys_dir);
     }
     Ok(report)
@@ -274,7 +285,7 @@ fn place(
     if !named.data_dir {
         if args.into_existing {
             return Err(CliError::Usage(
-                "--into-existing goes with --data-dir, which names the store on the command line".to_owned(),
+                "--into-existing goes with --data-dir or --database-url, which name the store on the command line".to_owned(),
             ));
         }
         let temporary = Temporary::new(label)?;
@@ -299,6 +310,49 @@ fn place(
         false => keys_beside(&common.data_dir)?,
     };
     Ok((Common { keys_dir, ..common }, None))
+}
+
+/// Where a bench on a database appends: in the database that the call names, if that has no ledgers or may have some. The
+/// folders are temporary, but for that of the keys where the call names it.
+async fn place_in_database(
+    common: Common,
+    url: &str,
+    named: Named,
+    args: &AppendArgs,
+    label: &str,
+) -> Result<(Common, Option<Temporary>), CliError> {
+    if named.data_dir {
+        return Err(CliError::Usage(
+            "--data-dir and --database-url name two places for the ledgers of the bench: give one".to_owned(),
+        ));
+    }
+    let has_ledgers = app::has_ledgers(url).await?;
+    if has_ledgers && !args.into_existing {
+        return Err(CliError::Usage(
+            "the database has ledgers, and a ledger is append-only: what a bench appends cannot be taken out again. \
+             Name an empty database, or say --into-existing to make ledgers for the bench beside those that are there"
+                .to_owned(),
+        ));
+    }
+    // With another seed the verifier keys of the ledgers that are there would be false.
+    if has_ledgers && !named.keys_dir {
+        return Err(CliError::Usage(
+            "--into-existing on a database goes with --keys-dir, which names the keys of its ledgers, and with \
+             --tree-heads-url if their tree heads are in a database"
+                .to_owned(),
+        ));
+    }
+    let temporary = Temporary::new(label)?;
+    let keys_dir = match named.keys_dir {
+        true => common.keys_dir.clone(),
+        false => temporary.0.join("keys"),
+    };
+    let common = Common {
+        data_dir: temporary.0.join("data"),
+        keys_dir,
+        ..common
+    };
+    Ok((common, Some(temporary)))
 }
 
 fn keys_beside(data_dir: &Path) -> Result<PathBuf, CliError> {
