@@ -42,7 +42,8 @@ Ledgers are append-only:
   What a bench appends is there for ever. `append` makes a temporary folder and removes it, unless --data-dir names
   another, which must be empty, or --database-url a database of PostgreSQL, which must have no ledgers. What the
   environment names is ignored. In a database the ledgers stay; their keys are in a temporary folder and go, unless
-  --keys-dir names one. Bare inserts go into a schema ruche_bench_<random> of the same database, which is dropped. `api` appends to the ledger of the key: give it a key of a tenant of its own.
+  --keys-dir names one. Bare inserts go into a schema ruche_bench_<random> of the same database, which is dropped.
+  `api` appends to the ledger of the key: give it a key of a tenant of its own.
 
 Examples:
   ruche bench append                                       32 callers, one event each, for 10 s
