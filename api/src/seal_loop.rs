@@ -134,8 +134,12 @@ impl SealLoop {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        if let Err(error) = self.seal().await {
-            tracing::error!(%ledger, error = %crate::error::chain(&error), "the last records are not sealed");
+        match self.seal().await {
+            // Another node seals it.
+            Ok(_) | Err(SealError::TreeHeads(TreeHeadStoreError::Swapped)) => {}
+            Err(error) => {
+                tracing::error!(%ledger, error = %crate::error::chain(&error), "the last records are not sealed");
+            }
         }
     }
 
