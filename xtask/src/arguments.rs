@@ -24,10 +24,10 @@ Examples:
   cargo xtask golden -p ruche-domain        those of one package";
 
 const SOAK_HELP: &str = "\
-The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load and power
-cuts of the store, kills of nodes on PostgreSQL and of PostgreSQL itself, its power cuts, and failovers of a cluster of three. Every run starts from the same
-seeds; the one that failed is named in the message. Failovers need the Debian packages patroni, etcd-server and
-etcd-client, which are installed where that is possible.
+The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load and power cuts
+of the store; kills of nodes on PostgreSQL, kills and power cuts of PostgreSQL itself, and failovers of a cluster of three.
+Every run starts from the same seeds; the one that failed is named in the message. Failovers need the Debian packages
+patroni, etcd-server and etcd-client, which are installed where that is possible.
 
 Examples:
   cargo xtask soak                          everything; about an hour
