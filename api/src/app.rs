@@ -38,6 +38,7 @@ use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
 use crate::tending::Tending;
 
+mod backup;
 mod embedded;
 mod engine;
 mod error;
@@ -48,11 +49,13 @@ mod limit;
 pub mod promised;
 mod settings;
 
+pub use backup::{backup, put_backup_in_place};
 pub use error::AppError;
-pub use files::{backup, check_records, has_seed, ledger_file, lock, must_exist, put_backup_in_place};
+pub use files::{check_records, has_seed, ledger_file, lock, must_exist};
 pub use postgres::{copy_tree_heads, migrate};
 pub use settings::{SettingsFound, check_settings};
 
+use backup::Pending;
 use engine::Engine;
 pub use limit::{has_ledgers, random};
 
@@ -123,21 +126,27 @@ impl App {
     /// See [`AppError`]. Nothing is left locked.
     pub async fn open(common: &Common, what: &str) -> Result<Self, AppError> {
         settings::fit_together(common)?;
-        let mut pending = None;
+        let pending;
         let (engine, seed) = match &common.database_url {
-            Some(url) => Self::on_postgres(common, url, true).await?,
+            Some(url) => {
+                let opened = Self::on_postgres(common, url, true).await?;
+                // No node that takes appends has come past this line since the backup was loaded.
+                pending = postgres::take_restore(common, url).await?.map(Pending::Database);
+                opened
+            }
             None => {
                 let lock = Arc::new(lock(common, what)?);
-                pending = restore::pending(&common.data_dir)?;
-                if let Some(marker) = &pending {
+                let marker = restore::pending(&common.data_dir)?;
+                if let Some(marker) = &marker {
                     marker.put_in_place(&common.data_dir, &ledger_file(common))?;
                 }
+                pending = marker.map(Pending::Files);
                 Self::on_files(common, lock)?
             }
         };
         let mut app = Self::put_together(common, engine, seed, true).await?;
-        if let Some(marker) = pending {
-            app.finish_restore(&common.data_dir, &marker.ledgers).await?;
+        if let Some(pending) = pending {
+            app.finish_restore(&common.data_dir, pending).await?;
         }
         app.finish_sealing().await;
         app.renew_read_models().await?;
@@ -152,7 +161,11 @@ impl App {
         settings::fit_together(common)?;
         must_exist(common)?;
         let (engine, seed) = match &common.database_url {
-            Some(url) => Self::on_postgres(common, url, false).await?,
+            Some(url) => {
+                let opened = Self::on_postgres(common, url, false).await?;
+                postgres::no_restore_pending(common, url).await?;
+                opened
+            }
             None => {
                 let lock = Arc::new(lock(common, what)?);
                 no_restore_pending(common)?;
@@ -232,8 +245,8 @@ impl App {
 
     /// Opens the next epoch of every ledger of a restore, before anybody appends. One that cannot be opened takes no
     /// appends; the marker stays, and the next start tries again.
-    async fn finish_restore(&mut self, data_dir: &Path, ledgers: &[BackupEnd]) -> Result<(), AppError> {
-        for end in ledgers {
+    async fn finish_restore(&mut self, data_dir: &Path, pending: Pending) -> Result<(), AppError> {
+        for end in pending.ends() {
             let opened = self.opener.open_restored(end.ledger, end.restored_to).await;
             let opened = opened.map_err(|error| crate::error::chain(&error));
             match &opened {
@@ -250,10 +263,10 @@ impl App {
                     );
                 }
             }
-            self.restored.push((*end, opened));
+            self.restored.push((end, opened));
         }
         if self.restored.iter().all(|(_, opened)| opened.is_ok()) {
-            restore::Marker::remove(data_dir)?;
+            pending.finish(data_dir).await?;
         }
         Ok(())
     }

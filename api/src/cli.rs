@@ -248,7 +248,7 @@ impl Cli {
             Command::Migrate(args) => block_on(migrate::run(common, args)),
             Command::Config(command) => block_on(config::run(common, command)),
             Command::Doctor(args) => block_on(doctor::run(common, args)),
-            Command::Backup(args) => backup::backup(&common, &args),
+            Command::Backup(args) => block_on(backup::backup(common, args)),
             Command::Restore(args) => block_on(backup::restore(common, args)),
             Command::Ledger(command) => block_on(ledger::run(common, command)),
             Command::Bench(command) => block_on(bench::run(common, self.named, command)),

@@ -1,6 +1,7 @@
 //! The drill of docs/operations/backup.md: a backup, a loss, a restore, and nothing promised is taken back, nor is the
 //! place of anything that was acknowledged given twice.
 
+mod database;
 mod interrupted;
 mod promised;
 mod rot;
@@ -30,6 +31,10 @@ impl Drill {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = Home::embedded(PROGRAM, folder.path());
+        Self::of(folder, home)
+    }
+
+    fn of(folder: TempDir, home: Home) -> Self {
         let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
         let backup = folder.path().join("backup.db");
         home.run(&["backup", text(&backup)]).expect("a backup");

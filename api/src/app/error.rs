@@ -110,6 +110,9 @@ pub enum AppError {
     /// A restore cannot be begun or finished.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// A backup of a database cannot be made, or one is not restored.
+    #[error(transparent)]
+    DatabaseBackup(#[from] ruche_ledger_postgres::BackupError),
     /// There is a store where one would be restored.
     #[error("{} is there already; with --replace it is put aside", path.display())]
     StoreThere {

@@ -27,13 +27,13 @@ pub fn has_seed(common: &Common) -> bool {
 ///
 /// # Errors
 /// See [`AppError`]. Then there is no copy.
-pub fn backup(common: &Common, target: &Path, progress: &dyn Fn(u64, u64)) -> Result<Checked, AppError> {
+pub(super) fn backup(
+    common: &Common,
+    target: &Path,
+    progress: &dyn Fn(u64, u64),
+) -> Result<Checked, AppError> {
     must_exist(common)?;
     no_restore_pending(common)?;
-    if target.exists() {
-        let path = target.to_owned();
-        return Err(AppError::BackupExists { path });
-    }
     Ok(sqlite::backup_folder(&common.data_dir, target, progress)?)
 }
 
@@ -50,7 +50,7 @@ pub fn check_records(common: &Common, progress: &dyn Fn(u64, u64)) -> Result<Che
 ///
 /// # Errors
 /// See [`AppError`]. Whatever is wrong with the backup or the copy leaves the present store in its place.
-pub fn put_backup_in_place(
+pub(super) fn put_backup_in_place(
     common: &Common,
     backup: &Path,
     replace: bool,

@@ -10,7 +10,9 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_ledger::seal::{LogKeys, TreeHeadStore};
 use ruche_ledger_keys::{MasterSeedFile, TreeHeadFiles};
-use ruche_ledger_postgres::{Database, NodeKind, NodeLock, OpenError, PostgresOptions, PostgresStore};
+use ruche_ledger_postgres::{
+    BackupError, Database, NodeKind, NodeLock, OpenError, PendingRestore, PostgresOptions, PostgresStore,
+};
 use ruche_projections_postgres::{OpenError as ModelsError, PostgresReadStore};
 use tokio::time::{Instant, sleep};
 
@@ -181,6 +183,29 @@ async fn tree_heads(common: &Common) -> Result<(Arc<dyn TreeHeadStore>, NodeKind
     wait_for(&database, common.database_wait(), "the database of tree heads").await?;
     database.migrate_tree_heads().await?;
     Ok((Arc::new(database.tree_heads()?), NodeKind::OneOfMany))
+}
+
+/// The ledgers' database, once it can be reached.
+pub(super) async fn reached(common: &Common, url: &str) -> Result<Database, AppError> {
+    let database = Database::parse(&options(common, url))?;
+    wait_for(&database, common.database_wait(), "the database").await?;
+    Ok(database)
+}
+
+/// Takes a restore that is not finished. A node that comes while another one finishes it waits for that one.
+pub(super) async fn take_restore(common: &Common, url: &str) -> Result<Option<PendingRestore>, AppError> {
+    Ok(Database::parse(&options(common, url))?.take_restore().await?)
+}
+
+/// Refuses where a restore waits to be finished.
+pub(super) async fn no_restore_pending(common: &Common, url: &str) -> Result<(), AppError> {
+    match Database::parse(&options(common, url))?
+        .restore_is_pending()
+        .await?
+    {
+        false => Ok(()),
+        true => Err(BackupError::Pending.into()),
+    }
 }
 
 /// Waits until a database can be reached, and says so. What waiting does not mend is told at once.

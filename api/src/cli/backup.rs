@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::{CliError, Common, print};
@@ -28,30 +29,37 @@ pub struct RestoreArgs {
 }
 
 /// Copies the store to a file and checks the copy, whether a server runs or not.
-pub fn backup(common: &Common, args: &BackupArgs) -> Result<ExitCode, CliError> {
-    let bar = progress(0, "checking the copy");
-    let done = app::backup(common, &args.file, &|records, total| {
-        bar.set_length(total);
-        bar.set_position(records);
-    });
+pub async fn backup(common: Common, args: BackupArgs) -> Result<ExitCode, CliError> {
+    let bar = progress(0, "copying");
+    let done = app::backup(&common, &args.file, &|what, done, total| {
+        tell(&bar, what, done, total)
+    })
+    .await;
     bar.finish_and_clear();
-    let checked = done?;
-    let told = serde_json::json!({ "backup": args.file, "records": checked.records });
-    print(common, &told, |_| {
+    let records = done?;
+    let told = serde_json::json!({ "backup": args.file, "records": records });
+    print(&common, &told, |_| {
         format!(
-            "wrote {} and read all {} records of it\nthe keys folder is not in it: keep a copy of master.seed apart",
+            "wrote {} and read all {records} records of it\nthe keys folder is not in it: keep a copy of master.seed apart",
             args.file.display(),
-            checked.records
         )
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell(bar: &ProgressBar, what: &'static str, done: u64, total: u64) {
+    if bar.message() != what {
+        bar.set_message(what);
+    }
+    bar.set_length(total);
+    bar.set_position(done);
 }
 
 #[derive(Serialize)]
 struct Restored {
     restored: PathBuf,
     /// Where the store is that was there before.
-    put_aside: Option<PathBuf>,
+    put_aside: Option<String>,
     /// Last origin of each ledger that was promised something and that the backup does not have; null if tree heads cannot
     /// be read.
     lost_ledgers: Option<Vec<String>>,
@@ -89,10 +97,10 @@ pub async fn restore(common: Common, args: RestoreArgs) -> Result<ExitCode, CliE
         )));
     }
     let bar = progress(0, "checking the backup");
-    let placed = app::put_backup_in_place(&common, &args.file, args.replace, &|records, total| {
-        bar.set_length(total);
-        bar.set_position(records);
-    });
+    let placed = app::put_backup_in_place(&common, &args.file, args.replace, &|what, done, total| {
+        tell(&bar, what, done, total);
+    })
+    .await;
     bar.finish_and_clear();
     let put_aside = placed?;
     // A start like any other: it finds the marker and opens the epochs before anything else.
@@ -106,7 +114,7 @@ async fn report(
     app: &App,
     common: &Common,
     file: PathBuf,
-    put_aside: Option<PathBuf>,
+    put_aside: Option<String>,
 ) -> Result<ExitCode, CliError> {
     let (mut ledgers, mut left) = (Vec::new(), Vec::new());
     for (end, opened) in &app.restored {
@@ -154,7 +162,7 @@ fn text(restored: &Restored) -> String {
         ]);
     }
     let aside = match &restored.put_aside {
-        Some(dir) => format!("\nwhat was there before is in {}", dir.display()),
+        Some(place) => format!("\nwhat was there before is in {place}"),
         None => String::new(),
     };
     let lost = match restored.lost_ledgers.as_deref() {

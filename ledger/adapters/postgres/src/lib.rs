@@ -64,8 +64,15 @@ mod bare;
 mod leases;
 mod node_lock;
 mod tree_heads;
+mod backup;
+mod backup_file;
+mod backup_rows;
+mod backup_check;
+mod backup_load;
 
 pub use bare::{BareFigures, BareInserts, Until, Way};
+pub use backup::{BackupError, Checked};
+pub use backup_load::{Loaded, PendingRestore};
 pub use error::OpenError;
 pub use leases::PostgresLeases;
 pub use node_lock::{NodeKind, NodeLock};

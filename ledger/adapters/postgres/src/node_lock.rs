@@ -20,7 +20,7 @@ pub enum NodeKind {
 
 /// The lock. Gone with the process, or when it is dropped.
 pub struct NodeLock {
-    _client: Client,
+    client: Client,
 }
 
 impl NodeLock {
@@ -34,6 +34,14 @@ impl NodeLock {
             NodeKind::OneOfMany => "SELECT pg_try_advisory_lock_shared($1)",
         };
         let taken: bool = client.query_one(sql, &[&KEY]).await?.get(0);
-        Ok(taken.then_some(Self { _client: client }))
+        Ok(taken.then_some(Self { client }))
+    }
+
+    /// Lets go of it now: a connection that is dropped has it until the server notices.
+    ///
+    /// # Errors
+    /// The server's. Then it is gone with the connection.
+    pub async fn release(self) -> Result<(), tokio_postgres::Error> {
+        self.client.batch_execute("SELECT pg_advisory_unlock_all()").await
     }
 }

@@ -1,8 +1,8 @@
 //! The schema: made and brought up to date by whichever node comes first.
 
-use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Transaction};
 
 use crate::error::OpenError;
 
@@ -26,6 +26,7 @@ const LEDGER: Schema = Schema {
         LEDGER_TABLES,
         include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
         include_str!("../../../../migrations/postgres/ledger/0003_nodes.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0004_restore.sql"),
     ],
     not_beside: "ruche_tree_heads",
     has_roles: true,
@@ -64,9 +65,8 @@ pub(crate) async fn migrate_tree_heads(client: &mut Client) -> Result<(), OpenEr
 /// Makes the roles and applies what is missing. One transaction: a crash leaves all of it or nothing, and maybe roles
 /// that nothing is granted to.
 async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
-    let Schema { name, migrations, .. } = schema;
     let failed = || OpenError::database("migrate the database");
-    let known = migrations.len() as i64;
+    let (name, known) = (schema.name, schema.migrations.len() as i64);
     let may_use_roles = !schema.has_roles || may_use_roles(client).await?;
     if may_use_roles && version(client, name).await? == Some(known) {
         return Ok(());
@@ -75,6 +75,25 @@ async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
         make_roles(client).await?;
     }
     let tx = client.transaction().await.map_err(failed())?;
+    apply_in(&tx, schema).await?;
+    tx.commit().await.map_err(failed())
+}
+
+/// Makes the roles of the ledger's schema, which are of no database. Needed before [`make_ledger`].
+pub(crate) async fn make_ledger_roles(client: &Client) -> Result<(), OpenError> {
+    make_roles(client).await
+}
+
+/// Makes the ledger's schema in a transaction of the caller.
+pub(crate) async fn make_ledger(tx: &Transaction<'_>) -> Result<(), OpenError> {
+    apply_in(tx, &LEDGER).await
+}
+
+/// Applies what is missing; commits nothing.
+async fn apply_in(tx: &Transaction<'_>, schema: &Schema) -> Result<(), OpenError> {
+    let Schema { name, migrations, .. } = schema;
+    let failed = || OpenError::database("migrate the database");
+    let known = migrations.len() as i64;
     tx.batch_execute(SETTINGS).await.map_err(failed())?;
     tx.query_typed("SELECT pg_advisory_xact_lock($1)::text", &[(&LOCK, Type::INT8)])
         .await
@@ -110,7 +129,7 @@ async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
             .map_err(failed())?;
         tracing::info!(version, schema = name, "schema migrated");
     }
-    tx.commit().await.map_err(failed())
+    Ok(())
 }
 
 /// The version that is there, if a login user who does not own the schema may see it.

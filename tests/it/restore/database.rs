@@ -1,0 +1,114 @@
+//! The drill on PostgreSQL: one file holds all ledgers of all nodes, and a restore of it is whole or did not happen.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ruche_tests::databases::{Databases, run};
+use ruche_tests::server::Home;
+use serde_json::Value;
+
+use super::{Drill, PROGRAM, start_session, text};
+
+/// The drill on databases of its own; nothing, told plainly, without a server.
+fn drill() -> Option<Drill> {
+    let databases = Databases::new().expect("databases")?;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home {
+        databases: Some(databases),
+        ..Home::embedded(PROGRAM, folder.path())
+    };
+    Some(Drill::of(folder, home))
+}
+
+fn ledgers(drill: &Drill) -> &str {
+    let databases = drill.home.databases.as_ref();
+    &databases.expect("a drill on a database").ledgers
+}
+
+#[test]
+fn a_restore_names_what_is_lost_and_goes_on_in_new_epochs_while_a_backup_stops_no_server() {
+    let Some(drill) = drill() else {
+        return;
+    };
+    let other = drill.home.new_key("other", &["writer", "reader"]).expect("a key");
+    // A server that runs goes on.
+    let server = drill.home.serve().expect("it serves");
+    let backup = drill.path("both.backup");
+    let written = drill.run(&["backup", text(&backup)]);
+    let mode = fs::metadata(&backup).expect("a backup").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "payloads are in it");
+    let before = super::started(&server.url, &drill.key, "lost");
+    assert_eq!(before["__typename"], "StartSessionPayload", "{before}");
+    let refused = drill.home.end_of(&["restore", text(&backup), "--replace"]);
+    let refused = refused.expect("it runs");
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.said.contains("stop every"), "{}", refused.said);
+    assert!(server.stop().expect("it stops"), "it ended well");
+    assert_eq!(written["records"], 4, "each tenant was opened and given a key");
+    drill
+        .home
+        .new_key("late", &["reader"])
+        .expect("a tenant behind the backup");
+    drill.run(&["export", "--tenant", "acme", text(&drill.path("before"))]);
+
+    let there = drill.home.end_of(&["restore", text(&backup)]).expect("it runs");
+    assert_eq!(there.code, Some(1));
+    assert!(there.said.contains("--replace"), "{}", there.said);
+    let restored = drill.run(&["restore", text(&backup), "--replace"]);
+    let told = restored["ledgers"].as_array().expect("ledgers");
+    assert_eq!(told.len(), 2, "{restored}");
+    let with_loss: Vec<_> = told.iter().filter(|of| !of["lost"].is_null()).collect();
+    assert_eq!(with_loss.len(), 1, "{restored}");
+    assert_eq!(with_loss[0]["lost"][1], before["position"], "{restored}");
+    let lost = restored["lost_ledgers"].as_array().expect("lost ledgers");
+    assert_eq!(lost.len(), 1, "{restored}");
+    for key in [&drill.key, &other] {
+        let after = start_session(&drill.home, key, "after");
+        let position = after["position"].as_str().unwrap_or_default().to_owned();
+        assert!(position.starts_with("2:"), "{after}");
+    }
+    let kept = drill.path("before/e1/checkpoint");
+    let declared = vec!["RECORDS_LOST".to_owned()];
+    assert_eq!(drill.verified("first", None), (Some(2), declared));
+    let (code, kinds) = drill.verified("second", Some(&kept));
+    assert_eq!(code, Some(2));
+    assert!(kinds.contains(&"RECORDS_LOST".to_owned()), "{kinds:?}");
+    // The restored store is backed up and restored like any other, now into a database with nothing in it.
+    let again = drill.path("again.backup");
+    drill.run(&["backup", text(&again)]);
+    run(ledgers(&drill), "DROP SCHEMA ruche CASCADE").expect("a schema of our own");
+    let restored = drill.run(&["restore", text(&again)]);
+    assert_eq!(restored["put_aside"], Value::Null, "{restored}");
+    assert_eq!(drill.epochs(), 3);
+}
+
+/// How a restore of these bytes is refused.
+fn refused(drill: &Drill, file: &Path, bytes: &[u8], what: &str) {
+    fs::write(file, bytes).expect("a file of our own");
+    let ended = drill.home.end_of(&["restore", "--replace", text(file)]);
+    let ended = ended.expect("it runs");
+    assert_eq!(ended.code, Some(1), "{what}: {}", ended.said);
+    assert!(ended.said.contains("is not good"), "{what}: {}", ended.said);
+}
+
+#[test]
+fn a_backup_that_was_cut_or_changed_is_told_and_the_database_is_as_it_was() {
+    let Some(drill) = drill() else {
+        return;
+    };
+    let good = fs::read(&drill.backup).expect("a backup");
+    let bad = drill.path("bad.backup");
+    for cut in [0, 1, good.len() / 3, good.len() - 33, good.len() - 1] {
+        refused(&drill, &bad, &good[..cut], &format!("cut at {cut}"));
+    }
+    for place in (0..good.len()).step_by(good.len() / 9) {
+        let mut bytes = good.clone();
+        bytes[place] ^= 1;
+        refused(&drill, &bad, &bytes, &format!("flipped at {place}"));
+    }
+    refused(&drill, &bad, &[&good[..], b"x"].concat(), "longer");
+    assert_eq!(drill.epochs(), 1, "nothing was restored");
+    let after = start_session(&drill.home, &drill.key, "goes on");
+    assert_eq!(after["__typename"], "StartSessionPayload", "{after}");
+}
