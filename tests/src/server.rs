@@ -123,6 +123,15 @@ impl Home {
         })
     }
 
+    /// Starts a command that nobody listens to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, arguments: &[&str]) -> io::Result<Child> {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    }
+
     /// A key of a tenant.
     ///
     /// # Errors

@@ -3,12 +3,20 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use ruche_ledger::testing::SeededRandom;
 use ruche_tests::databases::{Databases, run};
 use ruche_tests::server::Home;
 use serde_json::Value;
 
-use super::{Drill, PROGRAM, start_session, text};
+use super::{Drill, PROGRAM, start_session, started, text};
+
+/// Restores that are killed.
+const KILLS: u64 = 8;
+/// The server has noticed by then that a client was killed.
+const NOTICED_MAX: Duration = Duration::from_secs(30);
 
 /// The drill on databases of its own; nothing, told plainly, without a server.
 fn drill() -> Option<Drill> {
@@ -38,7 +46,7 @@ fn a_restore_names_what_is_lost_and_goes_on_in_new_epochs_while_a_backup_stops_n
     let written = drill.run(&["backup", text(&backup)]);
     let mode = fs::metadata(&backup).expect("a backup").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600, "payloads are in it");
-    let before = super::started(&server.url, &drill.key, "lost");
+    let before = started(&server.url, &drill.key, "lost");
     assert_eq!(before["__typename"], "StartSessionPayload", "{before}");
     let refused = drill.home.end_of(&["restore", text(&backup), "--replace"]);
     let refused = refused.expect("it runs");
@@ -111,4 +119,89 @@ fn a_backup_that_was_cut_or_changed_is_told_and_the_database_is_as_it_was() {
     assert_eq!(drill.epochs(), 1, "nothing was restored");
     let after = start_session(&drill.home, &drill.key, "goes on");
     assert_eq!(after["__typename"], "StartSessionPayload", "{after}");
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_the_old_ledgers_or_the_new_ones_whole() {
+    let Some(drill) = drill() else {
+        return;
+    };
+    let (dice, begun) = (SeededRandom::new(7), Instant::now());
+    drill.run(&["restore", text(&drill.backup), "--replace"]);
+    let takes = begun.elapsed().as_micros() as u64;
+    let mut backup = drill.path("before.backup");
+    drill.run(&["backup", text(&backup)]);
+    let mut new = 0;
+    for round in 0..KILLS {
+        let epochs = drill.epochs();
+        start_session(&drill.home, &drill.key, &format!("lost {round}"));
+        let restore = drill.home.spawn(&["restore", text(&backup), "--replace"]);
+        let mut restore = restore.expect("a restore begins");
+        // A random instant of an ever later part of it; the first at once.
+        thread::park_timeout(Duration::from_micros(
+            round * takes / KILLS + dice.next() % takes / KILLS * round.min(1),
+        ));
+        restore.kill().expect("it can be killed");
+        restore.wait().expect("it ends");
+        // What was decided is finished by this start. No place of the old epoch is given again.
+        let after = started_at_last(&drill, &format!("after {round}"));
+        let position = after["position"].as_str().unwrap_or_default();
+        let is_old = position.starts_with(&format!("{epochs}:"));
+        let is_new = position.starts_with(&format!("{}:", epochs + 1));
+        assert!(is_old || is_new, "{after}");
+        assert_eq!(drill.epochs(), epochs + usize::from(is_new), "{after}");
+        new += u64::from(is_new);
+        // A backup reads everything.
+        backup = drill.path(&format!("after-{round}.backup"));
+        drill.run(&["backup", text(&backup)]);
+    }
+    println!("of {KILLS} restores that were killed {new} were decided before");
+    assert!(new < KILLS, "the first one cannot have been");
+}
+
+/// Starts a session on a node that starts once the server has noticed that the restore is gone.
+fn started_at_last(drill: &Drill, name: &str) -> Value {
+    let begun = Instant::now();
+    let server = loop {
+        match drill.home.serve() {
+            Ok(server) => break server,
+            Err(error) => assert!(begun.elapsed() < NOTICED_MAX, "{error}"),
+        }
+    };
+    let answer = started(&server.url, &drill.key, name);
+    assert!(server.stop().expect("it stops"), "it ended well");
+    assert_eq!(answer["__typename"], "StartSessionPayload", "{answer}");
+    answer
+}
+
+/// What a base backup, point-in-time recovery or a snapshot of the disk leaves: the whole database, read models as well, as
+/// it was. `ruche restore` had no part in it.
+#[test]
+fn a_database_that_was_recovered_by_other_means_takes_nothing_until_its_new_epoch_names_the_loss() {
+    let Some(mut drill) = drill() else {
+        return;
+    };
+    let url = ledgers(&drill).to_owned();
+    let name = url.rsplit('/').next().expect("a name").to_owned();
+    let server = std::env::var("RUCHE_TEST_POSTGRES").expect("the server of the drill");
+    let copy = format!("CREATE DATABASE {name}_recovered TEMPLATE {name}");
+    let begun = Instant::now();
+    // The server may still see the connections of the last command.
+    while let Err(error) = run(&server, &copy) {
+        assert!(begun.elapsed() < NOTICED_MAX, "{error}");
+    }
+    let lost = start_session(&drill.home, &drill.key, "lost");
+    assert_eq!(lost["__typename"], "StartSessionPayload", "{lost}");
+    let databases = drill.home.databases.as_mut().expect("a drill on a database");
+    databases.ledgers = format!("{url}_recovered");
+
+    let server = drill.home.serve().expect("it serves");
+    let refused = started(&server.url, &drill.key, "refused");
+    assert_eq!(refused["code"], "UNAVAILABLE", "{refused}");
+    assert!(server.stop().expect("it stops"), "it ended well");
+    drill.run(&["ledger", "new-epoch", "--restored", "--yes", "--tenant", "acme"]);
+    let after = start_session(&drill.home, &drill.key, "after");
+    assert_eq!(after["__typename"], "StartSessionPayload", "{after}");
+    let declared = vec!["RECORDS_LOST".to_owned()];
+    assert_eq!(drill.verified("export", None), (Some(2), declared));
 }

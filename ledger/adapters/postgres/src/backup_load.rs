@@ -1,8 +1,8 @@
 //! A backup in the place of the ledgers, so that a crash at any line leaves the old ones or the new ones whole.
 //!
 //! 1. The file is read and checked as a whole. Whatever is wrong with it leaves the database as it is.
-//! 2. No node is connected, and none can be until the end of 3.
-//! 3. In one transaction: the present schema gets another name, a new one is made and filled, read models are removed
+//! 2. A transaction begins, and takes the lock of nodes: none is there, and none starts before it is over.
+//! 3. In it, the present schema gets another name, a new one is made and filled, read models are removed
 //!    (they are ahead of the ledgers now), and where each ledger ends is written down in `ruche.restore`. The bytes that are
 //!    loaded are hashed once more: it is committed only if they are those that were checked.
 //! 4. Whoever may write takes [`PendingRestore`], opens the next epoch of every ledger, and says that it is finished.
@@ -19,7 +19,7 @@ use crate::backup::{BackupError, Checked, SETTINGS, check_file, of_database, of_
 use crate::backup_file::{Reader, Survey, TABLES, broken};
 use crate::cache::number;
 use crate::session::{Purpose, Session};
-use crate::{Database, NodeKind, NodeLock, OpenError, schema};
+use crate::{Database, NodeLock, OpenError, schema};
 
 /// "ruche" and "re" as one number: whoever finishes a restore is alone.
 const KEY: i64 = 0x7275_6368_6572_6500;
@@ -53,13 +53,14 @@ impl Database {
         let (survey, checked, _) = check_file(backup, &|done, total| {
             progress("checking the backup", done, total);
         })?;
-        let lock = NodeLock::take(self.connect().await?, NodeKind::Alone).await;
-        let lock = lock.map_err(of_database("lock the database"))?;
-        let lock = lock.ok_or(BackupError::NodesThere)?;
         let mut client = self.connect().await?;
         schema::make_ledger_roles(&client).await?;
         let failed = || of_database("load the backup");
         let tx = client.transaction().await.map_err(failed())?;
+        let alone = NodeLock::alone_in(&tx).await;
+        if !alone.map_err(of_database("lock the database"))? {
+            return Err(BackupError::NodesThere);
+        }
         let put_aside = put_aside(&tx, replace, now).await?;
         schema::make_ledger(&tx).await?;
         tx.batch_execute(SETTINGS).await.map_err(failed())?;
@@ -76,7 +77,6 @@ impl Database {
         .map_err(failed())?;
         // A crash before this line leaves the old ledgers, after it the new ones, which wait for their epochs.
         tx.commit().await.map_err(of_database("commit what was loaded"))?;
-        lock.release().await.map_err(of_database("unlock the database"))?;
         Ok(Loaded { checked, put_aside })
     }
 

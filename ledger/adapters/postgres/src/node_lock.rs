@@ -4,7 +4,7 @@
 //! It only keeps people from a setting that cannot work. What keeps promises is the copy of each tree head beside the
 //! records: a sealer whose files do not know it refuses to sign.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 /// "ruche" and "node" as one number.
 const KEY: i64 = 0x72_7563_6865_6e6f;
@@ -20,7 +20,7 @@ pub enum NodeKind {
 
 /// The lock. Gone with the process, or when it is dropped.
 pub struct NodeLock {
-    client: Client,
+    _client: Client,
 }
 
 impl NodeLock {
@@ -34,14 +34,16 @@ impl NodeLock {
             NodeKind::OneOfMany => "SELECT pg_try_advisory_lock_shared($1)",
         };
         let taken: bool = client.query_one(sql, &[&KEY]).await?.get(0);
-        Ok(taken.then_some(Self { client }))
+        Ok(taken.then_some(Self { _client: client }))
     }
 
-    /// Lets go of it now: a connection that is dropped has it until the server notices.
+    /// Takes it, alone, for a transaction: nobody else has it before that is committed or undone, even if this process dies
+    /// while the server commits.
     ///
     /// # Errors
-    /// The server's. Then it is gone with the connection.
-    pub async fn release(self) -> Result<(), tokio_postgres::Error> {
-        self.client.batch_execute("SELECT pg_advisory_unlock_all()").await
+    /// The server's.
+    pub(crate) async fn alone_in(tx: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
+        let sql = "SELECT pg_try_advisory_xact_lock($1)";
+        Ok(tx.query_one(sql, &[&KEY]).await?.get(0))
     }
 }

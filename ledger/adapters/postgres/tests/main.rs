@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 
+mod backup;
 mod contract;
 mod conformance;
 mod epochs;

@@ -1,0 +1,192 @@
+//! A backup is of one moment, is told from rot, and is loaded whole or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ruche_domain::numbers::{Micros, Position};
+use ruche_ledger::store::{AppendOutcome, EventStore, StoreError};
+use ruche_ledger::testing::{Author, check_ledger, ledger};
+use ruche_ledger_postgres::{BackupError, Checked, Database, PostgresOptions};
+use tempfile::TempDir;
+
+use super::{database, open, open_ledger, server, session};
+
+/// A database with two ledgers: streams with several versions, keys, and a ledger that goes on in a later epoch.
+struct Stored {
+    url: String,
+    folder: TempDir,
+}
+
+impl Stored {
+    async fn new(server: &str) -> Self {
+        let url = database(server).await;
+        let store = open(&url).await;
+        for n in 1..=2 {
+            let author = open_ledger(&*store, n).await;
+            for key in 1..=3 {
+                let events = vec![
+                    author.event(author.stream(1), "{\"n\":1}"),
+                    author.event(author.stream(u128::from(key)), "{}"),
+                ];
+                let appended = store.append(ledger(n), author.append_keyed(key, key, events));
+                assert!(matches!(appended.await, Ok(AppendOutcome::Appended { .. })));
+            }
+        }
+        let end = store.head(ledger(2)).await.unwrap().unwrap().last_position();
+        let later = Author::new(9).opening(ledger(2), 4, end);
+        store.open_epoch(ledger(2), later).await.unwrap();
+        store.close().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Self { url, folder }
+    }
+
+    fn database(&self) -> Database {
+        Database::parse(&PostgresOptions::new(&self.url)).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn backup(&self, name: &str) -> Result<Checked, BackupError> {
+        self.database().backup(&self.path(name), &|_, _, _| ()).await
+    }
+}
+
+async fn restore(into: &Database, file: &Path, replace: bool) -> Result<Option<String>, BackupError> {
+    let loaded = into.restore(file, replace, Micros(7), &|_, _, _| ()).await?;
+    Ok(loaded.put_aside)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restored_is_what_was_there_and_waits_for_its_epochs() {
+    let Some(server) = server() else { return };
+    let stored = Stored::new(&server).await;
+    let checked = stored.backup("good").await.unwrap();
+    assert_eq!((checked.records, checked.payloads_missing), (15, 0));
+    let empty = database(&server).await;
+    let target = Database::parse(&PostgresOptions::new(&empty)).unwrap();
+    assert_eq!(restore(&target, &stored.path("good"), false).await.unwrap(), None);
+
+    let (old, new) = (open(&stored.url).await, open(&empty).await);
+    for n in 1..=2 {
+        assert_eq!(
+            check_ledger(&*new, ledger(n)).await,
+            check_ledger(&*old, ledger(n)).await
+        );
+        let (of_old, of_new) = (old.head(ledger(n)).await, new.head(ledger(n)).await);
+        assert_eq!(of_old, of_new);
+    }
+    // A key that was used is known.
+    let author = Author::new(1);
+    let again = author.append_keyed(
+        1,
+        1,
+        vec![
+            author.event(author.stream(1), "{\"n\":1}"),
+            author.event(author.stream(1), "{}"),
+        ],
+    );
+    let again = new.append(ledger(1), again).await;
+    assert!(
+        matches!(again, Ok(AppendOutcome::Appended { duplicate: true, .. })),
+        "{again:?}"
+    );
+    let pending = target.take_restore().await.unwrap().unwrap();
+    assert_eq!(
+        pending.ends,
+        [(ledger(1), Position::new(1, 6)), (ledger(2), Position::new(4, 0))]
+    );
+    // Nothing is copied that does not stand yet.
+    let copy = target.backup(&stored.path("pending"), &|_, _, _| ()).await;
+    assert!(matches!(copy, Err(BackupError::Pending)), "{copy:?}");
+    // Another node waits, and finds that it is done.
+    let other = target.clone();
+    let waiting = tokio::spawn(async move { other.take_restore().await });
+    pending.finish().await.unwrap();
+    assert!(waiting.await.unwrap().unwrap().is_none());
+    assert!(!target.restore_is_pending().await.unwrap());
+    // What is there is put aside, if that is meant.
+    let refused = restore(&target, &stored.path("good"), false).await;
+    assert!(matches!(refused, Err(BackupError::LedgersThere)), "{refused:?}");
+    let aside = restore(&target, &stored.path("good"), true).await.unwrap();
+    assert_eq!(aside.as_deref(), Some("ruche_before_7"));
+    let owner = session(&empty).await;
+    let kept = owner
+        .query_one("SELECT count(*) FROM ruche_before_7.record", &[])
+        .await;
+    assert_eq!(kept.unwrap().get::<_, i64>(0), 15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_contradicts_itself_is_no_backup() {
+    let Some(server) = server() else { return };
+    for (change, said) in [
+        (
+            "UPDATE payload SET bytes = 'x' WHERE fragment = 0 AND index = 2",
+            "commitment",
+        ),
+        (
+            "UPDATE record SET leaf = set_byte(leaf, 60, 1) WHERE index = 1",
+            "record 1:1",
+        ),
+        (
+            "UPDATE record SET stream_version = 99 WHERE index = 6",
+            "another stream or version",
+        ),
+        ("DELETE FROM record WHERE index = 3", "record 1:3 is missing"),
+        ("DELETE FROM epoch WHERE epoch = 4", "head"),
+        ("DELETE FROM head WHERE epoch = 4", "no head"),
+        ("UPDATE head SET size = size + 1", "its head"),
+        ("UPDATE stream_head SET version = version + 1", "streams"),
+        ("DELETE FROM stream_head", "streams"),
+        ("UPDATE idempotency SET first = first + 1", "idempotency keys"),
+        ("DELETE FROM idempotency WHERE count = 2", "idempotency keys"),
+        (
+            "INSERT INTO payload VALUES (gen_random_uuid(), 1, 0, 0, sha256(''), '')",
+            "",
+        ),
+    ] {
+        let stored = Stored::new(&server).await;
+        let owner = session(&stored.url).await;
+        owner
+            .batch_execute(&format!("SET search_path = ruche; {change}"))
+            .await
+            .unwrap();
+        let made = stored.backup("rotten").await;
+        let Err(BackupError::Broken { reason, .. }) = made else {
+            panic!("{change}: {made:?}");
+        };
+        assert!(reason.contains(said), "{change}: {reason}");
+        let left = std::fs::read_dir(stored.folder.path()).unwrap().count();
+        assert_eq!(left, 0, "{change}: a copy of rot is no backup");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_is_of_one_moment() {
+    let Some(server) = server() else { return };
+    let stored = Stored::new(&server).await;
+    let store = open(&stored.url).await;
+    let (stop, mut taken) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), 0);
+    let load = tokio::spawn({
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        async move {
+            let (author, mut appended) = (Author::new(5), 0_u64);
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                let request = author.append(vec![author.event(author.stream(1), "{}")]);
+                store.append(ledger(1), request).await?;
+                appended += 1;
+            }
+            Ok::<_, StoreError>(appended)
+        }
+    });
+    for n in 0..10 {
+        let checked = stored.backup(&format!("copy-{n}")).await.unwrap();
+        assert!(checked.records >= taken, "later copies have no less");
+        taken = checked.records;
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(load.await.unwrap().unwrap() > 0);
+    assert!(taken > 15, "records came in meanwhile");
+}
