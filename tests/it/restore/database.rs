@@ -155,7 +155,7 @@ fn a_restore_that_is_killed_leaves_the_old_ledgers_or_the_new_ones_whole() {
         backup = drill.path(&format!("after-{round}.backup"));
         drill.run(&["backup", text(&backup)]);
     }
-    println!("of {KILLS} restores that were killed {new} were decided before");
+    eprintln!("of {KILLS} restores that were killed {new} were decided before");
     assert!(new < KILLS, "the first one cannot have been");
 }
 

@@ -6,8 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
-use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::Position;
 use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
 
 use crate::backup_check::check;
@@ -137,7 +135,7 @@ impl Database {
         .await?;
         drop(client);
         check_file(partial, &|done, total| progress("checking the copy", done, total))
-            .map(|(_, checked, _)| checked)
+            .map(|(_, checked)| checked)
     }
 
     async fn copy_all(
@@ -204,15 +202,12 @@ async fn look(view: &Transaction<'_>) -> Result<u64, BackupError> {
 ///
 /// # Errors
 /// `Broken` with the first place that is not good, or `File`.
-pub(crate) fn check_file(
-    path: &Path,
-    progress: &dyn Fn(u64, u64),
-) -> Result<(Survey, Checked, Vec<(LedgerId, Position)>), BackupError> {
+pub(crate) fn check_file(path: &Path, progress: &dyn Fn(u64, u64)) -> Result<(Survey, Checked), BackupError> {
     let read = of_file("read", path);
     let total = std::fs::metadata(path).map_err(&read)?.len();
     let survey = survey(path, &|bytes| progress(bytes, total)).map_err(&read)?;
-    let (checked, ends) = check(path, &survey, &|records| progress(records, records)).map_err(&read)?;
-    Ok((survey, checked, ends))
+    let checked = check(path, &survey, &|records| progress(records, records)).map_err(&read)?;
+    Ok((survey, checked))
 }
 
 fn partial_name(target: &Path) -> PathBuf {

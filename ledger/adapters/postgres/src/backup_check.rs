@@ -25,15 +25,11 @@ const TOLD_EVERY: u64 = 256;
 
 /// Checks every record as a read does (canonical leaf, index, origin, payloads against their commitments), that each leaf
 /// names the hash of the one before it, that positions are dense, and that epochs, heads, versions of streams and
-/// idempotency keys are those of the records. Gives the last position of each ledger. `progress` is told records read.
+/// idempotency keys are those of the records. `progress` is told records read.
 ///
 /// # Errors
 /// `InvalidData` or `UnexpectedEof` if the file is no good backup, others if it cannot be read.
-pub(crate) fn check(
-    path: &Path,
-    survey: &Survey,
-    progress: &dyn Fn(u64),
-) -> io::Result<(Checked, Vec<(LedgerId, Position)>)> {
+pub(crate) fn check(path: &Path, survey: &Survey, progress: &dyn Fn(u64)) -> io::Result<Checked> {
     let rows = |table: usize| {
         let section = Section::open(path, survey.begins[table])?;
         Rows::of(section, TABLES[table].columns.split(',').count())
@@ -47,7 +43,6 @@ pub(crate) fn check(
         progress,
     };
     let (mut epochs, mut heads) = (Table::of(rows(EPOCH)?)?, Table::of(rows(HEAD)?)?);
-    let mut ends = Vec::new();
     while let Some(first) = epochs.take()? {
         let ledger = first.ledger()?;
         let head = heads.take()?.filter(|head| head.ledger().ok() == Some(ledger));
@@ -61,7 +56,6 @@ pub(crate) fn check(
         if !agrees {
             return Err(in_ledger(ledger, "its head is not that of its last record"));
         }
-        ends.push((ledger, position));
     }
     for (left, what) in [
         (heads.is_over(), "head"),
@@ -80,7 +74,7 @@ pub(crate) fn check(
     if keys(rows(IDEMPOTENCY)?)? != walk.keys {
         return Err(broken("idempotency keys are not those of the records"));
     }
-    Ok((walk.checked, ends))
+    Ok(walk.checked)
 }
 
 fn in_ledger(ledger: LedgerId, reason: impl std::fmt::Display) -> io::Error {

@@ -50,7 +50,7 @@ impl Database {
         now: Micros,
         progress: &dyn Fn(&'static str, u64, u64),
     ) -> Result<Loaded, BackupError> {
-        let (survey, checked, _) = check_file(backup, &|done, total| {
+        let (survey, checked) = check_file(backup, &|done, total| {
             progress("checking the backup", done, total);
         })?;
         let mut client = self.connect().await?;
