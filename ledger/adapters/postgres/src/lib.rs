@@ -70,9 +70,9 @@ mod backup_rows;
 mod backup_check;
 mod backup_load;
 
-pub use bare::{BareFigures, BareInserts, Until, Way};
 pub use backup::{BackupError, Checked};
 pub use backup_load::{Loaded, PendingRestore};
+pub use bare::{BareFigures, BareInserts, Until, Way};
 pub use error::OpenError;
 pub use leases::PostgresLeases;
 pub use node_lock::{NodeKind, NodeLock};
