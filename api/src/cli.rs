@@ -130,7 +130,7 @@ enum Command {
     /// See and settle events that a read model cannot take in
     #[command(subcommand)]
     Projections(projections::ProjectionsCommand),
-    /// Bring the databases up to date, as the user who owns them; nodes then need no right to change the schema
+    /// Bring the databases up to date, as the user who owns them; nodes may then log in as somebody who owns nothing
     Migrate(migrate::MigrateArgs),
     /// See the settings there are, and whether they fit together
     #[command(subcommand)]
