@@ -306,10 +306,12 @@ impl App {
         for ledger in self.events.ledgers().await? {
             for projection in ruche_projections::projection::all() {
                 let status = self.runner.store().status(ledger, projection.name()).await?;
-                if status
-                    .version
-                    .is_some_and(|version| version != projection.version())
-                {
+                // Where other nodes run, newer ones may have made them: theirs are not made old again.
+                let outdated = |stored: u32| match self.engine.is_shared() {
+                    true => stored < projection.version(),
+                    false => stored != projection.version(),
+                };
+                if status.version.is_some_and(outdated) {
                     tracing::info!(
                         projection = projection.name(),
                         "rebuilding read models of another version"

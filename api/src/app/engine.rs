@@ -43,6 +43,11 @@ pub(super) enum Held {
 }
 
 impl Engine {
+    /// Whether other nodes may use the same store.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.held, Held::Database(..))
+    }
+
     /// How often new ledgers are looked for: in files that costs nothing, a database is asked by every node.
     pub(super) fn ledgers_interval(&self) -> Duration {
         match self.held {
