@@ -94,11 +94,9 @@ const ON_EVERY_ENGINE: [&str; 10] = [
 ];
 
 fn on_postgres(root: &Path, given: &TestArguments, tests: &Step) -> Step {
-    let mut step = cargo(
-        "tests on postgres",
-        root,
-        &["test", "--locked", "-p", "ruche-tests"],
-    );
+    // Of the whole workspace, so that nothing is compiled again with other features.
+    let it = ["test", "--locked", "--workspace", "--test", "it"];
+    let mut step = cargo("tests on postgres", root, &it);
     step.arguments.extend(given.cargo.iter().cloned());
     step.arguments.push("--".into());
     step.arguments.extend(ON_EVERY_ENGINE.map(OsString::from));
