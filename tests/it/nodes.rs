@@ -11,6 +11,7 @@ use ruche_api::cli::main_ledger;
 use ruche_ledger::testing::SeededRandom;
 use ruche_tests::databases::Databases;
 use ruche_tests::server::{Home, Server, caught_up};
+use tempfile::TempDir;
 
 use crate::load::{Caller, export_verifies, judge, read_models_equal_a_rebuild};
 
@@ -39,23 +40,38 @@ fn ledger_of(caller: u64) -> u64 {
     }
 }
 
+/// A deployment on PostgreSQL before its nodes start.
+struct Deployment {
+    folder: TempDir,
+    home: Home,
+    /// One for each ledger: enough that each of two nodes tends some.
+    keys: Vec<String>,
+}
+
+impl Deployment {
+    /// New databases with a key for each tenant; `None`, told plainly, where there is no server.
+    fn new() -> Option<Self> {
+        let databases = Databases::new().expect("databases")?;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home {
+            databases: Some(databases),
+            ..Home::embedded(PROGRAM, folder.path())
+        };
+        let key = |n| home.new_key(&tenant(n), &["writer", "reader"]).expect("a key");
+        let keys = (0..LEDGERS).map(key).collect();
+        Some(Self { folder, home, keys })
+    }
+}
+
 /// Where the nodes listen now.
 type Urls = Arc<RwLock<[String; 2]>>;
 
 #[test]
 fn conformance_2_nodes_that_are_killed_lose_and_double_nothing() {
     let kills = std::env::var(KILLS_VARIABLE).map_or(KILLS, |text| text.parse().expect("a number of kills"));
-    let Some(databases) = Databases::new().expect("databases") else {
+    let Some(Deployment { folder, home, keys }) = Deployment::new() else {
         return;
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home {
-        databases: Some(databases),
-        ..Home::embedded(PROGRAM, folder.path())
-    };
-    let keys: Vec<_> = (0..LEDGERS)
-        .map(|n| home.new_key(&tenant(n), &["writer", "reader"]).expect("a key"))
-        .collect();
     let start = || home.serve().expect("a node starts");
     let mut nodes: [Server; 2] = [start(), start()];
     let urls: Urls = Arc::new(RwLock::new([nodes[0].url.clone(), nodes[1].url.clone()]));
@@ -112,18 +128,14 @@ fn conformance_2_nodes_that_are_killed_lose_and_double_nothing() {
 /// it still believes in its leases, and can neither sign nor write what was done already.
 #[test]
 fn conformance_7_a_node_that_slept_through_its_leases_writes_nothing_twice() {
-    let Some(databases) = Databases::new().expect("databases") else {
+    let Some(Deployment {
+        folder: _folder,
+        home,
+        keys,
+    }) = Deployment::new()
+    else {
         return;
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home {
-        databases: Some(databases),
-        ..Home::embedded(PROGRAM, folder.path())
-    };
-    // Enough ledgers that each node tends some.
-    let keys: Vec<_> = (0..LEDGERS)
-        .map(|n| home.new_key(&tenant(n), &["writer", "reader"]).expect("a key"))
-        .collect();
     let nodes = [home.serve().expect("a node"), home.serve().expect("another node")];
     let client = reqwest::blocking::Client::new();
     let mut callers: Vec<_> = (0..).zip(&keys).map(|(n, key)| Caller::new(n, key)).collect();

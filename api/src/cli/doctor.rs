@@ -79,9 +79,16 @@ pub struct DoctorArgs {
 pub async fn run(common: Common, args: DoctorArgs) -> Result<ExitCode, CliError> {
     app::must_exist(&common)?;
     let mut findings = Findings::default();
-    let has_ledger = app::ledger_file(&common).exists();
+    let has_ledger = common.database_url.is_none() && app::ledger_file(&common).exists();
     let has_seed = keys_folder(&mut findings, &common);
-    disk(&mut findings, &common.data_dir);
+    if common.database_url.is_none() {
+        disk(&mut findings, &common.data_dir);
+    } else if args.full {
+        findings.note(
+            "records",
+            "not read one by one in a database; `ruche backup` reads all of them, and so does who verifies an export",
+        );
+    }
     if args.full && has_ledger {
         records(&mut findings, &common);
     }
@@ -269,13 +276,16 @@ async fn ledgers(findings: &mut Findings, common: &Common) -> Result<(), CliErro
             return Ok(());
         }
     };
-    findings.ok(
-        "data folder",
-        format!(
-            "{}: opens, and its heads agree with the last records",
-            common.data_dir.display()
+    match common.database_url {
+        Some(_) => findings.ok("database", "opens, with the schema of this version"),
+        None => findings.ok(
+            "data folder",
+            format!(
+                "{}: opens, and its heads agree with the last records",
+                common.data_dir.display()
+            ),
         ),
-    );
+    }
     match app.events.ledgers().await {
         Ok(ledgers) => {
             for ledger in ledgers {

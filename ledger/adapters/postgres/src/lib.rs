@@ -5,9 +5,11 @@
 //! 1. What is answered `Appended` was committed with `synchronous_commit` on; a server that does not flush is refused.
 //! 2. The head row of a ledger is the only lock. Forks are impossible by that lock, and by constraints besides.
 //! 3. No async caller waits on a full queue; a full queue answers `Overloaded`.
-//! 4. A commit whose fate is not known is answered `Unknown`, or found by the hash of the head. Nothing is guessed.
+//! 4. A commit whose fate is not known is answered `Unknown`, or found by the hash of the head and confirmed by a fence:
+//!    a commit that began after the head was read. Nothing is guessed, and a commit that comes with a warning is not believed.
 //! 5. What is read is handed out once a failover cannot take it back (`durable`).
-//! 6. A session that appends can read no record, and one that reads sees one ledger and writes nothing (`0002_roles.sql`).
+//! 6. Every wait of an append for the database ends (`fence`), and a writer that dies leaves nobody waiting.
+//! 7. A session that appends can read no record, and one that reads sees one ledger and writes nothing (`0002_roles.sql`).
 //!
 //! # The life of an append
 //!
@@ -21,7 +23,7 @@
 //!    its ledger lose, and with it everything that was decided on it: since every write to a ledger moves its head, a
 //!    head that did not move proves that streams and keys did not change either.
 //! 5. Ledgers that lost, and for a while those that keep losing, are decided under the lock of their head rows.
-//! 6. Readers are woken, then callers are answered.
+//! 6. Readers are woken, then callers are answered; last of all those whose requests repeat earlier appends.
 //!
 //! # The life of a read
 //!
