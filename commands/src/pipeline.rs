@@ -427,7 +427,11 @@ fn written(prepared: Vec<PreparedEvent>, receipts: Vec<Receipt>) -> CommandRecei
     let event = |(prepared, receipt): (PreparedEvent, Receipt)| RecordedEvent {
         receipt,
         event: prepared.event,
-        payload: prepared.payload.into_iter().next().map(|fragment| fragment.bytes),
+        payload: prepared
+            .payload
+            .into_iter()
+            .next()
+            .map(|fragment| fragment.bytes.into()),
     };
     CommandReceipt {
         duplicate: false,

@@ -64,7 +64,7 @@ impl Ledger {
         for r in batch.records {
             let fragment = |f: crate::payload::Fragment| StoredFragment::Present {
                 opening: f.opening,
-                bytes: f.bytes,
+                bytes: f.bytes.into(),
             };
             let payload = r.payload.into_iter().map(fragment).collect();
             records.push(Record::from_stored(r.position, r.leaf, payload)?);

@@ -4,6 +4,7 @@
 //! anyone who still has payload and opening check them, and tells nothing to anyone who has not: the opening is 32
 //! random bytes, so a short message cannot be guessed from the tree.
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use ruche_domain::limits::{FRAGMENTS_PER_RECORD_MAX, MEDIA_TYPE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use ruche_domain::ports::Random;
@@ -76,8 +77,8 @@ pub struct Fragment {
     pub commitment: Commitment,
     /// Stored, exported and deleted together with the bytes.
     pub opening: [u8; 32],
-    /// Exactly as received.
-    pub bytes: Vec<u8>,
+    /// Exactly as received. Shared: an engine keeps requests until their commit is known.
+    pub bytes: Bytes,
 }
 
 impl Fragment {
@@ -116,7 +117,7 @@ impl Fragment {
         Ok(Self {
             commitment,
             opening,
-            bytes,
+            bytes: bytes.into(),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::Random;
 use ruche_ledger_postgres::{self as postgres, Database, PostgresOptions};
 
@@ -99,6 +100,10 @@ impl Limit for SqliteLimit {
         })
     }
 
+    async fn events_per_commit(&self, _ledgers: &[LedgerId]) -> Result<Option<f64>, BenchError> {
+        Ok(None)
+    }
+
     async fn flush_rate(&self, time: Duration) -> Result<Option<f64>, BenchError> {
         let folder = self.data_dir.clone();
         let rate = blocking(move || {
@@ -156,6 +161,13 @@ impl Limit for PostgresLimit {
             took: figures.took,
             way: Some(figures.way.name()),
         })
+    }
+
+    async fn events_per_commit(&self, ledgers: &[LedgerId]) -> Result<Option<f64>, BenchError> {
+        let events = self.database.events_per_commit(ledgers).await;
+        events
+            .map(Some)
+            .map_err(|error| BenchError::because("which events were committed together", &error))
     }
 
     async fn flush_rate(&self, _time: Duration) -> Result<Option<f64>, BenchError> {

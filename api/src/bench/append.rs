@@ -67,7 +67,7 @@ impl AppendBench {
             time,
         };
         let sample = self.last_records(app).await?;
-        engine.events_per_commit_before = self.group(&sample);
+        engine.events_per_commit_before = self.group(limit, &sample).await?;
         if !stop.is_set() {
             let bare = limit
                 .bare_inserts(rows(sample, engine.events_per_commit_before))
@@ -77,7 +77,7 @@ impl AppendBench {
         }
         let driven = self.drive(app, self.shape.load, stop, "appending").await?;
         let sample = self.last_records(app).await?;
-        engine.events_per_commit = self.group(&sample);
+        engine.events_per_commit = self.group(limit, &sample).await?;
         if !stop.is_set() {
             let bare = limit.bare_inserts(rows(sample, engine.events_per_commit)).await?;
             engine.bare_inserts_after_events_per_s = rate(bare.events, bare.took);
@@ -166,13 +166,16 @@ impl AppendBench {
         records.map_err(failed)
     }
 
-    /// Events in a commit, on average. Records of one commit have the same recorded-at, as the engine asks for the time
-    /// once for each ledger in a commit. With several ledgers that is at most as many as there are: a commit need not
-    /// have all of them.
-    fn group(&self, records: &[Record]) -> u64 {
-        let commits: HashSet<_> = records.iter().map(|record| record.leaf.recorded_at).collect();
-        let of_one = records.len() as f64 / commits.len().max(1) as f64;
-        let of_all = (of_one * self.ledgers.len() as f64).round() as u64;
-        of_all.clamp(1, BATCH_EVENTS_MAX as u64)
+    /// Events in a commit, on average. Where the engine does not tell, records with the same recorded-at were committed
+    /// together, as it asks for the time once for each ledger in a commit. With several ledgers that is at most as many
+    /// as there are: a commit need not have all of them.
+    async fn group(&self, limit: &dyn Limit, records: &[Record]) -> Result<u64, BenchError> {
+        let ledgers: Vec<_> = self.ledgers.iter().map(|(_, ledger)| *ledger).collect();
+        let told = limit.events_per_commit(&ledgers).await?;
+        let of_all = told.unwrap_or_else(|| {
+            let commits: HashSet<_> = records.iter().map(|record| record.leaf.recorded_at).collect();
+            records.len() as f64 / commits.len().max(1) as f64 * self.ledgers.len() as f64
+        });
+        Ok((of_all.round() as u64).clamp(1, BATCH_EVENTS_MAX as u64))
     }
 }

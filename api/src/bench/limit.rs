@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::Record;
 
 use super::BenchError;
@@ -56,6 +57,13 @@ pub trait Limit: Send + Sync {
     /// # Errors
     /// What the engine says.
     async fn bare_inserts(&self, rows: BareRows) -> Result<BareFigures, BenchError>;
+
+    /// Events of a commit, on average over the last ones of these ledgers; `None` where the engine does not keep which
+    /// records were committed together.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn events_per_commit(&self, ledgers: &[LedgerId]) -> Result<Option<f64>, BenchError>;
 
     /// Flushes of 4 KiB in a second on the disk of the engine; `None` where this process cannot write to it.
     ///

@@ -1,17 +1,31 @@
 //! The one statement of an append: heads move, and rows come in for the ledgers whose head moved.
 
 use ruche_domain::ids::LedgerId;
+use ruche_domain::stream::StreamId;
 use ruche_ledger::sequencer::Batch;
 use ruche_ledger::store::LedgerHead;
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
 /// `want` says from where to where each head has to move. `locked` takes the rows in the order of their ids, waiting for
-/// whoever has them; `moved` compares on the row as it is then. Rows of ledgers that did not move join nothing.
+/// whoever has them; `wrong` are ledgers that something was guessed of which does not hold; `moved` compares on the row
+/// as it is then. Rows of ledgers that did not move join nothing.
+///
+/// `wrong` is read without a lock, and as of the beginning of the statement. It is exact all the same for a ledger that
+/// moves: whoever writes to a ledger moves its head, so where the head is still the one that the batch was decided on,
+/// nothing of the ledger has changed since.
 const APPEND: &str = "
-WITH want AS (
+WITH wrong AS MATERIALIZED (
+    SELECT k.ledger FROM unnest($23::uuid[], $24::smallint[], $25::bytea[]) AS k(ledger, layer, key_hash)
+        CROSS JOIN LATERAL (SELECT FROM idempotency i
+            WHERE i.ledger = k.ledger AND i.layer = k.layer AND i.key_hash = k.key_hash LIMIT 1) used
+    UNION
+    SELECT s.ledger FROM unnest($30::uuid[], $31::text[]) AS s(ledger, stream)
+        CROSS JOIN LATERAL (SELECT FROM stream_head h WHERE h.ledger = s.ledger AND h.stream = s.stream LIMIT 1) present),
+want AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[], $7::bigint[])
-        AS w(ledger, epoch, old_size, old_hash, size, hash, recorded_at)),
+        AS w(ledger, epoch, old_size, old_hash, size, hash, recorded_at)
+        WHERE w.ledger NOT IN (SELECT ledger FROM wrong)),
 locked AS MATERIALIZED (
     SELECT ledger FROM head WHERE ledger = ANY($1) ORDER BY ledger FOR UPDATE),
 moved AS (
@@ -37,7 +51,7 @@ keys AS (
     SELECT k.* FROM unnest($23::uuid[], $24::smallint[], $25::bytea[], $26::bytea[], $27::bigint[], $28::bigint[],
         $29::integer[]) AS k(ledger, layer, key_hash, request, epoch, first, count)
         JOIN moved m ON m.ledger = k.ledger)
-SELECT ledger FROM moved";
+SELECT ledger, true FROM moved UNION ALL SELECT ledger, false FROM wrong";
 
 pub(crate) async fn prepare(client: &Client) -> Result<Statement, Error> {
     client.prepare(APPEND).await
@@ -49,17 +63,24 @@ pub(crate) struct Move<'a> {
     /// The head that the batch was decided on.
     pub old: &'a LedgerHead,
     pub batch: &'a Batch,
+    /// Streams that the batch was decided on as absent although nobody looked.
+    pub guessed: &'a [StreamId],
 }
 
-/// Sends the moves. Returns the ledgers whose head moved; of the others nothing was written. Outside of a transaction
-/// this is one: when it returns, what moved is durable.
-pub(crate) async fn send(
-    client: &Client,
-    statement: &Statement,
-    moves: &[Move<'_>],
-) -> Result<Vec<LedgerId>, Error> {
+/// What came of moves. Of the ledgers that are in neither list, the head was not where it was believed to be.
+#[derive(Default)]
+pub(crate) struct Moved {
+    /// What was wanted of these is done.
+    pub ledgers: Vec<LedgerId>,
+    /// Of these a key had been used, or a stream is there that was guessed to be absent. Nothing was written.
+    pub wrong: Vec<LedgerId>,
+}
+
+/// Sends the moves. Of ledgers that did not move nothing was written. Outside of a transaction this is one: when it
+/// returns, what moved is durable.
+pub(crate) async fn send(client: &Client, statement: &Statement, moves: &[Move<'_>]) -> Result<Moved, Error> {
     let rows = Rows::of(moves);
-    let moved = client
+    let answer = client
         .query(
             statement,
             &[
@@ -92,10 +113,21 @@ pub(crate) async fn send(
                 &rows.key.epoch,
                 &rows.key.first,
                 &rows.key.count,
+                &rows.guess.ledger,
+                &rows.guess.stream,
             ],
         )
         .await?;
-    Ok(moved.iter().map(|row| LedgerId(row.get(0))).collect())
+    let mut moved = Moved::default();
+    for row in answer {
+        let list = if row.get(1) {
+            &mut moved.ledgers
+        } else {
+            &mut moved.wrong
+        };
+        list.push(LedgerId(row.get(0)));
+    }
+    Ok(moved)
 }
 
 /// Columns of the arrays that the statement takes.
@@ -106,6 +138,7 @@ struct Rows<'a> {
     payload: PayloadRows<'a>,
     stream: StreamRows,
     key: KeyRows<'a>,
+    guess: GuessRows,
 }
 
 #[derive(Default)]
@@ -157,6 +190,12 @@ struct KeyRows<'a> {
     count: Vec<i32>,
 }
 
+#[derive(Default)]
+struct GuessRows {
+    ledger: Vec<Uuid>,
+    stream: Vec<String>,
+}
+
 impl<'a> Rows<'a> {
     fn of(moves: &[Move<'a>]) -> Self {
         let mut rows = Self::default();
@@ -202,6 +241,10 @@ impl<'a> Rows<'a> {
             self.stream.ledger.push(ledger);
             self.stream.name.push(stream.to_string());
             self.stream.version.push(version.0.cast_signed());
+        }
+        for stream in one.guessed {
+            self.guess.ledger.push(ledger);
+            self.guess.stream.push(stream.to_string());
         }
         for ((layer, key), entry) in &batch.keys {
             let rows = &mut self.key;

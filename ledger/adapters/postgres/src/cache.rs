@@ -36,14 +36,19 @@ pub(crate) struct Cache {
     readings: u64,
 }
 
-/// All that one group of requests asks of its ledger, as it is at a head.
+/// All that one group of requests asks of its ledger, as it is at a head, or as it is guessed to be.
 pub(crate) struct Known {
     pub reading: Reading,
     pub head: LedgerHead,
     /// The streams that are asked about; `None` for one that does not exist.
     pub streams: HashMap<StreamId, Option<StreamVersion>>,
-    /// Their keys. Absent: not used.
+    /// Their keys. Absent: not used, as far as anybody looked.
     pub keys: HashMap<(KeyLayer, [u8; 32]), KeyEntry>,
+    /// Whether the rest is guessed that nearly always holds: that keys are new, and that streams are absent which are
+    /// expected to be. The statement that appends finds out what does not hold, of what it appends.
+    pub guesses: bool,
+    /// Streams that were guessed to be absent.
+    pub guessed: Vec<StreamId>,
 }
 
 impl Heads for Known {
@@ -66,6 +71,8 @@ impl Known {
             head,
             streams: HashMap::new(),
             keys: HashMap::new(),
+            guesses: false,
+            guessed: Vec::new(),
         }
     }
 }
@@ -129,14 +136,14 @@ impl Cache {
 
 /// Two generations of entries. A full young one becomes the old one, and the old one is forgotten; what is used moves to
 /// the young one. Holds at most twice `entries_max`, at a constant cost for each use.
-struct Generations<K, V> {
+pub(crate) struct Generations<K, V> {
     entries_max: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
 
 impl<K: Hashable + Eq + Clone, V> Generations<K, V> {
-    fn new(entries_max: usize) -> Self {
+    pub(crate) fn new(entries_max: usize) -> Self {
         Self {
             entries_max,
             young: HashMap::new(),
@@ -144,7 +151,7 @@ impl<K: Hashable + Eq + Clone, V> Generations<K, V> {
         }
     }
 
-    fn get(&mut self, key: &K) -> Option<&V> {
+    pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
         if !self.young.contains_key(key) {
             let value = self.old.remove(key)?;
             self.insert(key.clone(), value);
@@ -152,7 +159,7 @@ impl<K: Hashable + Eq + Clone, V> Generations<K, V> {
         self.young.get(key)
     }
 
-    fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.entries_max {
             self.old = mem::take(&mut self.young);
         }

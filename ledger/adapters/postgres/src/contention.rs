@@ -1,4 +1,4 @@
-//! Which ledgers are fought over, so that deciding on a cache is in vain.
+//! Which ledgers are fought over, so that deciding on a cache is in vain, and of which guesses are wrong.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,6 +9,9 @@ use ruche_domain::ids::LedgerId;
 const LOST_MAX: u32 = 3;
 const WINDOW: Duration = Duration::from_secs(1);
 const LOCKED_FOR: Duration = Duration::from_secs(3);
+/// How long nothing is guessed of a ledger of which something was guessed wrongly: clients that repeat one append
+/// repeat others.
+const LOOKED_UP_FOR: Duration = Duration::from_secs(10);
 /// Ledgers that are remembered. All are forgotten when there are more: they lose a few races again.
 const LEDGERS_MAX: usize = 4_096;
 
@@ -20,6 +23,7 @@ struct Lost {
     since: Instant,
     times: u32,
     locked_until: Option<Instant>,
+    looked_up_until: Option<Instant>,
 }
 
 impl Contention {
@@ -42,6 +46,18 @@ impl Contention {
         self.entry(ledger, now).locked_until = Some(now + LOCKED_FOR);
     }
 
+    /// Notes that something was guessed that does not hold.
+    pub(crate) fn guessed_wrong(&mut self, ledger: LedgerId) {
+        let now = Instant::now();
+        self.entry(ledger, now).looked_up_until = Some(now + LOOKED_UP_FOR);
+    }
+
+    /// Whether keys and absent streams may be guessed.
+    pub(crate) fn may_guess(&self, ledger: LedgerId) -> bool {
+        let until = self.0.get(&ledger).and_then(|lost| lost.looked_up_until);
+        until.is_none_or(|until| Instant::now() >= until)
+    }
+
     fn entry(&mut self, ledger: LedgerId, now: Instant) -> &mut Lost {
         if self.0.len() >= LEDGERS_MAX {
             self.0.clear();
@@ -50,6 +66,7 @@ impl Contention {
             since: now,
             times: 0,
             locked_until: None,
+            looked_up_until: None,
         })
     }
 

@@ -155,7 +155,7 @@ async fn write(
         client
             .execute(
                 "INSERT INTO payload (ledger, epoch, index, fragment, opening, bytes) VALUES ($1, $2, 0, $3, $4, $5)",
-                &[&ledger.0, &epoch, &n, &&fragment.opening[..], &fragment.bytes],
+                &[&ledger.0, &epoch, &n, &&fragment.opening[..], &&fragment.bytes[..]],
             )
             .await?;
     }

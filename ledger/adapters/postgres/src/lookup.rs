@@ -7,7 +7,7 @@ use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::leaf::KeyClaim;
 use ruche_ledger::sequencer::KeyEntry;
-use ruche_ledger::store::{AppendRequest, LedgerHead, StoreError};
+use ruche_ledger::store::{AppendRequest, ExpectedVersion, LedgerHead, StoreError};
 use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
@@ -15,6 +15,9 @@ use crate::cache::{self, Cache, Known, number};
 use crate::error::store_error;
 
 /// Compiled statements that fill a [`Known`].
+///
+/// Each row is looked up by itself, in the index: `LIMIT` keeps the planner from joining whole tables. A plan lives as long
+/// as its session, and is made when the tables may be empty; it has to be the right one when they are large, too.
 pub(crate) struct Lookups {
     heads: Statement,
     heads_locked: Statement,
@@ -31,16 +34,17 @@ impl Lookups {
             heads_locked: client.prepare(&format!("{HEAD} FOR UPDATE")).await?,
             streams: client
                 .prepare(
-                    "SELECT s.ledger, s.stream, s.version FROM stream_head s \
-                     JOIN unnest($1::uuid[], $2::text[]) AS u(ledger, stream) \
-                     ON s.ledger = u.ledger AND s.stream = u.stream",
+                    "SELECT u.ledger, u.stream, s.version FROM unnest($1::uuid[], $2::text[]) AS u(ledger, stream) \
+                     CROSS JOIN LATERAL (SELECT version FROM stream_head h \
+                     WHERE h.ledger = u.ledger AND h.stream = u.stream LIMIT 1) s",
                 )
                 .await?,
             keys: client
                 .prepare(
-                    "SELECT i.ledger, i.layer, i.key_hash, i.request, i.epoch, i.first, i.count FROM idempotency i \
-                     JOIN unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS u(ledger, layer, key_hash) \
-                     ON i.ledger = u.ledger AND i.layer = u.layer AND i.key_hash = u.key_hash",
+                    "SELECT u.ledger, u.layer, u.key_hash, k.request, k.epoch, k.first, k.count \
+                     FROM unnest($1::uuid[], $2::smallint[], $3::bytea[]) AS u(ledger, layer, key_hash) \
+                     CROSS JOIN LATERAL (SELECT request, epoch, first, count FROM idempotency i \
+                     WHERE i.ledger = u.ledger AND i.layer = u.layer AND i.key_hash = u.key_hash LIMIT 1) k",
                 )
                 .await?,
         })
@@ -77,7 +81,8 @@ impl Lookups {
         Ok(head.map(|(_, head)| head))
     }
 
-    /// Reads the streams and keys that requests ask about, streams from the cache where it has them. Heads must have been
+    /// Reads the streams and keys that requests ask about and that are not guessed, streams from the cache where it has
+    /// them. Heads must have been
     /// read before: what is read here is at least as new as they are, and if they have not moved at the end, exact.
     pub(crate) async fn fill(
         &self,
@@ -145,10 +150,10 @@ impl Lookups {
     }
 }
 
-/// Streams that the cache does not have, and all keys.
+/// Streams and keys that have to be read.
 type Asked<'a> = (HashSet<(LedgerId, StreamId)>, Vec<(LedgerId, &'a KeyClaim)>);
 
-/// Takes what the cache has, and says what has to be read.
+/// Takes what the cache has, guesses what may be guessed, and says what has to be read.
 fn asked<'a>(
     cache: &mut Cache,
     known: &mut HashMap<LedgerId, Known>,
@@ -159,18 +164,26 @@ fn asked<'a>(
         let Some(known) = known.get_mut(ledger) else {
             continue;
         };
-        let named = request.expectations.iter().map(|e| e.stream);
-        let written = request.events.iter().map(|e| e.event.stream);
-        for stream in named.chain(written) {
-            if known.streams.contains_key(&stream) {
+        let expected = request.expectations.iter();
+        let expected = expected.map(|e| (e.stream, e.version == ExpectedVersion::NoStream));
+        // Expectations come first: what is expected of a stream that is written decides whether it is guessed.
+        let written = request.events.iter().map(|e| (e.event.stream, false));
+        for (stream, is_expected_absent) in expected.chain(written) {
+            if known.streams.contains_key(&stream) || absent.contains(&(*ledger, stream)) {
                 continue;
             }
             match cache.stream(known.reading, stream) {
                 Some(version) => drop(known.streams.insert(stream, version)),
+                None if known.guesses && is_expected_absent => {
+                    known.streams.insert(stream, None);
+                    known.guessed.push(stream);
+                }
                 None => drop(absent.insert((*ledger, stream))),
             }
         }
-        keys.extend(request.keys.iter().map(|claim| (*ledger, claim)));
+        if !known.guesses {
+            keys.extend(request.keys.iter().map(|claim| (*ledger, claim)));
+        }
     }
     (absent, keys)
 }

@@ -2,7 +2,7 @@
 //! wait.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
 use ruche_domain::ids::LedgerId;
@@ -12,6 +12,11 @@ use ruche_domain::limits::{
 };
 use ruche_ledger::store::{AppendOutcome, AppendRequest, StoreError};
 use tokio::sync::Notify;
+
+use crate::cache::Generations;
+
+/// Ledgers of which it is known which writer they belong to; the same again. An entry has 24 bytes and one of the table.
+const LEDGERS_PLACED: usize = 65_536;
 
 /// Where the answer to an append goes.
 pub(crate) type Answer = oneshot::Sender<Result<AppendOutcome, StoreError>>;
@@ -31,6 +36,55 @@ impl Job {
     /// Stored bytes as the limits count them: payloads, and a leaf of the greatest length for each event.
     fn bytes(&self) -> usize {
         self.request.payload_bytes() + self.events() * LEAF_BYTES_MAX
+    }
+}
+
+/// The queues of all writers. A ledger is given to the writer that has the least to do when its first append comes, and
+/// stays with it: only one writer has it in its cache.
+pub(crate) struct Queues {
+    all: Vec<Arc<Queue>>,
+    /// Which queue each ledger goes to. One that is forgotten may be given to another writer while the first has an
+    /// append of it in hand: then one of them loses a race.
+    places: Mutex<Places>,
+}
+
+struct Places {
+    of: Generations<LedgerId, usize>,
+    /// The queue that is asked first: equally busy ones take turns.
+    next: usize,
+}
+
+impl Queues {
+    pub(crate) fn new(writers: usize) -> Self {
+        Self {
+            all: (0..writers.max(1)).map(|_| Arc::default()).collect(),
+            places: Mutex::new(Places {
+                of: Generations::new(LEDGERS_PLACED),
+                next: 0,
+            }),
+        }
+    }
+
+    /// Each of them.
+    pub(crate) fn all(&self) -> &[Arc<Queue>] {
+        &self.all
+    }
+
+    /// The queue of the writer that a ledger belongs to.
+    pub(crate) fn of(&self, ledger: LedgerId) -> &Queue {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = match places.of.get(&ledger) {
+            Some(place) => *place,
+            None => {
+                let first = places.next;
+                let in_turn = (first..first + self.all.len()).map(|n| n % self.all.len());
+                let place = in_turn.min_by_key(|n| self.all[*n].lock().appends).unwrap_or(0);
+                places.next = place + 1;
+                places.of.insert(ledger, place);
+                place
+            }
+        };
+        &self.all[place]
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use ruche_domain::ids::LedgerId;
 use uuid::Uuid;
 
 use crate::error::OpenError;
@@ -11,6 +12,8 @@ use crate::{Database, PostgresLeases, PostgresTreeHeads, schema};
 
 /// Connections of the leases, or of the tree heads.
 const SMALL_POOL: usize = 2;
+/// The last records of each ledger, of which it is told how many were committed together.
+const COMMITTED_TOGETHER_RECORDS: i64 = 10_000;
 
 /// A server and what it promises.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +103,25 @@ impl Database {
             commits += 1;
         }
         Ok(f64::from(commits) / started.elapsed().as_secs_f64())
+    }
+
+    /// Records of a commit, on average over the last ones of these ledgers. The server keeps which transaction wrote a row.
+    ///
+    /// # Errors
+    /// As [`Database::connect`]; the login user owns the tables.
+    pub async fn events_per_commit(&self, ledgers: &[LedgerId]) -> Result<f64, OpenError> {
+        let client = self.connect().await?;
+        let ledgers: Vec<Uuid> = ledgers.iter().map(|ledger| ledger.0).collect();
+        let row = client
+            .query_one(
+                "SELECT count(*)::float8 / greatest(count(DISTINCT r.xmin::text), 1) \
+                 FROM unnest($1::uuid[]) AS l(ledger) CROSS JOIN LATERAL (SELECT xmin FROM ruche.record \
+                 WHERE ledger = l.ledger ORDER BY epoch DESC, index DESC LIMIT $2) AS r",
+                &[&ledgers, &COMMITTED_TOGETHER_RECORDS],
+            )
+            .await
+            .map_err(OpenError::database("read which records were committed together"))?;
+        Ok(row.get(0))
     }
 
     /// Whether there are ledgers. Changes nothing, and makes no schema.

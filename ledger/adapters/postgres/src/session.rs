@@ -176,7 +176,10 @@ impl Database {
         let commit = if purpose == Purpose::Hint { "off" } else { "on" };
         let role = match purpose {
             Purpose::Owner => String::new(),
-            Purpose::Append | Purpose::Hint => format!(" -c role={ROLE} -c search_path=ruche"),
+            // Plans are kept, and tables that are small when they are made grow: everything goes by an index.
+            Purpose::Append | Purpose::Hint => {
+                format!(" -c role={ROLE} -c search_path=ruche -c enable_seqscan=off")
+            }
         };
         // Later ones win: a stronger `synchronous_commit` of the URL, and the role in any case.
         let options = format!(

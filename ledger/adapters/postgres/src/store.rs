@@ -1,6 +1,5 @@
 //! The store: what the rest of Ruche holds. Gives appends to the writers, reads through a pool.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::durable::Durable;
 use crate::ends::{self, Ends};
 use crate::error::OpenError;
-use crate::queue::{Job, Queue};
+use crate::queue::{Job, Queue, Queues};
 use crate::reading::Reader;
 use crate::session::{Database, Purpose};
 use crate::writer::Writer;
@@ -41,7 +40,7 @@ pub struct PostgresStore {
     reader: Reader,
     /// Direct connections with the rights of `ruche_append`.
     shared: Pool,
-    queues: Vec<Arc<Queue>>,
+    queues: Queues,
     ends: Arc<Ends>,
     /// Writers. Empty once the store is closed.
     writers: Mutex<Vec<JoinHandle<()>>>,
@@ -63,9 +62,7 @@ impl PostgresStore {
         let reader = Reader::new(database.reading_pool(options.readers)?, Arc::clone(&durable));
         let shared = database.checked_pool(Purpose::Append, SHARED_CONNECTIONS)?;
         let ends = Arc::new(Ends::new(Arc::clone(&durable)));
-        let queues: Vec<_> = (0..options.writers.max(1))
-            .map(|_| Arc::new(Queue::default()))
-            .collect();
+        let queues = Queues::new(options.writers);
         let start = |queue: &Arc<Queue>| {
             let clock = Arc::clone(&clock);
             let limit = options.answer_timeout;
@@ -73,7 +70,7 @@ impl PostgresStore {
             let queue = Arc::clone(queue);
             tokio::spawn(async move { writer.run(&queue).await })
         };
-        let writers = Mutex::new(queues.iter().map(start).collect());
+        let writers = Mutex::new(queues.all().iter().map(start).collect());
         let helpers = vec![
             tokio::spawn(durable.run(database.clone())),
             tokio::spawn(ends::look(Arc::clone(&ends), shared.clone())),
@@ -98,7 +95,7 @@ impl PostgresStore {
     /// # Errors
     /// `Unavailable` if a writer died. Everything answered is durable all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.queues.iter().for_each(|queue| queue.close());
+        self.queues.all().iter().for_each(|queue| queue.close());
         self.ends.close();
         let writers = std::mem::take(&mut *self.writers.lock().unwrap_or_else(PoisonError::into_inner));
         let mut closed = Ok(());
@@ -115,13 +112,6 @@ impl PostgresStore {
         closed
     }
 
-    /// The queue of the writer that a ledger belongs to in this process.
-    fn queue(&self, ledger: LedgerId) -> &Queue {
-        let mut hasher = DefaultHasher::new();
-        ledger.hash(&mut hasher);
-        &self.queues[(hasher.finish() % self.queues.len() as u64) as usize]
-    }
-
     async fn shared(&self) -> Result<Object, StoreError> {
         self.shared.get().await.map_err(|e| StoreError::Unavailable {
             reason: format!("no connection to the database: {e}"),
@@ -132,7 +122,7 @@ impl PostgresStore {
 impl Drop for PostgresStore {
     /// Writers end once their queue is empty; nobody waits for them.
     fn drop(&mut self) {
-        self.queues.iter().for_each(|queue| queue.close());
+        self.queues.all().iter().for_each(|queue| queue.close());
         self.ends.close();
         self.helpers.iter().for_each(JoinHandle::abort);
     }
@@ -142,7 +132,7 @@ impl Drop for PostgresStore {
 impl EventStore for PostgresStore {
     async fn append(&self, ledger: LedgerId, request: AppendRequest) -> Result<AppendOutcome, StoreError> {
         let (answer, answered) = oneshot::channel();
-        self.queue(ledger).push(Job {
+        self.queues.of(ledger).push(Job {
             ledger,
             request,
             answer,

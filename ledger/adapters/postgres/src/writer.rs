@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::Clock;
+use ruche_domain::stream::StreamId;
 use ruche_ledger::sequencer::{Batch, Decision, Sequencer};
 use ruche_ledger::store::{AppendOutcome, AppendRequest, LedgerHead, StoreError};
 
@@ -51,6 +52,9 @@ struct Decided {
     reading: Reading,
     decisions: Vec<Decision>,
     batch: Batch,
+    /// Whether it was decided on guesses, and which streams were guessed to be absent.
+    guesses: bool,
+    guessed: Vec<StreamId>,
     /// When what it was decided on was read.
     read_at: Moment,
 }
@@ -148,6 +152,8 @@ impl Writer {
             reading,
             decisions,
             batch,
+            guesses: known.guesses,
+            guessed: known.guessed,
             read_at,
         }
     }
@@ -159,7 +165,21 @@ impl Decided {
             ledger: self.group.ledger,
             old: &self.old,
             batch: &self.batch,
+            guessed: &self.guessed,
         }
+    }
+
+    /// Whether the statement that appends will find out whatever was guessed wrongly: it looks at the keys and streams of
+    /// what is appended, and not of what is refused or repeats something.
+    fn is_sure(&self) -> bool {
+        let mut decisions = self.decisions.iter();
+        !self.guesses || decisions.all(|decision| matches!(decision, Decision::Append(_)))
+    }
+
+    /// Whether a request expected something else of a stream.
+    fn has_conflicts(&self) -> bool {
+        let mut decisions = self.decisions.iter();
+        decisions.any(|decision| matches!(decision, Decision::Conflict { .. }))
     }
 
     /// Whether there is anything to write.

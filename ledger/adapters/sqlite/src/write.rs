@@ -93,7 +93,7 @@ impl Tables {
                 |s, at, (record, n, fragment): &(&SequencedRecord, usize, &Fragment)| {
                     s.raw_bind_parameter(at + 1, record_id(record.position).fragment(*n))?;
                     s.raw_bind_parameter(at + 2, &fragment.opening[..])?;
-                    s.raw_bind_parameter(at + 3, &fragment.bytes)
+                    s.raw_bind_parameter(at + 3, &fragment.bytes[..])
                 },
             )
             .map_err(|e| store_error("table payload", &e))?;

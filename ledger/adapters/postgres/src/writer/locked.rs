@@ -95,7 +95,7 @@ impl Writer {
             sent.map_err(|e| store_error("append", &e))
         };
         let moved = session.line.ask("append", sent).await?;
-        if moved.contains(&one.group.ledger) {
+        if moved.ledgers.contains(&one.group.ledger) {
             return Ok(());
         }
         Err(StoreError::Corrupt {

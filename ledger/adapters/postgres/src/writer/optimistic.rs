@@ -3,48 +3,29 @@
 use std::collections::HashMap;
 
 use ruche_domain::ids::LedgerId;
-use ruche_ledger::sequencer::Decision;
 use ruche_ledger::store::{LedgerHead, StoreError};
 use uuid::Uuid;
 
 use super::link::Moment;
 use super::{Decided, Group, Round, Writer};
-use crate::append::{self, Move};
+use crate::append::{self, Move, Moved};
 use crate::cache::{Cache, Known};
 use crate::error::store_error;
 use crate::fence::Commit;
 
 impl Writer {
-    /// Decides on what is known and commits all ledgers with one statement. Returns the groups that have to be decided
-    /// again, under the lock of their heads.
+    /// Decides on what is known or guessed and commits all ledgers with one statement. Returns the groups that have to be
+    /// decided again, under the lock of their heads.
     pub(super) async fn optimistic(&mut self, groups: Vec<Group>, round: &mut Round) -> Vec<Group> {
-        if groups.is_empty() {
-            return Vec::new();
-        }
-        let (mut known, read_at) = match self.look_up(&groups).await {
-            Ok(read) => read,
-            Err(error) => {
-                for group in groups {
-                    self.cache.forget(group.ledger);
-                    group.fail(&error);
-                }
-                return Vec::new();
-            }
-        };
+        let decided = self.decided(groups, true).await;
+        let (sure, unsure): (Vec<_>, Vec<_>) = decided.into_iter().partition(Decided::is_sure);
+        let unsure = unsure.into_iter().map(|one| one.group).collect();
+        let looked_up = self.decided(unsure, false).await;
         let (mut again, mut decided) = (Vec::new(), Vec::new());
-        for group in groups {
-            let Some(known) = known.remove(&group.ledger) else {
-                group.fail(&StoreError::NoSuchLedger);
-                continue;
-            };
-            let one = self.decide(group, known, read_at);
+        for one in sure.into_iter().chain(looked_up) {
             // A conflict is true of this head. If nothing moves that shows whether the head is still the last one, it
             // has to be looked at again.
-            let conflicts = one
-                .decisions
-                .iter()
-                .any(|d| matches!(d, Decision::Conflict { .. }));
-            if conflicts && !one.writes() {
+            if one.has_conflicts() && !one.writes() {
                 self.cache.forget(one.group.ledger);
                 again.push(one.group);
             } else {
@@ -55,19 +36,50 @@ impl Writer {
         again
     }
 
+    /// Decides groups on what is known of their ledgers, and on guesses where they may be made. Those of which nothing
+    /// can be known are answered.
+    async fn decided(&mut self, groups: Vec<Group>, guess: bool) -> Vec<Decided> {
+        if groups.is_empty() {
+            return Vec::new();
+        }
+        let (mut known, read_at) = match self.look_up(&groups, guess).await {
+            Ok(read) => read,
+            Err(error) => {
+                for group in groups {
+                    self.cache.forget(group.ledger);
+                    group.fail(&error);
+                }
+                return Vec::new();
+            }
+        };
+        let mut decided = Vec::with_capacity(groups.len());
+        for group in groups {
+            match known.remove(&group.ledger) {
+                Some(known) => decided.push(self.decide(group, known, read_at)),
+                None => group.fail(&StoreError::NoSuchLedger),
+            }
+        }
+        decided
+    }
+
     /// Commits what was decided. Returns the groups of ledgers that lost.
     async fn commit_moves(&mut self, decided: Vec<Decided>, round: &mut Round) -> Vec<Group> {
         let mut again = Vec::new();
         match self.send(&decided).await {
             Ok(Commit::Durable(moved)) => {
                 for one in decided {
-                    if !one.writes() || moved.contains(&one.group.ledger) {
+                    let ledger = one.group.ledger;
+                    if !one.writes() || moved.ledgers.contains(&ledger) {
                         self.settle(one, round);
-                    } else {
-                        self.contention.lost(one.group.ledger);
-                        self.cache.forget(one.group.ledger);
-                        again.push(one.group);
+                        continue;
                     }
+                    if moved.wrong.contains(&ledger) {
+                        self.contention.guessed_wrong(ledger);
+                    } else {
+                        self.contention.lost(ledger);
+                    }
+                    self.cache.forget(ledger);
+                    again.push(one.group);
                 }
             }
             Ok(Commit::Refused(error)) => {
@@ -93,22 +105,29 @@ impl Writer {
     ///
     /// # Errors
     /// `Unavailable` if it could not be sent.
-    async fn send(&mut self, decided: &[Decided]) -> Result<Commit<Vec<LedgerId>>, StoreError> {
+    async fn send(&mut self, decided: &[Decided]) -> Result<Commit<Moved>, StoreError> {
         let moves = decided.iter().filter(|one| one.writes());
         let moves: Vec<Move<'_>> = moves.map(Decided::as_move).collect();
         if moves.is_empty() {
-            return Ok(Commit::Durable(Vec::new()));
+            return Ok(Commit::Durable(Moved::default()));
         }
         let session = self.link.session().await?;
         let sent = append::send(&session.line.client, &session.append, &moves);
-        Ok(self.link.commit(&session, sent, |moved| !moved.is_empty()).await)
+        Ok(self
+            .link
+            .commit(&session, sent, |moved| !moved.ledgers.is_empty())
+            .await)
     }
 
-    /// Reads what is asked of the ledgers of these groups. Those that do not exist are absent.
-    async fn look_up(&mut self, groups: &[Group]) -> Result<(HashMap<LedgerId, Known>, Moment), StoreError> {
+    /// Reads what is asked of the ledgers of these groups, save what is guessed. Those that do not exist are absent.
+    async fn look_up(
+        &mut self,
+        groups: &[Group],
+        guess: bool,
+    ) -> Result<(HashMap<LedgerId, Known>, Moment), StoreError> {
         let session = self.link.session().await?;
         let read_at = self.link.now();
-        let cache = &mut self.cache;
+        let (cache, contention) = (&mut self.cache, &self.contention);
         let read = async {
             let client = &session.line.client;
             let (mut known, mut cold) = (HashMap::new(), Vec::new());
@@ -121,6 +140,9 @@ impl Writer {
             if !cold.is_empty() {
                 let heads = session.lookups.heads(client, &cold).await?;
                 known.extend(heads.into_iter().map(|head| remember(cache, head)));
+            }
+            for (ledger, known) in &mut known {
+                known.guesses = guess && contention.may_guess(*ledger);
             }
             let asked: Vec<_> = groups.iter().flat_map(Group::asked).collect();
             session.lookups.fill(client, cache, &mut known, &asked).await?;
