@@ -38,7 +38,7 @@ pub enum On {
 }
 
 /// The statement of an append.
-pub const APPEND: On = On::Run("WITH want AS");
+pub const APPEND: On = On::Run("WITH wrong AS");
 pub const COMMIT: On = On::Run("COMMIT");
 pub const FENCE: On = On::Run("pg_logical_emit_message");
 
