@@ -227,13 +227,18 @@ async fn wait_for(database: &Database, longest: Duration, what: &str) -> Result<
     }
 }
 
-/// Tries a commit.
+/// Tries whether tables can grow, and then a commit.
 struct DatabaseTest(Arc<Database>);
 
 #[async_trait]
 impl WriteTest for DatabaseTest {
     async fn try_to_write(&self) -> io::Result<()> {
-        let tried = self.0.try_to_write().await;
-        tried.map_err(|error| io::Error::other(crate::error::chain(&error)))
+        let tried = async {
+            self.0.try_for_room().await?;
+            self.0.try_to_write().await
+        };
+        tried
+            .await
+            .map_err(|error| io::Error::other(crate::error::chain(&error)))
     }
 }

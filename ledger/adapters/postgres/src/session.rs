@@ -39,6 +39,10 @@ const KEEPALIVES_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVES_RETRIES: u32 = 3;
 /// What tokio-postgres takes if the URL says nothing.
 const KEEPALIVES_IDLE_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+/// Writes a temporary file where the tables of the database are, of 1 MiB at least: more than any one table grows by at a
+/// time. The server keeps the rows of a function until all are there, in a file when they do not fit into `work_mem`.
+const GROW: &str =
+    "SET work_mem = '64kB'; SET temp_tablespaces = ''; SELECT count(*) FROM generate_series(1, 100000)";
 /// Waiting for a connection of a pool.
 pub(crate) const POOL_WAIT: Duration = Duration::from_secs(5);
 
@@ -115,6 +119,18 @@ impl Database {
         let client = self.connect().await?;
         let written = fence(&client).await;
         written.map_err(OpenError::database("write to the database"))
+    }
+
+    /// Whether there is room where the tables are. A table that cannot grow refuses appends while the log has room left in
+    /// a segment that is there, so that [`Database::try_to_write`] succeeds. Leaves nothing behind, and writes nothing to
+    /// the log: a server that cannot write it ends.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn try_for_room(&self) -> Result<(), OpenError> {
+        let client = self.connect().await?;
+        let grown = client.batch_execute(GROW).await;
+        grown.map_err(OpenError::database("write a temporary file beside the tables"))
     }
 
     /// Direct connections with the rights of one purpose.

@@ -236,6 +236,21 @@ async fn the_primary_is_found_and_a_standby_is_refused() {
     assert_eq!(check_ledger(&*store, ledger(1)).await, 1);
 }
 
+/// That the server keeps the rows in a file is what the try rests on: a server that does not would never tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_for_room_writes_a_file_of_a_mebibyte_and_leaves_nothing() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let owner = session(&url).await;
+    let of = "SELECT temp_bytes FROM pg_stat_database WHERE datname = current_database()";
+    let written = || async { owner.query_one(of, &[]).await.unwrap().get::<_, i64>(0) };
+    assert_eq!(written().await, 0);
+    parse(&url).unwrap().try_for_room().await.unwrap();
+    until("a file was written", || async { written().await >= 1_048_576 }).await;
+    let left = owner.query("SELECT pg_ls_tmpdir()", &[]).await.unwrap();
+    assert!(left.is_empty(), "{} files", left.len());
+}
+
 fn openssl(folder: &Path, arguments: &str) {
     let made = Command::new("openssl")
         .args(arguments.split(' '))
