@@ -38,7 +38,7 @@ fn run(command: &Command) -> Result<ExitCode, String> {
         Command::Test(_) => Some(Cluster::start()?),
         Command::Soak(soak) => {
             // Tests that run beside one another must not install it beside one another.
-            if soak.postgres_kills + soak.postgres_cuts + soak.failovers > 0 {
+            if soak.postgres_kills + soak.postgres_cuts + soak.failovers + soak.outage_seconds > 0 {
                 xtask::postgres::programs()?;
             }
             match soak.node_kills {

@@ -219,6 +219,18 @@ fn postgres_soak(root: &Path, soak: &SoakArguments, postgres: Option<&str>) -> V
             "RUCHE_SOAK_FAILOVERS",
             soak.failovers,
         ),
+        (
+            "outages",
+            "postgres::outage::",
+            "RUCHE_SOAK_OUTAGE_SECONDS",
+            soak.outage_seconds,
+        ),
+        (
+            "stuck projections",
+            "postgres::projections::",
+            "RUCHE_SOAK_OUTAGE_SECONDS",
+            soak.outage_seconds,
+        ),
     ];
     steps
         .into_iter()
@@ -401,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_soak_has_no_step_for_what_is_not_asked_of_postgres() {
-        let names = |failovers| -> Vec<&str> {
+        let names = |failovers, outage_seconds| -> Vec<&str> {
             let soak = SoakArguments {
                 kills: 1,
                 cuts: 1,
@@ -409,12 +421,14 @@ mod tests {
                 postgres_kills: 2,
                 postgres_cuts: 0,
                 failovers,
+                outage_seconds,
             };
             let steps = for_command(&Command::Soak(soak), Path::new("/a"), None);
             steps.iter().map(|step| step.name).collect()
         };
-        assert_eq!(names(0), ["fetch", "kills", "power cuts", "postgres kills"]);
-        assert_eq!(names(3).last(), Some(&"failovers"));
+        assert_eq!(names(0, 0), ["fetch", "kills", "power cuts", "postgres kills"]);
+        assert_eq!(names(3, 0).last(), Some(&"failovers"));
+        assert_eq!(names(0, 30)[4..], ["outages", "stuck projections"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Private PostgreSQL servers for tests: found or installed, started on a free port, stopped when they are dropped.
 //!
-//! A server can be killed with all its processes and started again on the same files and port, and can have standbys.
+//! A server can be killed with all its processes and started again on the same files and port, be frozen and go on, and
+//! have standbys.
 
 mod processes;
 mod programs;
@@ -40,6 +41,8 @@ pub struct Setup {
     pub settings: Vec<String>,
     /// Variables of the environment.
     pub variables: Vec<(OsString, OsString)>,
+    /// Where its folder is made, if not among the temporary files. Others must be allowed to look into it.
+    pub place: Option<PathBuf>,
 }
 
 /// A server with a cluster of its own. Stops and disappears when dropped.
@@ -115,8 +118,9 @@ impl Cluster {
     }
 
     fn without_files(setup: Setup, password: String) -> Result<Self, String> {
-        let folder =
-            TempDir::with_prefix("ruche-postgres-").map_err(|e| format!("no temporary folder: {e}"))?;
+        let place = setup.place.clone().unwrap_or_else(std::env::temp_dir);
+        let folder = TempDir::with_prefix_in("ruche-postgres-", place);
+        let folder = folder.map_err(|e| format!("no temporary folder: {e}"))?;
         let port = free_port()?;
         let cluster = Self {
             url: format!("postgresql://ruche:{password}@127.0.0.1:{port}/postgres"),
@@ -171,6 +175,39 @@ impl Cluster {
             .wait()
             .map(drop)
             .map_err(|e| format!("a killed server did not end: {e}"))
+    }
+
+    /// SIGSTOP to the server and all its processes: connections stay, and nobody answers.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn freeze(&self) -> Result<(), String> {
+        let server = self.server.as_ref().ok_or("the server is not running")?;
+        processes::freeze_tree(server.id())
+    }
+
+    /// SIGCONT after [`Cluster::freeze`].
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn thaw(&self) -> Result<(), String> {
+        let server = self.server.as_ref().ok_or("the server is not running")?;
+        processes::thaw_tree(server.id())
+    }
+
+    /// Starts the server if it has ended by itself, as the system's service manager does. Tells whether it had.
+    ///
+    /// # Errors
+    /// What the server said.
+    pub fn serve_again(&mut self) -> Result<bool, String> {
+        let ended = match &mut self.server {
+            Some(server) => server.try_wait().map_err(|e| e.to_string())?.is_some(),
+            None => true,
+        };
+        if ended {
+            self.serve()?;
+        }
+        Ok(ended)
     }
 
     /// SIGKILL to the `nth` of its processes, counted round. The server ends the others and recovers by itself.
@@ -244,6 +281,10 @@ impl Drop for Cluster {
         let Some(mut server) = self.server.take() else {
             return;
         };
+        // One that a failed test left frozen would not hear of its end.
+        if let Err(problem) = processes::thaw_tree(server.id()) {
+            eprintln!("postgres could not be woken up: {problem}");
+        }
         let stopped = self
             .program("pg_ctl")
             .args(["stop", "--silent", "--mode=immediate", "--wait"])

@@ -1,4 +1,4 @@
-//! The processes of a server, and their sudden end.
+//! The processes of a server: their sudden end, and their standstill.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -29,6 +29,33 @@ pub fn kill_tree(parent: u32) -> Result<(), String> {
         std::thread::sleep(GONE_POLL);
     }
     Ok(())
+}
+
+/// SIGSTOP to a process and its children; none of them runs then.
+pub(super) fn freeze_tree(parent: u32) -> Result<(), String> {
+    // The parent first: it makes no new ones then.
+    signal("STOP", &[parent])?;
+    match children(parent)? {
+        none if none.is_empty() => Ok(()),
+        children => signal("STOP", &children),
+    }
+}
+
+/// SIGCONT to a process and its children, whether they were frozen or not.
+pub(super) fn thaw_tree(parent: u32) -> Result<(), String> {
+    // The children first: none of them ends and becomes another's meanwhile.
+    let mut all = children(parent)?;
+    all.push(parent);
+    let sent = signal("CONT", &all);
+    // One that ended by itself since the look is no failure.
+    if all.iter().any(|process| is_frozen(*process)) {
+        return sent.and(Err(format!("processes are still frozen: {all:?}")));
+    }
+    Ok(())
+}
+
+fn is_frozen(process: u32) -> bool {
+    status(process).is_some_and(|(state, _)| state == 'T')
 }
 
 /// Fails when one of them is not there.
