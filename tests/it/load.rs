@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::blocking::Client;
 use ruche_api::app::App;
@@ -18,6 +19,9 @@ const APPEND: &str = "mutation Append($input: AppendEventsInput!) { appendEvents
 
 const START: &str =
     "mutation Start($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
+
+/// An answer that takes longer is none. More than a server takes whose database is away.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(120);
 
 /// Refusals after which the same request is sent again.
 const PASSING: [&str; 4] = ["OVERLOADED", "UNAVAILABLE", "UNKNOWN_OUTCOME", "CONTENTION"];
@@ -52,10 +56,11 @@ pub struct Caller {
 impl Caller {
     /// One with a number of its own, of the tenant whose key it has.
     pub fn new(number: u64, key: &str) -> Self {
+        let client = Client::builder().timeout(ANSWER_WAIT_MAX).build();
         Self {
             number,
             key: key.to_owned(),
-            client: Client::new(),
+            client: client.expect("a client"),
             next: 0,
             unanswered: None,
             answered: Vec::new(),

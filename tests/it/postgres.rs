@@ -1,10 +1,14 @@
-//! The engine for PostgreSQL when its database dies. The servers are private ones that die for each test; on a machine
+//! The engine for PostgreSQL when its database dies, is away or is slow. The servers are private ones that die for each test; on a machine
 //! without PostgreSQL these tests say that they are skipped, and fail under `CI=true`.
 
+pub mod deployment;
 mod crash;
 mod failover;
 mod fence;
 mod lost_writes;
+mod outage;
+mod flood;
+mod projections;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -96,7 +100,7 @@ fn cluster(setup: Setup) -> Option<Cluster> {
 ///
 /// # Panics
 /// Under `CI=true`, where absence is a failure.
-fn available<T>(started: Result<T, String>) -> Option<T> {
+pub fn available<T>(started: Result<T, String>) -> Option<T> {
     let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
     match started {
         Ok(started) => Some(started),
@@ -109,6 +113,6 @@ fn available<T>(started: Result<T, String>) -> Option<T> {
 }
 
 /// A number from the environment, which `cargo xtask soak` sets.
-fn count(variable: &str, default: u64) -> u64 {
+pub fn count(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().expect("a number"))
 }

@@ -45,8 +45,16 @@ impl Databases {
             eprintln!("skipped: {SERVER} is not set; `cargo xtask test` starts a server");
             return Ok(None);
         };
-        let [ledgers, tree_heads] = [make(&server, "ledgers")?, make(&server, "tree_heads")?];
-        Ok(Some(Self { ledgers, tree_heads }))
+        Self::on(&server).map(Some)
+    }
+
+    /// New and empty ones on a server, whose URL has the rights to make databases.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn on(server: &str) -> io::Result<Self> {
+        let [ledgers, tree_heads] = [make(server, "ledgers")?, make(server, "tree_heads")?];
+        Ok(Self { ledgers, tree_heads })
     }
 
     /// Variables that tell `ruche` of them.
@@ -65,6 +73,51 @@ fn make(server: &str, what: &str) -> io::Result<String> {
     let name = format!("it_{}_{count}_{what}", std::process::id());
     run(server, &format!("CREATE DATABASE {name}"))?;
     Ok(server.replace("/postgres", &format!("/{name}")))
+}
+
+/// A session that a test keeps open, to hold something or to look. Not for use inside a runtime.
+pub struct Session {
+    client: tokio_postgres::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Session {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn open(url: &str) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let client = runtime.block_on(async {
+            let connected = tokio_postgres::connect(url, NoTls).await;
+            let (client, connection) = connected.map_err(io::Error::other)?;
+            // Ends with the client; what is asked of a broken one fails.
+            tokio::spawn(connection);
+            Ok::<_, io::Error>(client)
+        })?;
+        Ok(Self { client, runtime })
+    }
+
+    /// Runs statements.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn run(&self, sql: &str) -> io::Result<()> {
+        let ran = self.runtime.block_on(self.client.batch_execute(sql));
+        ran.map_err(io::Error::other)
+    }
+
+    /// Asks for rows.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn rows(&self, sql: &str) -> io::Result<Vec<tokio_postgres::Row>> {
+        let asked = self.runtime.block_on(self.client.query(sql, &[]));
+        asked.map_err(io::Error::other)
+    }
 }
 
 /// Runs a statement on a database, on a thread of its own: whoever asks may be in a runtime already.

@@ -10,3 +10,4 @@ pub mod patroni;
 pub mod power_cut;
 pub mod server;
 pub mod shim;
+pub mod small_disk;

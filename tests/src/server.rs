@@ -224,6 +224,52 @@ impl Server {
         }
     }
 
+    /// What it says of itself at `/ready`, with the status.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn ready(&self) -> io::Result<(u16, Value)> {
+        let (status, text) = self.get("/ready", "")?;
+        let body = serde_json::from_str(&text).map_err(|e| io::Error::other(format!("{e}: {text}")))?;
+        Ok((status, body))
+    }
+
+    /// One series of `/metrics`, as an admin's key or the operator's sees it; 0 where it has not begun.
+    ///
+    /// # Errors
+    /// When it does not answer, or with what is no number.
+    pub fn figure(&self, key: &str, series: &str) -> io::Result<f64> {
+        let (status, text) = self.get("/metrics", key)?;
+        if status != 200 {
+            return Err(io::Error::other(format!("{status}: {text}")));
+        }
+        let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        match lines.find(|(name, _)| *name == series) {
+            Some((_, value)) => value.parse().map_err(io::Error::other),
+            None => Ok(0.0),
+        }
+    }
+
+    fn get(&self, path: &str, key: &str) -> io::Result<(u16, String)> {
+        let request = reqwest::blocking::Client::new().get(format!("{}{path}", self.url));
+        let answer = request.bearer_auth(key).send().map_err(io::Error::other)?;
+        let status = answer.status().as_u16();
+        Ok((status, answer.text().map_err(io::Error::other)?))
+    }
+
+    /// The most memory that the process has had in RAM so far, bytes.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn resident_bytes_max(&self) -> io::Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text = std::fs::read_to_string(&path)?;
+        let found = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = found.and_then(|value| value.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1_024)
+            .ok_or_else(|| io::Error::other(format!("no VmHWM in {path}")))
+    }
+
     /// SIGTERM; waits until the process has finished its work, and tells whether it ended well.
     ///
     /// # Errors
