@@ -17,7 +17,7 @@ use crate::load::{Caller, export_verifies, judge, read_models_equal_a_rebuild};
 /// What a client may be told of an append that is not acknowledged. Each has a page in `docs/errors`.
 pub const CODES: [&str; 3] = ["UNAVAILABLE", "OVERLOADED", "UNKNOWN_OUTCOME"];
 /// A state that is not there by then will not come: more than the longest wait that a node promises its callers.
-pub const STATE_WAIT_MAX: Duration = Duration::from_secs(90);
+const STATE_WAIT_MAX: Duration = Duration::from_secs(90);
 /// Between two looks at a state.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Between two tries of an append.
@@ -30,7 +30,7 @@ pub struct Crew {
 }
 
 struct Working {
-    thread: JoinHandle<(Caller, Told)>,
+    thread: JoinHandle<Result<(Caller, Told), String>>,
     seen: Arc<Seen>,
 }
 
@@ -109,9 +109,8 @@ impl Crew {
 
     fn fail_if_a_caller_did(&mut self) {
         if let Some(at) = self.callers.iter().position(|caller| caller.thread.is_finished()) {
-            let ended = self.callers.swap_remove(at).thread.join();
-            ended.expect("a caller has no finding");
-            panic!("a caller ended though nobody told it to");
+            let (_, told) = self.callers.swap_remove(at).end();
+            panic!("a caller ended though nobody told it to: {told:?}");
         }
     }
 
@@ -126,7 +125,7 @@ impl Crew {
         });
         let (mut callers, mut all) = (Vec::new(), Told::default());
         for working in self.callers {
-            let (caller, told) = working.thread.join().expect("a caller has no finding");
+            let (caller, told) = working.end();
             callers.push(caller);
             all.longest = all.longest.max(told.longest);
             for (code, times) in told.codes {
@@ -137,8 +136,15 @@ impl Crew {
     }
 }
 
+impl Working {
+    fn end(self) -> (Caller, Told) {
+        let ended = self.thread.join().expect("a caller does not panic");
+        ended.unwrap_or_else(|finding| panic!("{finding}"))
+    }
+}
+
 /// Appends until told to stop; what was refused or is unknown is sent again with its key until there is a receipt.
-fn work(mut caller: Caller, url: &str, stop: &AtomicBool, seen: &Seen) -> (Caller, Told) {
+fn work(mut caller: Caller, url: &str, stop: &AtomicBool, seen: &Seen) -> Result<(Caller, Told), String> {
     let mut told = Told::default();
     loop {
         let began = Instant::now();
@@ -148,11 +154,11 @@ fn work(mut caller: Caller, url: &str, stop: &AtomicBool, seen: &Seen) -> (Calle
             Ok(()) => {
                 seen.acknowledged.fetch_add(1, Ordering::SeqCst);
                 if stop.load(Ordering::SeqCst) {
-                    return (caller, told);
+                    return Ok((caller, told));
                 }
             }
             Err(error) => {
-                *told.codes.entry(code_of(&error)).or_default() += 1;
+                *told.codes.entry(code_of(&error)?).or_default() += 1;
                 seen.refused.fetch_add(1, Ordering::SeqCst);
                 thread::park_timeout(RETRY_INTERVAL);
             }
@@ -160,12 +166,12 @@ fn work(mut caller: Caller, url: &str, stop: &AtomicBool, seen: &Seen) -> (Calle
     }
 }
 
-/// The code in a refusal, or in `extensions` of a GraphQL error.
-fn code_of(error: &io::Error) -> &'static str {
+/// The code in a refusal, or in `extensions` of a GraphQL error. Without one it is a finding.
+fn code_of(error: &io::Error) -> Result<&'static str, String> {
     let text = error.to_string();
     let says = |code: &str| text == code || text.contains(&format!(r#""code":"{code}""#));
     let found = CODES.into_iter().find(|code| says(code));
-    found.unwrap_or_else(|| panic!("no failing database excuses this: {text}"))
+    found.ok_or_else(|| format!("no failing database excuses this: {text}"))
 }
 
 /// Judges what a node that has ended left behind: every receipt is true, nothing is there twice, the read models equal a

@@ -87,8 +87,14 @@ fn a_node_goes_on_when_postgres_has_room_for_its_log_again() {
     until("the node is not ready", || {
         node.ready().expect("an answer").0 == 503
     });
+    // Time for the server to try to get up.
+    crew.each_refused(LOOKS * ENOUGH);
     disk.make_room().expect("it has room");
-    deployment.server.serve_again().expect("it recovers");
+    // It may end at any moment of this, or have ended before.
+    until("the node is ready", || {
+        deployment.server.serve_again().expect("it recovers");
+        node.ready().expect("an answer").0 == 200
+    });
     goes_on(&deployment.home, &deployment.key, node, crew);
 }
 

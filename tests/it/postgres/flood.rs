@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
 use ruche_api::app::App;
@@ -18,19 +18,38 @@ use serde_json::{Value, json};
 use crate::crew::{CODES, until};
 
 const TENANT: &str = "flood";
-const CLIENTS: u64 = 12;
-/// Appends of one request: as many as the node works on at the same time.
-const APPENDS: u64 = 64;
+/// Most give up after a moment; some wait for their answer, behind all that the others left in the queue.
+const CLIENTS: u64 = 16;
+const PATIENT_CLIENTS: u64 = 4;
+const HASTY: Habit = Habit {
+    // As many as the node works on at the same time.
+    appends: 64,
+    patience: Duration::from_secs(1),
+};
+const PATIENT: Habit = Habit {
+    appends: 1,
+    patience: Duration::from_secs(300),
+};
+/// Between two requests of a client that was refused.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Bytes of the text of each.
 const TEXT_BYTES: usize = 16_384;
-/// A client gives up after so long.
-const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How a client asks.
+#[derive(Clone, Copy)]
+struct Habit {
+    /// Appends of one request.
+    appends: u64,
+    /// It gives up after so long.
+    patience: Duration,
+}
 
 /// The tenant and its clients.
 pub struct Flood {
     key: String,
     seen: Arc<Seen>,
-    clients: Vec<JoinHandle<()>>,
+    /// Each ends with its longest wait for an answer, or a finding.
+    clients: Vec<JoinHandle<Result<Duration, String>>>,
 }
 
 #[derive(Default)]
@@ -53,25 +72,28 @@ impl Flood {
     /// Sends until the node takes no more, and goes on.
     ///
     /// # Panics
-    /// When it takes everything.
+    /// When it takes everything. A finding of a client is told by [`Flood::end`].
     pub fn until_refused(&mut self, node: &Server) {
         for client in 0..CLIENTS {
             let (url, key, seen) = (node.url.clone(), self.key.clone(), Arc::clone(&self.seen));
-            self.clients
-                .push(thread::spawn(move || send(client, &url, &key, &seen)));
+            let habit = if client < PATIENT_CLIENTS { PATIENT } else { HASTY };
+            let send = move || send(client, habit, &url, &key, &seen);
+            self.clients.push(thread::spawn(send));
         }
         until("the node says OVERLOADED", || {
-            assert!(!self.clients.iter().any(JoinHandle::is_finished));
-            self.seen.refused.load(Ordering::SeqCst) > 0
+            self.clients.iter().any(JoinHandle::is_finished) || self.seen.refused.load(Ordering::SeqCst) > 0
         });
     }
 
-    /// Stops sending.
-    pub fn end(&mut self) {
+    /// Stops sending, and gives the longest wait for an answer.
+    pub fn end(&mut self) -> Duration {
         self.seen.stop.store(true, Ordering::SeqCst);
-        for client in self.clients.drain(..) {
-            client.join().expect("a client has no finding");
-        }
+        let clients = self.clients.drain(..);
+        let longest = clients.map(|client| {
+            let ended = client.join().expect("a client does not panic");
+            ended.unwrap_or_else(|finding| panic!("{finding}"))
+        });
+        longest.max().unwrap_or_default()
     }
 
     /// What the clients left behind in the queue was written once, and the rest not at all. The node has ended.
@@ -90,11 +112,8 @@ impl Flood {
         });
         let different: BTreeSet<_> = records.iter().collect();
         assert_eq!(different.len(), records.len(), "a text is there twice");
-        assert!(
-            records.len() as u64 > APPENDS,
-            "only {} were queued",
-            records.len()
-        );
+        eprintln!("{} records of the flood", records.len());
+        assert!(records.len() as u64 > HASTY.appends, "nothing was queued");
     }
 }
 
@@ -121,33 +140,48 @@ async fn read(app: &App) -> Vec<String> {
     }
 }
 
-/// Sends one request after the other, until told to stop.
-fn send(client: u64, url: &str, key: &str, seen: &Seen) {
-    let http = Client::builder().timeout(PATIENCE).build().expect("a client");
+/// Sends one request after the other, until told to stop. Gives the longest wait for an answer.
+fn send(client: u64, habit: Habit, url: &str, key: &str, seen: &Seen) -> Result<Duration, String> {
+    let http = Client::builder()
+        .timeout(habit.patience)
+        .build()
+        .expect("a client");
     let filler = "x".repeat(TEXT_BYTES);
-    let mut request = 0;
+    let (mut request, mut longest) = (0, Duration::ZERO);
     while !seen.stop.load(Ordering::SeqCst) {
         request += 1;
-        let appends: Vec<Value> = (0..APPENDS)
-            .map(|n| append(&format!("{client}/{request}/{n}"), &filler))
-            .collect();
+        let appends = (0..habit.appends).map(|n| append(&format!("{client}/{request}/{n}"), &filler));
         let asked = http
             .post(format!("{url}/v1/events"))
             .bearer_auth(key)
             .header("content-type", "application/json")
-            .body(Value::from(appends).to_string());
-        // No answer in time: the client gives up.
-        let Ok(text) = asked.send().and_then(|answer| answer.text()) else {
-            continue;
-        };
-        let entries: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
-        for code in entries.iter().filter_map(|entry| entry["error"]["code"].as_str()) {
-            match code {
-                "OVERLOADED" => drop(seen.refused.fetch_add(1, Ordering::SeqCst)),
-                other => assert!(CODES.contains(&other), "{other}"),
-            }
+            .body(Value::from_iter(appends).to_string());
+        let began = Instant::now();
+        match asked.send().and_then(|answer| answer.text()) {
+            Ok(text) => note(&text, seen)?,
+            // It gives up; what it sent may be in the queue.
+            Err(error) if error.is_timeout() => continue,
+            Err(error) => return Err(format!("no failing database excuses this: {error:?}")),
+        }
+        longest = longest.max(began.elapsed());
+        thread::park_timeout(RETRY_INTERVAL);
+    }
+    Ok(longest)
+}
+
+/// Each append has a receipt or a code that it may have.
+fn note(answer: &str, seen: &Seen) -> Result<(), String> {
+    let entries: Vec<Value> = serde_json::from_str(answer).map_err(|e| format!("{e}: {answer}"))?;
+    for entry in entries.iter().filter(|entry| entry["receipts"].is_null()) {
+        let code = entry["error"]["code"].as_str().unwrap_or_default();
+        if !CODES.contains(&code) {
+            return Err(format!("no failing database excuses this: {entry}"));
+        }
+        if code == "OVERLOADED" {
+            seen.refused.fetch_add(1, Ordering::SeqCst);
         }
     }
+    Ok(())
 }
 
 fn append(key: &str, filler: &str) -> Value {
