@@ -31,8 +31,8 @@ pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Ve
         }
         Command::Golden(arguments) => vec![fetch(root), golden(root, arguments, data)],
         Command::Soak(arguments) => {
-            let mut steps = vec![fetch(root), kills(root, arguments), cuts(root, arguments)];
-            steps.extend(postgres_soak(root, arguments, postgres));
+            let mut steps = vec![fetch(root)];
+            steps.extend(soak_steps(root, arguments, postgres));
             steps
         }
         Command::Lint => {
@@ -184,17 +184,11 @@ fn golden(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     step
 }
 
-fn kills(root: &Path, soak: &SoakArguments) -> Step {
-    soak_step("kills", root, "kill::", "RUCHE_SOAK_KILLS", soak.kills)
-}
-
-fn cuts(root: &Path, soak: &SoakArguments) -> Step {
-    soak_step("power cuts", root, "power_cut::", "RUCHE_SOAK_CUTS", soak.cuts)
-}
-
 /// Servers and clusters are expensive to make: there is no step for nothing.
-fn postgres_soak(root: &Path, soak: &SoakArguments, postgres: Option<&str>) -> Vec<Step> {
+fn soak_steps(root: &Path, soak: &SoakArguments, postgres: Option<&str>) -> Vec<Step> {
     let steps = [
+        ("kills", "kill::", "RUCHE_SOAK_KILLS", soak.kills),
+        ("power cuts", "power_cut::", "RUCHE_SOAK_CUTS", soak.cuts),
         (
             "node kills",
             "nodes::conformance_2",
@@ -412,11 +406,11 @@ mod tests {
     }
 
     #[test]
-    fn a_soak_has_no_step_for_what_is_not_asked_of_postgres() {
+    fn a_soak_has_no_step_for_what_is_not_asked_for() {
         let names = |failovers, outage_seconds| -> Vec<&str> {
             let soak = SoakArguments {
                 kills: 1,
-                cuts: 1,
+                cuts: 0,
                 node_kills: 0,
                 postgres_kills: 2,
                 postgres_cuts: 0,
@@ -426,9 +420,9 @@ mod tests {
             let steps = for_command(&Command::Soak(soak), Path::new("/a"), None);
             steps.iter().map(|step| step.name).collect()
         };
-        assert_eq!(names(0, 0), ["fetch", "kills", "power cuts", "postgres kills"]);
+        assert_eq!(names(0, 0), ["fetch", "kills", "postgres kills"]);
         assert_eq!(names(3, 0).last(), Some(&"failovers"));
-        assert_eq!(names(0, 30)[4..], ["outages", "stuck projections"]);
+        assert_eq!(names(0, 30)[3..], ["outages", "stuck projections"]);
     }
 
     #[test]
