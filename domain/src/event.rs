@@ -162,6 +162,7 @@ catalogue! {
         "turn.message_coalesced" 1 TurnMessageCoalesced;
         "turn.sealed" 1 TurnSealed;
         "turn.queued" 1 TurnQueued;
+        "turn.readied" 1 TurnReadied;
         "turn.started" 1 TurnStarted;
         "turn.attempt_failed" 1 TurnAttemptFailed;
         "turn.commit_point_reached" 1 TurnCommitPointReached;
@@ -312,6 +313,7 @@ catalogue! {
         "infra.api_key.revoked" 1 InfraApiKeyRevoked;
         "infra.restore_completed" 1 InfraRestoreCompleted;
         "infra.lease_acquired" 1 InfraLeaseAcquired;
+        "infra.lease_renewed" 1 InfraLeaseRenewed;
         "infra.lease_expired" 1 InfraLeaseExpired;
         "infra.outbox_dispatched" 1 InfraOutboxDispatched;
         "infra.outbox_dead_lettered" 1 InfraOutboxDeadLettered;

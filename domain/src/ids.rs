@@ -87,6 +87,10 @@ id!(
     AgentId
 );
 id!(
+    /// A request that people decide on; its events are the stream `approval-<id>`.
+    ApprovalId
+);
+id!(
     /// A data subject whose payloads can be erased together.
     SubjectId
 );

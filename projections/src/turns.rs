@@ -172,7 +172,7 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
 /// Where a turn stands after an event that says nothing else of it.
 fn next_status(event_type: &str) -> Option<TurnStatus> {
     Some(match event_type {
-        "turn.sealed" | "turn.attempt_failed" => TurnStatus::Ready,
+        "turn.sealed" | "turn.readied" | "turn.attempt_failed" => TurnStatus::Ready,
         "turn.queued" => TurnStatus::Queued,
         "turn.supersede_requested" | "turn.cancel_requested" => TurnStatus::Draining,
         "turn.cancel_refused" => TurnStatus::Processing,

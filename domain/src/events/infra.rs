@@ -147,6 +147,18 @@ payloads! {
         pub expires_at: Micros,
     }
 
+    /// A lease was made longer by its holder.
+    pub struct InfraLeaseRenewed {
+        /// What the lease is on: an opaque reference.
+        pub resource: String,
+        /// Opaque id of the holder.
+        pub holder: String,
+        /// Fencing number, the same as before.
+        pub lease_epoch: u64,
+        /// When it lapses now, µs since 1970 UTC.
+        pub expires_at: Micros,
+    }
+
     /// A lease lapsed.
     pub struct InfraLeaseExpired {
         /// What the lease was on: an opaque reference.

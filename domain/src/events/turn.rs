@@ -132,6 +132,14 @@ payloads! {
         pub behind: TurnId,
     }
 
+    /// The turn holds its lane and may be claimed.
+    pub struct TurnReadied {
+        /// Number that the attempt will have, from 1.
+        pub attempt: u32,
+        /// From when it may be claimed, µs since 1970 UTC.
+        pub not_before: Micros,
+    }
+
     /// An attempt at the turn began.
     pub struct TurnStarted {
         /// Number of the attempt, from 1.
@@ -156,7 +164,7 @@ payloads! {
         pub ext: Ext,
     }
 
-    /// An attempt failed; another will follow.
+    /// An attempt failed. Where `retry_at` is absent no other follows: the turn fails once nothing is left to undo.
     pub struct TurnAttemptFailed {
         /// Number of the attempt, from 1.
         pub attempt: u32,
