@@ -25,6 +25,7 @@ pub mod tool;
 pub mod append;
 pub mod configuration;
 pub mod score;
+pub mod lane;
 pub mod import;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]

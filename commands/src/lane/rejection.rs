@@ -1,0 +1,131 @@
+//! Why a lane refuses a command. Nothing was decided then.
+
+use ruche_domain::events::CommitPointKind;
+use ruche_domain::numbers::Micros;
+
+use super::state::TurnState;
+use super::transitions::legal;
+
+/// What stands in the way of a command that the state allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Something happened that cannot be taken back.
+    CommitPoint(CommitPointKind),
+    /// An effect is under way, or nobody knows how it came out.
+    EffectUnsettled,
+    /// The call is known already.
+    CallKnown,
+    /// The call is another turn's.
+    CallOfAnotherTurn,
+    /// The call ran already, or does not run.
+    CallNotThere,
+    /// Policy or people said no, or the approval is gone.
+    Denied,
+    /// It needs an approval that people gave and nobody used.
+    ApprovalMissing,
+    /// The approval is too old.
+    ApprovalExpired,
+    /// The approval was decided already, or withdrawn.
+    ApprovalDecided,
+    /// What is about to run is not what was approved.
+    ActionChanged,
+    /// The message came in before.
+    MessageKnown,
+    /// A new id was used before.
+    IdKnown,
+}
+
+impl Obstacle {
+    /// In words, for refusals.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::CommitPoint(_) => "past its commit point",
+            Self::EffectUnsettled => "an effect is not settled",
+            Self::CallKnown => "the call is known already",
+            Self::CallOfAnotherTurn => "the call is of another turn",
+            Self::CallNotThere => "the call is not in a state for this",
+            Self::Denied => "the call was denied",
+            Self::ApprovalMissing => "an unused approval is needed",
+            Self::ApprovalExpired => "the approval has expired",
+            Self::ApprovalDecided => "the approval was decided already",
+            Self::ActionChanged => "the action is not the one approved",
+            Self::MessageKnown => "the message came in before",
+            Self::IdKnown => "the new id was used before",
+        }
+    }
+}
+
+/// Why a lane refuses a command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// `ILLEGAL_TRANSITION`: the turn is in a state that does not know the command.
+    #[error("not possible while the turn is {}", .state.name())]
+    IllegalTransition {
+        /// The state.
+        state: TurnState,
+        /// Names of the commands that it knows.
+        legal: &'static [&'static str],
+    },
+    /// The state knows the command, and something stands in its way.
+    #[error("not possible while the turn is {}: {}", .state.name(), .obstacle.words())]
+    Blocked {
+        /// The state.
+        state: TurnState,
+        /// What stands in the way.
+        obstacle: Obstacle,
+        /// Names of the commands that the state knows.
+        legal: &'static [&'static str],
+    },
+    /// The worker shows a lease that is not the turn's: it lapsed, or another worker has the turn.
+    #[error("the lease on the turn is lost")]
+    LeaseLost {
+        /// The state of the turn.
+        state: TurnState,
+        /// The fencing number of the lease that holds now.
+        epoch: Option<u64>,
+    },
+    /// The channel refuses messages while a turn holds the lane.
+    #[error("the lane is held by a turn that is {}; the channel takes no message meanwhile", .state.name())]
+    LaneHeld {
+        /// The state of that turn.
+        state: TurnState,
+    },
+    /// No turn of the lane may be claimed.
+    #[error("no turn may be claimed now")]
+    NothingReady {
+        /// From when one may be, where that is known.
+        not_before: Option<Micros>,
+    },
+    /// No timer of the lane is due.
+    #[error("no timer is due")]
+    NothingDue {
+        /// When the next one is.
+        next: Option<Micros>,
+    },
+    /// There is no such thing in the lane.
+    #[error("no such {thing}")]
+    NoSuch {
+        /// What kind of thing.
+        thing: &'static str,
+    },
+    /// A call that leaves a trace needs the caller's business key.
+    #[error("a call that is not pure needs a business key")]
+    BusinessKeyMissing,
+}
+
+impl Rejection {
+    pub(super) fn illegal(state: TurnState) -> Self {
+        Self::IllegalTransition {
+            state,
+            legal: legal(state),
+        }
+    }
+
+    pub(super) fn blocked(state: TurnState, obstacle: Obstacle) -> Self {
+        Self::Blocked {
+            state,
+            obstacle,
+            legal: legal(state),
+        }
+    }
+}

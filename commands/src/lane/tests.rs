@@ -1,0 +1,8 @@
+//! Tests of the machine: a story for each row of the table, and random courses against the invariants.
+
+mod invariants;
+mod rows_of_approvals;
+mod rows_of_attempts;
+mod rows_of_ends;
+mod rows_of_messages;
+mod world;

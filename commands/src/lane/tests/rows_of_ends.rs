@@ -1,0 +1,360 @@
+//! Rows 17 to 22, 25 and 27: how turns end early, and that an end is an end.
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{ApprovalOutcome, AssertedOutcome, PolicyVerdict};
+use ruche_domain::side_effect::SideEffectPolicy;
+
+use super::world::{EffectStatus, World, completed, unknown};
+use crate::lane::*;
+
+#[test]
+fn row_17_an_effect_under_way_is_waited_for() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    let call = world.running(SideEffectPolicy::Idempotent);
+    let pure = world.running(SideEffectPolicy::Pure);
+    let message = world.message();
+    let types = world.when(message);
+    assert_eq!(
+        types[2..],
+        ["turn.supersede_requested", "tool.failed"],
+        "a pure call is given up"
+    );
+    assert_eq!(
+        (world.rows.as_slice(), world.state(old)),
+        (&[1, 15, 17][..], TurnState::Cancelling)
+    );
+    assert_eq!(world.status(pure), Some(EffectStatus::Failed));
+    let successor = world.last();
+    world.when(Intent::FlushTurn { turn: successor });
+    assert_eq!(
+        world.state(successor),
+        TurnState::Queued,
+        "the lane is still held"
+    );
+    assert_eq!(
+        world.when(world.report(call, completed())),
+        [
+            "tool.completed",
+            "turn.drained",
+            "turn.superseded",
+            "turn.readied"
+        ]
+    );
+    assert_eq!(world.rows, [9, 19, 7]);
+}
+
+#[test]
+fn row_17_waiting_has_an_end() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    world.running(SideEffectPolicy::Idempotent);
+    let message = world.message();
+    world.when(message);
+    world.when(Intent::FlushTurn { turn: world.last() });
+    world.wait(30_000_000);
+    let fire = world.fire();
+    assert_eq!(
+        world.when(fire),
+        [
+            "tool.outcome_unknown",
+            "turn.drained",
+            "turn.superseded",
+            "turn.readied"
+        ]
+    );
+    assert_eq!(world.state(old), TurnState::Superseded);
+}
+
+#[test]
+fn row_18_what_was_done_is_undone_the_last_first() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    let first = world.completed(SideEffectPolicy::Compensatable);
+    let second = world.completed(SideEffectPolicy::Compensatable);
+    world.completed(SideEffectPolicy::Idempotent);
+    let message = world.message();
+    let types = world.when(message);
+    assert_eq!(
+        types[2..],
+        ["turn.supersede_requested", "turn.drained", "turn.compensating"]
+    );
+    assert_eq!(
+        (world.rows.as_slice(), world.state(old)),
+        (&[1, 15, 18][..], TurnState::Compensating)
+    );
+    let AgentEvent::TurnCompensating(undo) = &world.log.last().unwrap().fact else {
+        panic!("not undoing")
+    };
+    let order: Vec<_> = undo.effects.iter().map(|effect| effect.call_id).collect();
+    assert_eq!(order, [second, first]);
+}
+
+#[test]
+fn row_18_an_effect_in_doubt_is_undone_too() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    let call = world.running(SideEffectPolicy::Compensatable);
+    world.when(world.report(call, unknown()));
+    let message = world.message();
+    world.when(message);
+    assert_eq!(world.state(old), TurnState::Compensating);
+    let assert = world.assert_outcome(call, AssertedOutcome::NotExecuted);
+    assert_eq!(
+        world.when(assert),
+        ["tool.outcome_asserted", "turn.superseded"],
+        "or a person says it is not there"
+    );
+}
+
+#[test]
+fn row_19_with_nothing_left_the_outcome_is_the_pending_one() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    assert_eq!(
+        world.when(world.cancel(turn)),
+        ["turn.cancel_requested", "turn.cancelled"]
+    );
+    assert_eq!(
+        (world.rows.as_slice(), world.state(turn)),
+        (&[22, 19][..], TurnState::Cancelled)
+    );
+}
+
+#[test]
+fn row_20_once_all_is_undone_the_turn_is_over() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    let first = world.completed(SideEffectPolicy::Compensatable);
+    let second = world.completed(SideEffectPolicy::Compensatable);
+    let message = world.message();
+    world.when(message);
+    assert_eq!(world.when(world.undone(second)), ["tool.compensated"]);
+    assert_eq!(
+        world.when(world.undone(first)),
+        ["tool.compensated", "turn.superseded"]
+    );
+    assert_eq!(
+        (world.rows.as_slice(), world.state(old)),
+        (&[20][..], TurnState::Superseded)
+    );
+}
+
+#[test]
+fn row_21_what_cannot_be_undone_fails_the_turn_and_calls_a_person() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    let call = world.completed(SideEffectPolicy::Compensatable);
+    let message = world.message();
+    world.when(message);
+    for _ in 1..5 {
+        assert_eq!(world.when(world.not_undone(call)), ["tool.compensation_failed"]);
+    }
+    let types = world.when(world.not_undone(call));
+    assert_eq!(
+        types,
+        [
+            "tool.compensation_failed",
+            "turn.failed",
+            "infra.manual_intervention_required"
+        ]
+    );
+    assert_eq!(
+        (world.rows.as_slice(), world.state(old)),
+        (&[21][..], TurnState::Failed)
+    );
+    let AgentEvent::TurnFailed(failed) = &world.log[world.log.len() - 2].fact else {
+        panic!("not failed")
+    };
+    assert_eq!(failed.compensation_complete, Some(false));
+}
+
+#[test]
+fn row_21_undoing_has_an_end() {
+    let mut world = World::cancelling();
+    let old = world.processing();
+    world.completed(SideEffectPolicy::Compensatable);
+    let message = world.message();
+    world.when(message);
+    world.when(Intent::FlushTurn { turn: world.last() });
+    world.wait(600_000_000);
+    let fire = world.fire();
+    world.when(fire);
+    assert_eq!(
+        (world.rows.as_slice(), world.state(old)),
+        (&[21, 7][..], TurnState::Failed)
+    );
+}
+
+#[test]
+fn row_22_a_cancelled_turn_takes_its_approval_back_and_undoes_what_it_did() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let done = world.completed(SideEffectPolicy::Compensatable);
+    let (_, propose) = world.proposal(SideEffectPolicy::Irreversible, PolicyVerdict::Allow);
+    world.when(propose);
+    let types = world.when(world.cancel(turn));
+    assert_eq!(
+        types,
+        [
+            "turn.cancel_requested",
+            "approval.cancelled",
+            "turn.drained",
+            "turn.compensating"
+        ]
+    );
+    assert_eq!(world.rows, [22, 18]);
+    assert_eq!(
+        world.when(world.undone(done)),
+        ["tool.compensated", "turn.cancelled"]
+    );
+    assert_eq!(world.state(turn), TurnState::Cancelled);
+}
+
+#[test]
+fn row_22_past_a_commit_point_nobody_cancels() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    world.completed(SideEffectPolicy::Irreversible);
+    assert!(matches!(
+        world.blocked(world.cancel(turn)),
+        Obstacle::CommitPoint(_)
+    ));
+}
+
+#[test]
+fn row_25_a_fatal_error_ends_the_turn_once_effects_are_settled() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let call = world.running(SideEffectPolicy::Compensatable);
+    assert_eq!(world.blocked(world.fail(false)), Obstacle::EffectUnsettled);
+    world.when(world.report(call, completed()));
+    let types = world.when(world.fail(false));
+    assert_eq!(
+        types,
+        ["turn.attempt_failed", "turn.drained", "turn.compensating"]
+    );
+    assert_eq!(world.rows, [25, 18]);
+    assert_eq!(
+        world.when(world.undone(call)),
+        ["tool.compensated", "turn.failed"]
+    );
+    let AgentEvent::TurnFailed(failed) = &world.log.last().unwrap().fact else {
+        panic!("not failed")
+    };
+    assert_eq!(
+        (failed.error_type.as_str(), failed.compensation_complete),
+        ("broken", Some(true))
+    );
+    assert_eq!(world.state(turn), TurnState::Failed);
+
+    let turn = world.processing();
+    assert_eq!(world.when(world.fail(false)), ["turn.failed"]);
+    assert_eq!(
+        (world.rows.as_slice(), world.state(turn)),
+        (&[25][..], TurnState::Failed)
+    );
+}
+
+#[test]
+fn row_25_a_retryable_error_without_an_attempt_left_is_fatal() {
+    let mut world = World::queueing();
+    world.settings.attempts_max = 2;
+    let turn = world.processing();
+    world.when(world.fail(true));
+    world.wait(1_000_000);
+    let claim = world.claim();
+    world.when(claim);
+    assert_eq!(world.when(world.fail(true)), ["turn.failed"]);
+    assert_eq!(world.state(turn), TurnState::Failed);
+}
+
+#[test]
+fn row_25_a_turn_that_takes_too_long_fails_and_what_is_in_doubt_is_asked_first() {
+    let mut world = World::queueing();
+    world.settings.turn_us_max = 10_000_000;
+    let turn = world.processing();
+    let call = world.running(SideEffectPolicy::Irreversible);
+    world.wait(10_000_000);
+    let fire = world.fire();
+    let types = world.when(fire);
+    assert_eq!(
+        types,
+        [
+            "tool.outcome_unknown",
+            "turn.attempt_failed",
+            "infra.manual_intervention_required"
+        ]
+    );
+    assert_eq!(world.state(turn), TurnState::Cancelling);
+    let assert = world.assert_outcome(call, AssertedOutcome::Completed);
+    assert_eq!(
+        world.when(assert),
+        ["tool.outcome_asserted", "turn.drained", "turn.failed"]
+    );
+}
+
+#[test]
+fn row_27_an_end_is_an_end() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let call = world.completed(SideEffectPolicy::Irreversible);
+    let worker = world.held(());
+    let commit = world.commit();
+    world.when(commit.clone());
+    let Intent::CommitTurn(held) = commit else {
+        unreachable!()
+    };
+    let with = |what| Held {
+        turn: held.turn,
+        lease: held.lease.clone(),
+        what,
+    };
+    let intents = [
+        Intent::FlushTurn { turn },
+        world.cancel(turn),
+        Intent::HeartbeatTurn(worker),
+        Intent::FailTurn(Held {
+            turn,
+            lease: held.lease.clone(),
+            what: FailTurn {
+                error_type: "late".to_owned(),
+                error: None,
+                retryable: true,
+            },
+        }),
+        Intent::CommitTurn(with(held.what.clone())),
+        world.assert_outcome(call, AssertedOutcome::Completed),
+        world.undone(call),
+    ];
+    for intent in intents {
+        let name = intent.name();
+        let refused = world.refused(intent);
+        let expected = Rejection::IllegalTransition {
+            state: TurnState::Committed,
+            legal: &[],
+        };
+        assert_eq!(refused, expected, "{name}");
+    }
+    let resolve = world.resolve(call, ApprovalOutcome::Rejected);
+    assert_eq!(world.blocked(resolve), Obstacle::ApprovalDecided);
+}
+
+#[test]
+fn a_refusal_names_the_state_and_the_commands_that_it_knows() {
+    let mut world = World::queueing();
+    let message = world.message();
+    world.when(message);
+    let turn = world.last();
+    world.when(Intent::FlushTurn { turn });
+    let refused = world.refused(Intent::FlushTurn { turn });
+    let legal: &[&str] = &["CancelTurn", "ClaimTurn", "ResolveOutcome", "SubmitMessage"];
+    assert_eq!(
+        refused,
+        Rejection::IllegalTransition {
+            state: TurnState::Ready,
+            legal
+        }
+    );
+    assert_eq!(refused.to_string(), "not possible while the turn is ready");
+}
