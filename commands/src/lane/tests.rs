@@ -1,6 +1,7 @@
 //! Tests of the machine: a story for each row of the table, and random courses against the invariants.
 
 mod invariants;
+mod properties;
 mod rows_of_approvals;
 mod rows_of_attempts;
 mod rows_of_ends;
