@@ -1,5 +1,6 @@
 //! Tests of the machine: a story for each row of the table, and random courses against the invariants.
 
+mod document;
 mod invariants;
 mod properties;
 mod rows_of_approvals;
