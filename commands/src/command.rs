@@ -9,6 +9,7 @@ use ruche_domain::ids::{CallId, SessionId, SubjectId, TurnId};
 use ruche_domain::numbers::{Micros, SchemaVersion, StreamVersion};
 use ruche_domain::stream::StreamId;
 use ruche_domain::strict_json::Profile;
+use ruche_ledger::leaf::KeyLayer;
 use ruche_ledger::store::{Expectation, Receipt};
 use serde::Serialize;
 
@@ -241,6 +242,17 @@ impl NewEvent {
     }
 }
 
+/// A key that a command claims beside the client's idempotency key: two commands with one are one, however they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerKey {
+    /// Which layer it protects.
+    pub layer: KeyLayer,
+    /// The key, in plain words.
+    pub key: String,
+    /// What makes the request what it is. Under one key it is always the same.
+    pub request: Vec<u8>,
+}
+
 /// What a decider decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -268,6 +280,15 @@ pub trait Command: Serialize + Send + Sync {
     /// # Errors
     /// `InvalidInput`, `ReservedNamespace`, `UnknownEventType`, `LimitExceeded`: what can be said without a state.
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError>;
+
+    /// Keys of other layers that the append claims with it (design §5). Whichever of them stands for an append already
+    /// gives the answer.
+    ///
+    /// # Errors
+    /// As for [`Command::loads`].
+    fn layer_keys(&self, _ground: &Ground<'_>) -> Result<Vec<LayerKey>, CommandError> {
+        Ok(Vec::new())
+    }
 
     /// Takes one event of a loaded stream into the state.
     fn evolve(&self, state: &mut Self::State, event: &PastEvent);

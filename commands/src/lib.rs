@@ -26,6 +26,7 @@ pub mod append;
 pub mod configuration;
 pub mod score;
 pub mod lane;
+pub mod governed;
 pub mod import;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]

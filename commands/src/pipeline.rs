@@ -81,7 +81,6 @@ impl Commands {
     ) -> Result<CommandReceipt, CommandError> {
         context.check()?;
         let secrets = self.secrets.secrets_of(context.ledger);
-        let claim = claim(&secrets, context, command)?;
         let now = self.clock.now();
         let ground = Ground {
             references: &secrets.references,
@@ -89,21 +88,22 @@ impl Commands {
             idempotency_key: &context.idempotency_key,
         };
         let loads = command.loads(&ground)?;
+        let claims = claims(&secrets, context, command, &ground)?;
         let mut moved = None;
         for attempt in 1..=COMMAND_ATTEMPTS_MAX {
             let (state, guards) = self.load(context, command, &loads).await?;
             let decided = match command.decide(&state, &ground) {
                 Ok(decided) => decided,
                 // What was allowed the first time may be refused now because it was carried out.
-                Err(refusal) => return self.earlier_answer(context, claim, refusal).await,
+                Err(refusal) => return self.earlier_answer(context, &claims, refusal).await,
             };
             let events = match decided {
                 Decision::Append(events) => events,
-                Decision::AlreadySo(events) => return self.already_so(context, claim, events).await,
+                Decision::AlreadySo(events) => return self.already_so(context, &claims, events).await,
             };
             let prepared = self.preparer(context, &secrets, now).prepare(events)?;
             let own = command.expectation(&ground);
-            match self.append(context, claim, guards, own, prepared).await? {
+            match self.append(context, &claims, guards, own, prepared).await? {
                 Tried::Written(receipt) => return Ok(receipt),
                 Tried::Moved(stream) => {
                     tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
@@ -238,13 +238,13 @@ impl Commands {
     async fn append(
         &self,
         context: &CommandContext,
-        claim: KeyClaim,
+        claims: &[KeyClaim],
         guards: Vec<Expectation>,
         own: Option<Expectation>,
         prepared: Vec<PreparedEvent>,
     ) -> Result<Tried, CommandError> {
         let expectations = merge(guards, own);
-        let request = AppendRequest::new(expectations, prepared, vec![claim])?;
+        let request = AppendRequest::new(expectations, prepared, claims.to_vec())?;
         let mut unknown = false;
         for _ in 0..COMMAND_ATTEMPTS_MAX {
             let outcome = match self.store.append(context.ledger, request.clone()).await {
@@ -296,27 +296,27 @@ impl Commands {
         Err(CommandError::UnknownOutcome)
     }
 
-    /// The answer that the key stands for; if it stands for none, the refusal.
+    /// The answer that one of the keys stands for; if none does, the refusal.
     async fn earlier_answer(
         &self,
         context: &CommandContext,
-        claim: KeyClaim,
+        claims: &[KeyClaim],
         refusal: CommandError,
     ) -> Result<CommandReceipt, CommandError> {
-        match self.look_up(context, claim).await? {
+        match self.look_up(context, claims).await? {
             Some(events) => Ok(first_answer(events)),
             None => Err(refusal),
         }
     }
 
-    /// The answer that the key stands for; if it stands for none, that nothing had to be written.
+    /// The answer that one of the keys stands for; if none does, that nothing had to be written.
     async fn already_so(
         &self,
         context: &CommandContext,
-        claim: KeyClaim,
+        claims: &[KeyClaim],
         events: Vec<RecordedEvent>,
     ) -> Result<CommandReceipt, CommandError> {
-        let earlier = self.look_up(context, claim).await?;
+        let earlier = self.look_up(context, claims).await?;
         Ok(earlier.map_or(
             CommandReceipt {
                 duplicate: false,
@@ -327,12 +327,12 @@ impl Commands {
         ))
     }
 
-    /// What a key stands for. Keys are looked at before expectations, so an append that can never happen asks for one
-    /// without writing: its stream is expected at a version that no stream reaches.
+    /// What the keys stand for, the first that does. Keys are looked at before expectations, so an append that can never
+    /// happen asks for them without writing: its stream is expected at a version that no stream reaches.
     async fn look_up(
         &self,
         context: &CommandContext,
-        claim: KeyClaim,
+        claims: &[KeyClaim],
     ) -> Result<Option<Vec<RecordedEvent>>, CommandError> {
         let stream = StreamId::new(Category::Ledger, Uuid::max());
         let never = Expectation {
@@ -352,7 +352,7 @@ impl Commands {
             event,
             payload: Vec::new(),
         };
-        let request = AppendRequest::new(vec![never], vec![question], vec![claim])?;
+        let request = AppendRequest::new(vec![never], vec![question], claims.to_vec())?;
         match self.store.append(context.ledger, request).await? {
             AppendOutcome::Appended { receipts, .. } => self.recorded(context, &receipts).await.map(Some),
             AppendOutcome::Conflict { .. } => Ok(None),
@@ -390,20 +390,26 @@ impl Commands {
     }
 }
 
-/// The claim of the command's key. The digest covers the name and the client's input, nothing that Ruche made up.
-fn claim<C: Command>(
+/// The claims of the command: the client's idempotency key first, then those of other layers. The first digest covers
+/// the name and the client's input, nothing that Ruche made up.
+fn claims<C: Command>(
     secrets: &LedgerSecrets,
     context: &CommandContext,
     command: &C,
-) -> Result<KeyClaim, CommandError> {
+    ground: &Ground<'_>,
+) -> Result<Vec<KeyClaim>, CommandError> {
     let input = serde_json::to_vec(command).map_err(|error| CommandError::Internal(Box::new(error)))?;
     let correlation = context.correlation.as_deref().unwrap_or_default();
     let causation = context.causation.map(|id| *id.as_bytes());
     let causation = causation.as_ref().map_or(&[][..], |id| &id[..]);
     let parts = [C::NAME.as_bytes(), &input, correlation.as_bytes(), causation];
-    Ok(secrets
-        .idempotency
-        .claim(KeyLayer::Api, &context.idempotency_key, &parts))
+    let hasher = &secrets.idempotency;
+    let own = hasher.claim(KeyLayer::Api, &context.idempotency_key, &parts);
+    let layers = command.layer_keys(ground)?;
+    let layers = layers
+        .iter()
+        .map(|layer| hasher.claim(layer.layer, &layer.key, &[&layer.request]));
+    Ok(std::iter::once(own).chain(layers).collect())
 }
 
 /// The client's own expectation takes the place of the pipeline's guard on the same stream.

@@ -3,6 +3,7 @@
 mod appends;
 mod configurations;
 mod faults;
+mod governed;
 mod imports;
 mod properties;
 mod scores;

@@ -87,6 +87,10 @@ id!(
     AgentId
 );
 id!(
+    /// A lane: who talks with whom, and where. Its events are the stream `lane-<id>`.
+    LaneId
+);
+id!(
     /// A request that people decide on; its events are the stream `approval-<id>`.
     ApprovalId
 );

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use ruche_domain::events::SessionEndReason;
 use ruche_domain::limits::COMMAND_ATTEMPTS_MAX;
@@ -197,7 +197,7 @@ async fn a_ledger_that_does_not_exist_is_not_found() {
 }
 
 /// A store whose next appends get the answers of a script.
-mod scripted {
+pub(super) mod scripted {
     use async_trait::async_trait;
     use ruche_domain::ids::LedgerId;
     use ruche_domain::numbers::{Position, StreamVersion};
@@ -216,11 +216,24 @@ mod scripted {
         Silent,
         /// The store cannot be reached.
         Down,
+        /// It is held until another one is held, too: both were decided on the same state.
+        Together,
     }
 
     pub struct Scripted {
         pub inner: Arc<dyn EventStore>,
         pub script: Mutex<VecDeque<Answer>>,
+        pub meeting: tokio::sync::Barrier,
+    }
+
+    impl Scripted {
+        pub fn new(inner: Arc<dyn EventStore>) -> Self {
+            Self {
+                inner,
+                script: Mutex::default(),
+                meeting: tokio::sync::Barrier::new(2),
+            }
+        }
     }
 
     #[async_trait]
@@ -242,6 +255,10 @@ mod scripted {
                 Some(Answer::Silent) => {
                     self.inner.append(ledger, request).await?;
                     Ok(AppendOutcome::Unknown)
+                }
+                Some(Answer::Together) => {
+                    self.meeting.wait().await;
+                    self.inner.append(ledger, request).await
                 }
                 Some(Answer::Down) => Err(StoreError::Unavailable {
                     reason: "scripted".into(),
@@ -304,10 +321,7 @@ use scripted::{Answer, Scripted};
 /// same command sent again.
 async fn start_on(script: &[Answer]) -> (Result<bool, CommandError>, usize, bool) {
     let clock = Arc::new(FixedClock::at(TEST_NOW.0));
-    let store = Arc::new(Scripted {
-        inner: Arc::new(MemoryStore::new(clock.clone())),
-        script: Mutex::default(),
-    });
+    let store = Arc::new(Scripted::new(Arc::new(MemoryStore::new(clock.clone()))));
     let ledger = TestLedger::on(store.clone(), clock, Arc::new(NoObjection)).await;
     store.script.lock().unwrap().extend(script);
     let context = ledger.context.with_key("k");

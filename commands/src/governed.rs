@@ -1,0 +1,466 @@
+//! Governed turns: the machine of a lane on the lane's stream. Each command loads the lane, lets the machine decide and
+//! appends what it says, guarded by the version of the stream: of two commands that meet, one is decided again.
+//!
+//! A message is known by its id, in the idempotency layer of turns: one that a channel delivers twice gives the first
+//! answer, under whatever idempotency key it comes. Timers that are due fire in front of a claim, in its append; whoever
+//! looks for work is who notices that a window closed or a worker is gone.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{MessageReceived, MessageSent, OutcomeCategory, SessionStarted, TurnCommitted};
+use ruche_domain::ids::{LaneId, MessageId, SessionId, SubjectId, TurnId};
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::leaf::KeyLayer;
+use ruche_ledger::references::ReferenceKey;
+use serde::Serialize;
+
+use crate::command::{Command, Decision, LayerKey, Load, NewEvent, PastEvent};
+use crate::context::{Ground, check_external_id};
+use crate::error::CommandError;
+use crate::lane::{
+    self, ChannelSettings, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof, Rejection, SentMessage,
+    TurnState, legal,
+};
+use crate::session::{SessionRef, SessionState, session_stream};
+
+/// Timers that fire in front of one claim. What is left fires in front of the next.
+const TIMERS_PER_CLAIM_MAX: usize = 64;
+
+/// How a client names a lane: who talks with whom, and where. The tenant is that of the credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LaneName {
+    /// The client's own id of the agent.
+    pub agent: String,
+    /// The client's own id of the person or system that the agent talks with.
+    pub interlocutor: String,
+    /// Channel, such as `web` or `whatsapp`; its settings apply.
+    pub channel: String,
+    /// The client's own id of the thread, where one pair has several on a channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+}
+
+impl LaneName {
+    /// The lane that is meant.
+    pub fn id(&self, references: &ReferenceKey) -> LaneId {
+        let mut parts = vec![
+            self.agent.as_bytes(),
+            self.interlocutor.as_bytes(),
+            self.channel.as_bytes(),
+        ];
+        parts.extend(self.thread.as_deref().map(str::as_bytes));
+        LaneId(references.id("lane", &parts))
+    }
+
+    fn check(&self) -> Result<(), CommandError> {
+        check_external_id("/lane/agent", &self.agent)?;
+        check_external_id("/lane/interlocutor", &self.interlocutor)?;
+        check_external_id("/lane/channel", &self.channel)?;
+        let thread = self.thread.as_deref();
+        thread.map_or(Ok(()), |thread| check_external_id("/lane/thread", thread))
+    }
+
+    fn load(&self, ground: &Ground<'_>) -> Result<Load, CommandError> {
+        self.check()?;
+        Ok(Load::whole(lane_stream(self.id(ground.references))))
+    }
+}
+
+/// The stream of a lane.
+pub fn lane_stream(lane: LaneId) -> StreamId {
+    StreamId::new(Category::Lane, lane.0)
+}
+
+/// The lease that a worker shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeaseRef {
+    /// Opaque id of the lease.
+    pub id: String,
+    /// Its fencing number.
+    pub epoch: u64,
+}
+
+/// What commands about a lane are decided on.
+#[derive(Clone, Debug, Default)]
+pub struct GovernedState {
+    lane: Lane,
+    owners: HashMap<TurnId, (SessionId, Option<SubjectId>)>,
+    session: SessionState,
+    started: Option<SessionStarted>,
+    unreadable: Option<String>,
+}
+
+impl GovernedState {
+    fn evolve(&mut self, past: &PastEvent) {
+        if past.stream().category == Category::Session {
+            self.session.evolve(past);
+            if let Some(AgentEvent::SessionStarted(started)) = &past.event {
+                self.started = Some(started.clone());
+            }
+            return;
+        }
+        let envelope = &past.recorded.event;
+        let Some(turn) = envelope.turn else { return };
+        if let Some(session) = envelope.session {
+            self.owners.entry(turn).or_insert((session, envelope.subject));
+        }
+        match &past.event {
+            Some(fact) => self.lane.apply(&LaneEvent {
+                at: envelope.occurred_at,
+                turn,
+                call: envelope.call,
+                approval: None,
+                fact: fact.clone(),
+            }),
+            // Words may be erased; the machine does not need them.
+            None if past.event_type().starts_with("message.") => {}
+            None => self.unreadable = Some(past.recorded.receipt.position.to_string()),
+        }
+    }
+
+    /// Lets the machine decide; the events of new turns belong to `session`.
+    fn decide(&self, name: &LaneName, ground: &Ground<'_>, asked: &Asked) -> Result<Decision, CommandError> {
+        if let Some(position) = &self.unreadable {
+            return Err(CommandError::Internal(
+                format!("a lane cannot be decided on: the payload of {position} is gone").into(),
+            ));
+        }
+        let id = name.id(ground.references);
+        let command = |intent| LaneCommand {
+            now: ground.now,
+            settings: ChannelSettings::of_channel(&name.channel),
+            layers: Vec::new(),
+            intent,
+        };
+        let mut lane = self.lane.clone();
+        let mut events = Vec::new();
+        for _ in 0..if asked.after_timers {
+            TIMERS_PER_CLAIM_MAX
+        } else {
+            0
+        } {
+            let number = (lane.turns.len() as u64).to_be_bytes();
+            let new_turn = TurnId(ground.references.id("turn-of-timer", &[id.as_bytes(), &number]));
+            let Ok(fired) = lane::explain(&lane, &command(Intent::FireTimer { new_turn })) else {
+                break;
+            };
+            lane = fired.lane;
+            events.extend(fired.events);
+        }
+        let decided = lane::explain(&lane, &command(asked.intent.clone())).map_err(refusal)?;
+        events.extend(decided.events);
+        let stream = lane_stream(id);
+        let events = events.into_iter().enumerate();
+        Ok(Decision::Append(
+            events
+                .map(|(number, event)| self.new_event(stream, number, event, asked.session))
+                .collect(),
+        ))
+    }
+
+    fn new_event(
+        &self,
+        stream: StreamId,
+        number: usize,
+        event: LaneEvent,
+        session: Option<(SessionId, Option<SubjectId>)>,
+    ) -> NewEvent {
+        let owner = self.owners.get(&event.turn).copied().or(session);
+        NewEvent {
+            occurred_at: Some(event.at),
+            session: owner.map(|(session, _)| session),
+            subject: owner.and_then(|(_, subject)| subject),
+            turn: Some(event.turn),
+            call: event.call,
+            // What follows in the append follows from its first event.
+            caused_by: (number > 0).then_some(0),
+            ..NewEvent::fact(stream, event.fact)
+        }
+    }
+}
+
+/// What the machine is asked.
+struct Asked {
+    intent: Intent,
+    /// Session and subject of turns that open.
+    session: Option<(SessionId, Option<SubjectId>)>,
+    after_timers: bool,
+}
+
+impl From<Intent> for Asked {
+    fn from(intent: Intent) -> Self {
+        Self {
+            intent,
+            session: None,
+            after_timers: false,
+        }
+    }
+}
+
+/// Commands of the machine that a client can send. The others come with tools and approvals.
+const SENDABLE: [&str; 6] = [
+    "CancelTurn",
+    "ClaimTurn",
+    "CommitTurn",
+    "FailTurn",
+    "HeartbeatTurn",
+    "SubmitMessage",
+];
+
+/// Names of the commands that a client can send in a state.
+pub fn sendable(state: TurnState) -> &'static [&'static str] {
+    static BY_STATE: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
+        let of = |state: TurnState| {
+            legal(state)
+                .iter()
+                .copied()
+                .filter(|name| SENDABLE.contains(name))
+                .collect()
+        };
+        TurnState::ALL.into_iter().map(of).collect()
+    });
+    let index = TurnState::ALL.iter().position(|known| *known == state);
+    index.map_or(&[], |index| &BY_STATE[index])
+}
+
+fn refusal(rejection: Rejection) -> CommandError {
+    let illegal = |field, thing, state, legal| CommandError::IllegalTransition {
+        field,
+        thing,
+        state,
+        legal,
+    };
+    match rejection {
+        Rejection::NoSuch { thing } => CommandError::NotFound { thing },
+        Rejection::IllegalTransition { state, .. } | Rejection::Blocked { state, .. } => {
+            illegal("/turn", "turn", state.name(), sendable(state))
+        }
+        Rejection::LeaseLost { .. } => illegal("/lease", "lease", "lost", &["ClaimTurn"]),
+        Rejection::LaneHeld { state } => illegal("/lane", "lane", "held by a turn", sendable(state)),
+        Rejection::NothingReady { .. } | Rejection::NothingDue { .. } => illegal(
+            "/lane",
+            "lane",
+            "without a turn that is ready",
+            &["SubmitMessage"],
+        ),
+        Rejection::BusinessKeyMissing => CommandError::input("/businessKey", "is needed"),
+    }
+}
+
+/// A message comes in and may open a turn, join one, or take the place of one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SubmitMessage {
+    /// Which session the turn belongs to.
+    pub session: SessionRef,
+    /// Which lane.
+    pub lane: LaneName,
+    /// The message. The channel's id names it, else the client's; without both every submission is another message.
+    pub message: MessageReceived,
+}
+
+impl SubmitMessage {
+    fn message_id(&self, ground: &Ground<'_>) -> MessageId {
+        let lane = self.lane.id(ground.references);
+        let given = self
+            .message
+            .channel_message_id
+            .as_deref()
+            .map(|id| ("channel", id));
+        let given = given.or(self.message.external_id.as_deref().map(|id| ("client", id)));
+        let (kind, name) = given.unwrap_or(("key", ground.idempotency_key));
+        let parts = [lane.as_bytes(), kind.as_bytes(), name.as_bytes()];
+        MessageId(ground.references.id("message-of-lane", &parts))
+    }
+
+    /// The session has to be about the same people, where it says who.
+    fn check_session(&self, state: &GovernedState) -> Result<(), CommandError> {
+        let Some(started) = &state.started else {
+            return Ok(());
+        };
+        let pairs = [
+            ("/lane/agent", &started.agent_id, &self.lane.agent),
+            (
+                "/lane/interlocutor",
+                &started.interlocutor_id,
+                &self.lane.interlocutor,
+            ),
+            ("/lane/channel", &started.channel, &self.lane.channel),
+        ];
+        for (field, of_session, of_lane) in pairs {
+            if of_session.as_ref().is_some_and(|name| name != of_lane) {
+                return Err(CommandError::input(field, "is not that of the session"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Command for SubmitMessage {
+    type State = GovernedState;
+    const NAME: &'static str = "SubmitMessage";
+
+    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        let session = self.session.resolve(ground.references)?;
+        Ok(vec![
+            Load::whole(session_stream(session)),
+            self.lane.load(ground)?,
+        ])
+    }
+
+    fn layer_keys(&self, ground: &Ground<'_>) -> Result<Vec<LayerKey>, CommandError> {
+        let lane = self.lane.id(ground.references);
+        let request = serde_json::to_vec(&self.message);
+        Ok(vec![LayerKey {
+            layer: KeyLayer::Turn,
+            key: format!("{lane}/{}", self.message_id(ground)),
+            request: request.map_err(|error| CommandError::Internal(Box::new(error)))?,
+        }])
+    }
+
+    fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {
+        state.evolve(event);
+    }
+
+    fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        state.session.require_open("/session")?;
+        self.check_session(state)?;
+        let session = self.session.resolve(ground.references)?;
+        let lane = self.lane.id(ground.references);
+        let message_id = self.message_id(ground);
+        let new_turn = ground
+            .references
+            .id("turn-of-lane", &[lane.as_bytes(), message_id.as_bytes()]);
+        let intent = Intent::SubmitMessage(lane::SubmitMessage {
+            message_id,
+            message: self.message.clone(),
+            agent_id: Some(self.lane.agent.clone()),
+            new_turn: TurnId(new_turn),
+        });
+        let asked = Asked {
+            session: Some((session, state.session.subject)),
+            ..Asked::from(intent)
+        };
+        state.decide(&self.lane, ground, &asked)
+    }
+}
+
+/// Commands about the turns of a lane: their fields, and what the machine is asked.
+macro_rules! lane_commands {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }
+        ($command:ident, $ground:ident) => $asked:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        pub struct $name {
+            /// Which lane.
+            pub lane: LaneName,
+            $($(#[$fdoc])* pub $field: $ty,)*
+        }
+
+        impl Command for $name {
+            type State = GovernedState;
+            const NAME: &'static str = stringify!($name);
+
+            fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+                Ok(vec![self.lane.load(ground)?])
+            }
+
+            fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {
+                state.evolve(event);
+            }
+
+            fn decide(&self, state: &GovernedState, $ground: &Ground<'_>) -> Result<Decision, CommandError> {
+                let $command = self;
+                let asked: Asked = $asked;
+                state.decide(&self.lane, $ground, &asked)
+            }
+        }
+    )*};
+}
+
+fn held<T>(turn: TurnId, lease: &LeaseRef, what: T) -> Held<T> {
+    let LeaseRef { id, epoch } = lease.clone();
+    Held {
+        turn,
+        lease: LeaseProof { id, epoch },
+        what,
+    }
+}
+
+lane_commands! {
+    /// A worker takes the turn of a lane that is ready. Timers that are due fire first.
+    ClaimTurn {
+        /// Build of the program that runs the agent.
+        brain_build: Option<String>,
+    } (command, ground) => {
+        let lane = command.lane.id(ground.references);
+        let lease = ground.references.id("lease", &[lane.as_bytes(), ground.idempotency_key.as_bytes()]);
+        Asked {
+            after_timers: true,
+            ..Asked::from(Intent::ClaimTurn(lane::ClaimTurn {
+                lease_id: lease.to_string(),
+                brain_build: command.brain_build.clone(),
+            }))
+        }
+    };
+    /// The worker is still there; its lease is renewed.
+    HeartbeatTurn {
+        /// Which turn.
+        turn: TurnId,
+        /// The lease on it.
+        lease: LeaseRef,
+    } (command, _ground) => Intent::HeartbeatTurn(held(command.turn, &command.lease, ())).into();
+    /// The worker is done and the answer stands.
+    CommitTurn {
+        /// Which turn.
+        turn: TurnId,
+        /// The lease on it.
+        lease: LeaseRef,
+        /// How it came out.
+        outcome: Option<OutcomeCategory>,
+        /// The answer; a turn may end without one.
+        response: Option<MessageSent>,
+    } (command, ground) => {
+        let parts: [&[u8]; 2] = [command.turn.as_bytes(), b"response"];
+        let message_id = MessageId(ground.references.id("message-of-turn", &parts));
+        let response = command.response.clone().map(|message| SentMessage { message_id, message });
+        let committed = TurnCommitted {
+            outcome_category: command.outcome,
+            ..TurnCommitted::default()
+        };
+        let commit = lane::CommitTurn { committed, response };
+        Intent::CommitTurn(held(command.turn, &command.lease, commit)).into()
+    };
+    /// The worker cannot go on.
+    FailTurn {
+        /// Which turn.
+        turn: TurnId,
+        /// The lease on it.
+        lease: LeaseRef,
+        /// What went wrong: a stable word of the client.
+        error_type: String,
+        /// What went wrong, in words.
+        error: Option<String>,
+        /// Whether trying again may help.
+        retryable: bool,
+    } (command, _ground) => {
+        let failed = lane::FailTurn {
+            error_type: command.error_type.clone(),
+            error: command.error.clone(),
+            retryable: command.retryable,
+        };
+        Intent::FailTurn(held(command.turn, &command.lease, failed)).into()
+    };
+    /// Somebody cancels a turn.
+    CancelTurn {
+        /// Which turn.
+        turn: TurnId,
+        /// Why.
+        reason: Option<String>,
+    } (command, _ground) => Intent::CancelTurn(lane::CancelTurn {
+        turn: command.turn,
+        by: None,
+        reason: command.reason.clone(),
+    }).into();
+}
