@@ -22,6 +22,7 @@ mod http;
 mod publishing;
 mod metrics;
 mod graphql;
+mod lanes;
 mod websocket;
 mod bench;
 mod restore;

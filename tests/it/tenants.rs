@@ -162,6 +162,40 @@ const FIELDS: &[(&str, Open, &str)] = &[
             { __typename ... on Refusal { code message path } } }",
     ),
     (
+        "claimTurn",
+        Open::Writers,
+        "mutation ($key: String!) { claimTurn(input: { idempotencyKey: $key,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "heartbeatTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { heartbeatTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "commitTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { commitTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "failTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { failTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 },
+            errorType: \"x\", retryable: true }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "cancelTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { cancelTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
         "sessionEvents",
         Open::Readers,
         "subscription ($session: ID!) { sessionEvents(sessionId: $session) { type } }",

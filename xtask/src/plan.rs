@@ -80,8 +80,9 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
 }
 
 /// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program.
-const ON_EVERY_ENGINE: [&str; 10] = [
+const ON_EVERY_ENGINE: [&str; 11] = [
     "graphql::",
+    "lanes::",
     "http::",
     "websocket::",
     "tenants::",

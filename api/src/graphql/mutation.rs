@@ -2,6 +2,7 @@
 //! receipts or a refusal. Nothing is decided here.
 
 mod inputs;
+mod lane_input;
 mod turn_input;
 
 use std::sync::Arc;
@@ -10,13 +11,14 @@ use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use ruche_commands::command::Command;
 use ruche_commands::{CommandContext, CommandReceipt};
 use ruche_domain::envelope::{Actor, ActorKind, Provenance};
+use ruche_domain::event::AgentEvent;
 use ruche_domain::numbers::TreeSize;
 
 use super::ledger::sealed;
 use super::query::require;
 use super::record::RecordState;
 use super::refusals::{self, results};
-use super::scalars::{DateTime, Hash, PositionScalar};
+use super::scalars::{DateTime, Hash, Long, PositionScalar};
 use super::session::id;
 use crate::auth::Role;
 use crate::http::Caller;
@@ -26,6 +28,7 @@ use inputs::{
     AppendEventsInput, EndSessionInput, PublishConfigurationInput, RegisterToolInput, ScoreSessionInput,
     StartSessionInput, SubmitMessageInput,
 };
+use lane_input::{CancelTurnInput, ClaimTurnInput, CommitTurnInput, FailTurnInput, HeartbeatTurnInput};
 use turn_input::RecordTurnInput;
 
 /// Proof that a record is stored, and how far its proof has come.
@@ -84,6 +87,55 @@ fn turn_of(receipt: &CommandReceipt) -> Option<ID> {
     receipt.turn().map(id)
 }
 
+/// The turn of the first event of this type: an append may be about several turns.
+fn turn_at(receipt: &CommandReceipt, event_type: &str) -> Option<ID> {
+    let event = receipt
+        .events
+        .iter()
+        .find(|event| event.event.event_type == event_type);
+    event?.event.turn.map(id)
+}
+
+fn turn_of_message(receipt: &CommandReceipt) -> Option<ID> {
+    turn_at(receipt, "message.received")
+}
+
+fn turn_of_start(receipt: &CommandReceipt) -> Option<ID> {
+    turn_at(receipt, "turn.started")
+}
+
+/// A worker's hold on a turn.
+#[derive(SimpleObject)]
+pub(super) struct Lease {
+    /// Its id.
+    id: String,
+    /// Its fencing number: of two workers the one with the higher number has the turn.
+    epoch: Long,
+    /// When it lapses unless it is renewed.
+    expires_at: DateTime,
+}
+
+fn lease_of(receipt: &CommandReceipt) -> Option<Lease> {
+    // What this program wrote it can read; an erased payload has no lease to tell.
+    let facts = receipt
+        .events
+        .iter()
+        .filter_map(|event| event.agent_event().ok()?);
+    facts.into_iter().find_map(|fact| match fact {
+        AgentEvent::TurnStarted(started) => Some(Lease {
+            id: started.lease_id?,
+            epoch: Long::count(started.lease_epoch?),
+            expires_at: DateTime(started.lease_expires_at?),
+        }),
+        AgentEvent::InfraLeaseRenewed(renewed) => Some(Lease {
+            id: renewed.holder,
+            epoch: Long::count(renewed.lease_epoch),
+            expires_at: DateTime(renewed.expires_at),
+        }),
+        _ => None,
+    })
+}
+
 payloads! {
     /// A session was started.
     StartSessionPayload {
@@ -99,6 +151,37 @@ payloads! {
     SubmitMessagePayload {
         /// Its session.
         session_id: Option<ID> = session_of,
+        /// The turn that it opened or joined, where it came to a lane.
+        turn_id: Option<ID> = turn_of_message,
+    }
+    /// A turn was claimed.
+    ClaimTurnPayload {
+        /// Its id.
+        turn_id: Option<ID> = turn_of_start,
+        /// The lease under which the worker has it.
+        lease: Option<Lease> = lease_of,
+    }
+    /// The lease was renewed.
+    HeartbeatTurnPayload {
+        /// The turn.
+        turn_id: Option<ID> = turn_of,
+        /// The lease as it is now.
+        lease: Option<Lease> = lease_of,
+    }
+    /// The turn is over and its answer stands.
+    CommitTurnPayload {
+        /// Its id.
+        turn_id: Option<ID> = turn_of,
+    }
+    /// The attempt failed.
+    FailTurnPayload {
+        /// Its turn.
+        turn_id: Option<ID> = turn_of,
+    }
+    /// The turn is cancelled, or is going to be once what it did is undone.
+    CancelTurnPayload {
+        /// Its id.
+        turn_id: Option<ID> = turn_of,
     }
     /// A turn was recorded.
     RecordTurnPayload {
@@ -137,6 +220,16 @@ results! {
     AppendEventsResult = AppendEventsPayload;
     /// What came of `scoreSession`.
     ScoreSessionResult = ScoreSessionPayload;
+    /// What came of `claimTurn`.
+    ClaimTurnResult = ClaimTurnPayload;
+    /// What came of `heartbeatTurn`.
+    HeartbeatTurnResult = HeartbeatTurnPayload;
+    /// What came of `commitTurn`.
+    CommitTurnResult = CommitTurnPayload;
+    /// What came of `failTurn`.
+    FailTurnResult = FailTurnPayload;
+    /// What came of `cancelTurn`.
+    CancelTurnResult = CancelTurnPayload;
 }
 
 /// Who acts and why: from the key and the request, nothing from the input but its idempotency key.
@@ -245,13 +338,57 @@ impl Mutation {
         carry_out!(ctx, Reported, input, EndSessionResult, EndSessionPayload)
     }
 
-    /// Records a message that came in.
+    /// Records a message that came in. With a `lane` it opens a turn, joins one, or takes the place of one, as the
+    /// channel is set.
     async fn submit_message(
         &self,
         ctx: &Context<'_>,
-        input: SubmitMessageInput,
+        mut input: SubmitMessageInput,
     ) -> Result<SubmitMessageResult> {
-        carry_out!(ctx, Reported, input, SubmitMessageResult, SubmitMessagePayload)
+        let Some(lane) = input.lane.take() else {
+            return carry_out!(ctx, Reported, input, SubmitMessageResult, SubmitMessagePayload);
+        };
+        let writing = Writing::of(ctx)?;
+        let key = input.idempotency_key.clone();
+        let command = input.into_governed(lane);
+        Ok(
+            match writing.execute(Provenance::Attested, &key, command).await? {
+                Ok(receipt) => SubmitMessageResult::SubmitMessagePayload(
+                    SubmitMessagePayload::of(&writing, &receipt).await?,
+                ),
+                Err(refusal) => SubmitMessageResult::from(refusal),
+            },
+        )
+    }
+
+    /// Takes the turn of a lane that is ready, under a lease. What is due in the lane by now, such as the end of a window
+    /// or of a dead worker's lease, happens first. Where no turn is ready, try again under the same key.
+    async fn claim_turn(&self, ctx: &Context<'_>, input: ClaimTurnInput) -> Result<ClaimTurnResult> {
+        carry_out!(ctx, Attested, input, ClaimTurnResult, ClaimTurnPayload)
+    }
+
+    /// Renews the lease on a turn.
+    async fn heartbeat_turn(
+        &self,
+        ctx: &Context<'_>,
+        input: HeartbeatTurnInput,
+    ) -> Result<HeartbeatTurnResult> {
+        carry_out!(ctx, Attested, input, HeartbeatTurnResult, HeartbeatTurnPayload)
+    }
+
+    /// Ends a turn whose answer stands. The next turn of the lane becomes ready.
+    async fn commit_turn(&self, ctx: &Context<'_>, input: CommitTurnInput) -> Result<CommitTurnResult> {
+        carry_out!(ctx, Attested, input, CommitTurnResult, CommitTurnPayload)
+    }
+
+    /// Ends an attempt at a turn, or the turn itself.
+    async fn fail_turn(&self, ctx: &Context<'_>, input: FailTurnInput) -> Result<FailTurnResult> {
+        carry_out!(ctx, Attested, input, FailTurnResult, FailTurnPayload)
+    }
+
+    /// Cancels a turn that did nothing yet that cannot be taken back.
+    async fn cancel_turn(&self, ctx: &Context<'_>, input: CancelTurnInput) -> Result<CancelTurnResult> {
+        carry_out!(ctx, Attested, input, CancelTurnResult, CancelTurnPayload)
     }
 
     /// Records a whole turn that happened elsewhere: messages, model calls, tool calls and how it came out. All or

@@ -250,6 +250,12 @@ fn mutation_of(command: &'static str) -> &'static str {
         "RecordTurn" => "recordTurn",
         "AppendEvents" => "appendEvents",
         "ScoreSession" => "scoreSession",
+        "SubmitMessage" => "submitMessage",
+        "ClaimTurn" => "claimTurn",
+        "HeartbeatTurn" => "heartbeatTurn",
+        "CommitTurn" => "commitTurn",
+        "FailTurn" => "failTurn",
+        "CancelTurn" => "cancelTurn",
         // A test holds that no other command is ever called possible.
         other => other,
     }
@@ -257,14 +263,17 @@ fn mutation_of(command: &'static str) -> &'static str {
 
 #[test]
 fn what_is_possible_is_told_as_mutations() {
+    use ruche_commands::governed::sendable;
+    use ruche_commands::lane::TurnState;
     use ruche_commands::session::SessionStatus;
     let schema = super::Engine::sdl();
     let (_, mutations) = schema.split_once("type Mutation {").expect("mutations");
     let (mutations, _) = mutations.split_once("\n}").expect("an end");
-    for status in [SessionStatus::Absent, SessionStatus::Open, SessionStatus::Ended] {
-        for command in status.legal() {
-            let field = format!("\n  {}(", mutation_of(command));
-            assert!(mutations.contains(&field), "{command} in {mutations}");
-        }
+    let sessions = [SessionStatus::Absent, SessionStatus::Open, SessionStatus::Ended];
+    let of_sessions = sessions.into_iter().flat_map(SessionStatus::legal);
+    let of_turns = TurnState::ALL.into_iter().flat_map(sendable);
+    for command in of_sessions.chain(of_turns) {
+        let field = format!("\n  {}(", mutation_of(command));
+        assert!(mutations.contains(&field), "{command} in {mutations}");
     }
 }

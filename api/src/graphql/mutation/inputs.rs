@@ -2,6 +2,7 @@
 
 use async_graphql::{Enum, ID, InputObject, MaybeUndefined, OneofObject};
 use ruche_commands::configuration::PublishConfiguration;
+use ruche_commands::governed::{LaneName, SubmitMessage};
 use ruche_commands::score::ScoreSession;
 use ruche_commands::{
     AppendEvents, AppendTarget, ClientEvent, CommandError, EndSession, OwnCategory, ReceiveMessage,
@@ -14,6 +15,7 @@ use ruche_ledger::store::ExpectedVersion;
 
 use super::super::scalars::{DateTime, Json, JsonText, Long};
 use super::super::words::{ConfigScope, Role, ScoreTarget, SessionEndReason, SideEffectPolicy, ToolKind};
+use super::lane_input::LaneInput;
 
 type Made<C> = Result<C, CommandError>;
 
@@ -162,9 +164,25 @@ pub(in crate::graphql) struct SubmitMessageInput {
     reply_to: Option<String>,
     /// When the channel got it.
     received_at: Option<DateTime>,
+    /// The lane whose turn it opens or joins. Absent: the message is recorded, and no turn is governed. The same
+    /// `channelMessageId` (without one, the same `externalId`) in the same lane is the same message, whatever the
+    /// idempotency key: it gives the first answer.
+    pub(super) lane: Option<LaneInput>,
 }
 
 impl SubmitMessageInput {
+    /// For a lane.
+    pub(super) fn into_governed(mut self, lane: LaneInput) -> Made<SubmitMessage> {
+        let lane = LaneName::from(lane);
+        self.channel.get_or_insert_with(|| lane.channel.clone());
+        let ReceiveMessage { session, message } = self.into_command()?;
+        Ok(SubmitMessage {
+            session,
+            lane,
+            message,
+        })
+    }
+
     pub(super) fn into_command(self) -> Made<ReceiveMessage> {
         let message = MessageReceived {
             text: self.text,
