@@ -201,6 +201,8 @@ pub struct NewEvent {
     pub correlation: Option<String>,
     /// The client's causing event, in place of the command's.
     pub causation: Option<ruche_domain::ids::EventId>,
+    /// Whether it happened by itself, and the command only came by: its actor is Ruche and not the client.
+    pub by_itself: bool,
 }
 
 impl NewEvent {
@@ -222,6 +224,7 @@ impl NewEvent {
             caused_by: None,
             correlation: None,
             causation: None,
+            by_itself: false,
         }
     }
 

@@ -136,34 +136,37 @@ impl GovernedState {
         };
         let mut lane = self.lane.clone();
         let mut events = Vec::new();
-        for _ in 0..if asked.after_timers {
+        let timers = if asked.after_timers {
             TIMERS_PER_CLAIM_MAX
         } else {
             0
-        } {
+        };
+        for _ in 0..timers {
             let number = (lane.turns.len() as u64).to_be_bytes();
             let new_turn = TurnId(ground.references.id("turn-of-timer", &[id.as_bytes(), &number]));
             let Ok(fired) = lane::explain(&lane, &command(Intent::FireTimer { new_turn })) else {
-                break;
+                break; // Nothing is due any more.
             };
             lane = fired.lane;
             events.extend(fired.events);
         }
+        let fired = events.len();
         let decided = lane::explain(&lane, &command(asked.intent.clone())).map_err(refusal)?;
         events.extend(decided.events);
         let stream = lane_stream(id);
-        let events = events.into_iter().enumerate();
-        Ok(Decision::Append(
-            events
-                .map(|(number, event)| self.new_event(stream, number, event, asked.session))
-                .collect(),
-        ))
+        let new_event = |(number, event)| NewEvent {
+            by_itself: number < fired,
+            // What follows in the append follows from its first event. What fired, fired for a reason of its own.
+            caused_by: (number > fired).then_some(fired),
+            ..self.new_event(stream, event, asked.session)
+        };
+        let events = events.into_iter().enumerate().map(new_event);
+        Ok(Decision::Append(events.collect()))
     }
 
     fn new_event(
         &self,
         stream: StreamId,
-        number: usize,
         event: LaneEvent,
         session: Option<(SessionId, Option<SubjectId>)>,
     ) -> NewEvent {
@@ -174,8 +177,6 @@ impl GovernedState {
             subject: owner.and_then(|(_, subject)| subject),
             turn: Some(event.turn),
             call: event.call,
-            // What follows in the append follows from its first event.
-            caused_by: (number > 0).then_some(0),
             ..NewEvent::fact(stream, event.fact)
         }
     }

@@ -1,7 +1,7 @@
 //! From decided events to events ready to be sequenced. Everything that needs no lock is done here: the payload is
 //! read strictly, held against its schema, committed to under a fresh opening.
 
-use ruche_domain::envelope::ACFEvent;
+use ruche_domain::envelope::{ACFEvent, Actor};
 use ruche_domain::error::DomainError;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::{CorrelationId, EventId};
@@ -80,9 +80,13 @@ impl Preparer<'_> {
             payload.event_type,
             payload.schema_version,
             new.occurred_at.unwrap_or(self.now),
-            self.context.actor,
+            if new.by_itself {
+                Actor::SYSTEM
+            } else {
+                self.context.actor
+            },
         );
-        event.on_behalf_of = self.context.on_behalf_of;
+        event.on_behalf_of = self.context.on_behalf_of.filter(|_| !new.by_itself);
         event.provenance = self.context.provenance;
         event.session = new.session;
         event.turn = new.turn;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use ruche_domain::envelope::Actor;
 use ruche_domain::events::{MessageReceived, MessageSent, OutcomeCategory, Role};
 use ruche_domain::ids::TurnId;
 use ruche_ledger::memory::MemoryStore;
@@ -137,6 +138,12 @@ async fn messages_in_a_window_are_one_turn_that_is_claimed_when_it_closed() {
             "turn.started"
         ]
     );
+    let by: Vec<bool> = claim
+        .events
+        .iter()
+        .map(|event| event.event.actor == Actor::SYSTEM)
+        .collect();
+    assert_eq!(by, [true, true, true, false], "a window closes by itself");
     let (turn, lease) = claimed(&claim);
     assert_eq!(first.turn(), Some(turn));
     let commit = world.send("d", &world.commit(turn, lease)).await.unwrap();
