@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use ruche_tests::server::{Home, Server, graphql};
+use ruche_tests::server::{Home, Server, caught_up, graphql};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 
 struct World {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+    home: Home,
     server: Server,
     client: Client,
     key: String,
@@ -23,7 +24,8 @@ impl World {
         let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
         let server = home.serve().expect("the server starts");
         let world = Self {
-            _folder: folder,
+            folder,
+            home,
             server,
             client: Client::new(),
             key,
@@ -77,6 +79,30 @@ impl World {
             assert!(Instant::now() < deadline, "no turn became ready: {claim}");
             std::thread::yield_now();
         }
+    }
+
+    /// The end: no read model met an event that it could not apply, and an export verifies with no finding.
+    fn audit(self) {
+        caught_up(&self.client, &self.server.url, &self.key).expect("the read models catch up");
+        assert!(self.server.stop().expect("it stops"), "it ended well");
+        let parked = self.home.run(&["projections", "list"]).expect("a list");
+        assert_eq!(parked, json!([]), "nothing is parked");
+        let export = self.folder.path().join("export");
+        let export = export.to_str().expect("a path in UTF-8");
+        let told = self
+            .home
+            .run(&["export", "--tenant", "acme", export])
+            .expect("an export");
+        let key = told["verifier_keys"][0].as_str().expect("a key");
+        let report = self
+            .home
+            .run(&["verify", export, "--key", key])
+            .expect("it verifies");
+        assert_eq!(
+            (&report["exit_code"], &report["findings"]),
+            (&json!(0), &json!([])),
+            "{report}"
+        );
     }
 
     fn turn(&self, turn: &Value, position: &Value) -> Value {
@@ -170,6 +196,7 @@ fn two_messages_become_one_turn_that_is_claimed_and_answered() {
             { "role": "USER", "text": "anybody there?" },
             { "role": "ASSISTANT", "text": "Yes, how can I help?" } ] } });
     assert_eq!(read, expected);
+    world.audit();
 }
 
 #[test]
