@@ -5,8 +5,11 @@
 const OWN_TURN: &str = "EXISTS (SELECT 1 FROM turn own WHERE own.ledger = $1 AND own.turn = $2 \
     AND own.session IS NOT DISTINCT FROM ";
 
+/// The columns of money.
+pub const MONEY: &[&str] = &["cost_units", "cost_nanos", "cost_rest"];
+
 /// A column of a key and where its value comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyColumn {
     /// The parameter itself.
     Param(&'static str),
@@ -15,7 +18,7 @@ pub enum KeyColumn {
 }
 
 /// A table whose rows are added to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counter {
     /// The table.
     pub table: &'static str,
@@ -36,46 +39,91 @@ pub struct Counter {
     pub also: &'static str,
 }
 
+/// A counter with the text of its upsert, which is made once.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Upsert {
+    /// Of this table.
+    pub counter: Counter,
+    /// See [`Counter::sql`].
+    pub sql: String,
+}
+
 impl Counter {
+    /// The same with its text.
+    pub fn upsert(self) -> Upsert {
+        Upsert {
+            sql: self.sql(),
+            counter: self,
+        }
+    }
+
+    /// Whether additions with different keys can be to one row: a column of the key is looked up when they are written.
+    pub fn looks_up(&self) -> bool {
+        let looked_up = |column: &KeyColumn| matches!(column, KeyColumn::Lookup(..));
+        self.key.iter().any(looked_up)
+    }
+
     /// The upsert. Its parameters stand in the order of the fields of [`crate::change::Add`].
     pub fn sql(&self) -> String {
         let Self { table, .. } = self;
-        let (mut columns, mut values, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = 0;
         let mut param = || {
             next += 1;
             format!("${next}")
         };
-        for column in self.key {
-            let (name, value) = match column {
-                KeyColumn::Param(name) => (*name, param()),
-                KeyColumn::Lookup(name, expression) => (*name, numbered(expression, &mut param)),
-            };
-            keys.push(name);
-            columns.push(name);
-            values.push(value);
-        }
-        let sums = || self.sums.iter().copied().flatten().copied();
-        let money: &[&str] = if self.money {
-            &["cost_units", "cost_nanos", "cost_rest"]
+        let mut values = self.key_values(&mut param);
+        let others: Vec<&str> = self.others().collect();
+        values.extend(others.iter().map(|_| param()));
+        let columns = [self.key_names(), others].concat().join(", ");
+        let values = values.join(", ");
+        let values = if self.of_turn {
+            format!("SELECT {values} WHERE {OWN_TURN}{})", param())
         } else {
-            &[]
+            format!("VALUES ({values})")
         };
-        for name in self
-            .first
-            .iter()
-            .chain(self.last)
-            .copied()
-            .chain(sums())
-            .chain(money.iter().copied())
-        {
-            columns.push(name);
-            values.push(param());
+        format!("INSERT INTO {table} ({columns}) {values} {}", self.on_conflict())
+    }
+
+    /// Columns of the key.
+    pub fn key_names(&self) -> Vec<&'static str> {
+        let name = |column: &KeyColumn| match column {
+            KeyColumn::Param(name) | KeyColumn::Lookup(name, _) => *name,
+        };
+        self.key.iter().map(name).collect()
+    }
+
+    /// Their values, as expressions of parameters.
+    pub fn key_values(&self, param: &mut impl FnMut() -> String) -> Vec<String> {
+        let mut values = Vec::with_capacity(self.key.len());
+        for column in self.key {
+            values.push(match column {
+                KeyColumn::Param(_) => param(),
+                KeyColumn::Lookup(_, expression) => numbered(expression, param),
+            });
         }
-        let mut updates = Vec::new();
-        let last: Vec<String> = self.last.iter().map(|c| format!("{c} = excluded.{c}")).collect();
-        updates.extend(last);
-        updates.extend(sums().map(|c| format!("{c} = {table}.{c} + excluded.{c}")));
+        values
+    }
+
+    /// Columns that are added to, but for money.
+    pub fn sum_names(&self) -> impl Iterator<Item = &'static str> {
+        self.sums.iter().copied().flatten().copied()
+    }
+
+    /// Columns that are not of the key.
+    fn others(&self) -> impl Iterator<Item = &'static str> {
+        let money = if self.money { MONEY } else { &[] };
+        let before = self.first.iter().chain(self.last).copied();
+        before.chain(self.sum_names()).chain(money.iter().copied())
+    }
+
+    /// What becomes of a row that is there.
+    pub fn on_conflict(&self) -> String {
+        let Self { table, .. } = self;
+        let mut updates: Vec<String> = self.last.iter().map(|c| format!("{c} = excluded.{c}")).collect();
+        updates.extend(
+            self.sum_names()
+                .map(|c| format!("{c} = {table}.{c} + excluded.{c}")),
+        );
         if self.money {
             // Both rests are below 10^18 and both billionths below 10^9, so their sums fit and carry at most one.
             let rest = format!("({table}.cost_rest + excluded.cost_rest)");
@@ -89,17 +137,8 @@ impl Counter {
         if !self.also.is_empty() {
             updates.push(self.also.to_owned());
         }
-        let (columns, values) = (columns.join(", "), values.join(", "));
-        let values = if self.of_turn {
-            format!("SELECT {values} WHERE {OWN_TURN}{})", param())
-        } else {
-            format!("VALUES ({values})")
-        };
-        format!(
-            "INSERT INTO {table} ({columns}) {values} ON CONFLICT ({}) DO UPDATE SET {}",
-            keys.join(", "),
-            updates.join(", ")
-        )
+        let keys = self.key_names().join(", ");
+        format!("ON CONFLICT ({keys}) DO UPDATE SET {}", updates.join(", "))
     }
 }
 

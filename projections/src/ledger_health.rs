@@ -6,7 +6,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Micros, Position};
 
 use crate::change::{Add, Change};
-use crate::counter::{Counter, KeyColumn};
+use crate::counter::{Counter, KeyColumn, Upsert};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Fields, Select};
@@ -17,7 +17,7 @@ pub const TABLES: &[&str] = &["ledger_health", "ledger_type"];
 
 const SUMS: &[&str] = &["records", "leaf_bytes", "payload_bytes", "payloads_missing"];
 
-static LEDGER: LazyLock<String> = LazyLock::new(|| {
+static LEDGER: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "ledger_health",
         key: &[KeyColumn::Param("ledger")],
@@ -28,10 +28,10 @@ static LEDGER: LazyLock<String> = LazyLock::new(|| {
         money: false,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
-static TYPE: LazyLock<String> = LazyLock::new(|| {
+static TYPE: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "ledger_type",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("event_type")],
@@ -42,7 +42,7 @@ static TYPE: LazyLock<String> = LazyLock::new(|| {
         money: false,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
 /// The projection.
@@ -65,10 +65,10 @@ impl Projection for LedgerHealth {
         let sums = vec![1, record.leaf_bytes.len() as i64, bytes as i64, missing as i64];
         let recorded_at = event.recorded_at()?;
         let place = event.place()?;
-        let add = |sql: &'static str, key| {
+        let add = |upsert: &'static Upsert, key| {
             Change::Add(Box::new(Add {
                 about: vec![],
-                sql,
+                upsert,
                 key,
                 first: vec![recorded_at.into()],
                 last: vec![place.into(), recorded_at.into()],

@@ -83,7 +83,7 @@ impl Projection for Messages {
             event.is_erased().into(),
             event.occurred_at()?.into(),
         ];
-        Ok(vec![Change::about(session.as_bytes(), INSERT, params)])
+        Ok(vec![Change::alone(INSERT, params)])
     }
 }
 

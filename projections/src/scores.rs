@@ -43,7 +43,7 @@ pub(crate) fn scored(event: &ProjectedEvent, session: SessionId) -> Result<Optio
             .into(),
         event.occurred_at()?.into(),
     ];
-    Ok(Some(Change::about(&id, INSERT, params)))
+    Ok(Some(Change::alone(INSERT, params)))
 }
 
 fn target(score: &EvalScored) -> EvalTarget {

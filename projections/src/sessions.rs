@@ -9,7 +9,7 @@ use ruche_domain::numbers::{Micros, Position};
 
 use crate::bounds;
 use crate::change::{Add, Change, SqlValue};
-use crate::counter::{Counter, KeyColumn};
+use crate::counter::{Counter, KeyColumn, Upsert};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::scores;
@@ -27,7 +27,7 @@ const ENDED: &str = "UPDATE session SET status = 'ended', ended_at = $1, end_rea
     WHERE ledger = $4 AND session = $5";
 const STATUS: &str = "UPDATE session SET status = $1 WHERE ledger = $2 AND session = $3";
 
-static COUNTED: LazyLock<String> = LazyLock::new(|| {
+static COUNTED: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "session",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("session")],
@@ -39,10 +39,10 @@ static COUNTED: LazyLock<String> = LazyLock::new(|| {
         also: "status = CASE WHEN session.status = 'input_required' AND excluded.user_messages > 0 \
                THEN 'open' ELSE session.status END",
     }
-    .sql()
+    .upsert()
 });
 
-static COST: LazyLock<String> = LazyLock::new(|| {
+static COST: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "session_cost",
         key: &[
@@ -57,7 +57,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
         money: true,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
 /// The projection.
@@ -81,7 +81,7 @@ impl Projection for Sessions {
         // row that is there comes behind it.
         let mut changes = vec![Change::Add(Box::new(Add {
             about: vec![*session.as_bytes()],
-            sql: &COUNTED,
+            upsert: &COUNTED,
             key: key(),
             first: vec![
                 event.occurred_at()?.into(),
@@ -98,7 +98,7 @@ impl Projection for Sessions {
             key.push(currency.into());
             changes.push(Change::Add(Box::new(Add {
                 about: vec![],
-                sql: &COST,
+                upsert: &COST,
                 key,
                 first: vec![],
                 last: vec![],

@@ -62,7 +62,7 @@ impl Projection for Timeline {
             event.occurred_at()?.into(),
             event.recorded_at()?.into(),
         ];
-        Ok(vec![Change::about(session.as_bytes(), INSERT, params)])
+        Ok(vec![Change::alone(INSERT, params)])
     }
 }
 

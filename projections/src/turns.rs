@@ -10,7 +10,7 @@ use ruche_domain::numbers::{Micros, Position};
 
 use crate::bounds;
 use crate::change::{Add, Change, SqlValue};
-use crate::counter::{Counter, KeyColumn};
+use crate::counter::{Counter, KeyColumn, Upsert};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
@@ -46,7 +46,7 @@ const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_pos
     duration_us = excluded.duration_us, usage_total = excluded.usage_total, cost_total = excluded.cost_total \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 
-static COUNTED: LazyLock<String> = LazyLock::new(|| {
+static COUNTED: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "turn",
         key: &[KeyColumn::Param("ledger"), KeyColumn::Param("turn")],
@@ -57,10 +57,10 @@ static COUNTED: LazyLock<String> = LazyLock::new(|| {
         money: false,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
-static COST: LazyLock<String> = LazyLock::new(|| {
+static COST: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "turn_cost",
         key: &[
@@ -75,7 +75,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
         money: true,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
 /// The projection.
@@ -105,7 +105,7 @@ impl Projection for Turns {
         };
         changes.push(Change::Add(Box::new(Add {
             about: vec![id],
-            sql: &COUNTED,
+            upsert: &COUNTED,
             key: key(),
             first: vec![
                 session.clone(),
@@ -122,7 +122,7 @@ impl Projection for Turns {
             key.push(currency.into());
             changes.push(Change::Add(Box::new(Add {
                 about: vec![id],
-                sql: &COST,
+                upsert: &COST,
                 key,
                 first: vec![],
                 last: vec![],

@@ -13,8 +13,8 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::LedgerId;
 
 use crate::bounds;
-use crate::change::{Add, Change, SqlValue};
-use crate::counter::{Counter, KeyColumn};
+use crate::change::{About, Add, Change, SqlValue};
+use crate::counter::{Counter, KeyColumn, Upsert};
 use crate::event::ProjectedEvent;
 use crate::money::Money;
 use crate::projection::{PoisonReason, Projection};
@@ -59,7 +59,7 @@ const TOOL: KeyColumn = KeyColumn::Lookup(
     "COALESCE((SELECT c.tool FROM usage_call c WHERE c.ledger = ? AND c.session = ? AND c.call = ?), ?)",
 );
 
-static USED: LazyLock<String> = LazyLock::new(|| {
+static USED: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "usage_day",
         key: &[
@@ -76,10 +76,10 @@ static USED: LazyLock<String> = LazyLock::new(|| {
         money: false,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
-static COST: LazyLock<String> = LazyLock::new(|| {
+static COST: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
         table: "usage_cost",
         key: &[
@@ -96,7 +96,7 @@ static COST: LazyLock<String> = LazyLock::new(|| {
         money: true,
         also: "",
     }
-    .sql()
+    .upsert()
 });
 
 /// The projection.
@@ -125,13 +125,13 @@ impl Projection for UsageAndOutcome {
         let mut key = vec![ledger.clone(), (event.occurred_at()? / DAY_US).into()];
         key.extend([ledger.clone(), session.into()]);
         let add = |about: Vec<[u8; 16]>,
-                   sql: &'static str,
+                   upsert: &'static Upsert,
                    key: Vec<SqlValue>,
                    sums: Vec<i64>,
                    money: Option<Money>| {
             Change::Add(Box::new(Add {
                 about,
-                sql,
+                upsert,
                 key,
                 first: vec![],
                 last: vec![],
@@ -203,7 +203,7 @@ fn of_turn(
             outcome.into(),
             duration.into(),
         ]);
-        return Ok(Some(Change::about(&session, OUTCOME, params)));
+        return Ok(Some(Change::of(About::OneGiven(turn, session), OUTCOME, params)));
     }
     let (kind, name) = match event.agent()? {
         Some(AgentEvent::LlmResponded(_) | AgentEvent::LlmFailed(_)) => (MODEL_USE, model(event)?),
@@ -215,7 +215,7 @@ fn of_turn(
         return Ok(None);
     }
     params.extend([kind.into(), name.into()]);
-    Ok(Some(Change::about(&session, USE, params)))
+    Ok(Some(Change::alone(USE, params)))
 }
 
 /// The model of a model call, else nothing.

@@ -109,7 +109,7 @@ fn every_statement_names_the_ledger_and_numbers_its_values_in_order() {
         for projection in all() {
             let statements = statements(projection, &event).unwrap();
             *changed.entry(projection.name()).or_insert(0) += statements.len();
-            for Statement { sql, params } in statements {
+            for Statement { sql, params, .. } in statements {
                 let expected: Vec<usize> = (1..=params.len()).collect();
                 assert_eq!(first_placeholders(sql), expected, "{sql}");
                 assert!(params.contains(&SqlValue::Id([9; 16])), "{sql}");

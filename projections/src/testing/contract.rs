@@ -47,7 +47,7 @@ fn insert(ledger: LedgerId, session: u8, agent: impl Into<SqlValue>) -> Statemen
         SqlValue::Id([session; 16]),
         agent.into(),
     ];
-    Statement { sql: INSERT, params }
+    Statement::new(INSERT, params)
 }
 
 fn step(ledger: LedgerId, from: u64, to: u64, statements: Vec<Statement>) -> Step {
@@ -224,10 +224,7 @@ async fn every_value_comes_back_as_it_went(store: &dyn ReadStore, ledger: Ledger
         SqlValue::Int(i64::MIN),
         SqlValue::Int(-1),
     ];
-    let statement = Statement {
-        sql,
-        params: values.clone(),
-    };
+    let statement = Statement::new(sql, values.clone());
     store
         .apply(step(ledger, 0, 1, vec![statement]))
         .await

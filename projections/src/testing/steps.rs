@@ -39,7 +39,7 @@ pub async fn a_bad_step_does_not_fail_its_neighbours(fresh: Fresh) {
         };
         let sql = "INSERT INTO usage_session (ledger, session, agent) VALUES ($1, $2, $3)";
         let params = vec![SqlValue::Id([n; 16]), SqlValue::Id([n; 16]), agent];
-        first_step(n, vec![Statement { sql, params }])
+        first_step(n, vec![Statement::new(sql, params)])
     };
     let results = join_all((1..=40).map(|n| world.models.apply(step(n)))).await;
     for (n, result) in (1u8..).zip(results) {
@@ -61,10 +61,7 @@ pub async fn a_sum_beyond_an_integer_is_refused(fresh: Fresh) {
     let world = World::new(fresh).await;
     let sql = "INSERT INTO usage_day (ledger, day, agent, model, tool, turns) VALUES ($1, 1, '', '', '', $2) \
         ON CONFLICT (ledger, day, agent, model, tool) DO UPDATE SET turns = usage_day.turns + excluded.turns";
-    let statement = |turns| Statement {
-        sql,
-        params: vec![SqlValue::Id([1; 16]), SqlValue::Int(turns)],
-    };
+    let statement = |turns| Statement::new(sql, vec![SqlValue::Id([1; 16]), SqlValue::Int(turns)]);
     let step = first_step(1, vec![statement(i64::MAX), statement(1)]);
     let error = world.models.apply(step).await.expect_err("it does not fit");
     assert!(matches!(error, ReadStoreError::Refused(_)), "{error:?}");
