@@ -10,7 +10,7 @@
 //! Each statement has a rank, made of what changes say they are about. An engine to which each statement is dear sends
 //! those of one rank and one text as one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::counter::{Counter, Upsert};
 use crate::money::Money;
@@ -114,6 +114,9 @@ pub enum About {
     One(Id),
     /// The same, and it looks at what is known of another thing.
     OneGiven(Id, Id),
+    /// The same as `One`, of what makes the row of a thing if it is not there. Where the row is there, additions about the
+    /// thing commute with it: so they do with all but the first of these in a batch.
+    Made(Id),
     /// A row that the event alone decides, and that no other statement reads or says anything else of.
     Alone,
 }
@@ -199,6 +202,8 @@ pub struct Changes {
     places: HashMap<(usize, Vec<SqlValue>, Option<SqlValue>), usize>,
     /// Places of what depends on a thing.
     abouts: HashMap<Id, Vec<usize>>,
+    /// Things whose rows are there for certain, because something in this batch made them or found them.
+    made: HashSet<Id>,
 }
 
 impl Changes {
@@ -228,11 +233,10 @@ impl Changes {
     fn write(&mut self, write: Write) -> Result<(), PoisonReason> {
         match write.about {
             About::Everything => self.flush()?,
-            About::One(id) | About::OneGiven(id, _) => {
-                for place in self.abouts.remove(&id).unwrap_or_default() {
-                    if let Some(add) = self.pending[place].take() {
-                        self.emit(add)?;
-                    }
+            About::One(id) | About::OneGiven(id, _) => self.flush_about(&id)?,
+            About::Made(id) => {
+                if self.made.insert(id) {
+                    self.flush_about(&id)?;
                 }
             }
             About::Alone => {}
@@ -270,8 +274,18 @@ impl Changes {
     fn flush(&mut self) -> Result<(), PoisonReason> {
         self.places.clear();
         self.abouts.clear();
+        self.made.clear();
         for add in std::mem::take(&mut self.pending).into_iter().flatten() {
             self.emit(add)?;
+        }
+        Ok(())
+    }
+
+    fn flush_about(&mut self, id: &Id) -> Result<(), PoisonReason> {
+        for place in self.abouts.remove(id).unwrap_or_default() {
+            if let Some(add) = self.pending[place].take() {
+                self.emit(add)?;
+            }
         }
         Ok(())
     }
@@ -312,13 +326,13 @@ impl Ranks {
         let rank = match about {
             About::Everything => self.top,
             About::Alone => self.floor,
-            About::One(id) => self.behind_all(&id),
+            About::One(id) | About::Made(id) => self.behind_all(&id),
             About::OneGiven(id, seen) => self.behind_all(&id).max(self.behind_writes(&seen)),
         };
         match about {
             About::Everything => self.floor = rank + 1,
             About::Alone => {}
-            About::One(id) => drop(self.free.insert(id, (rank + 1, rank + 1))),
+            About::One(id) | About::Made(id) => drop(self.free.insert(id, (rank + 1, rank + 1))),
             About::OneGiven(id, seen) => {
                 self.free.insert(id, (rank + 1, rank + 1));
                 self.looked_at(seen, rank);
@@ -479,6 +493,29 @@ mod tests {
         ];
         assert_eq!(ranks(changes), [0, 1, 0, 2, 3, 3, 3]);
         assert_eq!(ranks(vec![everything(), everything()]), [0, 1]);
+    }
+
+    #[test]
+    fn additions_go_on_over_what_finds_the_row_that_was_made_before() {
+        let made = || Change::of(About::Made([1; 16]), WRITE, vec![]);
+        let got = statements(vec![add(1, 5, 10), made(), add(1, 1, 11), made(), add(1, 2, 12)]);
+        let expected = [
+            row(1, [10, 10, 5]),
+            (WRITE, vec![]),
+            (WRITE, vec![]),
+            row(1, [11, 12, 3]),
+        ];
+        assert_eq!(got, expected);
+        assert_eq!(
+            ranks(vec![
+                made(),
+                add(1, 1, 1),
+                made(),
+                Change::write(WRITE, vec![]),
+                made()
+            ]),
+            [0, 1, 2, 3, 4]
+        );
     }
 
     #[test]

@@ -7,8 +7,10 @@
 //! committed although an error came back. So dropping a future half-way, a second worker and a lost answer are one case.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use futures_util::future::{join, join_all};
 use ruche_domain::ids::LedgerId;
@@ -26,6 +28,9 @@ mod progress;
 pub use progress::{Lag, Progress, ProjectionState, WaitError};
 
 use lane::{Advance, Lane};
+
+/// Events that are read from their bytes at once, before steps that are under way are seen to.
+const EVENTS_AT_ONCE: usize = 64;
 
 /// Why a run stopped. The read models are as far as their checkpoints say.
 #[derive(Debug, thiserror::Error)]
@@ -327,14 +332,23 @@ impl Runner {
             None => self.read(ledger, from).await.map_err(RunError::Ledger)?,
         };
         run.records_read = events.len();
-        let steps = lanes.iter_mut().map(|lane| {
+        // One lane after the other makes its step, and the next batch is read behind them. After each of these the steps
+        // that were handed over before are seen to: the store waits for nothing while we are at work.
+        let behind_all = lanes.len();
+        let steps = lanes.iter_mut().enumerate().map(|(turn, lane)| {
             let end = until.get(lane.name()).copied();
             let stays = !until.is_empty() && end.is_none();
             let events = if stays { &[][..] } else { up_to(&events, end) };
-            lane.advance(self.store.as_ref(), ledger, events)
+            async move {
+                give_way(turn).await;
+                lane.advance(self.store.as_ref(), ledger, events).await
+            }
         });
-        // The steps are handed over first; while they are written the next batch is read.
-        let (advances, next) = join(join_all(steps), self.read_ahead(ledger, &events)).await;
+        let ahead_of = async {
+            give_way(behind_all).await;
+            self.read_ahead(ledger, &events).await
+        };
+        let (advances, next) = join(join_all(steps), ahead_of).await;
         *ahead = next;
         let mut first_error = None;
         for advance in advances {
@@ -352,10 +366,14 @@ impl Runner {
 
     async fn read(&self, ledger: LedgerId, from: Position) -> Result<Vec<ProjectedEvent>, StoreError> {
         let records = self.feed.read_ledger(ledger, from, self.batch_events_max).await?;
-        Ok(records
-            .into_iter()
-            .map(|record| ProjectedEvent::new(ledger, record))
-            .collect())
+        let mut events = Vec::with_capacity(records.len());
+        for (n, record) in records.into_iter().enumerate() {
+            if n % EVENTS_AT_ONCE == 0 {
+                give_way(1).await;
+            }
+            events.push(ProjectedEvent::new(ledger, record));
+        }
+        Ok(events)
     }
 
     /// Reads what is behind a full batch. An error is left to the run that needs the events and reads them again.
@@ -405,6 +423,19 @@ impl Runner {
     fn lock(&self) -> MutexGuard<'_, HashMap<LedgerId, Kept>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets the other futures of the same task run, so often.
+async fn give_way(mut times: usize) {
+    poll_fn(|context| {
+        if times == 0 {
+            return Poll::Ready(());
+        }
+        times -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The events up to a position.

@@ -9,7 +9,7 @@ use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::{Micros, Position};
 
 use crate::bounds;
-use crate::change::{Add, Change, SqlValue};
+use crate::change::{About, Add, Change, SqlValue};
 use crate::counter::{Counter, KeyColumn, Upsert};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
@@ -21,8 +21,9 @@ use crate::tally::{self, CostTotal, Tally};
 pub const TABLES: &[&str] = &["turn", "turn_cost"];
 
 /// Each of these makes the row if it is not there, and changes it only if the turn belongs to the session of the event.
-/// So a turn belongs to the session of its first event. Additions count only where the row is there, so they do not
-/// commute with these. Parameters 1 to 6 are those of [`common`].
+/// So a turn belongs to the session of its first event. Additions count only where the row is there and is that of their
+/// session, and change no column of these: they do not commute with what makes the row, and commute with what finds it.
+/// Parameters 1 to 6 are those of [`common`].
 const SEEN: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (ledger, turn) DO NOTHING";
 const OPENED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, ordinal, \
@@ -100,7 +101,7 @@ impl Projection for Turns {
         // Before the additions, which count only where there is a row.
         let mut changes = match lifecycle(event, &id)? {
             Some(change) => vec![change],
-            None if event.family() == "turn" => vec![Change::about(&id, SEEN, common(event, &id)?)],
+            None if event.family() == "turn" => vec![Change::of(About::Made(id), SEEN, common(event, &id)?)],
             None => vec![],
         };
         changes.push(Change::Add(Box::new(Add {
@@ -151,12 +152,12 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
     let status = |status: TurnStatus| {
         let mut params = common(event, id)?;
         params.push(status.name().into());
-        Ok(Some(Change::about(id, STATUS, params)))
+        Ok(Some(Change::of(About::Made(*id), STATUS, params)))
     };
     let started = |at: Option<Micros>| {
         let mut params = common(event, id)?;
         params.push(event.time_or_occurred(at)?.into());
-        Ok(Some(Change::about(id, STARTED, params)))
+        Ok(Some(Change::of(About::Made(*id), STARTED, params)))
     };
     if let Some(over) = Over::of(event)? {
         return over.change(event, id).map(Some);
@@ -190,7 +191,7 @@ fn opened(event: &ProjectedEvent, id: &[u8; 16], turn: &TurnOpened) -> Result<Ch
         turn.trigger.name().into(),
         event.occurred_at()?.into(),
     ]);
-    Ok(Change::about(id, OPENED, params))
+    Ok(Change::of(About::Made(*id), OPENED, params))
 }
 
 /// The end of a turn.
@@ -272,7 +273,7 @@ impl<'a> Over<'a> {
             self.usage.map(crate::json).into(),
             (!self.costs.is_empty()).then(|| crate::json(&self.costs)).into(),
         ]);
-        Ok(Change::about(id, OVER, params))
+        Ok(Change::of(About::Made(*id), OVER, params))
     }
 }
 

@@ -79,8 +79,9 @@ pub(crate) fn read_store_error(error: &Error) -> ReadStoreError {
         };
     }
     match code.code().get(..2).unwrap_or_default() {
-        // A row that is there already, a null where none may be, a sum or a key that does not fit.
-        "22" | "23" | "54" => ReadStoreError::Refused(text),
+        // A row that is there already or is changed twice at once, a null where none may be, a sum or a key that does not
+        // fit.
+        "21" | "22" | "23" | "54" => ReadStoreError::Refused(text),
         "42" if *code == SqlState::DATATYPE_MISMATCH => ReadStoreError::Refused(text),
         "42" if *code == SqlState::INSUFFICIENT_PRIVILEGE => ReadStoreError::Unavailable(text),
         // A table or column is not there, a statement is wrong, pages are damaged, a value does not fit its place.

@@ -21,10 +21,11 @@
 //!    until it ends; it reads which generation is current, takes the role and names its ledger. Then it moves the
 //!    checkpoint, only from where the worker says it stands. Who moves the same checkpoint waits on its row. If it stands
 //!    elsewhere: `StaleCheckpoint`, and nothing was written.
-//! 3. **Second round trip.** All statements, one behind the other without waiting for answers, and the commit behind
-//!    them. If one is refused the server takes the commit for a rollback: `Refused`. If we die or the connection breaks
-//!    before the commit has reached the server, it undoes everything. A step that runs a text many times has it prepared
-//!    before and closed again before the commit, two round trips more.
+//! 3. **Second round trip.** All statements, those of one rank and one text as one over arrays (`many`), one behind the
+//!    other without waiting for answers, and the commit behind them. If one is refused the server takes the commit for a
+//!    rollback: `Refused`. If we die or the connection breaks before the commit has reached the server, it undoes
+//!    everything. A text that comes many times for the first time in this process costs a round trip more: the server
+//!    tells the types of its values.
 //! 4. The answer to the commit. If it gets lost the answer is `Unavailable`, and the checkpoint tells what happened: it
 //!    moved with the rows or neither did. The commit does not wait for the disk. A crash of the server can undo the last
 //!    ones, rows and checkpoint together, and the runner applies them again.
@@ -44,6 +45,7 @@ mod gate;
 mod value;
 mod session;
 mod schema;
+mod many;
 mod step;
 mod read;
 mod models;

@@ -20,6 +20,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{OpenError, read_store_error};
 use crate::gate::{Gate, overloaded};
+use crate::many::Texts;
 use crate::session::{Session, Target};
 use crate::{read, schema, step};
 
@@ -45,6 +46,7 @@ pub struct PostgresReadStore {
 
 pub(crate) struct Shared {
     pub(crate) pool: Pool,
+    texts: Texts,
     reads: Gate,
     steps: Gate,
     /// Of the generation that is being built, so that it does not wait for steps that wait for it.
@@ -80,6 +82,7 @@ impl PostgresReadStore {
         let steps = (free / 3).max(1);
         let shared = Shared {
             pool,
+            texts: Texts::default(),
             reads: Gate::new(free - steps, READER_QUEUE_MAX),
             steps: Gate::new(steps, STEPS_WAITING_MAX),
             rebuild: Gate::new(FILLING_CONNECTIONS, STEPS_WAITING_MAX),
@@ -203,8 +206,8 @@ const CHECKPOINT: &str =
 #[async_trait]
 impl ReadStore for PostgresReadStore {
     async fn apply(&self, step: Step) -> Result<(), ReadStoreError> {
-        self.write(step::apply(&self.shared.pool, self.target, &step))
-            .await
+        let Shared { pool, texts, .. } = &*self.shared;
+        self.write(step::apply(pool, texts, self.target, &step)).await
     }
 
     async fn status(

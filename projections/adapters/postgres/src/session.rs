@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, Timeouts};
 use ruche_domain::ids::LedgerId;
-use ruche_projections::change::SqlValue;
+use ruche_projections::change::{SqlValue, Statement};
 use ruche_projections::store::ReadStoreError;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Client, Error, Row};
 
+use crate::many::Many;
 use crate::schema::{LOCK_OF_STEPS, LOCKS, current_schema, schema_of};
 use crate::value::{Bound, typed};
 
@@ -228,20 +229,20 @@ impl<'c> Pipeline<'c, u64> {
         self.send(sent).await;
     }
 
-    /// Sends values for a text that is prepared.
-    pub(crate) async fn execute_prepared(
-        &mut self,
-        sql: &'c str,
-        statement: &'c Statement,
-        params: &'c [SqlValue],
-    ) {
-        if statement.params().len() != params.len() {
-            // The driver would panic; the server tells what is wrong.
-            return self.execute(sql, params).await;
-        }
+    /// Sends statements of one text as one.
+    pub(crate) async fn execute_many(&mut self, many: &'c Many, statements: &'c [&'c Statement]) {
         let client = self.client;
-        self.send(async move { client.execute_raw(statement, params.iter().map(Bound)).await })
-            .await;
+        let sent = async move {
+            let column =
+                |place| -> Vec<Bound<'c>> { statements.iter().map(|s| Bound(&s.params[place])).collect() };
+            let columns: Vec<Vec<Bound<'c>>> = (0..many.types.len()).map(column).collect();
+            let values = columns.iter().zip(&many.types);
+            let values: Vec<_> = values
+                .map(|(column, of)| (column as &(dyn ToSql + Sync), of.clone()))
+                .collect();
+            client.execute_typed(&many.sql, &values).await
+        };
+        self.send(sent).await;
     }
 }
 

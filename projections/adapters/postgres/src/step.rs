@@ -1,6 +1,7 @@
 //! Writing: a step with its checkpoint, and dead letters.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use deadpool_postgres::Pool;
 use futures_util::future::join_all;
@@ -15,6 +16,7 @@ use ruche_projections::store::{
 use tokio_postgres::Error;
 
 use crate::error::read_store_error;
+use crate::many::{Address, Many, Texts, address};
 use crate::session::{Pipeline, Purpose, Session, Target, begin};
 use crate::value;
 
@@ -32,10 +34,6 @@ const PUT: &str = "INSERT INTO dead_letter (ledger, projection, position, versio
     ON CONFLICT (ledger, projection, position) DO UPDATE SET version = excluded.version, \
     error = excluded.error, attempts = excluded.attempts, state = excluded.state";
 const FORGET: &str = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3";
-
-/// A statement that runs so often in one step is prepared for it: parsing and planning it costs the server more than
-/// running it.
-const PREPARED_RUNS_MIN: usize = 4;
 
 /// A position as a column.
 fn packed(position: Position) -> Result<SqlValue, ReadStoreError> {
@@ -72,7 +70,12 @@ fn compare_and_set(step: &Step) -> Result<(&'static str, Vec<SqlValue>), ReadSto
 
 /// Applies a step. Until the commit nothing of it is seen, and if we die or the connection breaks before that, the server
 /// undoes it. If it breaks behind the commit the answer is `Unavailable`, and the checkpoint tells what happened.
-pub(crate) async fn apply(pool: &Pool, target: Target, step: &Step) -> Result<(), ReadStoreError> {
+pub(crate) async fn apply(
+    pool: &Pool,
+    texts: &Texts,
+    target: Target,
+    step: &Step,
+) -> Result<(), ReadStoreError> {
     let (sql, params) = compare_and_set(step)?;
     let session = Session::borrow(pool).await?;
     let begin = begin(target, Purpose::Step, step.ledger);
@@ -85,16 +88,8 @@ pub(crate) async fn apply(pool: &Pool, target: Target, step: &Step) -> Result<()
         Ok(_) => return Err(stale(session, step).await),
         Err(error) => return Err(refused(session, &error).await),
     }
-    let done = match Prepared::of(&session, &step.statements).await {
-        Ok(prepared) if prepared.0.is_empty() => statements(&session, step, &prepared, "COMMIT").await,
-        Ok(prepared) => match statements(&session, step, &prepared, "").await {
-            Ok(()) => {
-                // A statement is closed when it is dropped, and must not outlive the transaction.
-                drop(prepared);
-                session.batch_execute("COMMIT").await
-            }
-            Err(error) => Err(error),
-        },
+    let done = match groups(&session, texts, &step.statements).await {
+        Ok(groups) => write_all(&session, &groups).await,
         Err(error) => Err(error),
     };
     match done {
@@ -106,50 +101,83 @@ pub(crate) async fn apply(pool: &Pool, target: Target, step: &Step) -> Result<()
     }
 }
 
-/// Sends the statements of a step and what is to follow them.
-async fn statements(session: &Session, step: &Step, prepared: &Prepared, last: &str) -> Result<(), Error> {
+/// Statements of one rank and one text, in the order of the step.
+struct Group<'s> {
+    statements: Vec<&'s Statement>,
+    /// Their form as one statement, where it has one and they are more than one.
+    many: Option<Arc<Many>>,
+}
+
+/// Brings statements together, in the order of their ranks. A text that is met for the first time costs a round trip: the
+/// server tells the types of its values, which tell nothing where they are null.
+async fn groups<'s>(
+    session: &Session,
+    texts: &Texts,
+    statements: &'s [Statement],
+) -> Result<Vec<Group<'s>>, Error> {
+    let mut places: HashMap<(u32, Address), usize> = HashMap::new();
+    let mut groups: Vec<Vec<&Statement>> = Vec::new();
+    for statement in statements {
+        let place = *places
+            .entry((statement.rank, address(statement)))
+            .or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(statement),
+            None => groups.push(vec![statement]),
+        }
+    }
+    groups.sort_by_key(|group| group[0].rank);
+    let new = groups
+        .iter()
+        .filter(|group| group.len() > 1)
+        .map(|group| group[0]);
+    learn(
+        session,
+        texts,
+        new.filter(|statement| texts.get(statement).is_none()),
+    )
+    .await?;
+    let group = |statements: Vec<&'s Statement>| {
+        let known = texts.get(statements[0]).flatten();
+        // The driver would panic where values are missing; the server tells what is wrong.
+        let is_whole = |many: &Arc<Many>| statements.iter().all(|s| s.params.len() == many.types.len());
+        let many = known.filter(|many| statements.len() > 1 && is_whole(many));
+        Group { statements, many }
+    };
+    Ok(groups.into_iter().map(group).collect())
+}
+
+/// Has the server tell the types of texts. They are prepared for that and closed before anything else is sent.
+async fn learn<'s>(
+    session: &Session,
+    texts: &Texts,
+    new: impl Iterator<Item = &'s Statement>,
+) -> Result<(), Error> {
+    let new: HashMap<Address, &Statement> = new.map(|statement| (address(statement), statement)).collect();
+    let prepare = new.into_values().map(|statement| async move {
+        let prepared = session.prepare(statement.sql).await?;
+        texts.learn(statement, prepared.params());
+        Ok(())
+    });
+    // All answers are taken, so that each statement that was made is closed, whatever became of the others.
+    join_all(prepare).await.into_iter().collect()
+}
+
+/// Sends the statements of a step, and the commit behind them.
+async fn write_all(session: &Session, groups: &[Group<'_>]) -> Result<(), Error> {
     let mut all = Pipeline::new(session);
-    for statement in &step.statements {
-        match prepared.0.get(&address(statement)) {
-            Some(known) => {
-                all.execute_prepared(statement.sql, known, &statement.params)
-                    .await
+    for group in groups {
+        match &group.many {
+            Some(many) => all.execute_many(many, &group.statements).await,
+            None => {
+                for statement in &group.statements {
+                    all.execute(statement.sql, &statement.params).await;
+                }
             }
-            None => all.execute(statement.sql, &statement.params).await,
         }
     }
-    if !last.is_empty() {
-        all.batch(last).await;
-    }
+    all.batch("COMMIT").await;
     all.finish().await.map(drop)
-}
-
-/// Statements that a step runs often, prepared for its transaction. They are static texts, so the address of one names it.
-struct Prepared(HashMap<(usize, usize), tokio_postgres::Statement>);
-
-fn address(statement: &Statement) -> (usize, usize) {
-    (statement.sql.as_ptr() as usize, statement.sql.len())
-}
-
-impl Prepared {
-    /// One round trip where there is any. The server tells the types of values by their places.
-    async fn of(session: &Session, statements: &[Statement]) -> Result<Self, Error> {
-        let mut runs: HashMap<_, (&str, usize)> = HashMap::new();
-        for statement in statements {
-            let (_, times) = runs.entry(address(statement)).or_insert((statement.sql, 0));
-            *times += 1;
-        }
-        let often = runs
-            .into_iter()
-            .filter(|(_, (_, times))| *times >= PREPARED_RUNS_MIN);
-        let prepare = often.map(|(address, (sql, _))| async move {
-            let statement = session.prepare(sql).await?;
-            Ok((address, statement))
-        });
-        // All answers are taken, so that each statement that was made is closed, whatever became of the others.
-        let prepared = join_all(prepare).await;
-        Ok(Self(prepared.into_iter().collect::<Result<_, Error>>()?))
-    }
 }
 
 /// Undoes a transaction in which something failed. Where nobody answers the connection is closed.

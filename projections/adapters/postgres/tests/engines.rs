@@ -1,9 +1,11 @@
 //! Both engines make the same rows of the same ledger.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::PreparedEvent;
+use ruche_ledger::testing::SeededRandom;
 use ruche_projections::change::SqlValue;
 use ruche_projections::rebuild::compared_tables;
 use ruche_projections::runner::Runner;
@@ -50,20 +52,59 @@ fn told() -> Vec<PreparedEvent> {
     told
 }
 
-#[tokio::test]
-async fn the_rows_are_the_same_on_both_engines() {
-    if skipped() {
-        return;
+/// The same as many sessions tell it at once, in an order of their own for each seed. Now and then somebody speaks of a
+/// session, turn or call of somebody else.
+fn mixed(seed: u64) -> Vec<PreparedEvent> {
+    let random = SeededRandom::new(seed);
+    let mut sessions: Vec<VecDeque<PreparedEvent>> = Vec::new();
+    for event in told() {
+        let is_same =
+            |told: &VecDeque<PreparedEvent>| told.back().unwrap().event.session == event.event.session;
+        match sessions.iter_mut().find(|told| is_same(told)) {
+            Some(told) => told.push_back(event),
+            None => sessions.push([event].into()),
+        }
     }
+    let mut mixed: Vec<PreparedEvent> = Vec::new();
+    while !sessions.is_empty() {
+        let at = random.next() as usize % sessions.len();
+        let Some(mut event) = sessions[at].pop_front() else {
+            sessions.swap_remove(at);
+            continue;
+        };
+        let other = random.next() as usize % (mixed.len() + 1);
+        if let (Some(other), 0) = (mixed.get(other), random.next() % 8) {
+            let (own, other) = (&mut event.event, &other.event);
+            match random.next() % 3 {
+                0 => own.session = other.session.or(own.session),
+                1 => own.turn = other.turn.or(own.turn),
+                _ => own.call = other.call.or(own.call),
+            }
+        }
+        mixed.push(event);
+    }
+    mixed
+}
+
+/// Follows the ledger on both engines: on SQLite event by event, so that nothing is summed up or brought together, and on
+/// PostgreSQL in batches.
+async fn both_make_the_same(events: Vec<PreparedEvent>, batch: usize) {
     let world = World::new(fresh).await;
     let dir = tempfile::tempdir().unwrap();
     let sqlite = SqliteReadStore::open(dir.path()).unwrap();
     let ledger = world.feed.open(1).await;
-    world.feed.append(ledger, told()).await;
-    // In batches of different sizes, which must not matter either.
-    world.runner().batch_events_max(9).catch_up(ledger).await.unwrap();
-    let runner = Runner::new(world.feed_store(), Arc::new(sqlite.clone()) as Arc<dyn ReadStore>);
-    runner.catch_up(ledger).await.unwrap();
+    world.feed.append(ledger, events).await;
+    let runner = world.runner().batch_events_max(batch);
+    loop {
+        let run = runner.run_once(ledger).await.unwrap();
+        // What is refused goes event by event and comes out the same, slowly.
+        assert_eq!((run.failing, run.parked), (0, 0));
+        if run.is_idle() {
+            break;
+        }
+    }
+    let singly = Runner::new(world.feed_store(), Arc::new(sqlite.clone()) as Arc<dyn ReadStore>);
+    singly.batch_events_max(1).catch_up(ledger).await.unwrap();
     for table in compared_tables() {
         let (ours, theirs) = (
             rows(world.reads(), table, ledger).await,
@@ -71,5 +112,22 @@ async fn the_rows_are_the_same_on_both_engines() {
         );
         assert!(!ours.is_empty(), "{table}");
         assert_eq!(ours, theirs, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn the_rows_are_the_same_on_both_engines() {
+    if !skipped() {
+        both_make_the_same(told(), 9).await;
+    }
+}
+
+#[tokio::test]
+async fn the_rows_are_the_same_however_sessions_are_mixed_and_batches_cut() {
+    if skipped() {
+        return;
+    }
+    for (seed, batch) in [(1, 1_000), (2, 1_000), (3, 137)] {
+        both_make_the_same(mixed(seed), batch).await;
     }
 }

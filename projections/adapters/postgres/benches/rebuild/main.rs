@@ -68,7 +68,8 @@ async fn rebuild(url: &str, sessions: u64) {
 
     let counted = Arc::new(Counted::new(models.clone()));
     let runner = Runner::new(checked.clone(), counted.clone() as Arc<dyn ReadStore>);
-    let (started, before) = (Watch::start(), server.look().await);
+    let before = server.look().await;
+    let started = Watch::start();
     runner.catch_up(ledger).await.unwrap();
     report("catching up, eight projections", events, started);
     server.tell(before, events).await;
@@ -79,7 +80,8 @@ async fn rebuild(url: &str, sessions: u64) {
         "{lags:?}"
     );
 
-    let (started, before) = (Watch::start(), server.look().await);
+    let before = server.look().await;
+    let started = Watch::start();
     let rebuilt = models.rebuild(checked, OnDifference::Keep).await.unwrap();
     report("rebuilding, comparing and switching", events, started);
     server.tell(before, events).await;
