@@ -80,6 +80,9 @@ pub struct Common {
     /// PostgreSQL database of the ledgers and read models, instead of the embedded store
     #[arg(long, env = "RUCHE_DATABASE_URL", hide_env_values = true, global = true, help_heading = GLOBAL)]
     pub database_url: Option<String>,
+    /// The same database through a pgbouncer in transaction mode, for what only reads
+    #[arg(long, env = "RUCHE_DATABASE_READ_URL", hide_env_values = true, global = true, help_heading = GLOBAL)]
+    pub database_read_url: Option<String>,
     /// PostgreSQL database of the last tree heads, never restored with the other one; required where several nodes run
     #[arg(long, env = "RUCHE_TREE_HEADS_URL", hide_env_values = true, global = true, help_heading = GLOBAL)]
     pub tree_heads_url: Option<String>,
@@ -224,6 +227,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
         data_dir: is_named("data_dir"),
         keys_dir: is_named("keys_dir"),
         database_url: is_named("database_url"),
+        database_read_url: is_named("database_read_url"),
         tree_heads_url: is_named("tree_heads_url"),
     };
     Ok(Cli { named, ..cli })

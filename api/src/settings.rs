@@ -39,6 +39,7 @@ struct Store {
 #[serde(default, deny_unknown_fields)]
 struct Database {
     url: Option<String>,
+    read_url: Option<String>,
     tree_heads_url: Option<String>,
     wait_s: Option<u64>,
     readers: Option<u16>,
@@ -117,11 +118,12 @@ impl Settings {
             serve,
             log,
         } = self;
-        let global: [(&str, Option<OsString>); 8] = [
+        let global: [(&str, Option<OsString>); 9] = [
             ("data_dir", store.data_dir.map(Into::into)),
             ("keys_dir", store.keys_dir.map(Into::into)),
             ("deployment", store.deployment.map(Into::into)),
             ("database_url", database.url.map(Into::into)),
+            ("database_read_url", database.read_url.map(Into::into)),
             ("tree_heads_url", database.tree_heads_url.map(Into::into)),
             ("database_wait", text(database.wait_s)),
             ("database_readers", text(database.readers)),

@@ -9,6 +9,7 @@ mod lost_writes;
 mod outage;
 mod flood;
 mod projections;
+mod pooler;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 /// Names the engine that the whole-system tests run on: `postgres`, or the embedded one if it is absent.
 pub const ENGINE: &str = "RUCHE_TEST_ENGINE";
@@ -125,7 +125,16 @@ impl Session {
 /// # Errors
 /// When the server refuses.
 pub fn run(url: &str, sql: &str) -> io::Result<()> {
-    let work = || -> io::Result<()> {
+    ask(url, sql).map(drop)
+}
+
+/// Runs statements on a database and gives what they answer as text. On a thread of its own: whoever asks may be in a
+/// runtime already.
+///
+/// # Errors
+/// When the server refuses.
+pub fn ask(url: &str, sql: &str) -> io::Result<Vec<SimpleQueryMessage>> {
+    let work = || -> io::Result<Vec<SimpleQueryMessage>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -134,12 +143,13 @@ pub fn run(url: &str, sql: &str) -> io::Result<()> {
                 .await
                 .map_err(io::Error::other)?;
             let connection = tokio::spawn(connection);
-            client.batch_execute(sql).await.map_err(io::Error::other)?;
+            let answers = client.simple_query(sql).await.map_err(io::Error::other)?;
             drop(client);
             connection
                 .await
                 .map_err(io::Error::other)?
-                .map_err(io::Error::other)
+                .map_err(io::Error::other)?;
+            Ok(answers)
         })
     };
     std::thread::scope(|scope| scope.spawn(work).join()).map_err(|_| io::Error::other("the thread died"))?

@@ -7,6 +7,7 @@ pub mod forgetful_disk;
 pub mod io_fault;
 pub mod ledger_load;
 pub mod patroni;
+pub mod pooler;
 pub mod power_cut;
 pub mod server;
 pub mod shim;

@@ -68,6 +68,7 @@ impl Home {
             keys_dir: self.keys.clone(),
             deployment: None,
             database_url: databases.map(|databases| databases.ledgers.clone()),
+            database_read_url: None,
             tree_heads_url: databases.map(|databases| databases.tree_heads.clone()),
             database_wait: 10,
             database_readers: 8,

@@ -34,6 +34,8 @@ pub(super) async fn open(
     let options = options(common, url);
     let database = Arc::new(Database::parse(&options)?);
     wait_for(&database, common.database_wait(), "the database").await?;
+    let pooler = async || database.check_read_url().await;
+    wait(common.database_wait(), "the database behind the read URL", pooler).await?;
     enough_connections(common, &database.server().await?)?;
     let store = Arc::new(PostgresStore::open(clock.clone(), options).await?);
     let (heads, kind) = tree_heads(common).await?;
@@ -61,13 +63,27 @@ async fn read_models(
     database: &Database,
     writes: bool,
 ) -> Result<PostgresReadStore, AppError> {
-    let pool = database.pool(usize::from(common.database_readers))?;
-    match PostgresReadStore::open(pool.clone()).await {
+    let pool = database.pool(direct_connections_of_read_models(common))?;
+    let reading = database.pool_through_read_url(usize::from(common.database_readers))?;
+    let open = async || match reading.clone() {
+        Some(reading) => PostgresReadStore::open_with_reading(pool.clone(), reading).await,
+        None => PostgresReadStore::open(pool.clone()).await,
+    };
+    match open().await {
         Err(ModelsError::NotMigrated { .. }) if writes => {
             ruche_projections_postgres::migrate(&mut database.connect().await?).await?;
-            Ok(PostgresReadStore::open(pool).await?)
+            Ok(open().await?)
         }
         opened => Ok(opened?),
+    }
+}
+
+/// Connections to the server itself that the read models have: what reads is at the pooler if there is one.
+fn direct_connections_of_read_models(common: &Common) -> usize {
+    let connections = usize::from(common.database_readers);
+    match common.database_read_url {
+        Some(_) => PostgresReadStore::connections_that_write(connections),
+        None => connections,
     }
 }
 
@@ -136,15 +152,24 @@ pub async fn copy_tree_heads(common: &Common) -> Result<usize, AppError> {
     Ok(origins.len())
 }
 
-/// Connections to the ledgers' database that a node may have at once: those of the store and as many as read for
-/// the read models, two of the leases, one of the lock, and one to try whether it can be written.
+/// Connections to the server of the ledgers' database that a node may have at once: those of the store and of the read
+/// models, two of the leases, one of the lock, and one to try whether it can be written.
 pub(super) fn connections_of_a_node(common: &Common) -> u64 {
-    let reads_of_models = u64::from(common.database_readers);
-    options(common, "").connections_max() as u64 + reads_of_models + 4
+    let of_models = direct_connections_of_read_models(common);
+    (options(common, "").connections_max() + of_models) as u64 + 4
+}
+
+/// Connections of a node to the pooler: for the ledgers, and as many for the read models.
+pub(super) fn pooled_connections_of_a_node(common: &Common) -> u64 {
+    match common.database_read_url {
+        Some(_) => 2 * u64::from(common.database_readers),
+        None => 0,
+    }
 }
 
 fn options(common: &Common, url: &str) -> PostgresOptions {
     PostgresOptions {
+        read_url: common.database_read_url.clone(),
         readers: usize::from(common.database_readers),
         ..PostgresOptions::new(url)
     }
@@ -192,6 +217,11 @@ pub(super) async fn reached(common: &Common, url: &str) -> Result<Database, AppE
     Ok(database)
 }
 
+/// Refuses a read URL that leads to another database.
+pub(super) async fn check_read_url(common: &Common, url: &str) -> Result<(), AppError> {
+    Ok(Database::parse(&options(common, url))?.check_read_url().await?)
+}
+
 /// Takes a restore that is not finished. A node that comes while another one finishes it waits for that one.
 pub(super) async fn take_restore(common: &Common, url: &str) -> Result<Option<PendingRestore>, AppError> {
     Ok(Database::parse(&options(common, url))?.take_restore().await?)
@@ -210,12 +240,20 @@ pub(super) async fn no_restore_pending(common: &Common, url: &str) -> Result<(),
 
 /// Waits until a database can be reached, and says so. What waiting does not mend is told at once.
 async fn wait_for(database: &Database, longest: Duration, what: &str) -> Result<(), AppError> {
+    wait(longest, what, async || database.connect().await.map(drop)).await
+}
+
+/// The same for whatever has to succeed.
+async fn wait(
+    longest: Duration,
+    what: &str,
+    reach: impl AsyncFn() -> Result<(), OpenError>,
+) -> Result<(), AppError> {
     let begun = Instant::now();
     let mut pause = DATABASE_RETRY_FIRST;
     loop {
-        let error = match database.connect().await {
-            Ok(_client) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = reach().await else {
+            return Ok(());
         };
         let left = longest.saturating_sub(begun.elapsed());
         if !error.may_pass() || left.is_zero() {

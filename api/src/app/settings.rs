@@ -48,7 +48,19 @@ pub(super) fn fit_together(common: &Common) -> Result<(), AppError> {
         }
         _ => {}
     }
-    Ok(())
+    match (&common.database_url, &common.database_read_url) {
+        (None, Some(_)) => wrong(
+            "database.read_url (--database-read-url) is set and database.url (--database-url) is not: the pooler that it \
+             leads to is for reads alone"
+                .to_owned(),
+        ),
+        (Some(ledgers), Some(reading)) if ledgers == reading => wrong(
+            "database.url (--database-url) and database.read_url (--database-read-url) are the same: leave the second \
+             one out where there is no pooler"
+                .to_owned(),
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the server has room for the connections of all nodes.
@@ -60,8 +72,8 @@ pub(super) fn enough_connections(common: &Common, server: &Server) -> Result<(),
     }
     Err(AppError::Settings(format!(
         "database.nodes (--nodes) × connections of a node is {} × {each} = {wanted}, and the server takes {} \
-         (max_connections less the reserved ones): lower database.readers (--database-readers), or raise \
-         max_connections",
+         (max_connections less the reserved ones): lower database.readers (--database-readers), raise \
+         max_connections, or read through a pooler (--database-read-url)",
         common.nodes, server.connections
     )))
 }
@@ -93,12 +105,26 @@ pub async fn check_settings(common: &Common) -> Result<SettingsFound, AppError> 
         }
         add(name, server.to_string());
     }
-    if common.database_url.is_some() {
+    if let Some(url) = &common.database_url {
+        postgres::check_read_url(common, url).await?;
+        add(
+            "database.read_url",
+            match common.database_read_url {
+                Some(_) => "leads to the same database".to_owned(),
+                None => "not set".to_owned(),
+            },
+        );
         add("database.readers", common.database_readers.to_string());
         add("database.nodes", common.nodes.to_string());
         add(
             "connections of a node",
-            postgres::connections_of_a_node(common).to_string(),
+            match postgres::pooled_connections_of_a_node(common) {
+                0 => postgres::connections_of_a_node(common).to_string(),
+                pooled => format!(
+                    "{}, and {pooled} to the pooler, whose own come on top",
+                    postgres::connections_of_a_node(common)
+                ),
+            },
         );
     }
     Ok(SettingsFound(found))

@@ -141,6 +141,8 @@ pub struct Named {
     pub keys_dir: bool,
     /// `--database-url`.
     pub database_url: bool,
+    /// `--database-read-url`.
+    pub database_read_url: bool,
     /// `--tree-heads-url`.
     pub tree_heads_url: bool,
 }
@@ -217,6 +219,9 @@ async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) ->
     if !named.database_url {
         // What the environment names is the database of a server.
         common.database_url = None;
+    }
+    if !named.database_read_url {
+        common.database_read_url = None;
     }
     if !named.tree_heads_url {
         common.tree_heads_url = None;

@@ -29,6 +29,7 @@ pub(super) fn as_subcommand(command: Command) -> Command {
         .arg(hidden("keys_dir", "keys-dir").value_parser(value_parser!(PathBuf)))
         .arg(hidden("deployment", "deployment"))
         .arg(hidden("database_url", "database-url"))
+        .arg(hidden("database_read_url", "database-read-url"))
         .arg(hidden("tree_heads_url", "tree-heads-url"))
         .arg(hidden("database_wait", "database-wait").value_parser(value_parser!(u64)))
         .arg(hidden("database_readers", "database-readers").value_parser(value_parser!(u16)))

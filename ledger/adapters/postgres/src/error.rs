@@ -35,6 +35,12 @@ pub enum OpenError {
     /// The server is a standby, or reads only. Name all hosts in the URL, so that the primary is found.
     #[error("the server is a standby: it cannot be written to")]
     Standby,
+    /// The read URL leads to another database, or to a standby.
+    #[error(
+        "the read URL leads to another database than the URL, or to another server: what is written on one side is not \
+         read on the other. Both have to lead to the same database of the primary"
+    )]
+    Elsewhere,
     /// The server took too long to answer.
     #[error("no session with the database after {seconds} s")]
     Slow {

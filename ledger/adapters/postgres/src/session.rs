@@ -11,6 +11,7 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, Recycling
 use ruche_ledger::store::StoreError;
 use tokio::task::AbortHandle;
 use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::types::Type;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use crate::PostgresOptions;
@@ -45,6 +46,11 @@ const GROW: &str =
     "SET work_mem = '64kB'; SET temp_tablespaces = ''; SELECT count(*) FROM generate_series(1, 100000)";
 /// Waiting for a connection of a pool.
 pub(crate) const POOL_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether anybody holds a lock in the database that this is asked in.
+const IS_HELD: &str = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted \
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND classid::bigint = $1 >> 32 AND objid::bigint = $1 & 4294967295)";
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +115,55 @@ impl Database {
     /// `Pool`.
     pub fn pool(&self, size: usize) -> Result<Pool, OpenError> {
         self.checked_pool(Purpose::Owner, size)
+    }
+
+    /// Connections through the read URL; `None` if there is none. Only for transactions that leave nothing behind in the
+    /// session: a pooler gives each of them another one. Waiting for one is bounded.
+    ///
+    /// # Errors
+    /// `Pool`.
+    pub fn pool_through_read_url(&self, size: usize) -> Result<Option<Pool>, OpenError> {
+        match &self.reading {
+            Some(_) => self.reading_pool(size).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Refuses a read URL that leads anywhere else than the URL: a lock that is held here has to be seen there. Without a
+    /// read URL there is nothing to refuse.
+    ///
+    /// # Errors
+    /// `Elsewhere`, or why it cannot be told.
+    pub async fn check_read_url(&self) -> Result<(), OpenError> {
+        let Some(reading) = &self.reading else {
+            return Ok(());
+        };
+        // Held until the connection ends.
+        let here = self.connect().await?;
+        let lock = "SELECT k, pg_advisory_lock(k)::text FROM (SELECT (random() * 9e18)::bigint AS k) AS one";
+        let held = here.query_one(lock, &[]).await;
+        let key: i64 = held.map_err(OpenError::database("lock a key"))?.get(0);
+        let is_held = async {
+            let connected = timeouts(reading.config.clone())
+                .connect(reading.tls.clone())
+                .await;
+            let (there, connection) = connected.map_err(OpenError::database(
+                "connect to the database through the read URL",
+            ))?;
+            drive(connection, Arc::default(), |_| ());
+            let row = there.query_typed_one(IS_HELD, &[(&key, Type::INT8)]).await;
+            Ok(row
+                .map_err(OpenError::database("read through the read URL"))?
+                .get(0))
+        };
+        match tokio::time::timeout(SESSION_TIMEOUT, is_held).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(OpenError::Elsewhere),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(OpenError::Slow {
+                seconds: SESSION_TIMEOUT.as_secs(),
+            }),
+        }
     }
 
     /// Commits something that leaves no row behind: whether the database takes writes, and its standbys too.

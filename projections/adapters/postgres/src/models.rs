@@ -47,6 +47,8 @@ pub struct PostgresReadStore {
 pub(crate) struct Shared {
     pub(crate) pool: Pool,
     texts: Texts,
+    /// Where the current generation is read, if not there too.
+    reading: Option<Pool>,
     reads: Gate,
     steps: Gate,
     /// Of the generation that is being built, so that it does not wait for steps that wait for it.
@@ -71,19 +73,46 @@ impl PostgresReadStore {
     /// # Errors
     /// `OpenError`; `NotMigrated` before [`crate::migrate`] was run.
     pub async fn open(pool: Pool) -> Result<Self, OpenError> {
+        Self::open_on(pool, None).await
+    }
+
+    /// The same, with a pool of its own for the queries of the current generation: it leads to the same database, and a
+    /// pooler in transaction mode may stand between. Then the other pool only writes and rebuilds.
+    ///
+    /// # Errors
+    /// As [`PostgresReadStore::open`].
+    pub async fn open_with_reading(pool: Pool, reading: Pool) -> Result<Self, OpenError> {
+        Self::open_on(pool, Some(reading)).await
+    }
+
+    /// Of so many connections of [`PostgresReadStore::open`], those that do not read: what the first pool of
+    /// [`PostgresReadStore::open_with_reading`] needs to write as much.
+    pub fn connections_that_write(connections: usize) -> usize {
+        REBUILD_CONNECTIONS + steps_of(connections)
+    }
+
+    async fn open_on(pool: Pool, reading: Option<Pool>) -> Result<Self, OpenError> {
         let connections = pool.status().max_size;
-        if connections < CONNECTIONS_MIN {
+        let least = match reading {
+            Some(_) => REBUILD_CONNECTIONS + 1,
+            None => CONNECTIONS_MIN,
+        };
+        if connections < least {
             return Err(OpenError::SmallPool {
                 found: connections,
-                least: CONNECTIONS_MIN,
+                least,
             });
         }
         let free = connections - REBUILD_CONNECTIONS;
-        let steps = (free / 3).max(1);
+        let (reads, steps) = match &reading {
+            Some(reading) => (reading.status().max_size, free),
+            None => (free - steps_of(connections), steps_of(connections)),
+        };
         let shared = Shared {
             pool,
             texts: Texts::default(),
-            reads: Gate::new(free - steps, READER_QUEUE_MAX),
+            reading,
+            reads: Gate::new(reads, READER_QUEUE_MAX),
             steps: Gate::new(steps, STEPS_WAITING_MAX),
             rebuild: Gate::new(FILLING_CONNECTIONS, STEPS_WAITING_MAX),
             switching: false.into(),
@@ -156,16 +185,13 @@ impl PostgresReadStore {
         ledger: LedgerId,
         queries: &[read::Query<'_>],
     ) -> Result<Vec<Vec<Row>>, ReadStoreError> {
-        let gate = match self.target {
-            Target::Current => &self.shared.reads,
-            Target::Generation(_) => &self.shared.rebuild,
+        let Shared { pool, reading, .. } = &*self.shared;
+        let (gate, pool) = match self.target {
+            Target::Current => (&self.shared.reads, reading.as_ref().unwrap_or(pool)),
+            Target::Generation(_) => (&self.shared.rebuild, pool),
         };
         let _turn = gate.enter().await?;
-        bounded(
-            READ_MAX,
-            read::rows(&self.shared.pool, self.target, ledger, queries),
-        )
-        .await
+        bounded(READ_MAX, read::rows(pool, self.target, ledger, queries)).await
     }
 
     /// Writes in a turn of its own.
@@ -187,6 +213,11 @@ impl PostgresReadStore {
         }
         bounded(STEP_MAX, work).await
     }
+}
+
+/// Of a pool of so many connections, those for steps.
+fn steps_of(connections: usize) -> usize {
+    (connections.saturating_sub(REBUILD_CONNECTIONS) / 3).max(1)
 }
 
 /// Gives up after a time: what was not committed by then is undone with its connection.
