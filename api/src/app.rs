@@ -51,7 +51,7 @@ mod settings;
 
 pub use backup::{backup, put_backup_in_place};
 pub use error::AppError;
-pub use files::{check_records, has_seed, ledger_file, lock, must_exist};
+pub use files::{check_records, files_must_exist, has_seed, ledger_file, lock};
 pub use postgres::{copy_tree_heads, migrate};
 pub use settings::{SettingsFound, check_settings};
 
@@ -70,6 +70,17 @@ struct SeedSecrets(Arc<MasterSeedFile>);
 impl SecretsOf for SeedSecrets {
     fn secrets_of(&self, ledger: LedgerId) -> LedgerSecrets {
         self.0.seed().secrets_of(ledger)
+    }
+}
+
+/// Refuses where there is no store, in files or in a database, before anything is made.
+///
+/// # Errors
+/// `NoStore` or `NoSchema`; others where a database cannot be asked.
+pub async fn must_exist(common: &Common) -> Result<(), AppError> {
+    match &common.database_url {
+        Some(url) => Ok(postgres::reached(common, url).await?.must_have_schema().await?),
+        None => files_must_exist(common),
     }
 }
 
@@ -159,7 +170,6 @@ impl App {
     /// See [`AppError`]; `NoStore` before anything is made.
     pub async fn open_to_read(common: &Common, what: &str) -> Result<Self, AppError> {
         settings::fit_together(common)?;
-        must_exist(common)?;
         let (engine, seed) = match &common.database_url {
             Some(url) => {
                 let opened = Self::on_postgres(common, url, false).await?;
@@ -167,6 +177,7 @@ impl App {
                 opened
             }
             None => {
+                files_must_exist(common)?;
                 let lock = Arc::new(lock(common, what)?);
                 no_restore_pending(common)?;
                 Self::on_files(common, lock)?
@@ -190,6 +201,10 @@ impl App {
     ) -> Result<(Engine, Arc<MasterSeedFile>), AppError> {
         let engine = postgres::open(common, url, writes, Arc::new(SystemClock), &OsRandom).await?;
         let is_used = !engine.events.ledgers().await?.is_empty() || !engine.heads.origins().await?.is_empty();
+        if !writes && !is_used && !has_seed(common) {
+            // Whoever only reads makes no seed either.
+            return Err(AppError::NoLedgers);
+        }
         let seed = master_seed(common, is_used)?;
         postgres::agree_on_seed(common, url, &seed, writes).await?;
         Ok((engine, seed))

@@ -96,6 +96,17 @@ pub enum RebuildError {
     /// One is under way already.
     #[error("the read models are being rebuilt already")]
     Busy,
+    /// The engine lets only the owner of the read models make them anew.
+    #[error(
+        "only the owner of the read models can make them anew, which {user} is not: run `ruche rebuild` with the URL of \
+         {owner} (--database-url), at an upgrade before the nodes start"
+    )]
+    NotOwner {
+        /// Who tried.
+        user: String,
+        /// Whose they are.
+        owner: String,
+    },
     /// What the engine keeps a generation in could not be made, read or named.
     #[error("a generation of the rebuild failed")]
     Generation(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -9,7 +9,9 @@ mod lost_writes;
 mod outage;
 mod flood;
 mod projections;
+mod nothing_there;
 mod pooler;
+mod roles;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -128,6 +128,18 @@ pub fn run(url: &str, sql: &str) -> io::Result<()> {
     ask(url, sql).map(drop)
 }
 
+/// The first column of the rows that statements give.
+///
+/// # Errors
+/// When the server refuses.
+pub fn rows(url: &str, sql: &str) -> io::Result<Vec<String>> {
+    let rows = ask(url, sql)?.into_iter().filter_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    });
+    Ok(rows.collect())
+}
+
 /// Runs statements on a database and gives what they answer as text. On a thread of its own: whoever asks may be in a
 /// runtime already.
 ///

@@ -19,8 +19,6 @@ use crate::databases::ask;
 const PROGRAMS: [&str; 2] = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
 /// What does not listen by then will not.
 const START_MAX: Duration = Duration::from_secs(60);
-/// Between two looks at whether it listens.
-const START_POLL: Duration = Duration::from_millis(10);
 
 /// A running pooler. Ends when dropped.
 pub struct Pooler {
@@ -107,7 +105,7 @@ impl Pooler {
                 let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
                 return Err(io::Error::other(format!("pgbouncer does not listen: {log}")));
             }
-            thread::sleep(START_POLL);
+            thread::yield_now();
         }
         Ok(())
     }

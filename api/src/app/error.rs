@@ -135,12 +135,23 @@ pub enum AppError {
         /// The ledger's file.
         path: PathBuf,
     },
+    /// There is nothing to read in the database.
+    #[error(
+        "the database has no ledgers yet; `ruche keys new --tenant NAME --role reader` makes the first one"
+    )]
+    NoLedgers,
     /// There is nothing of this tenant here.
     #[error("this tenant has no ledger here; `ruche keys new` makes one")]
     NoLedger,
 }
 
 impl AppError {
+    /// Whether nothing was ever made where it was looked for.
+    pub fn is_absent(&self) -> bool {
+        use ruche_ledger_postgres::OpenError::NoSchema;
+        matches!(self, Self::NoStore { .. } | Self::Database(NoSchema { .. }))
+    }
+
     /// Whether another process has the data folder, as a running server does.
     pub fn is_in_use(&self) -> bool {
         matches!(self, Self::Open(ruche_ledger_sqlite::OpenError::Locked { .. }))

@@ -32,7 +32,7 @@ pub(super) fn backup(
     target: &Path,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Checked, AppError> {
-    must_exist(common)?;
+    files_must_exist(common)?;
     no_restore_pending(common)?;
     Ok(sqlite::backup_folder(&common.data_dir, target, progress)?)
 }
@@ -76,15 +76,11 @@ pub(super) fn put_backup_in_place(
     Ok(marker.put_in_place(&common.data_dir, &store)?)
 }
 
-/// Refuses where there is no store, before anything is made.
+/// Refuses where there is no embedded store, before anything is made.
 ///
 /// # Errors
 /// `NoStore`.
-pub fn must_exist(common: &Common) -> Result<(), AppError> {
-    // Whether a database holds a store, only the database knows.
-    if common.database_url.is_some() {
-        return Ok(());
-    }
+pub fn files_must_exist(common: &Common) -> Result<(), AppError> {
     let path = ledger_file(common);
     // A restore that was interrupted may stand between the old store and the new one.
     if path.exists() || restore::pending(&common.data_dir)?.is_some() {

@@ -31,14 +31,17 @@ pub(super) async fn open(
     clock: Arc<dyn Clock>,
     random: &dyn Random,
 ) -> Result<Engine, AppError> {
-    let options = options(common, url);
+    let options = PostgresOptions {
+        migrate: writes,
+        ..options(common, url)
+    };
     let database = Arc::new(Database::parse(&options)?);
     wait_for(&database, common.database_wait(), "the database").await?;
     let pooler = async || database.check_read_url().await;
     wait(common.database_wait(), "the database behind the read URL", pooler).await?;
     enough_connections(common, &database.server().await?)?;
     let store = Arc::new(PostgresStore::open(clock.clone(), options).await?);
-    let (heads, kind) = tree_heads(common).await?;
+    let (heads, kind) = tree_heads(common, writes).await?;
     let lock = match writes {
         true => Some(lock(&database, kind).await?),
         false => None,
@@ -132,7 +135,7 @@ pub async fn copy_tree_heads(common: &Common) -> Result<usize, AppError> {
         ));
     }
     let files = TreeHeadFiles::open(&common.keys_dir)?;
-    let (database, _kind) = tree_heads(common).await?;
+    let (database, _kind) = tree_heads(common, true).await?;
     let origins = files.origins().await?;
     for origin in &origins {
         let Some(promise) = files.latest(origin).await? else {
@@ -200,13 +203,16 @@ async fn lock(database: &Database, kind: NodeKind) -> Result<NodeLock, AppError>
 }
 
 /// Where promises are kept: in the database that is named for it, else in files, and then no other node may be there.
-async fn tree_heads(common: &Common) -> Result<(Arc<dyn TreeHeadStore>, NodeKind), AppError> {
+async fn tree_heads(common: &Common, writes: bool) -> Result<(Arc<dyn TreeHeadStore>, NodeKind), AppError> {
     let Some(url) = &common.tree_heads_url else {
         return Ok((Arc::new(TreeHeadFiles::open(&common.keys_dir)?), NodeKind::Alone));
     };
     let database = Database::parse(&PostgresOptions::new(url))?;
     wait_for(&database, common.database_wait(), "the database of tree heads").await?;
-    database.migrate_tree_heads().await?;
+    match writes {
+        true => database.migrate_tree_heads().await?,
+        false => database.require_tree_heads().await?,
+    }
     Ok((Arc::new(database.tree_heads()?), NodeKind::OneOfMany))
 }
 

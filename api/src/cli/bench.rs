@@ -302,7 +302,7 @@ fn place(
         };
         return Ok((common, Some(temporary)));
     }
-    let has_store = app::must_exist(&common).is_ok();
+    let has_store = app::files_must_exist(&common).is_ok();
     if has_store && !args.into_existing {
         return Err(CliError::Usage(format!(
             "there is a store in {}, and a ledger is append-only: what a bench appends cannot be taken out again. Name \

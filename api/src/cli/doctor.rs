@@ -77,7 +77,9 @@ pub struct DoctorArgs {
 
 /// Runs the command. Exit code 1 if anything is wrong.
 pub async fn run(common: Common, args: DoctorArgs) -> Result<ExitCode, CliError> {
-    app::must_exist(&common)?;
+    if common.database_url.is_none() {
+        app::files_must_exist(&common)?;
+    }
     let mut findings = Findings::default();
     let has_ledger = common.database_url.is_none() && app::ledger_file(&common).exists();
     let has_seed = keys_folder(&mut findings, &common);
@@ -95,6 +97,10 @@ pub async fn run(common: Common, args: DoctorArgs) -> Result<ExitCode, CliError>
     if has_seed {
         ledgers(&mut findings, &common).await?;
     } else {
+        match app::must_exist(&common).await {
+            Err(error) if !error.is_absent() => findings.wrong("database", crate::error::chain(&error)),
+            there => there?,
+        }
         // Opening would make a new seed, under which nothing that was promised could be kept.
         findings.note("ledgers", "not looked at without the master seed");
     }
@@ -271,6 +277,7 @@ async fn ledgers(findings: &mut Findings, common: &Common) -> Result<(), CliErro
             findings.note("ledgers", format!("not looked at: {error}"));
             return Ok(());
         }
+        Err(error) if error.is_absent() => return Err(error.into()),
         Err(error) => {
             findings.wrong("ledgers", crate::error::chain(&error));
             return Ok(());

@@ -39,7 +39,7 @@ struct Exported {
 
 /// Runs the command.
 pub async fn run(common: Common, args: ExportArgs) -> Result<ExitCode, CliError> {
-    app::must_exist(&common)?;
+    app::must_exist(&common).await?;
     let app = App::open(&common, "ruche export").await?;
     let done = on_app(&app, &common, args).await;
     app.close().await?;

@@ -77,7 +77,7 @@ pub async fn run(common: Common, command: KeysCommand) -> Result<ExitCode, CliEr
         KeysCommand::New(_) => App::open(&common, "ruche keys").await?,
         KeysCommand::List(_) => App::open_to_read(&common, "ruche keys").await?,
         KeysCommand::Revoke(_) => {
-            app::must_exist(&common)?;
+            app::must_exist(&common).await?;
             App::open(&common, "ruche keys").await?
         }
     };

@@ -62,7 +62,7 @@ pub async fn run(common: Common, command: LedgerCommand) -> Result<ExitCode, Cli
         LedgerCommand::NewEpoch(args) => {
             // A lost database is made anew where its promises are known; elsewhere it is the wrong folder.
             if !common.keys_dir.is_dir() {
-                app::must_exist(&common)?;
+                app::must_exist(&common).await?;
             }
             confirm(args)?;
             App::open(&common, "ruche ledger").await?

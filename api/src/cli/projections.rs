@@ -58,7 +58,7 @@ struct Line {
 
 /// Runs the command. Exit code 1 if an event is still parked after `redrive`.
 pub async fn run(common: Common, command: ProjectionsCommand) -> Result<ExitCode, CliError> {
-    app::must_exist(&common)?;
+    app::must_exist(&common).await?;
     let app = match command {
         ProjectionsCommand::List => App::open_to_read(&common, "ruche projections").await?,
         ProjectionsCommand::Redrive | ProjectionsCommand::Discard(_) => {

@@ -12,7 +12,7 @@ const DIFFERED: u8 = 2;
 
 /// Rebuilds, compares and switches.
 pub async fn run(common: Common) -> Result<ExitCode, CliError> {
-    crate::app::must_exist(&common)?;
+    crate::app::must_exist(&common).await?;
     let app = App::open(&common, "ruche rebuild").await?;
     let rebuilt = app.rebuild().await;
     app.close().await?;

@@ -59,6 +59,37 @@ pub enum OpenError {
         /// What to run in any database of the cluster.
         sql: String,
     },
+    /// The database is an empty one, or another one than was meant. Only for who makes nothing.
+    #[error(
+        "there is nothing of Ruche in this database (no schema {schema}): name the right one, or make it with `ruche \
+         migrate` or the first `ruche serve`"
+    )]
+    NoSchema {
+        /// Name of the schema.
+        schema: &'static str,
+    },
+    /// An older version of Ruche made the schema. Only for who changes nothing.
+    #[error(
+        "the schema {schema} of the database has to be brought up to date first: run `ruche migrate` as its owner"
+    )]
+    NotMigrated {
+        /// Name of the schema.
+        schema: &'static str,
+    },
+    /// The schema is not known to be up to date, and the login user may not change it. Its owner does.
+    #[error(
+        "the schema {schema} of the database has to be brought up to date, or may not be looked at by the login user \
+         {user}, and only its owner can do something about it: run `ruche migrate` with the URLs of {owner}, and give {user} \
+         the rights that nodes need (docs/operations/postgres.md)"
+    )]
+    NotOwner {
+        /// Name of the schema.
+        schema: &'static str,
+        /// Who is logged in.
+        user: String,
+        /// Who owns the schema or, if there is none, the database.
+        owner: String,
+    },
     /// A newer version of Ruche made the schema. Use that one.
     #[error("the database has schema version {found}, this program knows up to {known}")]
     Newer {
@@ -85,6 +116,11 @@ impl OpenError {
             ]
             .contains(code),
         }
+    }
+
+    /// Whether the login user lacks a right.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))
     }
 
     /// An error of the server, with what was tried.

@@ -20,6 +20,9 @@ pub struct PostgresOptions {
     pub readers: usize,
     /// Take a server that does not flush (`fsync=off`). For tests of what is lost then.
     pub allow_no_fsync: bool,
+    /// Whether the schema is made or brought up to date where it is not. Else such a database is refused: for who only
+    /// reads.
+    pub migrate: bool,
     /// How long an append waits for any one answer of the database. Beyond it the connection is given up, and what was
     /// being committed is answered `Unknown` unless it can be found. The server is told to give up on a lock after a
     /// third of it and on a statement after two thirds.
@@ -39,6 +42,7 @@ impl PostgresOptions {
             writers: 2,
             readers: 4,
             allow_no_fsync: false,
+            migrate: true,
             answer_timeout: ANSWER_TIMEOUT,
         }
     }

@@ -62,6 +62,40 @@ pub(crate) async fn migrate_tree_heads(client: &mut Client) -> Result<(), OpenEr
     apply(client, &TREE_HEADS).await
 }
 
+/// Refuses a ledger's database that is not up to date. Changes nothing.
+pub(crate) async fn require(client: &Client) -> Result<(), OpenError> {
+    is_up_to_date(client, &LEDGER).await
+}
+
+/// The same for a database of tree heads.
+pub(crate) async fn require_tree_heads(client: &Client) -> Result<(), OpenError> {
+    is_up_to_date(client, &TREE_HEADS).await
+}
+
+/// Refuses a database without ledgers, whatever version they have.
+pub(crate) async fn must_be_there(client: &Client) -> Result<(), OpenError> {
+    match is_there(client, LEDGER.name).await? {
+        true => Ok(()),
+        false => Err(OpenError::NoSchema { schema: LEDGER.name }),
+    }
+}
+
+async fn is_up_to_date(client: &Client, schema: &Schema) -> Result<(), OpenError> {
+    let (name, known) = (schema.name, schema.migrations.len() as i64);
+    if !is_there(client, name).await? {
+        return Err(OpenError::NoSchema { schema: name });
+    }
+    if schema.has_roles && !may_use_roles(client).await? {
+        return Err(roles_by_hand(client).await?);
+    }
+    match version(client, name).await? {
+        Some(found) if found == known => Ok(()),
+        Some(found) if found > known => Err(OpenError::Newer { found, known }),
+        Some(_) => Err(OpenError::NotMigrated { schema: name }),
+        None => Err(not_owner(client, name).await?),
+    }
+}
+
 /// Makes the roles and applies what is missing. One transaction: a crash leaves all of it or nothing, and maybe roles
 /// that nothing is granted to.
 async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
@@ -71,12 +105,50 @@ async fn apply(client: &mut Client, schema: &Schema) -> Result<(), OpenError> {
     if may_use_roles && version(client, name).await? == Some(known) {
         return Ok(());
     }
+    if is_there(client, name).await? && !owns(client, name).await? {
+        return Err(not_owner(client, name).await?);
+    }
     if schema.has_roles {
         make_roles(client).await?;
     }
     let tx = client.transaction().await.map_err(failed())?;
-    apply_in(&tx, schema).await?;
-    tx.commit().await.map_err(failed())
+    match apply_in(&tx, schema).await {
+        Ok(()) => tx.commit().await.map_err(failed()),
+        Err(error) if error.is_refused() => {
+            tx.rollback().await.map_err(failed())?;
+            Err(not_owner(client, name).await?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What a login user is told that may not change what has to be changed.
+async fn not_owner(client: &Client, schema: &'static str) -> Result<OpenError, OpenError> {
+    let sql = "SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(coalesce( \
+        (SELECT nspowner FROM pg_namespace WHERE nspname = $1), datdba))) \
+        FROM pg_database WHERE datname = current_database()";
+    let row = client.query_typed_one(sql, &[(&schema, Type::TEXT)]).await;
+    let row = row.map_err(OpenError::database("read the owner of the schema"))?;
+    Ok(OpenError::NotOwner {
+        schema,
+        user: row.get(0),
+        owner: row.get(1),
+    })
+}
+
+async fn is_there(client: &Client, schema: &str) -> Result<bool, OpenError> {
+    exists(client, schema, "true").await
+}
+
+/// Whether the login user may change a schema.
+async fn owns(client: &Client, schema: &str) -> Result<bool, OpenError> {
+    exists(client, schema, "pg_has_role(nspowner, 'USAGE')").await
+}
+
+async fn exists(client: &Client, schema: &str, condition: &str) -> Result<bool, OpenError> {
+    let sql = format!("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1 AND {condition})");
+    let row = client.query_typed_one(&sql, &[(&schema, Type::TEXT)]).await;
+    Ok(row.map_err(OpenError::database("look for the schema"))?.get(0))
 }
 
 /// Makes the roles of the ledger's schema, which are of no database. Needed before [`make_ledger`].
@@ -177,10 +249,15 @@ async fn make_roles(client: &Client) -> Result<(), OpenError> {
     if error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
         return Err(OpenError::database("make the roles")(error));
     }
+    Err(roles_by_hand(client).await?)
+}
+
+/// What an administrator has to do about the roles.
+async fn roles_by_hand(client: &Client) -> Result<OpenError, OpenError> {
     let user = client
         .query_typed_one("SELECT quote_ident(current_user)", &[])
         .await
         .map_err(OpenError::database("read the name of the login user"))?;
     let sql = format!("{ROLES_BY_HAND}{}", user.get::<_, &str>(0));
-    Err(OpenError::Roles { sql })
+    Ok(OpenError::Roles { sql })
 }

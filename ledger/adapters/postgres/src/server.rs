@@ -163,6 +163,22 @@ impl Database {
         schema::migrate_tree_heads(&mut self.connect().await?).await
     }
 
+    /// Refuses a database in which no ledger was ever made. Changes nothing.
+    ///
+    /// # Errors
+    /// `NoSchema`, and as [`Database::connect`].
+    pub async fn must_have_schema(&self) -> Result<(), OpenError> {
+        schema::must_be_there(&self.connect().await?).await
+    }
+
+    /// Refuses a database of tree heads that is not up to date. Changes nothing.
+    ///
+    /// # Errors
+    /// `NoSchema`, `NotMigrated` and others of [`OpenError`].
+    pub async fn require_tree_heads(&self) -> Result<(), OpenError> {
+        schema::require_tree_heads(&self.connect().await?).await
+    }
+
     /// Whether this deployment has the master seed that `label` was made with. The first node that writes says which it is.
     ///
     /// # Errors

@@ -49,13 +49,18 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, brings the schema up to date and starts the writers.
+    /// Connects, brings the schema up to date if that is wanted, and starts the writers.
     ///
     /// # Errors
     /// See [`OpenError`]; nothing was written, save whole migrations.
     pub async fn open(clock: Arc<dyn Clock>, options: PostgresOptions) -> Result<Self, OpenError> {
         let database = Database::parse(&options)?;
-        schema::migrate(&mut database.connect().await?).await?;
+        let mut client = database.connect().await?;
+        match options.migrate {
+            true => schema::migrate(&mut client).await?,
+            false => schema::require(&client).await?,
+        }
+        drop(client);
         // Writers connect when they are needed; whether they can is told now.
         drop(database.session(Purpose::Append, |_| ()).await?);
         let durable = Arc::new(Durable::new());

@@ -37,6 +37,18 @@ pub enum OpenError {
         /// The one that is needed.
         needed: i64,
     },
+    /// The schema has to be brought up to date, or may not be looked at, and the login user may not change that.
+    #[error(
+        "the read models have to be brought up to date, or may not be looked at by the login user {user}, and only their \
+         owner can do something about it: run `ruche migrate` with the URL of {owner}, and give {user} the rights that nodes \
+         need (docs/operations/postgres.md)"
+    )]
+    NotOwner {
+        /// Who is logged in.
+        user: String,
+        /// Who owns the read models or, if there are none, the database.
+        owner: String,
+    },
     /// A newer version of Ruche made the schema. Use that one.
     #[error("the read models have schema version {found}, this program knows up to {known}")]
     Newer {
@@ -56,6 +68,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether the login user lacks a right.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(self, Self::Database { source, .. } if source.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE))
+    }
+
     pub(crate) fn database(doing: &'static str) -> impl FnOnce(Error) -> Self {
         move |source| Self::Database { doing, source }
     }

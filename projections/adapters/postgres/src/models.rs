@@ -137,6 +137,12 @@ impl PostgresReadStore {
         let found: i64 = match asked {
             Ok(row) => row.get(0),
             Err(error) if error.code().is_some_and(|code| absent.contains(code)) => 0,
+            Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                let owner = schema::Owner::of(&session).await;
+                let schema::Owner { user, owner, .. } =
+                    owner.map_err(OpenError::database("read the owner of the read models"))?;
+                return Err(OpenError::NotOwner { user, owner });
+            }
             Err(error) => return Err(OpenError::database("read the version of the read models")(error)),
         };
         session.give_back();

@@ -27,7 +27,7 @@ use tokio_postgres::types::FromSqlOwned;
 use crate::compare::{self, Snapshot};
 use crate::error::read_store_error;
 use crate::models::{PostgresReadStore, bounded};
-use crate::schema::{self, LOCK_OF_REBUILD, LOCK_OF_STEPS, LOCKS};
+use crate::schema::{self, LOCK_OF_REBUILD, LOCK_OF_STEPS, LOCKS, Owner};
 use crate::session::{LOCK_WAIT, STATEMENT_MAX, Session, limits};
 
 /// The keeper does nothing for as long as a rebuild takes; the server ends it after this time.
@@ -46,6 +46,20 @@ impl Keeper {
     /// Begins, unless somebody rebuilds already, on any node.
     async fn begin(models: &PostgresReadStore) -> Result<Self, RebuildError> {
         let session = Session::borrow(&models.shared.pool).await.map_err(failed)?;
+        let owner = async {
+            Owner::of(&session)
+                .await
+                .map_err(|error| read_store_error(&error))
+        };
+        let Owner {
+            user,
+            owner,
+            may_change,
+        } = bounded(ANSWER_MAX, owner).await.map_err(failed)?;
+        if !may_change {
+            session.give_back();
+            return Err(RebuildError::NotOwner { user, owner });
+        }
         let begin = format!("BEGIN; {}", limits(STATEMENT_MAX, LOCK_WAIT, REBUILD_MAX));
         let keeper = Self(session);
         keeper.run(&begin).await?;

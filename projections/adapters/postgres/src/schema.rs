@@ -43,6 +43,44 @@ pub(crate) fn current_schema() -> String {
 /// `OpenError`; `Role` says what an administrator has to run where this user may not make roles.
 pub async fn migrate(client: &mut Client) -> Result<(), OpenError> {
     ensure_role(client).await?;
+    match apply(client).await {
+        Err(error) if error.is_refused() => {
+            let Owner { user, owner, .. } = Owner::of(client).await.map_err(OpenError::database(OWNER))?;
+            Err(OpenError::NotOwner { user, owner })
+        }
+        applied => applied,
+    }
+}
+
+/// Who could change the read models, and whether it is who asks.
+pub(crate) struct Owner {
+    /// The login user.
+    pub user: String,
+    /// Who owns the read models or, if there are none, the database.
+    pub owner: String,
+    /// Whether that user may make and drop generations.
+    pub may_change: bool,
+}
+
+/// What is done by [`Owner::of`].
+const OWNER: &str = "read the owner of the read models";
+
+impl Owner {
+    pub(crate) async fn of(client: &Client) -> Result<Self, Error> {
+        let sql = "SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(owner)), \
+            pg_has_role(owner, 'USAGE') AND has_database_privilege(current_database(), 'CREATE') \
+            FROM (SELECT coalesce((SELECT nspowner FROM pg_namespace WHERE nspname = 'ruche_read'), datdba) AS owner \
+                  FROM pg_database WHERE datname = current_database()) AS one";
+        let row = client.query_typed_one(sql, &[]).await?;
+        Ok(Self {
+            user: row.get(0),
+            owner: row.get(1),
+            may_change: row.get(2),
+        })
+    }
+}
+
+async fn apply(client: &mut Client) -> Result<(), OpenError> {
     let failed = || OpenError::database("migrate the read models");
     let tx = client.transaction().await.map_err(failed())?;
     tx.batch_execute(&format!(

@@ -1,0 +1,100 @@
+//! Commands that only read, on a database in which nothing was made: they say so, and make nothing either.
+
+use ruche_tests::databases::{Databases, rows};
+use ruche_tests::server::Home;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+/// Commands that make nothing; a tenant is named where one has to be.
+const READING: [&[&str]; 9] = [
+    &["doctor"],
+    &["doctor", "--full"],
+    &["keys", "list", "--tenant", "acme"],
+    &[
+        "keys",
+        "revoke",
+        "--tenant",
+        "acme",
+        "00000000-0000-4000-8000-000000000000",
+    ],
+    &["ledger", "show", "--tenant", "acme"],
+    &["projections", "list"],
+    &["export", "--tenant", "acme", "export"],
+    &["backup", "backup"],
+    &["rebuild"],
+];
+/// What is in a database, without what every database has.
+const SCHEMAS: &str = "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'ruche%'";
+
+#[test]
+fn who_only_reads_makes_nothing_in_an_empty_database() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home {
+        databases: Some(databases.clone()),
+        ..Home::embedded(PROGRAM, folder.path())
+    };
+    for with_seed in [false, true] {
+        if with_seed {
+            let other = Home {
+                databases: None,
+                ..Home::embedded(PROGRAM, folder.path())
+            };
+            other
+                .new_key("acme", &["reader"])
+                .expect("a seed for the keys folder");
+        }
+        for command in READING {
+            let ended = home.end_of(command).expect("it runs");
+            assert_eq!(ended.code, Some(1), "{command:?}: {ended:?}");
+            assert!(ended.said.contains("no schema"), "{command:?}: {ended:?}");
+        }
+        let keys_are_there = home.keys.join("master.seed").exists();
+        assert_eq!(keys_are_there, with_seed, "no seed is made either");
+    }
+    for url in [&databases.ledgers, &databases.tree_heads] {
+        assert_eq!(rows(url, SCHEMAS).expect("an answer"), [""; 0]);
+    }
+    // A database that was made and has no ledgers yet is not made better either, and no seed is made for it.
+    std::fs::remove_dir_all(&home.keys).expect("the keys of the other store");
+    home.run(&["migrate"]).expect("the schemas");
+    let ended = home
+        .end_of(&["keys", "list", "--tenant", "acme"])
+        .expect("it runs");
+    assert!(
+        ended.code == Some(1) && ended.said.contains("no ledgers yet"),
+        "{ended:?}"
+    );
+    assert!(!home.keys.join("master.seed").exists());
+}
+
+/// As an older version of Ruche left it.
+#[test]
+fn who_only_reads_brings_nothing_up_to_date() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home {
+        databases: Some(databases.clone()),
+        ..Home::embedded(PROGRAM, folder.path())
+    };
+    home.new_key("acme", &["reader"]).expect("a key");
+    let listed = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
+    let older = "DELETE FROM ruche.migration WHERE version = 4; DROP TABLE ruche.restore";
+    ruche_tests::databases::run(&databases.ledgers, older).expect("an older schema");
+    let ended = home
+        .end_of(&["keys", "list", "--tenant", "acme"])
+        .expect("it runs");
+    assert!(
+        ended.code == Some(1) && ended.said.contains("ruche migrate"),
+        "{ended:?}"
+    );
+    let newest = "SELECT max(version)::text FROM ruche.migration";
+    assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["3"]);
+    home.run(&["migrate"]).expect("it is brought up to date");
+    assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["4"]);
+    let again = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
+    assert_eq!(again, listed);
+}
