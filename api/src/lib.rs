@@ -23,6 +23,7 @@ pub mod tending;
 pub mod seal_loop;
 pub mod publish;
 pub mod restore;
+pub mod check_records;
 pub mod project_loop;
 pub mod metered;
 pub mod append_health;

@@ -196,6 +196,9 @@ const _: () = assert!(
     BODY_WAIT_MAX.as_secs() < CONNECTIONS_CLOSE_WAIT_MAX.as_secs(),
     "a body that is on its way arrives before the process ends"
 );
+/// Ledgers that are gone through at the same time, by a start or an end and by who counts: enough to fill the connections
+/// that read, few enough that none waits for one for long.
+pub const LEDGERS_AT_ONCE_MAX: usize = 16;
 /// First pause of a start that waits for the database; doubled up to the longest.
 pub const DATABASE_RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause of a start that waits for the database.

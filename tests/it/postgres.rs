@@ -3,6 +3,7 @@
 
 pub mod deployment;
 mod crash;
+mod doctor;
 mod failover;
 mod fence;
 mod lost_writes;
