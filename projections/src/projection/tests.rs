@@ -42,7 +42,7 @@ fn projected(index: u64, event: PreparedEvent) -> ProjectedEvent {
     };
     let present = |f: ruche_ledger::payload::Fragment| StoredFragment::Present {
         opening: f.opening,
-        bytes: f.bytes,
+        bytes: f.bytes.into(),
     };
     let payload = event.payload.into_iter().map(present).collect();
     let record = Record::from_stored(Position::new(1, index), leaf.encode(), payload).unwrap();

@@ -228,7 +228,7 @@ mod tests {
         };
         let payload = event.payload.into_iter().map(|f| StoredFragment::Present {
             opening: f.opening,
-            bytes: f.bytes,
+            bytes: f.bytes.into(),
         });
         Record {
             position: Position::new(1, 1),

@@ -163,7 +163,7 @@ pub fn write(folder: &Path, records: u64) -> String {
         for record in ledger.next(records) {
             let present = |f: Fragment| StoredFragment::Present {
                 opening: f.opening,
-                bytes: f.bytes,
+                bytes: f.bytes.into(),
             };
             let payload: Vec<_> = record.payload.into_iter().map(present).collect();
             writer.record(&record.leaf, &payload).expect("writable");
