@@ -34,6 +34,13 @@ async fn a_new_key_is_guessed_and_a_used_one_is_found() {
         duplicate: true,
     };
     assert_eq!(node.append(ledger(1), request(1)).await, Ok(expected));
+    proxy.arm(KEYS, Fault::SwallowRequest);
+    assert!(node.append(ledger(1), request(3)).await.is_err());
+    assert_eq!(
+        proxy.happened(),
+        2,
+        "clients that repeat are not expected to go on"
+    );
     assert_eq!(check_ledger(&*node, ledger(1)).await, 3);
 }
 

@@ -10,6 +10,7 @@ mod contract;
 mod conformance;
 mod epochs;
 mod faults;
+mod flat;
 mod guesses;
 mod faults_standby;
 mod faults_writer;
