@@ -20,9 +20,9 @@
 //!    decide. No lock is held. Two things are guessed, because they nearly always hold and nothing has to be asked then:
 //!    that a key is new, and that a stream is absent which is expected to be.
 //! 4. **One statement** moves each head only from where the cache says it is, and inserts only for the ledgers whose
-//!    head moved (`append`). One round trip, one flush. A ledger of which a guess is wrong does not move. A head that was moved by another node since it was read makes
-//!    its ledger lose, and with it everything that was decided on it: since every write to a ledger moves its head, a
-//!    head that did not move proves that streams and keys did not change either.
+//!    head moved (`append`). One round trip, one flush. A ledger of which a guess is wrong does not move. A head that was
+//!    moved by another node since it was read makes its ledger lose, and with it everything that was decided on it: since
+//!    every write to a ledger moves its head, a head that did not move proves that streams and keys did not change either.
 //! 5. Ledgers that lost, and for a while those that keep losing, are decided under the lock of their head rows, with
 //!    everything looked up. Of those that were guessed wrongly nothing is guessed for a while (`contention`).
 //! 6. Readers are woken, then callers are answered; last of all those whose requests repeat earlier appends.
