@@ -53,10 +53,7 @@ impl Deployment {
     fn new() -> Option<Self> {
         let databases = Databases::new().expect("databases")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Home {
-            databases: Some(databases),
-            ..Home::embedded(PROGRAM, folder.path())
-        };
+        let home = Home::on(PROGRAM, folder.path(), databases);
         let key = |n| home.new_key(&tenant(n), &["writer", "reader"]).expect("a key");
         let keys = (0..LEDGERS).map(key).collect();
         Some(Self { folder, home, keys })

@@ -60,6 +60,14 @@ impl Home {
         }
     }
 
+    /// On databases of its own, with folders below `folder`: for tests of these databases.
+    pub fn on(program: &str, folder: &Path, databases: Databases) -> Self {
+        Self {
+            databases: Some(databases),
+            ..Self::embedded(program, folder)
+        }
+    }
+
     /// What its commands are told, for tests that open the store in their own process.
     pub fn common(&self) -> Common {
         let databases = self.databases.as_ref();

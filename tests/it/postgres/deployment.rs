@@ -26,10 +26,11 @@ impl Deployment {
         let mut server = cluster(setup)?;
         server.serve().expect("the server starts");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Home {
-            databases: Some(Databases::on(&server.url).expect("databases")),
-            ..Home::embedded(PROGRAM, folder.path())
-        };
+        let home = Home::on(
+            PROGRAM,
+            folder.path(),
+            Databases::on(&server.url).expect("databases"),
+        );
         let key = home
             .new_key(TENANT, &["admin", "writer", "reader"])
             .expect("a key");

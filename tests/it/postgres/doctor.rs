@@ -54,10 +54,7 @@ fn every_record_of_a_database_is_read_and_what_was_changed_is_named() {
         return;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home {
-        databases: Some(databases.clone()),
-        ..Home::embedded(PROGRAM, folder.path())
-    };
+    let home = Home::on(PROGRAM, folder.path(), databases.clone());
     let tenants = FAULTS.map(|(tenant, ..)| tenant);
     for tenant in tenants.into_iter().chain(["leaf", "well"]) {
         home.run(&["seed", "--tenant", tenant, "--sessions", SESSIONS])

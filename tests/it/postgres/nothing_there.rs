@@ -31,10 +31,7 @@ fn who_only_reads_makes_nothing_in_an_empty_database() {
         return;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home {
-        databases: Some(databases.clone()),
-        ..Home::embedded(PROGRAM, folder.path())
-    };
+    let home = Home::on(PROGRAM, folder.path(), databases.clone());
     for with_seed in [false, true] {
         if with_seed {
             let other = Home {
@@ -76,10 +73,7 @@ fn who_only_reads_brings_nothing_up_to_date() {
         return;
     };
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home {
-        databases: Some(databases.clone()),
-        ..Home::embedded(PROGRAM, folder.path())
-    };
+    let home = Home::on(PROGRAM, folder.path(), databases.clone());
     home.new_key("acme", &["reader"]).expect("a key");
     let listed = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
     let older = "DELETE FROM ruche.migration WHERE version = 4; DROP TABLE ruche.restore";

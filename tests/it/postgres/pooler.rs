@@ -37,10 +37,7 @@ impl Deployment {
         let databases = Databases::new().expect("databases")?;
         let pooler = Pooler::start(&databases.ledgers, SESSIONS).expect("a pooler")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let home = Home {
-            databases: Some(databases.clone()),
-            ..Home::embedded(PROGRAM, folder.path())
-        };
+        let home = Home::on(PROGRAM, folder.path(), databases.clone());
         Some(Self {
             home,
             databases,

@@ -70,10 +70,7 @@ impl Deployment {
                 ledgers: url("ledgers"),
                 tree_heads: url("tree_heads"),
             };
-            Home {
-                databases: Some(databases),
-                ..Home::embedded(PROGRAM, folder.path())
-            }
+            Home::on(PROGRAM, folder.path(), databases)
         };
         let (owner, node) = (home("owner"), home("node"));
         owner.run(&["migrate"]).expect("the schemas");

@@ -22,10 +22,7 @@ const NOTICED_MAX: Duration = Duration::from_secs(30);
 fn drill() -> Option<Drill> {
     let databases = Databases::new().expect("databases")?;
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home {
-        databases: Some(databases),
-        ..Home::embedded(PROGRAM, folder.path())
-    };
+    let home = Home::on(PROGRAM, folder.path(), databases);
     Some(Drill::of(folder, home))
 }
 

@@ -82,8 +82,8 @@ impl Lookups {
     }
 
     /// Reads the streams and keys that requests ask about and that are not guessed, streams from the cache where it has
-    /// them. Heads must have been
-    /// read before: what is read here is at least as new as they are, and if they have not moved at the end, exact.
+    /// them. Heads must have been read before: what is read here is at least as new as they are, and if they have not moved
+    /// at the end, exact.
     pub(crate) async fn fill(
         &self,
         client: &Client,
