@@ -168,3 +168,32 @@ pub async fn a_message_with_too_large_a_number_has_none_and_comes_last(fresh: Fr
     let ordinals: Vec<_> = page.unwrap().items().iter().map(|m| m.ordinal).collect();
     assert_eq!(ordinals, [Some(4), None, None]);
 }
+
+/// Costs of several sessions that go into one sum: every part of each is near the next greater one.
+pub async fn costs_of_many_sessions_are_carried(fresh: Fresh) {
+    for batch in [1, 100] {
+        let world = World::new(fresh).await;
+        let ledger = world.feed.open(1).await;
+        let mut story = Story::new(1);
+        let mut events = Vec::new();
+        for n in 1..=4 {
+            let session = story.session_id(n);
+            story.enter(session);
+            events.push(story.event(LlmResponded {
+                cost: Some(Cost::new(
+                    "0.9999999999999999999999999".parse().unwrap(),
+                    "USD".parse().unwrap(),
+                )),
+                ..LlmResponded::default()
+            }));
+        }
+        world.feed.append(ledger, events).await;
+        let runner = world.runner().batch_events_max(batch);
+        runner.catch_up(ledger).await.unwrap();
+        let filter = usage::UsageFilter::default();
+        let rows = usage::by(world.reads(), ledger, &[], &filter).await.unwrap();
+        let cost = &rows[0].costs[0];
+        let told = (cost.amount.to_string(), cost.known);
+        assert_eq!(told, ("3.9999999999999999999999996".to_owned(), 4), "{batch}");
+    }
+}

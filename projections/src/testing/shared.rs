@@ -23,6 +23,7 @@ macro_rules! shared_tests {
             limits: every_limit_in_every_field,
                 an_unknown_number_lowers_the_coverage_and_a_known_one_is_added,
                 costs_of_billions_are_added_up_exactly,
+                costs_of_many_sessions_are_carried,
                 a_message_with_too_large_a_number_has_none_and_comes_last;
             names: names_that_are_longer_than_a_key_are_told_apart, every_character_comes_back;
             rebuilds: a_rebuild_equals_what_was_followed_live, a_follower_goes_on_over_a_rebuild,
