@@ -474,7 +474,7 @@ fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
 }
 
 /// Waits until a number of faults has happened.
-async fn happens(proxy: &Proxy, count: u64) {
+pub async fn happens(proxy: &Proxy, count: u64) {
     soon(async {
         while proxy.happened() < count {
             tokio::task::yield_now().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ruche_ledger::store::{AppendOutcome, EventStore, ExpectedVersion};
 use ruche_ledger::testing::{appended, check_ledger, ledger};
 
+use super::faults::happens;
 use super::proxy::{Fault, On, Proxy};
 use super::support::open_with;
 use super::{Noon, database, open, open_ledger, server};
@@ -58,15 +59,20 @@ async fn an_absent_stream_is_guessed_and_one_that_is_there_is_a_conflict() {
     appended(other.append(ledger(1), request(1)).await);
     let proxy = Proxy::start(&url).await;
     let node = open_with(Arc::new(Noon), &proxy.url(&url), |options| options.writers = 1).await;
-    proxy.arm(STREAMS, Fault::SwallowRequest);
+    proxy.arm(STREAMS, Fault::Hold);
     appended(node.append(ledger(1), request(2)).await);
     assert_eq!(proxy.happened(), 0, "a new stream was looked up");
-    assert!(node.append(ledger(1), request(1)).await.is_err());
-    assert_eq!(proxy.happened(), 1);
-    let outcome = node.append(ledger(1), request(1)).await;
+    // The first look-up is the one under the lock.
+    let (outcome, ()) = tokio::join!(node.append(ledger(1), request(1)), async {
+        happens(&proxy, 1).await;
+        proxy.release();
+    });
     assert!(
         matches!(outcome, Ok(AppendOutcome::Conflict { .. })),
         "{outcome:?}"
     );
+    proxy.arm(STREAMS, Fault::SwallowRequest);
+    let next = node.append(ledger(1), request(3)).await;
+    assert_eq!(proxy.happened(), 2, "nothing is guessed for a while: {next:?}");
     assert_eq!(check_ledger(&*node, ledger(1)).await, 3);
 }
