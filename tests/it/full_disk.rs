@@ -27,6 +27,9 @@ const ENOUGH: u64 = 3;
 const DISK_BYTES: u64 = 192 * 1_048_576;
 /// A refusal for want of room comes at once; this leaves time for a machine that is busy with other tests.
 const REFUSAL_MAX: Duration = Duration::from_secs(10);
+/// The server writes over the old segments of its log where it may, and goes on on a full disk for as long as its
+/// checkpoints keep up with a slow load. Segments that are kept cannot be written over.
+const EVERY_SEGMENT_NEEDS_ROOM: &str = "wal_keep_size=1GB";
 /// Memory of a node whose disk is full, bytes.
 const RESIDENT_BYTES_MAX: u64 = 256 * 1_048_576;
 /// Looks at a node whose disk is full, each after new refusals. Its answer may not change.
@@ -73,7 +76,7 @@ fn a_node_goes_on_when_postgres_has_room_for_its_log_again() {
     let log = folder_of_the_server(disk.path());
     let setup = Setup {
         initdb: vec![waldir(log.path()), "--wal-segsize=1".into()],
-        settings: ["min_wal_size=2MB", "max_wal_size=4MB"].map(String::from).into(),
+        settings: vec![EVERY_SEGMENT_NEEDS_ROOM.into()],
         ..Setup::default()
     };
     let Some(mut deployment) = Deployment::new(setup) else {
