@@ -120,7 +120,7 @@ impl EventStore for MemoryStore {
         let head = state.head.clone().ok_or(StoreError::NoSuchLedger)?;
         let mut known = &*state;
         let mut sequencer = Sequencer::new(head, self.clock.now(), &mut known);
-        let Ok(decision) = sequencer.decide(request);
+        let Ok(decision) = sequencer.decide(&request);
         let batch = sequencer.finish();
         Ok(match decision {
             Decision::Append(receipts) => {

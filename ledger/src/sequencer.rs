@@ -11,9 +11,12 @@ use ruche_domain::numbers::{Epoch, LeafIndex, Micros, Position, StreamVersion, T
 use ruche_domain::stream::StreamId;
 
 use crate::hash::{Hash, leaf_hash};
-use crate::leaf::{AppendRange, KeyClaim, KeyLayer, Leaf};
+use crate::leaf::{self, AppendRange, KeyClaim, KeyLayer, Place};
 use crate::payload::Fragment;
 use crate::store::{AppendRequest, EpochOpening, ExpectedVersion, LedgerHead, PreparedEvent, Receipt};
+
+/// Room for a leaf as most are, bytes.
+const LEAF_BYTES_USUAL: usize = 512;
 
 /// What an idempotency key that was used before stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +127,7 @@ impl<'a, H: Heads> Sequencer<'a, H> {
     ///
     /// # Errors
     /// The engine's own, from [`Heads`]; the batch is then unusable.
-    pub fn decide(&mut self, request: AppendRequest) -> Result<Decision, H::Error> {
+    pub fn decide(&mut self, request: &AppendRequest) -> Result<Decision, H::Error> {
         if let Some(decision) = self.check_keys(&request.keys)? {
             return Ok(decision);
         }
@@ -153,8 +156,8 @@ impl<'a, H: Heads> Sequencer<'a, H> {
             first: first.index,
             count,
         };
-        let mut keys = request.keys;
-        for event in request.events {
+        let mut keys = request.keys.as_slice();
+        for event in &request.events {
             receipts.push(self.link(event, append, std::mem::take(&mut keys))?);
         }
         Ok(Decision::Append(receipts))
@@ -194,33 +197,32 @@ impl<'a, H: Heads> Sequencer<'a, H> {
 
     fn link(
         &mut self,
-        prepared: PreparedEvent,
+        prepared: &PreparedEvent,
         append: AppendRange,
-        keys: Vec<KeyClaim>,
+        keys: &[KeyClaim],
     ) -> Result<Receipt, H::Error> {
         let stream = prepared.event.stream;
         let stream_version = self
             .stream_version(&stream)?
             .map_or(StreamVersion::FIRST, StreamVersion::next);
         let position = self.batch.head.next_position();
-        let leaf = Leaf {
-            origin: self.batch.head.origin.clone(),
+        let place = Place {
+            origin: &self.batch.head.origin,
             index: position.index,
             previous: self.batch.head.last_leaf_hash,
             append,
-            event: prepared.event,
             stream_version,
             recorded_at: self.now,
-            keys,
-            payload: prepared.payload.iter().map(|f| f.commitment.clone()).collect(),
         };
-        let leaf = leaf.encode();
+        let mut leaf = Vec::with_capacity(LEAF_BYTES_USUAL);
+        let commitments = prepared.payload.iter().map(|fragment| &fragment.commitment);
+        leaf::encode(&mut leaf, &place, &prepared.event, keys, commitments);
         let leaf_hash = leaf_hash(&leaf);
         self.batch.head.size = TreeSize(position.index.0 + 1);
         self.batch.head.last_leaf_hash = Some(leaf_hash);
         self.batch.head.last_recorded_at = self.now;
         self.batch.streams.insert(stream, stream_version);
-        let payload = prepared.payload;
+        let payload = prepared.payload.clone();
         self.batch.records.push(SequencedRecord {
             position,
             leaf,
@@ -259,7 +261,7 @@ pub fn open_epoch<H: Heads>(
         first: LeafIndex(0),
         count: 1,
     };
-    sequencer.link(opening.record, append, Vec::new())?;
+    sequencer.link(&opening.record, append, &[])?;
     Ok(sequencer.finish())
 }
 

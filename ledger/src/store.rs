@@ -72,9 +72,10 @@ impl PreparedEvent {
             "event type",
             "bytes",
         )?;
-        let leaf = self.largest_leaf(keys).encode();
-        check(leaf.len(), limit::LEAF_BYTES_MAX, "leaf", "bytes")?;
-        Leaf::decode(&leaf)?;
+        let leaf = self.largest_leaf(keys);
+        let encoded = leaf.encode();
+        check(encoded.len(), limit::LEAF_BYTES_MAX, "leaf", "bytes")?;
+        leaf.check(&encoded)?;
         let lengths_fit = self
             .payload
             .iter()

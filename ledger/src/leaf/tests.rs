@@ -1,7 +1,13 @@
 use proptest::prelude::*;
 use ruche_domain::stream::{Category, StreamId};
 
+use ruche_domain::envelope::{ActorKind, Classification, Provenance};
+use ruche_domain::ids::{CallId, CorrelationId, EventId, SessionId, SubjectId, TurnId};
+use ruche_domain::numbers::SchemaVersion;
+use uuid::Uuid;
+
 use super::*;
+use crate::payload::Algorithm;
 
 pub fn example() -> Leaf {
     let id = |n: u8| Uuid::from_bytes([n; 16]);

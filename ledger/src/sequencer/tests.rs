@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::*;
+use crate::leaf::Leaf;
 use crate::memory::MemoryStore;
 use crate::store::EventStore;
 use crate::testing::{Author, contract};
@@ -37,9 +38,9 @@ fn one_conflict_leaves_its_neighbours_alone() {
     let (a, mut known) = (Author::new(1), Nothing);
     let mut s = Sequencer::new(head(), Micros(0), &mut known);
     let one = |n| vec![a.event(a.stream(n), "{}")];
-    let Ok(first) = s.decide(a.append_expecting(ExpectedVersion::NoStream, one(1)));
-    let Ok(second) = s.decide(a.append_expecting(ExpectedVersion::NoStream, one(1)));
-    let Ok(third) = s.decide(a.append_expecting(ExpectedVersion::Exact(StreamVersion(0)), one(1)));
+    let Ok(first) = s.decide(&a.append_expecting(ExpectedVersion::NoStream, one(1)));
+    let Ok(second) = s.decide(&a.append_expecting(ExpectedVersion::NoStream, one(1)));
+    let Ok(third) = s.decide(&a.append_expecting(ExpectedVersion::Exact(StreamVersion(0)), one(1)));
     assert!(matches!(first, Decision::Append(_)));
     assert!(
         matches!(
@@ -63,9 +64,9 @@ fn a_key_of_the_same_batch_is_known_already() {
     let (a, mut known) = (Author::new(1), Nothing);
     let mut s = Sequencer::new(head(), Micros(0), &mut known);
     let two = || vec![a.event(a.stream(1), "{}"), a.event(a.stream(2), "{}")];
-    let Ok(first) = s.decide(a.append_keyed(1, 1, two()));
-    let Ok(again) = s.decide(a.append_keyed(1, 1, two()));
-    let Ok(other) = s.decide(a.append_keyed(1, 2, two()));
+    let Ok(first) = s.decide(&a.append_keyed(1, 1, two()));
+    let Ok(again) = s.decide(&a.append_keyed(1, 1, two()));
+    let Ok(other) = s.decide(&a.append_keyed(1, 2, two()));
     assert!(matches!(first, Decision::Append(ref r) if r.len() == 2));
     assert_eq!(
         again,
@@ -82,7 +83,7 @@ fn a_key_of_the_same_batch_is_known_already() {
 fn keys_stand_on_the_first_leaf_of_an_append_only() {
     let (a, mut known) = (Author::new(1), Nothing);
     let mut s = Sequencer::new(head(), Micros(0), &mut known);
-    let Ok(_) = s.decide(a.append_keyed(1, 1, vec![a.event(a.stream(1), "{}"), a.event(a.stream(1), "{}")]));
+    let Ok(_) = s.decide(&a.append_keyed(1, 1, vec![a.event(a.stream(1), "{}"), a.event(a.stream(1), "{}")]));
     let leaves: Vec<_> = s
         .finish()
         .records

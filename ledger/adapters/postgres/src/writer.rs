@@ -142,7 +142,7 @@ impl Writer {
         let mut decisions = Vec::with_capacity(group.requests.len());
         for (request, _) in &group.requests {
             // The request is kept, for the case that the ledger loses.
-            let Ok(decision) = sequencer.decide(request.clone());
+            let Ok(decision) = sequencer.decide(request);
             decisions.push(decision);
         }
         let batch = sequencer.finish();

@@ -330,7 +330,7 @@ impl Writer {
         let mut failed = None;
         for (request, answer) in requests {
             let decision = match &failed {
-                None => sequencer.decide(request),
+                None => sequencer.decide(&request),
                 Some(error) => Err(StoreError::clone(error)),
             };
             failed = failed.or_else(|| decision.as_ref().err().cloned());
