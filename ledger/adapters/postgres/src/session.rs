@@ -247,10 +247,12 @@ impl Database {
         let commit = if purpose == Purpose::Hint { "off" } else { "on" };
         let role = match purpose {
             Purpose::Owner => String::new(),
-            // Plans are kept, and tables that are small when they are made grow: everything goes by an index.
-            Purpose::Append | Purpose::Hint => {
-                format!(" -c role={ROLE} -c search_path=ruche -c enable_seqscan=off")
-            }
+            // Tables that are small when a plan is made grow: everything goes by an index. So one plan is good for all
+            // arguments; made for each, it would copy the arrays of an append several times.
+            Purpose::Append | Purpose::Hint => format!(
+                " -c role={ROLE} -c search_path=ruche -c enable_seqscan=off -c plan_cache_mode=force_generic_plan \
+                 -c jit=off"
+            ),
         };
         // Later ones win: a stronger `synchronous_commit` of the URL, and the role in any case.
         let options = format!(
