@@ -15,6 +15,7 @@
 //! [`Answer`] in its own form.
 
 mod document;
+mod documents;
 mod engine;
 mod expansion;
 mod errors;

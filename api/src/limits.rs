@@ -24,6 +24,10 @@ pub const DOCUMENT_BYTES_MAX: usize = BODY_BYTES_MAX;
 pub const DOCUMENT_TOKENS_MAX: usize = 10_000;
 /// Nesting of brackets in a GraphQL document. Looked at before the parser, which recurses.
 pub const DOCUMENT_NESTING_MAX: usize = 64;
+/// GraphQL documents that are kept parsed, the last used ones.
+pub const DOCUMENTS_KEPT_MAX: usize = 128;
+/// Bytes of a GraphQL document that is kept. Parsed, it takes many times as much memory.
+pub const DOCUMENT_KEPT_BYTES_MAX: usize = 4_096;
 /// Aliases in a GraphQL document.
 pub const DOCUMENT_ALIASES_MAX: usize = 30;
 /// Fields, spreads, directives and values of a GraphQL document with every fragment written out, those of the

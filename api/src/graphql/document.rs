@@ -7,8 +7,9 @@
 
 use std::collections::HashSet;
 
-use async_graphql::Pos;
+use async_graphql::{Pos, ServerError};
 
+use super::errors::with_code;
 use crate::error_codes as code;
 use crate::limits::{DOCUMENT_ALIASES_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_NESTING_MAX, DOCUMENT_TOKENS_MAX};
 
@@ -18,6 +19,12 @@ pub(super) struct DocumentFault {
     pub code: &'static str,
     pub message: String,
     pub at: Pos,
+}
+
+impl DocumentFault {
+    pub(super) fn into_error(self) -> ServerError {
+        with_code(ServerError::new(self.message, Some(self.at)), self.code)
+    }
 }
 
 /// What an open bracket encloses.

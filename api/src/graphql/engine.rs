@@ -16,9 +16,9 @@ use futures_util::stream::{BoxStream, StreamExt};
 use metrics::counter;
 use serde_json::{Value, json};
 
-use super::document::{self, DocumentFault};
+use super::document::DocumentFault;
+use super::documents::Documents;
 use super::errors::with_code;
-use super::expansion;
 use super::mutation::Mutation;
 use super::params::Params;
 use super::parked::ParkedModels;
@@ -40,6 +40,7 @@ type RucheSchema = Schema<Query, Mutation, Subscription>;
 pub struct Engine {
     schema: RucheSchema,
     services: Arc<Services>,
+    documents: Arc<Documents>,
 }
 
 /// An operation whose document was looked at and parsed.
@@ -70,7 +71,11 @@ impl Engine {
             // A suggestion quotes names that the caller did not write and makes one error cost much.
             .disable_suggestions()
             .finish();
-        Self { schema, services }
+        Self {
+            schema,
+            services,
+            documents: Arc::new(Documents::new()),
+        }
     }
 
     /// The schema in the schema definition language, as `api/schema.graphql` holds it.
@@ -89,22 +94,17 @@ impl Engine {
     /// # Errors
     /// The answer: too large, not GraphQL, or a variable has no value that needs one.
     pub fn prepare(&self, params: Params) -> Result<Prepared, Answer> {
-        document::check(&params.query).map_err(Answer::faulty)?;
+        let document = self.documents.read(&params.query).map_err(Answer::refused)?;
         let mut request =
             Request::new(params.query).variables(Variables::from_json(Value::Object(params.variables)));
         request.operation_name = params.operation_name;
-        let name = request.operation_name.clone();
-        let document = request
-            .parsed_query()
-            .map_err(|error| Answer::refused(with_code(error, code::GRAPHQL_PARSE_FAILED)))?
-            .clone();
-        expansion::check(&document).map_err(Answer::faulty)?;
-        let operation = operation_of(&document, name.as_deref());
+        let operation = operation_of(&document, request.operation_name.as_deref());
         if let Some(operation) = operation {
             root_field::check(operation, &document).map_err(Answer::faulty)?;
             variables::check(operation, &request.variables).map_err(Answer::faulty)?;
         }
         let kind = operation.map(|operation| operation.ty);
+        request.set_parsed_query(ExecutableDocument::clone(&document));
         Ok(Prepared { request, kind })
     }
 
@@ -200,10 +200,7 @@ impl Answer {
     }
 
     fn faulty(fault: DocumentFault) -> Self {
-        Self::refused(with_code(
-            ServerError::new(fault.message, Some(fault.at)),
-            fault.code,
-        ))
+        Self::refused(fault.into_error())
     }
 
     fn of(mut response: Response, executed: bool) -> Self {
