@@ -14,6 +14,9 @@ use uuid::Uuid;
 /// `wrong` is read without a lock, and as of the beginning of the statement. It is exact all the same for a ledger that
 /// moves: whoever writes to a ledger moves its head, so where the head is still the one that the batch was decided on,
 /// nothing of the ledger has changed since.
+///
+/// A ledger that was restored from a backup is `wrong` too until its next epoch is open: in the old one places would be
+/// given twice. A node that did not notice the restore is kept out by this alone.
 const APPEND: &str = "
 WITH wrong AS MATERIALIZED (
     SELECT k.ledger FROM unnest($23::uuid[], $24::smallint[], $25::bytea[]) AS k(ledger, layer, key_hash)
@@ -21,7 +24,10 @@ WITH wrong AS MATERIALIZED (
             WHERE i.ledger = k.ledger AND i.layer = k.layer AND i.key_hash = k.key_hash LIMIT 1) used
     UNION
     SELECT s.ledger FROM unnest($30::uuid[], $31::text[]) AS s(ledger, stream)
-        CROSS JOIN LATERAL (SELECT FROM stream_head h WHERE h.ledger = s.ledger AND h.stream = s.stream LIMIT 1) present),
+        CROSS JOIN LATERAL (SELECT FROM stream_head h WHERE h.ledger = s.ledger AND h.stream = s.stream LIMIT 1) present
+    UNION
+    SELECT e.ledger FROM unnest($1::uuid[], $2::bigint[]) AS e(ledger, epoch)
+        CROSS JOIN LATERAL (SELECT FROM restore r WHERE r.ledger = e.ledger AND r.epoch = e.epoch LIMIT 1) restored),
 want AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[], $7::bigint[])
         AS w(ledger, epoch, old_size, old_hash, size, hash, recorded_at)
@@ -72,7 +78,8 @@ pub(crate) struct Move<'a> {
 pub(crate) struct Moved {
     /// What was wanted of these is done.
     pub ledgers: Vec<LedgerId>,
-    /// Of these a key had been used, or a stream is there that was guessed to be absent. Nothing was written.
+    /// Of these a key had been used, a stream is there that was guessed to be absent, or the epoch is that of a backup
+    /// that was restored. Nothing was written.
     pub wrong: Vec<LedgerId>,
 }
 

@@ -118,6 +118,43 @@ async fn what_is_restored_is_what_was_there_and_waits_for_its_epochs() {
     assert_eq!(kept.unwrap().get::<_, i64>(0), 15);
 }
 
+/// A restore keeps nodes away by a lock, which a node whose connection was cut does not have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_missed_a_restore_gives_no_place_twice() {
+    let Some(server) = server() else { return };
+    let stored = Stored::new(&server).await;
+    let (node, author) = (open(&stored.url).await, Author::new(5));
+    let append = |n, stream| {
+        let request = author.append(vec![author.event(author.stream(stream), "{}")]);
+        node.append(ledger(n), request)
+    };
+    // It knows the end of ledger 2, which is in the backup, and that of ledger 1, which is not.
+    append(2, 21).await.unwrap();
+    stored.backup("good").await.unwrap();
+    append(1, 22).await.unwrap();
+    let file = stored.path("good");
+    restore(&stored.database(), &file, true).await.unwrap();
+    for n in [1, 2] {
+        let before = append(n, 23).await;
+        assert!(
+            matches!(before, Err(StoreError::Unavailable { .. })),
+            "ledger {n}: {before:?}"
+        );
+    }
+    // Once the next epoch is open there is nothing that could be given twice.
+    let other = open(&stored.url).await;
+    for n in [1, 2] {
+        let head = other.head(ledger(n)).await.unwrap().unwrap();
+        let next = Author::new(8).opening(ledger(n), head.epoch.0 + 1, head.last_position());
+        other.open_epoch(ledger(n), next).await.unwrap();
+        let after = append(n, 24).await.unwrap();
+        let AppendOutcome::Appended { receipts, .. } = after else {
+            panic!("ledger {n}: {after:?}");
+        };
+        assert_eq!(receipts[0].position, Position::new(head.epoch.0 + 1, 1));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_contradicts_itself_is_no_backup() {
     let Some(server) = server() else { return };

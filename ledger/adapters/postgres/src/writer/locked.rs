@@ -98,6 +98,12 @@ impl Writer {
         if moved.ledgers.contains(&one.group.ledger) {
             return Ok(());
         }
+        if moved.wrong.contains(&one.group.ledger) {
+            // Under the lock nothing is guessed.
+            let reason =
+                "the ledger was restored from a backup, and its next epoch is not open yet".to_owned();
+            return Err(StoreError::Unavailable { reason });
+        }
         Err(StoreError::Corrupt {
             place: format!("head of ledger {}", one.group.ledger),
             reason: "it moved while it was locked".into(),
