@@ -397,6 +397,11 @@ impl App {
         }
     }
 
+    /// Resolves when this process may not go on with the store: it was restored, or is somebody else's.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.engine.lost()
+    }
+
     /// What the network edge needs.
     pub fn services(
         &self,

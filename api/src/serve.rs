@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -45,6 +46,12 @@ pub enum ServeError {
     /// Metrics can be installed once per process.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Going on would write beside what was restored, or beside a node that does not go with this one.
+    #[error(
+        "the connection that kept the database for this node was cut, and then a backup was restored into it, or a node \
+         came that keeps other tree heads. Start this node again if it is to go on with what is there now"
+    )]
+    Lost,
     /// Closing failed.
     #[error(transparent)]
     App(#[from] AppError),
@@ -73,10 +80,19 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let loops = tokio::spawn(app.tending(settings.publisher).run(stopped));
     tracing::info!(%address, "serving");
     let first_signal = signal();
+    let (lost, is_lost) = (app.lost(), Arc::new(AtomicBool::new(false)));
+    let lose = Arc::clone(&is_lost);
     let router = http::router(services);
     let server = connections::serve(listener, router, ConnectionLimits::default(), async move {
-        first_signal.await;
-        tracing::info!("closing: finishing what was begun; a second signal ends at once");
+        tokio::select! {
+            () = first_signal => {
+                tracing::info!("closing: finishing what was begun; a second signal ends at once");
+            }
+            () = lost => {
+                lose.store(true, Ordering::SeqCst);
+                tracing::error!("closing: the database was restored, or is somebody else's");
+            }
+        }
         tokio::spawn(async {
             signal().await;
             // Everything acknowledged is durable; only answers in flight are lost.
@@ -95,7 +111,11 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
         tracing::error!(%error, "a loop ended badly");
     }
     upkeep.abort();
-    Ok(app.close().await?)
+    app.close().await?;
+    match is_lost.load(Ordering::SeqCst) {
+        true => Err(ServeError::Lost),
+        false => Ok(()),
+    }
 }
 
 /// Folds samples into histograms even if nobody ever asks for them: until then each one is held in memory.

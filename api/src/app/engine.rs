@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeStore};
 use ruche_ledger::store::EventStore;
@@ -46,6 +47,14 @@ impl Engine {
     /// Whether other nodes may use the same store.
     pub(super) fn is_shared(&self) -> bool {
         matches!(self.held, Held::Database(..))
+    }
+
+    /// Resolves when this process may not go on with the store; with files never.
+    pub(super) fn lost(&self) -> BoxFuture<'static, ()> {
+        match &self.held {
+            Held::Database(_, Some(lock)) => Box::pin(lock.lost()),
+            _ => Box::pin(std::future::pending()),
+        }
     }
 
     /// How often new ledgers are looked for: in files that costs nothing, a database is asked by every node.

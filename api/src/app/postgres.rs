@@ -197,9 +197,7 @@ pub(super) async fn agree_on_seed(
 
 /// Keeps nodes that do not go together apart, for as long as this one lives.
 async fn lock(database: &Database, kind: NodeKind) -> Result<NodeLock, AppError> {
-    let taken = NodeLock::take(database.connect().await?, kind).await;
-    let taken = taken.map_err(OpenError::database("lock the database"))?;
-    taken.ok_or(AppError::NotAlone)
+    NodeLock::take(database, kind).await?.ok_or(AppError::NotAlone)
 }
 
 /// Where promises are kept: in the database that is named for it, else in files, and then no other node may be there.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::FutureExt;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::TreeSize;
 use ruche_ledger::hash::Hash;
@@ -14,8 +15,10 @@ use ruche_ledger::tree_head::{SignedTreeHead, TreeHead};
 use ruche_ledger_postgres::{
     Database, NodeKind, NodeLock, OpenError, PostgresLeases, PostgresOptions, PostgresTreeHeads,
 };
+use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::support::{soon, wait_for};
 use super::{database, open, server, session};
 
 const ORIGIN: &str = "test.example/a/e1";
@@ -169,11 +172,7 @@ async fn a_node_with_tree_heads_of_its_own_is_alone() {
     let url = database(&server).await;
     let take = |kind| {
         let database = at(&url);
-        async move {
-            NodeLock::take(database.connect().await.unwrap(), kind)
-                .await
-                .unwrap()
-        }
+        async move { NodeLock::take(&database, kind).await.unwrap() }
     };
     let first = take(NodeKind::OneOfMany).await.expect("nobody is there");
     let second = take(NodeKind::OneOfMany).await.expect("they share");
@@ -192,6 +191,54 @@ async fn a_node_with_tree_heads_of_its_own_is_alone() {
     assert!(take(NodeKind::OneOfMany).await.is_none());
     assert!(take(NodeKind::Alone).await.is_none());
     drop(alone);
+}
+
+/// Ends the connection that holds the lock of the only node, and returns which it was.
+async fn cut(operator: &Client) -> i32 {
+    // Materialized: other tests have locks in other databases.
+    let sql = "WITH held AS MATERIALIZED (SELECT pid FROM pg_locks WHERE locktype = 'advisory' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) \
+        SELECT pid FROM held WHERE pg_terminate_backend(pid)";
+    operator.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_lock_whose_connection_was_cut_is_taken_again() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let node = NodeLock::take(&at(&url), NodeKind::OneOfMany)
+        .await
+        .unwrap()
+        .unwrap();
+    let operator = session(&url).await;
+    for _ in 0..3 {
+        let cut = cut(&operator).await;
+        let sql = "SELECT count(*) FILTER (WHERE pid <> {cut}) - count(*) FILTER (WHERE pid = {cut}) FROM pg_locks \
+            WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        wait_for(&operator, &sql.replace("{cut}", &cut.to_string()), 1).await;
+        let alone = NodeLock::take(&at(&url), NodeKind::Alone).await.unwrap();
+        assert!(alone.is_none(), "the node is there");
+    }
+    assert!(node.lost().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_node_that_was_cut_off_does_not_go_on_with_other_ledgers() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    open(&url).await;
+    let node = NodeLock::take(&at(&url), NodeKind::OneOfMany)
+        .await
+        .unwrap()
+        .unwrap();
+    // As a restore does, which would not have begun while the lock was held.
+    let operator = session(&url).await;
+    let aside = operator.batch_execute("ALTER SCHEMA ruche RENAME TO ruche_before_1");
+    aside.await.unwrap();
+    open(&url).await;
+    assert!(node.lost().now_or_never().is_none());
+    cut(&operator).await;
+    soon(node.lost()).await;
 }
 
 #[tokio::test]
