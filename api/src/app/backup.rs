@@ -57,6 +57,7 @@ pub async fn put_backup_in_place(
         return Ok(aside.map(|folder| folder.display().to_string()));
     };
     let database = postgres::reached(common, url).await?;
+    postgres::must_know_what_was_signed(common, url, &database).await?;
     let loaded = database.restore(backup, replace, SystemClock.now(), progress);
     let aside = loaded.await?.put_aside;
     Ok(aside.map(|schema| format!("schema {schema}")))

@@ -35,6 +35,16 @@ pub enum AppError {
         /// Where this node has its own.
         keys_dir: PathBuf,
     },
+    /// A restore with tree heads that are not those of the ledgers that it puts aside.
+    #[error(
+        "the tree heads that are named here do not know what was signed for {origin}, so records could be signed a second \
+         time in other places: name the database of tree heads that the nodes have, with --tree-heads-url \
+         (RUCHE_TREE_HEADS_URL), or their keys folder, with --keys-dir. Nothing was changed"
+    )]
+    OtherTreeHeads {
+        /// A log that was signed.
+        origin: String,
+    },
     /// Settings that do not fit together.
     #[error("{0}")]
     Settings(String),

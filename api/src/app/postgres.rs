@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_ledger::seal::{LogKeys, TreeHeadStore};
+use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger_keys::{MasterSeedFile, TreeHeadFiles};
 use ruche_ledger_postgres::{
     BackupError, Database, NodeKind, NodeLock, OpenError, PendingRestore, PostgresOptions, PostgresStore,
@@ -176,6 +177,36 @@ fn options(common: &Common, url: &str) -> PostgresOptions {
         readers: usize::from(common.database_readers),
         ..PostgresOptions::new(url)
     }
+}
+
+/// Before ledgers are put aside: refuses a seed that is not theirs, and tree heads that do not know what was signed for
+/// them. With others, next epochs would be opened that were open before, and be signed a second time.
+pub(super) async fn must_know_what_was_signed(
+    common: &Common,
+    url: &str,
+    database: &Database,
+) -> Result<(), AppError> {
+    if !database.has_ledgers().await? {
+        return Ok(());
+    }
+    let seed = MasterSeedFile::load_or_create(&common.keys_dir)?;
+    agree_on_seed(common, url, &seed, false).await?;
+    // Copies first: each was promised before it was written.
+    let copies = database.tree_head_copies().await?;
+    let (promises, _kind) = tree_heads(common, true).await?;
+    for copy in copies {
+        // One that cannot be read is rot, which may be why there is a restore.
+        let Ok(copy) = SignedTreeHead::parse(&copy) else {
+            continue;
+        };
+        let (origin, size) = (&copy.head().origin, copy.head().size);
+        let promise = promises.latest(origin).await?;
+        if promise.is_none_or(|promise| promise.head().size < size) {
+            let origin = origin.clone();
+            return Err(AppError::OtherTreeHeads { origin });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a seed that is not the deployment's. It is known by the label of a ledger that nobody has.

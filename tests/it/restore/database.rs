@@ -88,6 +88,35 @@ fn a_restore_names_what_is_lost_and_goes_on_in_new_epochs_while_a_backup_stops_n
     assert_eq!(drill.epochs(), 3);
 }
 
+#[test]
+fn a_restore_without_what_was_promised_puts_no_ledger_aside() {
+    let Some(mut drill) = drill() else {
+        return;
+    };
+    let refused = |drill: &Drill, what: &str| {
+        let ended = drill.home.end_of(&["restore", "--replace", text(&drill.backup)]);
+        let ended = ended.expect("it runs");
+        assert_eq!(ended.code, Some(1), "{what}: {}", ended.said);
+        assert!(ended.said.contains(what), "{what}: {}", ended.said);
+    };
+    let elsewhere = Databases::new().expect("databases").expect("a server");
+    let databases = drill.home.databases.as_mut().expect("a drill on a database");
+    let promised = std::mem::replace(&mut databases.tree_heads, elsewhere.tree_heads.clone());
+    refused(&drill, "do not know what was signed");
+    drill.home.databases.as_mut().expect("databases").tree_heads = promised;
+    let seed = drill.home.keys.join("master.seed");
+    let own = fs::read(&seed).expect("a seed");
+    fs::write(&seed, format!("{}\n", "0a".repeat(32))).expect("a file of our own");
+    refused(&drill, "another master seed");
+    fs::write(&seed, own).expect("a file of our own");
+    let after = start_session(&drill.home, &drill.key, "goes on");
+    assert_eq!(
+        after["position"].as_str().map(|at| &at[..2]),
+        Some("1:"),
+        "{after}"
+    );
+}
+
 /// How a restore of these bytes is refused.
 fn refused(drill: &Drill, file: &Path, bytes: &[u8], what: &str) {
     fs::write(file, bytes).expect("a file of our own");

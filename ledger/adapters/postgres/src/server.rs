@@ -147,6 +147,21 @@ impl Database {
         Ok(row.map_err(failed())?.get(0))
     }
 
+    /// The copies of tree heads that are kept beside the records, of all ledgers: what was signed for them at least. None
+    /// without a ledger.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn tree_head_copies(&self) -> Result<Vec<Vec<u8>>, OpenError> {
+        if !self.has_ledgers().await? {
+            return Ok(Vec::new());
+        }
+        let session = self.session(Purpose::Append, |_| ()).await?;
+        let copies = session.query("SELECT note FROM tree_head", &[]).await;
+        let copies = copies.map_err(OpenError::database("read the copies of tree heads"))?;
+        Ok(copies.iter().map(|row| row.get(0)).collect())
+    }
+
     /// Makes or brings up to date the schema of the ledgers, and the roles.
     ///
     /// # Errors
