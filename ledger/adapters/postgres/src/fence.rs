@@ -40,7 +40,6 @@ pub(crate) enum Commit<T> {
 impl Line {
     /// Connects. The server gives up on what waits for a lock or runs too long before we do, so that no answer in time
     /// says that the server or the way to it is in trouble. Neither bound touches a commit that waits for a standby.
-    /// Warnings are heard, whatever a role or a database is set to.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -49,7 +48,7 @@ impl Line {
             let client = database.appending().await?;
             let (lock, statement) = (limit / 3, limit / 3 * 2);
             let bounds = format!(
-                "SET lock_timeout = {}; SET statement_timeout = {}; SET client_min_messages = warning",
+                "SET lock_timeout = {}; SET statement_timeout = {}",
                 lock.as_millis().max(1),
                 statement.as_millis().max(1)
             );

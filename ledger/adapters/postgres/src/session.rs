@@ -254,11 +254,12 @@ impl Database {
                  -c jit=off"
             ),
         };
-        // Later ones win: a stronger `synchronous_commit` of the URL, and the role in any case.
+        // Later ones win: a stronger `synchronous_commit` of the URL, and in any case the role, and that warnings are heard: a
+        // commit that no standby has is told by nothing else.
         let options = format!(
             "-c synchronous_commit={commit} -c statement_timeout={STATEMENT_TIMEOUT} -c lock_timeout={LOCK_TIMEOUT} \
              -c idle_in_transaction_session_timeout={IDLE_TIMEOUT} -c default_transaction_isolation=read\\ committed \
-             {}{role}",
+             {} -c client_min_messages=warning{role}",
             self.direct.options
         );
         config.options(options);

@@ -24,11 +24,14 @@ struct Cluster {
 async fn cluster(shared: &str) -> Cluster {
     let private = Private::start(shared, "", |_| ()).await;
     let url = private.url();
+    let admin = session(&url).await;
+    // Somebody wants quiet logs. Fences hear warnings all the same.
+    let quiet = admin.batch_execute("ALTER ROLE ALL SET client_min_messages = error");
+    quiet.await.unwrap();
     let nodes = [open(&url).await, open(&url).await];
     let author = open_ledger(&*nodes[0], 1).await;
     let event = author.event(author.stream(1), "{}");
     appended(nodes[0].append(ledger(1), author.append(vec![event])).await);
-    let admin = session(&url).await;
     let cluster = Cluster {
         private,
         admin,
