@@ -189,8 +189,13 @@ pub(super) async fn must_know_what_was_signed(
     if !database.has_ledgers().await? {
         return Ok(());
     }
-    let seed = MasterSeedFile::load_or_create(&common.keys_dir)?;
-    agree_on_seed(common, url, &seed, false).await?;
+    // An older version may have made them, and they are looked at as this one has them.
+    database.migrate().await?;
+    // What was noted during a restore that is not finished may be what it did not go on for.
+    if !database.restore_is_pending().await? {
+        let seed = MasterSeedFile::load_or_create(&common.keys_dir)?;
+        agree_on_seed(common, url, &seed, false).await?;
+    }
     // Copies first: each was promised before it was written.
     let copies = database.tree_head_copies().await?;
     let (promises, _kind) = tree_heads(common, true).await?;
