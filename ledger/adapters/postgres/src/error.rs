@@ -131,7 +131,9 @@ impl OpenError {
 
 /// What a failed statement means to a caller whose request was certainly not stored.
 pub(crate) fn store_error(place: &str, error: &Error) -> StoreError {
-    tracing::warn!(place, %error, detail = ?error.as_db_error(), "database");
+    let detail = error.as_db_error();
+    tracing::warn!(place, %error, ?detail, "database");
+    let said = detail.map_or_else(|| error.to_string(), |db| db.message().to_owned());
     let constraint = [
         SqlState::UNIQUE_VIOLATION,
         SqlState::CHECK_VIOLATION,
@@ -142,11 +144,11 @@ pub(crate) fn store_error(place: &str, error: &Error) -> StoreError {
     if error.code().is_some_and(|code| constraint.contains(code)) {
         return StoreError::Corrupt {
             place: place.to_owned(),
-            reason: error.to_string(),
+            reason: said,
         };
     }
     StoreError::Unavailable {
-        reason: format!("{place}: {error}"),
+        reason: format!("{place}: {said}"),
     }
 }
 

@@ -22,6 +22,10 @@ use crate::session::STATEMENT_TIMEOUT;
 /// No answer by then: longer than the server works on a statement, so only a pooler or a network is that slow.
 const READ_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// A standby refuses to write, so it refuses this: a pooler can lead to one after a failover, and what is read there is
+/// not what a fence is about.
+const ON_PRIMARY: &str = "SET TRANSACTION READ WRITE; SET TRANSACTION READ ONLY";
+
 /// The reading side of the store.
 #[derive(Clone)]
 pub(crate) struct Reader {
@@ -49,7 +53,7 @@ impl Reader {
             reason: format!("no connection to the database: {e}"),
         })?;
         let begin = format!(
-            "BEGIN READ ONLY; SET LOCAL ROLE ruche_app; SET LOCAL search_path = ruche; \
+            "BEGIN; {ON_PRIMARY}; SET LOCAL ROLE ruche_app; SET LOCAL search_path = ruche; \
              SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL ruche.ledger = '{}'",
             ledger.0
         );

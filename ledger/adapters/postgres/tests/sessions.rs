@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger::testing::check_ledger;
 use ruche_ledger::testing::ledger;
 use ruche_ledger_postgres::{Database, OpenError, PostgresOptions, PostgresStore};
@@ -234,6 +235,17 @@ async fn the_primary_is_found_and_a_standby_is_refused() {
     let store = open(&both).await;
     open_ledger(&*store, 1).await;
     assert_eq!(check_ledger(&*store, ledger(1)).await, 1);
+    // A pooler that leads to a standby by now.
+    let options = PostgresOptions {
+        read_url: Some(standby.url()),
+        ..PostgresOptions::new(both)
+    };
+    let store = PostgresStore::open(Arc::new(Noon), options).await.unwrap();
+    let read = store.head(ledger(1)).await;
+    assert!(
+        matches!(&read, Err(StoreError::Unavailable { reason }) if reason.contains("recovery")),
+        "{read:?}"
+    );
 }
 
 /// That the server keeps the rows in a file is what the try rests on: a server that does not would never tell.

@@ -54,10 +54,11 @@ pub(crate) enum Purpose {
 /// Writers of the current generation share a lock with each other and not with a switch to the next one; the pointer is
 /// read after the lock was taken, so what they write to stays current until they commit.
 pub(crate) fn begin(target: Target, purpose: Purpose, ledger: LedgerId) -> String {
+    // A standby refuses the first of the two, and what it has may be old: a pooler can lead to one after a failover.
     let mode = if purpose == Purpose::Read {
-        "READ ONLY"
+        "SET TRANSACTION READ WRITE; SET TRANSACTION READ ONLY"
     } else {
-        "READ WRITE"
+        "SET TRANSACTION READ WRITE"
     };
     let commit = if purpose == Purpose::Step {
         // Statements that run more than once are planned once.
@@ -79,7 +80,7 @@ pub(crate) fn begin(target: Target, purpose: Purpose, ledger: LedgerId) -> Strin
         .map(|byte| format!("{byte:02x}"))
         .collect();
     format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; {}{commit}{generation}; SET LOCAL ruche.ledger = '{hex}'; \
+        "BEGIN ISOLATION LEVEL READ COMMITTED; {mode}; {}{commit}{generation}; SET LOCAL ruche.ledger = '{hex}'; \
          SET LOCAL ROLE ruche_app",
         limits(STATEMENT_MAX, LOCK_WAIT, IDLE_MAX)
     )
