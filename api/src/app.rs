@@ -392,6 +392,7 @@ impl App {
             runner: self.runner.clone(),
             publisher,
             sealing: self.sealing.clone(),
+            guard: self.guarded.clone(),
             leases: self.engine.leases.clone(),
             interval: self.engine.ledgers_interval(),
         }

@@ -12,6 +12,7 @@ use metrics::counter;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::SEAL_INTERVAL_MS;
 use ruche_domain::numbers::{LeafIndex, Position};
+use ruche_ledger::guard::GuardedStore;
 use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError};
 use tokio::sync::watch;
 
@@ -88,6 +89,8 @@ pub struct SealLoop {
     pub heads: Heads,
     /// Where others see how far this is.
     pub progress: Arc<SealProgress>,
+    /// Stops appends to a ledger that cannot be sealed any more.
+    pub guard: Arc<GuardedStore>,
 }
 
 impl SealLoop {
@@ -95,10 +98,16 @@ impl SealLoop {
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let ledger = self.ledger;
         let mut retry = RETRY_FIRST;
+        let mut halted = false;
         loop {
             let pause = match self.seal().await {
                 Ok(next) => {
                     retry = RETRY_FIRST;
+                    if std::mem::take(&mut halted) {
+                        // An operator has opened the next epoch, or found what was promised.
+                        self.guard.release(ledger);
+                        tracing::warn!(%ledger, "the ledger is sealed again, and takes appends");
+                    }
                     self.progress.sealed(ledger, next);
                     tokio::select! {
                         waited = self.sealer.events.wait_for(ledger, next) => match waited {
@@ -123,7 +132,11 @@ impl SealLoop {
                 Err(error) => {
                     self.progress.unsealed(ledger);
                     counter!("ruche_seal_failures_total").increment(1);
-                    tracing::error!(%ledger, error = %crate::error::chain(&error), "the ledger is not sealed");
+                    let reason = crate::error::chain(&error);
+                    tracing::error!(%ledger, error = %reason, "the ledger is not sealed");
+                    if error.halts_appends() {
+                        halted |= self.guard.halt(ledger, reason);
+                    }
                     let pause = retry;
                     retry = RETRY_LONGEST.min(retry * 2);
                     pause
@@ -133,6 +146,10 @@ impl SealLoop {
                 () = tokio::time::sleep(pause) => {}
                 _ = stop.wait_for(|stop| *stop) => break,
             }
+        }
+        if halted {
+            // Whoever seals it from now on finds out for itself, and when that is over nobody would tell this node.
+            self.guard.release(ledger);
         }
         match self.seal().await {
             // Another node seals it.

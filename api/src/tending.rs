@@ -11,6 +11,7 @@ use std::time::Duration;
 use metrics::{counter, gauge};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{LEASE_MS, LEASE_RENEWAL_MS};
+use ruche_ledger::guard::GuardedStore;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::Sealer;
 use ruche_ledger::store::EventStore;
@@ -38,6 +39,8 @@ pub struct Tending {
     pub publisher: Publisher,
     /// How far sealing is.
     pub sealing: Arc<SealProgress>,
+    /// Stops appends to a ledger that cannot be sealed any more.
+    pub guard: Arc<GuardedStore>,
     /// Who tends what.
     pub leases: Arc<dyn Leases>,
     /// How often new ledgers are looked for. Their first records are sealed that much later, once.
@@ -141,6 +144,7 @@ impl Tending {
             ledger,
             heads,
             progress: self.sealing.clone(),
+            guard: self.guard.clone(),
         };
         tasks.spawn(sealing.run(stopped.clone()));
         tasks.spawn(project_loop::run(self.runner.clone(), ledger, stopped));

@@ -4,6 +4,7 @@
 //! records were promised, and could never be sealed. Reads go on, and the next epoch can be opened.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
@@ -31,12 +32,25 @@ impl GuardedStore {
         }
     }
 
-    /// Refuses appends to a ledger until its next epoch is opened. `reason` is for the operator's log.
-    pub fn halt(&self, ledger: LedgerId, reason: String) {
+    /// Refuses appends to a ledger until its next epoch is opened, or whoever halted it lets it go on. `reason` is for the
+    /// operator's log. Returns whether it was not halted before; then the reason is the new one.
+    pub fn halt(&self, ledger: LedgerId, reason: String) -> bool {
+        let mut halted = self.halted.write().unwrap_or_else(PoisonError::into_inner);
+        match halted.entry(ledger) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(free) => {
+                free.insert(reason);
+                true
+            }
+        }
+    }
+
+    /// Takes appends again. Only for who halted it, and has seen that the reason is gone.
+    pub fn release(&self, ledger: LedgerId) {
         self.halted
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(ledger, reason);
+            .remove(&ledger);
     }
 
     /// How many ledgers are halted.
@@ -65,10 +79,7 @@ impl EventStore for GuardedStore {
 
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
         let receipt = self.inner.open_epoch(ledger, opening).await?;
-        self.halted
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&ledger);
+        self.release(ledger);
         Ok(receipt)
     }
 
@@ -140,7 +151,8 @@ mod tests {
                 .await
                 .unwrap();
         }
-        store.halt(ledger(1), "behind".into());
+        assert!(store.halt(ledger(1), "behind".into()));
+        assert!(!store.halt(ledger(1), "somebody else".into()));
         let one = || a.append(vec![a.event(a.stream(1), "{}")]);
         let refused = store.append(ledger(1), one()).await;
         assert_eq!(

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ruche_ledger::testing::SeededRandom;
-use ruche_tests::databases::{Databases, run};
+use ruche_tests::databases::{Databases, rows, run};
 use ruche_tests::server::Home;
 use serde_json::Value;
 
@@ -120,6 +120,59 @@ fn a_restore_without_what_was_promised_puts_no_ledger_aside() {
     fs::write(&seed, &own).expect("a file of our own");
     drill.run(&["restore", "--replace", text(&drill.backup)]);
     assert_eq!(drill.epochs(), 2);
+}
+
+/// What a change of promises needs at most until a server acts on it: the longest pause of a sealer that fails.
+const ACTED_ON_MAX: Duration = Duration::from_secs(60);
+
+/// Appends until the answer is of this kind.
+fn appends_until(drill: &Drill, url: &str, kind: &str) {
+    let begun = Instant::now();
+    let mut answer = Value::Null;
+    for n in 0.. {
+        assert!(begun.elapsed() < ACTED_ON_MAX, "no {kind}: {answer}");
+        answer = started(url, &drill.key, &format!("until {kind} {n}"));
+        if answer["__typename"] == kind {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_ledger_whose_promises_are_gone_takes_no_appends_while_a_server_runs() {
+    let Some(drill) = drill() else {
+        return;
+    };
+    let databases = drill.home.databases.as_ref().expect("a drill on a database");
+    let server = drill.home.serve().expect("it serves");
+    let sealed = |name: &str| {
+        let answer = started(&server.url, &drill.key, name);
+        assert_eq!(answer["__typename"], "StartSessionPayload", "{answer}");
+        let is_sealed =
+            "SELECT 1 FROM ruche.head h JOIN ruche.tree_head t USING (ledger, epoch) WHERE t.size = h.size";
+        let begun = Instant::now();
+        while rows(&databases.ledgers, is_sealed).expect("rows").is_empty() {
+            assert!(begun.elapsed() < ACTED_ON_MAX, "{name} is not sealed");
+        }
+    };
+    let promises = |sql: &str| {
+        let sql = format!("SET search_path = ruche_tree_heads; {sql}");
+        run(&databases.tree_heads, &sql).expect("a database of our own");
+    };
+    let put = |kept: &str| {
+        promises(&format!(
+            "UPDATE tree_head t SET size = k.size, note = k.note FROM {kept} k WHERE k.origin = t.origin"
+        ));
+    };
+    sealed("first");
+    promises("CREATE TABLE old AS TABLE tree_head");
+    sealed("second");
+    promises("CREATE TABLE new AS TABLE tree_head");
+    put("old");
+    appends_until(&drill, &server.url, "TryAgain");
+    put("new");
+    appends_until(&drill, &server.url, "StartSessionPayload");
+    assert!(server.stop().expect("it stops"), "it ended well");
 }
 
 /// How a restore of these bytes is refused.
