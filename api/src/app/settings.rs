@@ -1,6 +1,6 @@
 //! Settings that do not fit together are told before anything is opened, with the keys that say so.
 
-use ruche_ledger_postgres::{Database, PostgresOptions, Server};
+use ruche_ledger_postgres::{Database, OpenError, PostgresOptions, Server};
 use serde::Serialize;
 
 use super::{AppError, postgres};
@@ -99,7 +99,16 @@ pub async fn check_settings(common: &Common) -> Result<SettingsFound, AppError> 
             add(name, "not set".to_owned());
             continue;
         };
-        let server = Database::parse(&PostgresOptions::new(url))?.server().await?;
+        let database = Database::parse(&PostgresOptions::new(url))?;
+        if name == "database.tree_heads_url" {
+            // The same database under another name of its server, for example.
+            match database.must_have_schema().await {
+                Ok(()) => return Err(OpenError::SameDatabase.into()),
+                Err(OpenError::NoSchema { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let server = database.server().await?;
         if name == "database.url" {
             enough_connections(common, &server)?;
         }

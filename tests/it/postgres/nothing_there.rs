@@ -92,3 +92,27 @@ fn who_only_reads_brings_nothing_up_to_date() {
     let again = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
     assert_eq!(again, listed);
 }
+
+#[test]
+fn one_database_under_two_names_is_no_two_databases() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home::on(PROGRAM, folder.path(), databases.clone());
+    let checked = |home: &Home| home.end_of(&["config", "check"]).expect("it runs");
+    assert_eq!(checked(&home).code, Some(0));
+    home.run(&["migrate"]).expect("the schemas");
+    assert_eq!(checked(&home).code, Some(0));
+    let tree_heads = format!("{}?application_name=heads", databases.ledgers);
+    let twice = Home {
+        databases: Some(Databases {
+            tree_heads,
+            ..databases
+        }),
+        ..Home::on(PROGRAM, folder.path(), home.databases.clone().expect("databases"))
+    };
+    let ended = checked(&twice);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.said.contains("a database of their own"), "{ended:?}");
+}
