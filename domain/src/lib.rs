@@ -28,6 +28,7 @@ pub mod measures;
 pub mod side_effect;
 pub mod events;
 pub mod event;
+pub mod approval;
 pub mod upcast;
 pub mod schema_compat;
 pub mod strict_json;

@@ -75,12 +75,26 @@ pub const NEWEST_PAGE_RECORDS: u64 = 32;
 pub const IMPORT_RECORD_BYTES_MAX: usize = 64 * 1_048_576;
 /// Bytes of a file that classifies tools.
 pub const MAPPING_BYTES_MAX: usize = 1_048_576;
+/// Bytes of a signed document in a DSSE envelope.
+pub const DSSE_PAYLOAD_BYTES_MAX: usize = 8_192;
+/// Bytes of a DSSE envelope as JSON text.
+pub const DSSE_ENVELOPE_BYTES_MAX: usize = 16_384;
+/// Bytes of the reason that a reviewer gives with a vote.
+pub const VOTE_REASON_BYTES_MAX: usize = 1_000;
 
 const _: () = assert!(
     LEAF_BYTES_MAX <= 65_535,
     "tlog-tiles entries have a 16-bit length"
 );
 const _: () = assert!(PAYLOAD_BYTES_MAX <= APPEND_BYTES_MAX);
+const _: () = assert!(
+    DSSE_PAYLOAD_BYTES_MAX * 4 / 3 + 512 <= DSSE_ENVELOPE_BYTES_MAX,
+    "base64, type, key hint and signature"
+);
+const _: () = assert!(
+    2 * DSSE_ENVELOPE_BYTES_MAX <= PAYLOAD_BYTES_MAX,
+    "an envelope, escaped, in an event"
+);
 const _: () = assert!(
     EVENTS_PER_APPEND_MAX <= BATCH_EVENTS_MAX,
     "an append fits a batch"

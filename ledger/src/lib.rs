@@ -49,6 +49,7 @@ pub mod policy;
 pub mod tlog_proof;
 pub mod verify;
 pub mod keys;
+pub mod dsse;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
