@@ -241,6 +241,7 @@ catalogue! {
         "approval.comment" 1 ApprovalComment;
         "approval.amended" 1 ApprovalAmended;
         "approval.voted" 1 ApprovalVoted;
+        "approval.vote_refused" 1 ApprovalVoteRefused;
         "approval.resolved" 1 ApprovalResolved;
         "approval.consumed" 1 ApprovalConsumed;
         "approval.expired" 1 ApprovalExpired;
@@ -309,6 +310,8 @@ catalogue! {
         "infra.ledger.opened" 1 InfraLedgerOpened;
         "infra.chain_checkpointed" 1 InfraChainCheckpointed;
         "infra.key_rotated" 1 InfraKeyRotated;
+        "infra.key.registered" 1 InfraKeyRegistered;
+        "infra.key.revoked" 1 InfraKeyRevoked;
         "infra.api_key.created" 1 InfraApiKeyCreated;
         "infra.api_key.revoked" 1 InfraApiKeyRevoked;
         "infra.restore_completed" 1 InfraRestoreCompleted;

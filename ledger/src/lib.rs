@@ -50,6 +50,7 @@ pub mod tlog_proof;
 pub mod verify;
 pub mod keys;
 pub mod dsse;
+pub mod vote;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -35,6 +35,28 @@ words! {
         Reported = "reported",
     }
 
+    /// Why a vote does not count. If several apply, the first in this order is named.
+    pub enum VoteRefusal {
+        /// It is no envelope, or no statement stands in it.
+        Malformed = "malformed",
+        /// No such key is registered.
+        UnknownKey = "unknown_key",
+        /// The signature does not verify under the key, or it was made for another kind of document.
+        BadSignature = "bad_signature",
+        /// The key was revoked.
+        RevokedKey = "revoked_key",
+        /// The key is another person's than the one who is said to decide.
+        OtherReviewer = "other_reviewer",
+        /// It is about something else than this request as it stands: another action, view, record or nonce.
+        Mismatch = "mismatch",
+        /// Whoever asked may not decide.
+        Requester = "requester",
+        /// The request lapsed.
+        Expired = "expired",
+        /// The request is decided or withdrawn.
+        Decided = "decided",
+    }
+
     /// What changed since people looked.
     pub enum StaleCause {
         /// The action.
@@ -189,6 +211,20 @@ payloads! {
         pub decided_at: Option<Micros>,
         /// Why.
         pub reason: Option<String>,
+    }
+
+    /// Somebody tried to vote and it does not count. Nothing else came of it.
+    pub struct ApprovalVoteRefused {
+        /// Why.
+        pub refusal: VoteRefusal,
+        /// What exactly, for people.
+        pub detail: Option<String>,
+        /// SHA-256 of the envelope as it came.
+        pub envelope_digest: Digest,
+        /// Id of the key that is said to have signed.
+        pub key_id: Option<String>,
+        /// Who is said to have decided. True only where the signature was verified.
+        pub reviewer: Option<String>,
     }
 
     /// A request was decided.

@@ -93,6 +93,28 @@ payloads! {
         pub reason: Option<String>,
     }
 
+    /// A person's signing key was registered. The stream names the key; it is registered once and never again.
+    pub struct InfraKeyRegistered {
+        /// Id of the key: SHA-256 of its SubjectPublicKeyInfo in DER.
+        pub key_id: Digest,
+        /// Whose key it is, as the tenant names people.
+        pub reviewer: String,
+        /// The 32 bytes of the Ed25519 public key, in hex.
+        pub public_key: Digest,
+        /// DSSE envelope as signed with the key, as JSON text: that this tenant may take it for this person's.
+        pub proof_of_possession: String,
+        /// Name of the key for people.
+        pub label: Option<String>,
+    }
+
+    /// A person's signing key was revoked. What it signed counts only where it was used up to here.
+    pub struct InfraKeyRevoked {
+        /// Id of the key.
+        pub key_id: Digest,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
     /// An API key was made. The key itself is nowhere: its secret part is 32 random bytes, of which only the hash stays.
     pub struct InfraApiKeyCreated {
         /// Id of the key.

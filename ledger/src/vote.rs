@@ -1,0 +1,191 @@
+//! Whether a vote counts. The pipeline asks before it records one, and the offline verifier asks again years later: both
+//! with [`judge`], on nothing but what the ledger holds.
+//!
+//! A key counts by position and not by time: a vote that stands behind the record that revokes its key does not count,
+//! whatever time it claims, since who has stolen a key writes what time he likes.
+
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestFacts, STATEMENT_TYPE, Statement};
+use ruche_domain::events::{InfraKeyRegistered, VoteRefusal};
+use ruche_domain::ids::{TenantId, uuid_v8};
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Micros;
+use ruche_domain::stream::{Category, StreamId};
+use uuid::Uuid;
+
+use crate::dsse::{Envelope, PublicKey};
+
+/// A reviewer's key as the ledger knows it at some position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReviewerKey {
+    key: PublicKey,
+    /// Whose it is.
+    pub reviewer: String,
+    /// The credential under which it was registered.
+    pub registered_by: Option<Uuid>,
+    /// Whether it is revoked by now.
+    pub revoked: bool,
+}
+
+/// Why a key cannot be registered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefusal {
+    /// Not a key that can be trusted.
+    #[error("not an Ed25519 public key that can be trusted")]
+    Key,
+    /// The id is not that of the key.
+    #[error("the id does not belong to the key")]
+    Id,
+    /// Nothing shows that the private half is there.
+    #[error("the proof of possession does not hold: {0}")]
+    Possession(String),
+}
+
+/// The stream of a key. Its first record registers it, so one key is registered once.
+#[must_use]
+pub fn key_stream(key_id: Digest) -> StreamId {
+    StreamId::new(Category::Key, uuid_v8(&key_id.0))
+}
+
+/// The id of a key as a digest.
+#[must_use]
+pub fn key_id(key: &PublicKey) -> Digest {
+    key.id().parse().expect("the id of a key is a SHA-256 in hex")
+}
+
+impl ReviewerKey {
+    /// The key that `registered` says, if everything it says holds for this tenant.
+    ///
+    /// # Errors
+    /// As [`KeyRefusal`] says.
+    pub fn registered(
+        registered: &InfraKeyRegistered,
+        tenant: TenantId,
+        by: Option<Uuid>,
+    ) -> Result<Self, KeyRefusal> {
+        let key = PublicKey::from_bytes(&registered.public_key.0).map_err(|_| KeyRefusal::Key)?;
+        if key_id(&key) != registered.key_id {
+            return Err(KeyRefusal::Id);
+        }
+        let no = |error: &dyn std::fmt::Display| KeyRefusal::Possession(error.to_string());
+        let envelope = Envelope::parse(&registered.proof_of_possession).map_err(|e| no(&e))?;
+        let signed = envelope.verify(&key, POSSESSION_TYPE).map_err(|e| no(&e))?;
+        let possession = KeyPossession::parse(signed).map_err(|e| no(&e))?;
+        let expected =
+            KeyPossession::new(tenant, &registered.reviewer, registered.public_key.0).map_err(|e| no(&e))?;
+        if possession != expected {
+            return Err(no(&"it names another tenant, reviewer or key"));
+        }
+        Ok(Self {
+            key,
+            reviewer: registered.reviewer.clone(),
+            registered_by: by,
+            revoked: false,
+        })
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> Digest {
+        key_id(&self.key)
+    }
+}
+
+/// A vote, and everything that it has to hold against.
+#[derive(Clone, Copy, Debug)]
+pub struct Ballot<'a> {
+    /// The envelope as it came.
+    pub envelope: &'a str,
+    /// The key that its hint names, as of the position of the vote.
+    pub key: Option<&'a ReviewerKey>,
+    /// The request as it stands in the ledger.
+    pub request: &'a RequestFacts,
+    /// The credential under which approval was asked for.
+    pub requester: Option<Uuid>,
+    /// The credential under which the vote came.
+    pub voter: Option<Uuid>,
+    /// When.
+    pub now: Micros,
+    /// Whether people are still asked.
+    pub is_open: bool,
+}
+
+/// Why a vote does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The kind.
+    pub refusal: VoteRefusal,
+    /// What exactly.
+    pub detail: String,
+    /// Who decided, where the signature holds.
+    pub reviewer: Option<String>,
+}
+
+/// The key that an envelope says it was signed with.
+#[must_use]
+pub fn hinted_key(envelope: &str) -> Option<Digest> {
+    Envelope::parse(envelope).ok()?.key_hint()?.parse().ok()
+}
+
+/// What the reviewer says, if the vote counts.
+///
+/// # Errors
+/// The first of [`VoteRefusal`] that applies, in its order.
+pub fn judge(ballot: &Ballot<'_>) -> Result<Statement, Refused> {
+    let no = |refusal, detail: String| Refused {
+        refusal,
+        detail,
+        reviewer: None,
+    };
+    let envelope = Envelope::parse(ballot.envelope).map_err(|e| no(VoteRefusal::Malformed, e.to_string()))?;
+    let unknown = || no(VoteRefusal::UnknownKey, "no such key is registered".to_owned());
+    let key = ballot.key.ok_or_else(unknown)?;
+    let signed = envelope
+        .verify(&key.key, STATEMENT_TYPE)
+        .map_err(|e| no(VoteRefusal::BadSignature, e.to_string()))?;
+    let statement = Statement::parse(signed).map_err(|e| no(VoteRefusal::Malformed, e.to_string()))?;
+    match refusal_of(ballot, key, &statement) {
+        None => Ok(statement),
+        Some((refusal, detail)) => Err(Refused {
+            refusal,
+            detail,
+            reviewer: Some(key.reviewer.clone()),
+        }),
+    }
+}
+
+/// What keeps a statement whose signature holds from counting.
+fn refusal_of(
+    ballot: &Ballot<'_>,
+    key: &ReviewerKey,
+    statement: &Statement,
+) -> Option<(VoteRefusal, String)> {
+    if key.revoked {
+        return Some((VoteRefusal::RevokedKey, format!("key {} is revoked", key.id())));
+    }
+    if statement.reviewer != key.reviewer || statement.key_id != key.id().to_string() {
+        let detail = format!("the key is that of {:?}", key.reviewer);
+        return Some((VoteRefusal::OtherReviewer, detail));
+    }
+    let differing = statement.request.differences(ballot.request);
+    if !differing.is_empty() {
+        let detail = format!("differs from the request in {}", differing.join(", "));
+        return Some((VoteRefusal::Mismatch, detail));
+    }
+    // Not known is not another: a request of nobody could be anybody's.
+    let is_requester =
+        |credential: Option<Uuid>| ballot.requester.is_none() || credential == ballot.requester;
+    if is_requester(ballot.voter) || is_requester(key.registered_by) {
+        let detail = "the credential that asked also voted or registered the key".to_owned();
+        return Some((VoteRefusal::Requester, detail));
+    }
+    if ballot.request.expires_at <= ballot.now {
+        return Some((VoteRefusal::Expired, "nobody decided in time".to_owned()));
+    }
+    if !ballot.is_open {
+        return Some((VoteRefusal::Decided, "it is decided or withdrawn".to_owned()));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;
