@@ -185,7 +185,7 @@ catalogue! {
     }
     /// Tools and their effects on the world.
     Tool = "tool", Command {
-        "tool.registered" 1 ToolRegistered;
+        "tool.registered" 2 ToolRegistered;
         "tool.proposed" 1 ToolProposed;
         "tool.started" 1 ToolStarted;
         "tool.completed" 1 ToolCompleted;
@@ -233,7 +233,7 @@ catalogue! {
     }
     /// Decisions of people, bound to the bytes they saw.
     Approval = "approval", Command {
-        "approval.requested" 1 ApprovalRequested;
+        "approval.requested" 2 ApprovalRequested;
         "approval.viewed" 1 ApprovalViewed;
         "approval.claimed" 1 ApprovalClaimed;
         "approval.delegated" 1 ApprovalDelegated;

@@ -26,6 +26,7 @@ mod words;
 mod payload;
 pub mod measures;
 pub mod side_effect;
+pub mod action;
 pub mod events;
 pub mod event;
 pub mod approval;

@@ -61,6 +61,9 @@ pub const PROJECTION_ATTEMPTS_MAX: u32 = 5;
 pub const PROJECTION_BATCH_EVENTS_MAX: usize = 1_000;
 /// Longest wait for `minPosition`, milliseconds.
 pub const MIN_POSITION_WAIT_MS_MAX: u64 = 5_000;
+/// A business key is held so long after its effect was done, microseconds: a day. That of an irreversible effect is
+/// held for ever.
+pub const BUSINESS_KEY_HELD_US: u64 = 24 * 3_600 * 1_000_000;
 /// Different tools of one recorded turn; each costs a read.
 pub const TOOLS_PER_TURN_MAX: usize = 256;
 /// Keys of one configuration.

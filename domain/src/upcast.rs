@@ -26,12 +26,28 @@ pub struct Upcaster {
 }
 
 /// All steps, oldest first within a type. The frozen schemas are the released ones of `docs/events`.
-pub static UPCASTERS: &[Upcaster] = &[Upcaster {
-    event_type: "session.started",
-    from: SchemaVersion(1),
-    lift: session_started::lift,
-    schema: || frozen(include_str!("../../docs/events/session.started.v1.json")),
-}];
+pub static UPCASTERS: &[Upcaster] = &[
+    Upcaster {
+        event_type: "session.started",
+        from: SchemaVersion(1),
+        lift: session_started::lift,
+        schema: || frozen(include_str!("../../docs/events/session.started.v1.json")),
+    },
+    // Version 2 has more fields, all of which may be absent.
+    Upcaster {
+        event_type: "tool.registered",
+        from: SchemaVersion(1),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/tool.registered.v1.json")),
+    },
+    // As above.
+    Upcaster {
+        event_type: "approval.requested",
+        from: SchemaVersion(1),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/approval.requested.v1.json")),
+    },
+];
 
 fn frozen(schema: &str) -> Value {
     serde_json::from_str(schema).expect("a schema of ours, compared by a test")

@@ -1,7 +1,7 @@
 //! `approval.*`: people decide, bound to the exact bytes they saw. The stream names the request.
 
 use super::policy::Ehi;
-use crate::ids::{CallId, TurnId};
+use crate::ids::{CallId, LaneId, TenantId, TurnId};
 use crate::measures::{BlobRef, Digest};
 use crate::numbers::Micros;
 use crate::payload::{Ext, List, payloads};
@@ -121,6 +121,18 @@ payloads! {
         pub ehi: Option<Ehi>,
         /// The client's own id of the request.
         pub external_id: Option<String>,
+        /// SHA-256 of the schema of the arguments.
+        pub schema_digest: Option<Digest>,
+        /// The client's own id of the agent that asks.
+        pub agent_id: Option<String>,
+        /// The tenant that it is for.
+        pub tenant_id: Option<TenantId>,
+        /// The lane whose turn asks; the turn and the session stand in the envelope.
+        pub lane_id: Option<LaneId>,
+        /// Channel of the lane.
+        pub channel: Option<String>,
+        /// What makes a vote one for this request only: 32 hex digits that nobody can guess.
+        pub nonce: Option<String>,
     }
 
     /// A reviewer looked at a request.

@@ -51,6 +51,10 @@ payloads! {
         pub schema: Option<serde_json::Value>,
         /// Name of the tool that undoes a call.
         pub compensation_tool: Option<String>,
+        /// How long a call may take, µs; what takes longer counts as of unknown outcome.
+        pub timeout_us: Option<u64>,
+        /// Who answers for the tool, as the client names people and teams.
+        pub owner: Option<String>,
         /// Free fields of the source, kept as given.
         pub ext: Ext,
     }
