@@ -296,6 +296,12 @@ pub trait Command: Serialize + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Streams to look at beside these, which only the state can tell. Asked again after they were loaded, until it
+    /// names none that was not looked at.
+    fn more_loads(&self, _state: &Self::State) -> Vec<Load> {
+        Vec::new()
+    }
+
     /// Takes one event of a loaded stream into the state.
     fn evolve(&self, state: &mut Self::State, event: &PastEvent);
 

@@ -7,6 +7,7 @@ use ruche_domain::numbers::Micros;
 use ruche_ledger::references::ReferenceKey;
 
 use crate::error::CommandError;
+use crate::ports::ArgumentSchemas;
 
 /// Who sends a command and why. Ledger, tenant, actor and provenance come from the credential, never from the body.
 #[derive(Clone, Debug)]
@@ -81,6 +82,10 @@ pub struct Ground<'a> {
     pub now: Micros,
     /// The idempotency key of the command, for things that the client did not name.
     pub idempotency_key: &'a str,
+    /// The tenant that it is for.
+    pub tenant: TenantId,
+    /// Holds arguments of tools against schemas.
+    pub schemas: &'a dyn ArgumentSchemas,
 }
 
 /// A client's own id: not empty, at most 255 bytes, without control characters.

@@ -5,12 +5,18 @@
 //! answer, under whatever idempotency key it comes. Timers that are due fire in front of a claim, in its append; whoever
 //! looks for work is who notices that a window closed or a worker is gone.
 
-use std::collections::HashMap;
+mod calls;
+mod propose;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{MessageReceived, MessageSent, OutcomeCategory, SessionStarted, TurnCommitted};
-use ruche_domain::ids::{LaneId, MessageId, SessionId, SubjectId, TurnId};
+use ruche_domain::ids::{ApprovalId, CallId, LaneId, MessageId, SessionId, SubjectId, TurnId};
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Position;
+use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::leaf::KeyLayer;
 use ruche_ledger::references::ReferenceKey;
@@ -20,10 +26,12 @@ use crate::command::{Command, Decision, LayerKey, Load, NewEvent, PastEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{
-    self, ChannelSettings, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof, Rejection, SentMessage,
-    TurnState, legal,
+    self, ChannelSettings, Gate, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof, Rejection,
+    SentMessage, TurnState, legal,
 };
 use crate::session::{SessionRef, SessionState, session_stream};
+
+pub use propose::ProposeAction;
 
 /// Timers that fire in front of one claim. What is left fires in front of the next.
 const TIMERS_PER_CLAIM_MAX: usize = 64;
@@ -73,6 +81,17 @@ pub fn lane_stream(lane: LaneId) -> StreamId {
     StreamId::new(Category::Lane, lane.0)
 }
 
+/// The stream of an approval request.
+pub fn approval_stream(approval: ApprovalId) -> StreamId {
+    StreamId::new(Category::Approval, approval.0)
+}
+
+/// The request for approval of a call. A call has at most one, since an edited call is another call; so it has the
+/// call's id, and whoever knows the lane knows where its approvals stand.
+pub fn approval_of(call: CallId) -> ApprovalId {
+    ApprovalId(call.0)
+}
+
 /// The lease that a worker shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeaseRef {
@@ -85,12 +104,23 @@ pub struct LeaseRef {
 /// What commands about a lane are decided on.
 #[derive(Clone, Debug, Default)]
 pub struct GovernedState {
+    /// The lane without its approvals.
     lane: Lane,
-    owners: HashMap<TurnId, (SessionId, Option<SubjectId>)>,
+    /// Everything that happened to the lane and its approvals, with its place.
+    past: Vec<(Position, LaneEvent)>,
+    owners: HashMap<TurnId, Owner>,
+    /// Digest of the settings that each turn runs under.
+    configs: HashMap<TurnId, Digest>,
+    /// Calls that turns went on without, and those whose decision opened a turn.
+    deferred: HashSet<CallId>,
+    decided: HashSet<CallId>,
     session: SessionState,
     started: Option<SessionStarted>,
     unreadable: Option<String>,
 }
+
+/// Session and subject of a turn.
+type Owner = (SessionId, Option<SubjectId>);
 
 impl GovernedState {
     fn evolve(&mut self, past: &PastEvent) {
@@ -107,16 +137,81 @@ impl GovernedState {
             self.owners.entry(turn).or_insert((session, envelope.subject));
         }
         match &past.event {
-            Some(fact) => self.lane.apply(&LaneEvent {
-                at: envelope.occurred_at,
-                turn,
-                call: envelope.call,
-                approval: None,
-                fact: fact.clone(),
-            }),
+            Some(fact) => self.take(
+                past.recorded.receipt.position,
+                LaneEvent {
+                    at: envelope.occurred_at,
+                    turn,
+                    call: envelope.call,
+                    approval: (past.stream().category == Category::Approval)
+                        .then(|| ApprovalId(past.stream().id)),
+                    fact: fact.clone(),
+                },
+            ),
             // Words may be erased; the machine does not need them.
             None if past.event_type().starts_with("message.") => {}
             None => self.unreadable = Some(past.recorded.receipt.position.to_string()),
+        }
+    }
+
+    fn take(&mut self, position: Position, event: LaneEvent) {
+        match (&event.fact, event.call) {
+            (AgentEvent::ConfigEffectiveResolved(resolved), _) => {
+                self.configs.insert(event.turn, resolved.result_digest);
+            }
+            (AgentEvent::ToolDeferred(_), Some(call)) => drop(self.deferred.insert(call)),
+            (AgentEvent::TurnOpened(_), Some(call)) => drop(self.decided.insert(call)),
+            _ => {}
+        }
+        if event.approval.is_none() {
+            self.lane.apply(&event);
+        }
+        self.past.push((position, event));
+    }
+
+    /// The approvals that the lane may still be decided on. They are unguarded: an event that moves an approval stands
+    /// in one append with an event of the lane, whose version is guarded.
+    fn more_loads(&self) -> Vec<Load> {
+        let open = self.lane.calls.values().filter(|call| self.may_wait(call));
+        open.map(|call| Load::whole(approval_stream(approval_of(call.id))).unguarded())
+            .collect()
+    }
+
+    /// Whether a call may have an approval that is not settled: it asked for one, was not started, and what became of
+    /// its turn does not settle it.
+    fn may_wait(&self, call: &lane::Call) -> bool {
+        let asks = match call.gate {
+            Gate::Approval => true,
+            Gate::Open => call.side_effect == SideEffectPolicy::Irreversible,
+            Gate::Closed => false,
+        };
+        let settled = match self.lane.turn(call.turn).map(|turn| turn.state) {
+            None => true,
+            Some(TurnState::Committed) => {
+                !self.deferred.contains(&call.id) || self.decided.contains(&call.id)
+            }
+            Some(state) => state.is_terminal(),
+        };
+        asks && call.status.is_none() && !settled
+    }
+
+    /// The lane with its approvals: what happened, in the order in which it stands in the ledger.
+    fn lane(&self) -> Lane {
+        if self.past.iter().all(|(_, event)| event.approval.is_none()) {
+            return self.lane.clone();
+        }
+        let mut past: Vec<&(Position, LaneEvent)> = self.past.iter().collect();
+        past.sort_by_key(|(position, _)| *position);
+        past.into_iter()
+            .fold(Lane::default(), |lane, (_, event)| lane::evolve(lane, event))
+    }
+
+    fn lane_command(&self, name: &LaneName, ground: &Ground<'_>, intent: Intent) -> LaneCommand {
+        LaneCommand {
+            now: ground.now,
+            settings: ChannelSettings::of_channel(&name.channel),
+            layers: Vec::new(),
+            intent,
         }
     }
 
@@ -128,13 +223,8 @@ impl GovernedState {
             ));
         }
         let id = name.id(ground.references);
-        let command = |intent| LaneCommand {
-            now: ground.now,
-            settings: ChannelSettings::of_channel(&name.channel),
-            layers: Vec::new(),
-            intent,
-        };
-        let mut lane = self.lane.clone();
+        let command = |intent| self.lane_command(name, ground, intent);
+        let mut lane = self.lane();
         let mut events = Vec::new();
         let timers = if asked.after_timers {
             TIMERS_PER_CLAIM_MAX
@@ -153,32 +243,46 @@ impl GovernedState {
         let fired = events.len();
         let decided = lane::explain(&lane, &command(asked.intent.clone())).map_err(refusal)?;
         events.extend(decided.events);
-        let stream = lane_stream(id);
-        let new_event = |(number, event)| NewEvent {
+        let mut owners = self.owners.clone();
+        let new_event = |(number, event): (usize, LaneEvent)| NewEvent {
             by_itself: number < fired,
             // What follows in the append follows from its first event. What fired, fired for a reason of its own.
             caused_by: (number > fired).then_some(fired),
-            ..self.new_event(stream, event, asked.session)
+            ..new_event(lane_stream(id), &mut owners, asked.session, event)
         };
         let events = events.into_iter().enumerate().map(new_event);
         Ok(Decision::Append(events.collect()))
     }
+}
 
-    fn new_event(
-        &self,
-        stream: StreamId,
-        event: LaneEvent,
-        session: Option<(SessionId, Option<SubjectId>)>,
-    ) -> NewEvent {
-        let owner = self.owners.get(&event.turn).copied().or(session);
-        NewEvent {
-            occurred_at: Some(event.at),
-            session: owner.map(|(session, _)| session),
-            subject: owner.and_then(|(_, subject)| subject),
-            turn: Some(event.turn),
-            call: event.call,
-            ..NewEvent::fact(stream, event.fact)
-        }
+/// Whose turn it is: that of its session; of a turn that a decision opens, that of the turn that asked.
+fn owner_in(owners: &mut HashMap<TurnId, Owner>, session: Option<Owner>, event: &LaneEvent) -> Option<Owner> {
+    if let AgentEvent::TurnOpened(opened) = &event.fact
+        && let Some(asked) = opened
+            .previous_turn_id
+            .and_then(|turn| owners.get(&turn))
+            .copied()
+    {
+        owners.entry(event.turn).or_insert(asked);
+    }
+    owners.get(&event.turn).copied().or(session)
+}
+
+fn new_event(
+    lane: StreamId,
+    owners: &mut HashMap<TurnId, Owner>,
+    session: Option<Owner>,
+    event: LaneEvent,
+) -> NewEvent {
+    let owner = owner_in(owners, session, &event);
+    let stream = event.approval.map_or(lane, approval_stream);
+    NewEvent {
+        occurred_at: Some(event.at),
+        session: owner.map(|(session, _)| session),
+        subject: owner.and_then(|(_, subject)| subject),
+        turn: Some(event.turn),
+        call: event.call,
+        ..NewEvent::fact(stream, event.fact)
     }
 }
 
@@ -186,7 +290,7 @@ impl GovernedState {
 struct Asked {
     intent: Intent,
     /// Session and subject of turns that open.
-    session: Option<(SessionId, Option<SubjectId>)>,
+    session: Option<Owner>,
     after_timers: bool,
 }
 
@@ -201,12 +305,13 @@ impl From<Intent> for Asked {
 }
 
 /// Commands of the machine that a client can send. The others come with tools and approvals.
-const SENDABLE: [&str; 6] = [
+const SENDABLE: [&str; 7] = [
     "CancelTurn",
     "ClaimTurn",
     "CommitTurn",
     "FailTurn",
     "HeartbeatTurn",
+    "ProposeAction",
     "SubmitMessage",
 ];
 
@@ -320,6 +425,10 @@ impl Command for SubmitMessage {
         }])
     }
 
+    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+        state.more_loads()
+    }
+
     fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {
         state.evolve(event);
     }
@@ -365,6 +474,10 @@ macro_rules! lane_commands {
 
             fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
                 Ok(vec![self.lane.load(ground)?])
+            }
+
+            fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+                state.more_loads()
             }
 
             fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

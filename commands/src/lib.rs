@@ -41,7 +41,7 @@ pub use context::CommandContext;
 pub use error::{CommandError, ERROR_CODES, Violation};
 pub use message::ReceiveMessage;
 pub use pipeline::Commands;
-pub use ports::{LedgerSecrets, PayloadValidator, SecretsOf, Unfit};
+pub use ports::{ArgumentSchemas, LedgerSecrets, PayloadValidator, SecretsOf, Unfit};
 pub use score::ScoreSession;
 pub use session::{EndSession, SessionRef, StartSession};
 pub use tool::RegisterTool;

@@ -3,7 +3,7 @@
 //! # The life of a command
 //!
 //! 1. The context and the input are checked; the command names the streams it looks at. Nothing was read yet.
-//! 2. The streams are loaded and folded into the command's state.
+//! 2. The streams are loaded and folded into the command's state, then those that only the state can name.
 //! 3. The command decides. A refusal ends it here, unless its idempotency key says that it was carried out before; so
 //!    does the finding that everything is already as the command wants it, which claims no key.
 //! 4. The decided events are prepared: strict JSON, schema, ids, commitment. Still nothing was written, so a process
@@ -13,6 +13,7 @@
 //! 6. On a conflict steps 2 to 5 are repeated, a bounded number of times. On "unknown" step 5 is repeated with the
 //!    very same events, so that the key decides.
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use ruche_domain::envelope::{ACFEvent, Actor};
@@ -86,6 +87,8 @@ impl Commands {
             references: &secrets.references,
             now,
             idempotency_key: &context.idempotency_key,
+            tenant: context.tenant,
+            schemas: &*self.validator,
         };
         let loads = command.loads(&ground)?;
         let claims = claims(&secrets, context, command, &ground)?;
@@ -140,7 +143,17 @@ impl Commands {
     ) -> Result<(C::State, Vec<Expectation>), CommandError> {
         let mut state = C::State::default();
         let mut guards = Vec::new();
-        for load in loads {
+        let mut waiting: VecDeque<Load> = loads.iter().copied().collect();
+        let mut known: HashSet<StreamId> = loads.iter().map(|load| load.stream).collect();
+        loop {
+            let Some(load) = waiting.pop_front() else {
+                let more = command.more_loads(&state);
+                waiting.extend(more.into_iter().filter(|load| known.insert(load.stream)));
+                if waiting.is_empty() {
+                    return Ok((state, guards));
+                }
+                continue;
+            };
             let version = match load.depth {
                 Depth::Version => self.store.stream_version(context.ledger, load.stream).await?,
                 Depth::First => {
@@ -159,7 +172,6 @@ impl Commands {
                 guards.push(Expectation { stream, version });
             }
         }
-        Ok((state, guards))
     }
 
     async fn whole<C: Command>(

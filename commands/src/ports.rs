@@ -9,12 +9,44 @@ use serde_json::Value;
 use crate::error::Violation;
 
 /// Checks payloads against the schema of their type. Pure and fast: it runs in the caller's task, once per event.
-pub trait PayloadValidator: Send + Sync {
+pub trait PayloadValidator: ArgumentSchemas {
     /// Checks one payload.
     ///
     /// # Errors
     /// [`Unfit::UnknownSchema`] where there is no such schema, else every violation that was found.
     fn validate(&self, event_type: &str, version: SchemaVersion, payload: &Value) -> Result<(), Unfit>;
+}
+
+/// Holds the arguments of tools against the schemas that tools are registered with. Pure, and nothing is fetched.
+pub trait ArgumentSchemas: Send + Sync {
+    /// Whether a value is a JSON schema that arguments can be held against.
+    ///
+    /// # Errors
+    /// Why it is none, for people.
+    fn check(&self, schema: &Value) -> Result<(), String>;
+
+    /// Holds arguments against a schema.
+    ///
+    /// # Errors
+    /// The faults, in the order of the arguments; at least one.
+    fn fit(&self, schema: &Value, arguments: &Value) -> Result<(), Vec<Violation>>;
+}
+
+/// Where no schema is to be asked: every answer is no.
+pub(crate) struct NoSchemas;
+
+impl ArgumentSchemas for NoSchemas {
+    fn check(&self, _: &Value) -> Result<(), String> {
+        Err("schemas cannot be checked here".to_owned())
+    }
+
+    fn fit(&self, _: &Value, _: &Value) -> Result<(), Vec<Violation>> {
+        let reason = "arguments cannot be checked here".to_owned();
+        Err(vec![Violation {
+            pointer: String::new(),
+            reason,
+        }])
+    }
 }
 
 /// Why a payload did not pass.

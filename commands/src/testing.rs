@@ -24,11 +24,11 @@ use ruche_ledger::testing::{Author, FixedClock, SeededRandom};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::command::{Command, Content, Decision, Depth, NewEvent, PastEvent, RecordedEvent, Seen};
+use crate::command::{Command, Content, Decision, Depth, Load, NewEvent, PastEvent, RecordedEvent, Seen};
 use crate::context::{CommandContext, Ground};
-use crate::error::CommandError;
+use crate::error::{CommandError, Violation};
 use crate::pipeline::Commands;
-use crate::ports::{PayloadValidator, Unfit};
+use crate::ports::{ArgumentSchemas, PayloadValidator, Unfit};
 use crate::session::{observed_stream, session_stream};
 
 /// The time at which tests happen, µs since 1970: 2023-11-14T22:13:20Z.
@@ -115,13 +115,17 @@ impl Given {
             references: &references,
             now: TEST_NOW,
             idempotency_key: "test-key",
+            tenant: TenantId(Uuid::from_u128(0xA11CE)),
+            schemas: &NoObjection,
         };
         Decided(self.decide(command, &ground))
     }
 
     fn decide<C: Command>(&self, command: &C, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let mut state = C::State::default();
-        for load in command.loads(ground)? {
+        let mut loads = command.loads(ground)?;
+        let mut done: Vec<StreamId> = Vec::new();
+        while let Some(load) = next_load(&mut loads, &mut done, || command.more_loads(&state)) {
             let events: Vec<&PastEvent> = self
                 .past
                 .iter()
@@ -156,6 +160,20 @@ impl Given {
         }
         command.decide(&state, ground)
     }
+}
+
+/// The next stream to look at; once the named ones are through, what the state asks for beside them.
+fn next_load(
+    loads: &mut Vec<Load>,
+    done: &mut Vec<StreamId>,
+    more: impl FnOnce() -> Vec<Load>,
+) -> Option<Load> {
+    if loads.is_empty() {
+        loads.extend(more().into_iter().filter(|load| !done.contains(&load.stream)));
+    }
+    let load = (!loads.is_empty()).then(|| loads.remove(0))?;
+    done.push(load.stream);
+    Some(load)
 }
 
 impl Decided {
@@ -224,6 +242,16 @@ pub struct NoObjection;
 
 impl PayloadValidator for NoObjection {
     fn validate(&self, _: &str, _: SchemaVersion, _: &Value) -> Result<(), Unfit> {
+        Ok(())
+    }
+}
+
+impl ArgumentSchemas for NoObjection {
+    fn check(&self, _: &Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn fit(&self, _: &Value, _: &Value) -> Result<(), Vec<Violation>> {
         Ok(())
     }
 }

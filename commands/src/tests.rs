@@ -8,5 +8,6 @@ mod imports;
 mod properties;
 mod scores;
 mod sessions;
+mod tool_calls;
 mod tools;
 mod turns;

@@ -2,10 +2,13 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::ToolRegistered;
+use ruche_domain::measures::Digest;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
 use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
@@ -32,6 +35,13 @@ impl From<&ToolRegistered> for ToolTraits {
             kind: registered.tool_kind,
         }
     }
+}
+
+/// SHA-256 of the schema of a tool's arguments: compact JSON with the names of each object in the order of their bytes.
+pub(crate) fn schema_digest(tool: &ToolRegistered) -> Option<Digest> {
+    // A map of `serde_json` is sorted.
+    let of = |schema: &Value| Digest(Sha256::digest(schema.to_string().as_bytes()).into());
+    tool.schema_digest.or_else(|| tool.schema.as_ref().map(of))
 }
 
 /// Registers a tool, or changes its registration.
@@ -71,6 +81,10 @@ impl Command for RegisterTool {
         if let Some(undo) = &self.tool.compensation_tool {
             check_external_id("/compensationTool", undo)?;
         }
+        if let Some(schema) = &self.tool.schema {
+            let refused = |reason| CommandError::input("/argumentSchema", reason);
+            ground.schemas.check(schema).map_err(refused)?;
+        }
         Ok(vec![Load::newest(tool_stream(
             ground.references,
             &self.tool.name,
@@ -88,11 +102,15 @@ impl Command for RegisterTool {
     }
 
     fn decide(&self, state: &ToolState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        let wanted = ToolRegistered {
+            schema_digest: schema_digest(&self.tool),
+            ..self.tool.clone()
+        };
         match &state.current {
-            Some((tool, recorded)) if *tool == self.tool => Ok(Decision::AlreadySo(vec![recorded.clone()])),
+            Some((tool, recorded)) if *tool == wanted => Ok(Decision::AlreadySo(vec![recorded.clone()])),
             _ => {
                 let stream = tool_stream(ground.references, &self.tool.name);
-                Ok(Decision::Append(vec![NewEvent::fact(stream, self.tool.clone())]))
+                Ok(Decision::Append(vec![NewEvent::fact(stream, wanted)]))
             }
         }
     }

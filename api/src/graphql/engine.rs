@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::document::DocumentFault;
 use super::documents::Documents;
 use super::errors::with_code;
-use super::mutation::Mutation;
+use super::mutation::Mutations;
 use super::params::Params;
 use super::parked::ParkedModels;
 use super::query::Query;
@@ -33,7 +33,7 @@ use crate::http::Caller;
 use crate::limits::{FIELD_DIRECTIVES_MAX, QUERY_COST_MAX, QUERY_DEPTH_MAX};
 use crate::services::Services;
 
-type RucheSchema = Schema<Query, Mutation, Subscription>;
+type RucheSchema = Schema<Query, Mutations, Subscription>;
 
 /// Runs operations. Cheap to clone.
 #[derive(Clone)]
@@ -159,9 +159,9 @@ impl Engine {
     }
 }
 
-fn builder() -> SchemaBuilder<Query, Mutation, Subscription> {
+fn builder() -> SchemaBuilder<Query, Mutations, Subscription> {
     // Nothing returns the interface itself, so it is made known here.
-    Schema::build(Query, Mutation, Subscription).register_output_type::<Refusal>()
+    Schema::build(Query, Mutations::default(), Subscription).register_output_type::<Refusal>()
 }
 
 /// The operation that is meant.

@@ -4,10 +4,12 @@
 mod inputs;
 mod lane_input;
 mod turn_input;
+mod tool_calls;
+mod tool_input;
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, MergedObject, Object, Result, SimpleObject};
 use ruche_commands::command::Command;
 use ruche_commands::{CommandContext, CommandReceipt};
 use ruche_domain::envelope::{Actor, ActorKind, Provenance};
@@ -29,7 +31,15 @@ use inputs::{
     StartSessionInput, SubmitMessageInput,
 };
 use lane_input::{CancelTurnInput, ClaimTurnInput, CommitTurnInput, FailTurnInput, HeartbeatTurnInput};
+use tool_calls::ToolCallMutation;
 use turn_input::RecordTurnInput;
+
+/// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
+/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is
+/// `unchanged`, and the key stays free.
+#[derive(MergedObject, Default)]
+#[graphql(name = "Mutation")]
+pub(super) struct Mutations(Mutation, ToolCallMutation);
 
 /// Proof that a record is stored, and how far its proof has come.
 #[derive(SimpleObject)]
@@ -78,6 +88,8 @@ macro_rules! payloads {
         }
     )*};
 }
+
+use payloads;
 
 fn session_of(receipt: &CommandReceipt) -> Option<ID> {
     receipt.session().map(id)
@@ -318,15 +330,14 @@ macro_rules! carry_out {
     }};
 }
 
-/// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
-/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is
-/// `unchanged`, and the key stays free.
+use carry_out;
+
+/// Writes about sessions, turns, tools and configurations.
+#[derive(Default)]
 pub struct Mutation;
 
-/// Writes. Each mutation takes an `idempotencyKey`: sent again with the same input it gives the first answer, marked
-/// `duplicate`; with another input it is refused. One that changes nothing writes nothing and claims no key: it is
-/// `unchanged`, and the key stays free.
-#[Object]
+/// Writes about sessions, turns, tools and configurations.
+#[Object(name = "SessionMutation")]
 impl Mutation {
     /// Opens a session.
     async fn start_session(&self, ctx: &Context<'_>, input: StartSessionInput) -> Result<StartSessionResult> {

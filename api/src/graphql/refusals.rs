@@ -256,6 +256,7 @@ fn mutation_of(command: &'static str) -> &'static str {
         "CommitTurn" => "commitTurn",
         "FailTurn" => "failTurn",
         "CancelTurn" => "cancelTurn",
+        "ProposeAction" => "proposeAction",
         // A test holds that no other command is ever called possible.
         other => other,
     }

@@ -1,17 +1,20 @@
 //! A whole session that is over, recorded in one append: what an import or a backfill does.
 
 use ruche_domain::events::EvalScored;
+use ruche_domain::ids::TenantId;
 use ruche_domain::limits::{APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX};
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{RecordTurnState, RecordedTurn, StrayAnswers, TurnPlace, build, evolve_tools};
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent};
 use crate::context::Ground;
 use crate::error::CommandError;
+use crate::ports::NoSchemas;
 use crate::prepare::payload_bytes;
 use crate::score;
 use crate::session::{EndSession, SessionStatus, StartSession, observed_stream, session_stream};
@@ -59,6 +62,8 @@ impl RecordSession {
             references,
             now: Micros(0),
             idempotency_key: "",
+            tenant: TenantId(Uuid::nil()),
+            schemas: &NoSchemas,
         };
         let mut total = 0;
         for part in self.parts(&self.longest(references), &ground) {

@@ -218,12 +218,19 @@ pub(in crate::graphql) struct RegisterToolInput {
     argument_schema: Option<Json>,
     /// Name of the tool that undoes a call; needed where calls are compensatable.
     compensation_tool: Option<String>,
+    /// How long a call may take, milliseconds; what takes longer counts as of unknown outcome.
+    timeout_ms: Option<Long>,
+    /// Who answers for the tool, as the client names people and teams.
+    owner: Option<String>,
 }
 
 impl RegisterToolInput {
     pub(super) fn into_command(self) -> Made<RegisterTool> {
+        let timeout_ms = optional_count("/timeoutMs", self.timeout_ms)?;
         Ok(RegisterTool {
             tool: ToolRegistered {
+                timeout_us: timeout_ms.map(|ms| ms.saturating_mul(1_000)),
+                owner: self.owner,
                 tool_kind: self.tool_kind.map(Into::into),
                 description: self.description,
                 version: self.version,

@@ -48,13 +48,13 @@ pub(in crate::graphql) struct LeaseInput {
 }
 
 impl LeaseInput {
-    fn read(self) -> Made<LeaseRef> {
+    pub(super) fn read(self) -> Made<LeaseRef> {
         let epoch = count("/lease/epoch", self.epoch)?;
         Ok(LeaseRef { id: self.id, epoch })
     }
 }
 
-fn turn(id: &ID) -> Made<TurnId> {
+pub(super) fn turn(id: &ID) -> Made<TurnId> {
     parsed("/turnId", id.as_str())
 }
 

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use jsonschema::Validator;
-use ruche_commands::{PayloadValidator, Unfit, Violation};
+use jsonschema::{PatternOptions, Validator};
+use ruche_commands::{ArgumentSchemas, PayloadValidator, Unfit, Violation};
 use ruche_domain::event::CATALOGUE;
 use ruche_domain::limits::{VIOLATION_CHARS_MAX, VIOLATIONS_TOLD_MAX};
 use ruche_domain::numbers::SchemaVersion;
@@ -68,6 +68,33 @@ impl PayloadValidator for CatalogueValidator {
             violations.map(|error| violation(&error)).collect(),
         ))
     }
+}
+
+impl ArgumentSchemas for CatalogueValidator {
+    fn check(&self, schema: &Value) -> Result<(), String> {
+        let compiled = of_tool(schema).map_err(|error| violation(&error));
+        compiled.map(drop).map_err(|fault| match fault.pointer.as_str() {
+            "" => fault.reason,
+            at => format!("at {at}: {}", fault.reason),
+        })
+    }
+
+    fn fit(&self, schema: &Value, arguments: &Value) -> Result<(), Vec<Violation>> {
+        // A schema that was registered compiles; one that does not any more lets nothing pass.
+        let compiled = of_tool(schema).map_err(|error| vec![violation(&error)])?;
+        if compiled.is_valid(arguments) {
+            return Ok(());
+        }
+        let violations = compiled.iter_errors(arguments).take(VIOLATIONS_TOLD_MAX);
+        Err(violations.map(|error| violation(&error)).collect())
+    }
+}
+
+/// The schema that a client gave its tool. Patterns run in linear time whatever they are.
+fn of_tool(schema: &Value) -> Result<Validator, jsonschema::ValidationError<'static>> {
+    jsonschema::options()
+        .with_pattern_options(PatternOptions::regex())
+        .build(schema)
 }
 
 fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {

@@ -1,0 +1,264 @@
+//! A worker wants to call a tool. What the call does to the world comes from the catalogue and not from the worker; what
+//! nobody registered is irreversible. The arguments are held against the tool's schema, the action gets its digest, and
+//! what is irreversible opens a request for approval.
+
+use ruche_domain::action::Action;
+use ruche_domain::approval;
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    ApprovalMode, ApprovalRequested, ApprovalRule, InterventionPoint, PolicyEvaluated, PolicyReason,
+    PolicyVerdict, ToolProposed, ToolRegistered,
+};
+use ruche_domain::ids::{CallId, SessionId, TurnId};
+use ruche_domain::limits::PAYLOAD_BYTES_MAX;
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Micros;
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::stream::{Category, StreamId};
+use ruche_domain::strict_json::{self, Profile};
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::calls::KeyedCalls;
+use super::{Asked, GovernedState, LaneName, LeaseRef, approval_of, held, refusal};
+use crate::command::{Command, Decision, Load, PastEvent};
+use crate::context::{Ground, check_external_id};
+use crate::error::CommandError;
+use crate::lane::{self, Intent, Lane};
+use crate::tool::{schema_digest, tool_stream};
+
+/// A worker wants to call a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProposeAction {
+    /// Which lane.
+    pub lane: LaneName,
+    /// Which turn.
+    pub turn: TurnId,
+    /// The lease on it.
+    pub lease: LeaseRef,
+    /// Name of the tool.
+    pub tool: String,
+    /// The arguments, JSON text: exactly what the executor is going to be given.
+    pub arguments: String,
+    /// The caller's key of the effect: what has one key happens once. Needed unless the tool is pure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub business_key: Option<String>,
+    /// The model provider's id of the call; it names nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_call_id: Option<String>,
+    /// The agent's stated reason, for reviewers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub justification: Option<String>,
+}
+
+/// What a proposal is decided on.
+#[derive(Clone, Debug, Default)]
+pub struct ProposeState {
+    governed: GovernedState,
+    tool: Option<ToolRegistered>,
+    keyed: KeyedCalls,
+}
+
+impl Command for ProposeAction {
+    type State = ProposeState;
+    const NAME: &'static str = "ProposeAction";
+
+    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        check_external_id("/tool", &self.tool)?;
+        let key = self.business_key.as_deref();
+        key.map_or(Ok(()), |key| check_external_id("/businessKey", key))?;
+        self.read_arguments()?;
+        let tool = tool_stream(ground.references, &self.tool);
+        Ok(vec![Load::newest(tool), self.lane.load(ground)?])
+    }
+
+    fn more_loads(&self, state: &ProposeState) -> Vec<Load> {
+        state.governed.more_loads()
+    }
+
+    fn evolve(&self, state: &mut ProposeState, event: &PastEvent) {
+        if event.stream().category == Category::Tool {
+            if let (None, Some(AgentEvent::ToolRegistered(tool))) = (&state.tool, &event.event) {
+                state.tool = Some(tool.clone());
+            }
+            return;
+        }
+        state
+            .keyed
+            .evolve(&self.tool, self.business_key.as_deref(), event);
+        state.governed.evolve(event);
+    }
+
+    fn is_settled(&self, state: &ProposeState, _: StreamId) -> bool {
+        state.tool.is_some()
+    }
+
+    fn decide(&self, state: &ProposeState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        self.check_schema(state.tool.as_ref(), ground)?;
+        let governed = &state.governed;
+        let lane = governed.lane();
+        governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
+        if let Some(events) = state.keyed.holder(&lane, ground.now, None) {
+            return Ok(Decision::AlreadySo(events));
+        }
+        let owner = governed.owners.get(&self.turn);
+        let (session, _) = owner.ok_or(CommandError::NotFound { thing: "turn" })?;
+        let call = new_call(&lane, self.turn, ground);
+        let wanted = self.wanted(state, call, *session, ground);
+        let asked = Asked::from(Intent::ProposeAction(held(self.turn, &self.lease, wanted)));
+        governed.decide(&self.lane, ground, &asked)
+    }
+}
+
+impl ProposeAction {
+    fn read_arguments(&self) -> Result<Value, CommandError> {
+        let bytes = self.arguments.as_bytes();
+        strict_json::read(bytes, PAYLOAD_BYTES_MAX, Profile::Exact)
+            .map_err(|fault| CommandError::input(format!("/arguments{}", fault.pointer), fault.kind.reason()))
+    }
+
+    fn check_schema(&self, tool: Option<&ToolRegistered>, ground: &Ground<'_>) -> Result<(), CommandError> {
+        let Some(schema) = tool.and_then(|tool| tool.schema.as_ref()) else {
+            return Ok(());
+        };
+        let arguments = self.read_arguments()?;
+        ground.schemas.fit(schema, &arguments).map_err(|faults| {
+            let first = faults.into_iter().next();
+            let (pointer, reason) =
+                first.map_or_else(Default::default, |fault| (fault.pointer, fault.reason));
+            CommandError::input(format!("/arguments{pointer}"), reason)
+        })
+    }
+
+    fn wanted(
+        &self,
+        state: &ProposeState,
+        call: CallId,
+        session: SessionId,
+        ground: &Ground<'_>,
+    ) -> lane::ProposeAction {
+        let tool = state.tool.as_ref();
+        let side_effect = tool.map_or_else(SideEffectPolicy::default, |tool| tool.side_effect);
+        let arguments = sha256(self.arguments.as_bytes());
+        let action = Action {
+            agent: self.lane.agent.clone(),
+            arguments,
+            schema: tool.and_then(schema_digest),
+            session,
+            side_effect,
+            tenant: ground.tenant,
+            tool: self.tool.clone(),
+            turn: self.turn,
+        };
+        let digest = sha256(action.canonical().as_bytes());
+        let mut proposed = ToolProposed::new(self.tool.clone(), self.arguments.clone());
+        proposed.side_effect = Some(side_effect);
+        proposed.tool_kind = tool.and_then(|tool| tool.tool_kind);
+        proposed.args_digest = Some(arguments);
+        proposed.action_digest = Some(digest);
+        proposed.schema_digest = action.schema;
+        proposed.business_key.clone_from(&self.business_key);
+        proposed.provider_call_id.clone_from(&self.provider_call_id);
+        let asks = side_effect == SideEffectPolicy::Irreversible;
+        let approval = asks.then(|| {
+            let config = state.governed.configs.get(&self.turn).copied();
+            (
+                approval_of(call),
+                self.request(call, &action, digest, config, ground),
+            )
+        });
+        lane::ProposeAction {
+            call,
+            proposed,
+            evaluated: evaluated(call, digest, ground),
+            approval,
+        }
+    }
+
+    fn request(
+        &self,
+        call: CallId,
+        action: &Action,
+        digest: Digest,
+        config: Option<Digest>,
+        ground: &Ground<'_>,
+    ) -> ApprovalRequested {
+        let mut rule = ApprovalRule::new(1);
+        rule.excluded = vec!["requester".to_owned()];
+        let nonce = ground.references.id("nonce-of-approval", &[call.as_bytes()]);
+        let request = ApprovalRequested {
+            tool_name: Some(self.tool.clone()),
+            arguments: Some(self.arguments.clone()),
+            side_effect: Some(action.side_effect),
+            decision_id: Some(decision_id(call, ground)),
+            policy_digest: Some(no_policy()),
+            config_digest: config,
+            justification: self.justification.clone(),
+            schema_digest: action.schema,
+            agent_id: Some(action.agent.clone()),
+            tenant_id: Some(action.tenant),
+            lane_id: Some(self.lane.id(ground.references)),
+            channel: Some(self.lane.channel.clone()),
+            nonce: Some(nonce.as_simple().to_string()),
+            // The lane says how it waits, and until when.
+            ..ApprovalRequested::new(digest, rule, Micros(0), ApprovalMode::Blocking)
+        };
+        let view = approval::view(approval_of(call), &request);
+        ApprovalRequested {
+            view_digest: Some(sha256(view.as_bytes())),
+            ..request
+        }
+    }
+}
+
+/// The next call of a turn, by its number there. A call that a later turn took over keeps its number.
+fn new_call(lane: &Lane, turn: TurnId, ground: &Ground<'_>) -> CallId {
+    let numbers = lane.calls_of(turn).count() as u64..;
+    let mut ids = numbers.map(|number| ground.references.call(turn, number));
+    ids.find(|id| !lane.calls.contains_key(id))
+        .expect("a lane has fewer calls than there are numbers")
+}
+
+fn decision_id(call: CallId, ground: &Ground<'_>) -> String {
+    ground.references.id("decision", &[call.as_bytes()]).to_string()
+}
+
+/// The answer of no policy at all. What is irreversible needs an approval all the same.
+fn evaluated(call: CallId, action: Digest, ground: &Ground<'_>) -> PolicyEvaluated {
+    let mut evaluated = PolicyEvaluated::new(
+        decision_id(call, ground),
+        InterventionPoint::PreToolCall,
+        PolicyVerdict::Allow,
+        action,
+        no_policy(),
+    );
+    evaluated.reasons = vec![PolicyReason::new("no_policy".to_owned())];
+    evaluated.action_digest = Some(action);
+    evaluated
+}
+
+/// Digest of the bundle that has no rules: the empty text.
+fn no_policy() -> Digest {
+    sha256(b"")
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
+
+impl GovernedState {
+    /// Whether the worker holds the turn, in whatever state it is.
+    fn require_lease(
+        &self,
+        lane: &Lane,
+        name: &LaneName,
+        turn: TurnId,
+        lease: &LeaseRef,
+        ground: &Ground<'_>,
+    ) -> Result<(), CommandError> {
+        let heartbeat = Intent::HeartbeatTurn(held(turn, lease, ()));
+        let command = self.lane_command(name, ground, heartbeat);
+        lane::decide(lane, &command).map(drop).map_err(refusal)
+    }
+}
