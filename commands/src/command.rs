@@ -121,6 +121,8 @@ impl RecordedEvent {
 pub struct PastEvent {
     /// As it stands in the ledger.
     pub recorded: RecordedEvent,
+    /// Origin of the epoch that it stands in.
+    pub origin: String,
     /// Its version in its stream.
     pub version: StreamVersion,
     /// What happened; absent where the payload was erased. The type is in the envelope all the same.

@@ -84,6 +84,8 @@ pub struct Ground<'a> {
     pub idempotency_key: &'a str,
     /// The tenant that it is for.
     pub tenant: TenantId,
+    /// Who sends it.
+    pub actor: Actor,
     /// Holds arguments of tools against schemas.
     pub schemas: &'a dyn ArgumentSchemas,
 }

@@ -7,6 +7,7 @@
 
 mod calls;
 mod propose;
+mod votes;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -32,6 +33,7 @@ use crate::lane::{
 use crate::session::{SessionRef, SessionState, session_stream};
 
 pub use propose::ProposeAction;
+pub use votes::VoteOnApproval;
 
 /// Timers that fire in front of one claim. What is left fires in front of the next.
 const TIMERS_PER_CLAIM_MAX: usize = 64;
@@ -206,24 +208,34 @@ impl GovernedState {
             .fold(Lane::default(), |lane, (_, event)| lane::evolve(lane, event))
     }
 
-    fn lane_command(&self, name: &LaneName, ground: &Ground<'_>, intent: Intent) -> LaneCommand {
+    fn lane_command(&self, channel: &str, ground: &Ground<'_>, intent: Intent) -> LaneCommand {
         LaneCommand {
             now: ground.now,
-            settings: ChannelSettings::of_channel(&name.channel),
+            settings: ChannelSettings::of_channel(channel),
             layers: Vec::new(),
             intent,
         }
     }
 
-    /// Lets the machine decide; the events of new turns belong to `session`.
     fn decide(&self, name: &LaneName, ground: &Ground<'_>, asked: &Asked) -> Result<Decision, CommandError> {
+        self.decide_in(name.id(ground.references), &name.channel, ground, asked)
+            .map(Decision::Append)
+    }
+
+    /// Lets the machine decide; the events of new turns belong to `session`.
+    fn decide_in(
+        &self,
+        id: LaneId,
+        channel: &str,
+        ground: &Ground<'_>,
+        asked: &Asked,
+    ) -> Result<Vec<NewEvent>, CommandError> {
         if let Some(position) = &self.unreadable {
             return Err(CommandError::Internal(
                 format!("a lane cannot be decided on: the payload of {position} is gone").into(),
             ));
         }
-        let id = name.id(ground.references);
-        let command = |intent| self.lane_command(name, ground, intent);
+        let command = |intent| self.lane_command(channel, ground, intent);
         let mut lane = self.lane();
         let mut events = Vec::new();
         let timers = if asked.after_timers {
@@ -250,8 +262,7 @@ impl GovernedState {
             caused_by: (number > fired).then_some(fired),
             ..new_event(lane_stream(id), &mut owners, asked.session, event)
         };
-        let events = events.into_iter().enumerate().map(new_event);
-        Ok(Decision::Append(events.collect()))
+        Ok(events.into_iter().enumerate().map(new_event).collect())
     }
 }
 

@@ -27,6 +27,7 @@ pub mod configuration;
 pub mod score;
 pub mod lane;
 pub mod governed;
+pub mod reviewer;
 pub mod import;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]
@@ -42,6 +43,7 @@ pub use error::{CommandError, ERROR_CODES, Violation};
 pub use message::ReceiveMessage;
 pub use pipeline::Commands;
 pub use ports::{ArgumentSchemas, LedgerSecrets, PayloadValidator, SecretsOf, Unfit};
+pub use reviewer::{RegisterReviewerKey, RevokeReviewerKey};
 pub use score::ScoreSession;
 pub use session::{EndSession, SessionRef, StartSession};
 pub use tool::RegisterTool;

@@ -88,6 +88,7 @@ impl Commands {
             now,
             idempotency_key: &context.idempotency_key,
             tenant: context.tenant,
+            actor: context.actor,
             schemas: &*self.validator,
         };
         let loads = command.loads(&ground)?;
@@ -466,12 +467,14 @@ fn recorded(record: Record) -> RecordedEvent {
     }
 }
 
-fn past(record: Record) -> Result<PastEvent, CommandError> {
+fn past(mut record: Record) -> Result<PastEvent, CommandError> {
     let version = record.leaf.stream_version;
+    let origin = std::mem::take(&mut record.leaf.origin);
     let recorded = recorded(record);
     let event = recorded.agent_event()?;
     Ok(PastEvent {
         recorded,
+        origin,
         version,
         event,
     })

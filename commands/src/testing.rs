@@ -90,6 +90,7 @@ impl Given {
         };
         self.past.push(PastEvent {
             recorded,
+            origin: "test/e1".to_owned(),
             version: StreamVersion(version),
             event: Some(event),
         });
@@ -116,6 +117,7 @@ impl Given {
             now: TEST_NOW,
             idempotency_key: "test-key",
             tenant: TenantId(Uuid::from_u128(0xA11CE)),
+            actor: Actor::SYSTEM,
             schemas: &NoObjection,
         };
         Decided(self.decide(command, &ground))

@@ -11,3 +11,4 @@ mod sessions;
 mod tool_calls;
 mod tools;
 mod turns;
+mod votes;

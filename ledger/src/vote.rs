@@ -14,6 +14,10 @@ use uuid::Uuid;
 
 use crate::dsse::{Envelope, PublicKey};
 
+mod request;
+
+pub use request::{RequestFault, RequestPlace, request_facts};
+
 /// A reviewer's key as the ledger knows it at some position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReviewerKey {

@@ -258,7 +258,7 @@ impl GovernedState {
         ground: &Ground<'_>,
     ) -> Result<(), CommandError> {
         let heartbeat = Intent::HeartbeatTurn(held(turn, lease, ()));
-        let command = self.lane_command(name, ground, heartbeat);
+        let command = self.lane_command(&name.channel, ground, heartbeat);
         lane::decide(lane, &command).map(drop).map_err(refusal)
     }
 }

@@ -1,5 +1,6 @@
 //! A whole session that is over, recorded in one append: what an import or a backfill does.
 
+use ruche_domain::envelope::Actor;
 use ruche_domain::events::EvalScored;
 use ruche_domain::ids::TenantId;
 use ruche_domain::limits::{APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX};
@@ -63,6 +64,7 @@ impl RecordSession {
             now: Micros(0),
             idempotency_key: "",
             tenant: TenantId(Uuid::nil()),
+            actor: Actor::SYSTEM,
             schemas: &NoSchemas,
         };
         let mut total = 0;

@@ -37,6 +37,7 @@ fn request() -> ApprovalRequested {
     let rule = ApprovalRule::new(1);
     let mut request = ApprovalRequested::new(Digest([5; 32]), rule, Micros(9), ApprovalMode::Blocking);
     request.tool_name = Some("delete_file".to_owned());
+    request.agent_id = Some("shop".to_owned());
     request.side_effect = Some(SideEffectPolicy::Irreversible);
     request.arguments = Some("{\"path\":\n\"/a\"}".to_owned());
     request.justification = Some("the user\nasked".to_owned());
@@ -133,6 +134,7 @@ fn a_view_shows_one_line_per_fact_and_the_arguments_as_they_are() {
         "Ruche approval request, view 1\n\
          request: 03030303-0303-0303-0303-030303030303\n\
          tool: delete_file\n\
+         agent: shop\n\
          effect: irreversible\n\
          action digest: {}\n\
          approvals needed: 1\n\

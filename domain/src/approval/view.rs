@@ -22,6 +22,12 @@ pub fn view(approval: ApprovalId, request: &ApprovalRequested) -> String {
     };
     fact("request", Some(approval.to_string()));
     fact("tool", request.tool_name.clone());
+    fact(
+        "schema digest",
+        request.schema_digest.map(|digest| digest.to_string()),
+    );
+    fact("agent", request.agent_id.clone());
+    fact("channel", request.channel.clone());
     let unknown = || "unknown, taken for irreversible".to_owned();
     let effect = request.side_effect.map(|effect| effect.name().to_lowercase());
     fact("effect", Some(effect.unwrap_or_else(unknown)));

@@ -1,0 +1,231 @@
+//! A reviewer votes. One vote decides. Whether it counts is said by the judge that the offline verifier asks too; the
+//! decision goes to the machine of the lane in the same append, so that a vote that is recorded has done what it says.
+//!
+//! A vote that does not count is recorded as `approval.vote_refused` and changes nothing else: who tried what has to be
+//! seen. The key's stream is guarded, so that a key counts by position: of a vote and a revocation that meet, one is
+//! decided again and sees the other.
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoteRefused,
+    ApprovalVoted, VoteRefusal,
+};
+use ruche_domain::ids::{ApprovalId, LaneId, TurnId};
+use ruche_domain::limits::DSSE_ENVELOPE_BYTES_MAX;
+use ruche_domain::measures::Digest;
+use ruche_domain::stream::Category;
+use ruche_ledger::vote::{Ballot, Refused, RequestPlace, hinted_key, judge, key_stream, request_facts};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{Asked, GovernedState, approval_stream, lane_stream};
+use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
+use crate::context::Ground;
+use crate::error::CommandError;
+use crate::lane::{ApprovalState, Binding, Intent, ResolveApproval};
+use crate::reviewer::KeyState;
+
+/// A reviewer decides on a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VoteOnApproval {
+    /// Which request.
+    pub approval: ApprovalId,
+    /// The DSSE envelope over the statement, as JSON text. It is stored as it is.
+    pub envelope: String,
+}
+
+/// What a vote is decided on.
+#[derive(Clone, Debug, Default)]
+pub struct VoteState {
+    governed: GovernedState,
+    request: Option<Request>,
+    key: KeyState,
+}
+
+/// The request as it stands in the ledger.
+#[derive(Clone, Debug)]
+struct Request {
+    place: RequestPlace,
+    recorded: RecordedEvent,
+    lane: LaneId,
+    said: ApprovalRequested,
+}
+
+impl Command for VoteOnApproval {
+    type State = VoteState;
+    const NAME: &'static str = "VoteOnApproval";
+
+    fn loads(&self, _: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        let (value, limit) = (self.envelope.len(), DSSE_ENVELOPE_BYTES_MAX);
+        if value > limit {
+            return Err(CommandError::LimitExceeded {
+                what: "envelope",
+                value: value as u64,
+                limit: limit as u64,
+                unit: "bytes",
+            });
+        }
+        let key = hinted_key(&self.envelope).map(|key| Load::whole(key_stream(key)));
+        let mut loads = vec![Load::whole(approval_stream(self.approval))];
+        loads.extend(key);
+        Ok(loads)
+    }
+
+    fn more_loads(&self, state: &VoteState) -> Vec<Load> {
+        let lane = state.request.as_ref().map(|request| request.lane);
+        let mut loads: Vec<Load> = lane
+            .map(|lane| Load::whole(lane_stream(lane)))
+            .into_iter()
+            .collect();
+        loads.extend(state.governed.more_loads());
+        loads
+    }
+
+    fn evolve(&self, state: &mut VoteState, event: &PastEvent) {
+        if event.stream().category == Category::Key {
+            state.key.evolve(event);
+            return;
+        }
+        if event.stream() == approval_stream(self.approval)
+            && let Some(AgentEvent::ApprovalRequested(said)) = &event.event
+            && let Some(lane) = said.lane_id
+        {
+            let envelope = &event.recorded.event;
+            state.request = Some(Request {
+                place: RequestPlace {
+                    origin: event.origin.clone(),
+                    position: event.recorded.receipt.position,
+                    leaf_hash: event.recorded.receipt.leaf_hash,
+                    approval: self.approval,
+                    session: envelope.session,
+                    turn: envelope.turn,
+                },
+                recorded: event.recorded.clone(),
+                lane,
+                said: said.clone(),
+            });
+        }
+        state.governed.evolve(event);
+    }
+
+    fn decide(&self, state: &VoteState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        let request = state.request.as_ref();
+        let request = request.ok_or(CommandError::NotFound { thing: "approval" })?;
+        match self.judge(state, request, ground) {
+            Ok(voted) => self.carry_out(state, request, voted, ground),
+            Err(refused) => Ok(Decision::Append(vec![self.refusal(request, refused)])),
+        }
+    }
+}
+
+impl VoteOnApproval {
+    fn judge(
+        &self,
+        state: &VoteState,
+        request: &Request,
+        ground: &Ground<'_>,
+    ) -> Result<ApprovalVoted, Refused> {
+        // What the record says is computed anew, so that no digest in it is believed.
+        let facts = request_facts(&request.place, &request.said).map_err(|fault| Refused {
+            refusal: VoteRefusal::Mismatch,
+            detail: fault.to_string(),
+            reviewer: None,
+        })?;
+        let lane = state.governed.lane();
+        let approval = lane.approvals.get(&self.approval);
+        let key = state.key.key(ground.tenant);
+        let statement = judge(&Ballot {
+            envelope: &self.envelope,
+            key: key.as_ref(),
+            request: &facts,
+            requester: request.recorded.event.actor.reference,
+            voter: ground.actor.reference,
+            now: ground.now,
+            is_open: approval.is_some_and(|approval| approval.state == ApprovalState::Requested),
+        })?;
+        let mut voted = ApprovalVoted::new(
+            statement.reviewer,
+            statement.decision,
+            statement.key_id,
+            self.envelope.clone(),
+            facts.action_digest,
+            facts.view_digest,
+        );
+        voted.reason = statement.reason;
+        Ok(voted)
+    }
+
+    /// The vote, and what follows from it in the lane.
+    fn carry_out(
+        &self,
+        state: &VoteState,
+        request: &Request,
+        voted: ApprovalVoted,
+        ground: &Ground<'_>,
+    ) -> Result<Decision, CommandError> {
+        let approves = voted.decision == ApprovalDecision::Approve;
+        let outcome = if approves {
+            ApprovalOutcome::Approved
+        } else {
+            ApprovalOutcome::Rejected
+        };
+        let mut resolved = ApprovalResolved::new(outcome);
+        resolved.approvals = Some(u32::from(approves));
+        resolved.by = Some(voted.reviewer.clone());
+        resolved.detail.clone_from(&voted.reason);
+        let new_turn = ground
+            .references
+            .id("turn-of-approval", &[self.approval.as_bytes()]);
+        let resolve = ResolveApproval {
+            approval: self.approval,
+            resolved,
+            binding: state.binding_now(request),
+            new_turn: TurnId(new_turn),
+        };
+        let asked = Asked::from(Intent::ResolveApproval(resolve));
+        let channel = request.said.channel.as_deref().unwrap_or_default();
+        let follows = state.governed.decide_in(request.lane, channel, ground, &asked)?;
+        // All of it follows from the vote, which is first.
+        let follows = follows.into_iter().map(|event| NewEvent {
+            caused_by: Some(0),
+            ..event
+        });
+        let vote = self.of_request(request, voted);
+        Ok(Decision::Append(std::iter::once(vote).chain(follows).collect()))
+    }
+
+    fn refusal(&self, request: &Request, refused: Refused) -> NewEvent {
+        let digest = Digest(Sha256::digest(self.envelope.as_bytes()).into());
+        let mut event = ApprovalVoteRefused::new(refused.refusal, digest);
+        event.detail = Some(refused.detail);
+        event.key_id = hinted_key(&self.envelope).map(|key| key.to_string());
+        event.reviewer = refused.reviewer;
+        self.of_request(request, event)
+    }
+
+    /// An event that belongs where the request belongs.
+    fn of_request(&self, request: &Request, event: impl Into<AgentEvent>) -> NewEvent {
+        let envelope = &request.recorded.event;
+        NewEvent {
+            session: envelope.session,
+            subject: envelope.subject,
+            turn: envelope.turn,
+            call: envelope.call,
+            ..NewEvent::fact(approval_stream(self.approval), event)
+        }
+    }
+}
+
+impl VoteState {
+    /// What the approval would have to be bound to now. There is no policy yet that could have changed.
+    fn binding_now(&self, request: &Request) -> Binding {
+        let turn = request.place.turn;
+        let config = turn.and_then(|turn| self.governed.configs.get(&turn).copied());
+        Binding {
+            action: request.said.action_digest,
+            policy: request.said.policy_digest,
+            config,
+            session_head: request.said.session_head,
+        }
+    }
+}
