@@ -63,6 +63,7 @@ use files::no_restore_pending;
 
 /// The command line of `ruche-verify`, which `ruche verify` shares.
 pub use ruche_ledger_bundle::cli as offline_verifier;
+pub use ruche_ledger_keys::ReviewerKeyFile;
 
 /// The seed, which is in memory once, as the source of the pipeline's keyed hashes.
 struct SeedSecrets(Arc<MasterSeedFile>);

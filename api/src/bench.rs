@@ -24,7 +24,7 @@ pub mod report;
 pub mod append;
 mod engine_caller;
 pub mod api;
-mod connection;
+pub(crate) mod connection;
 pub mod drive;
 pub mod pace;
 pub mod tally;

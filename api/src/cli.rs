@@ -18,6 +18,7 @@ use crate::limits::{RUNTIME_CLOSE_WAIT_MAX, TENANT_NAME_BYTES_MAX};
 use crate::settings::{self, Settings};
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
+mod approvals;
 mod backup;
 mod config;
 mod bench;
@@ -30,6 +31,7 @@ mod ledger;
 mod migrate;
 mod projections;
 mod rebuild;
+mod reviewer;
 mod seed;
 mod serve;
 mod verify;
@@ -128,6 +130,9 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// See what waits for a decision, exactly as it will run, and decide with your own key
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsCommand),
     /// Make all read models anew from the ledgers, compare, and switch to them
     Rebuild,
     /// See and settle events that a read model cannot take in
@@ -247,6 +252,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&common, args),
             Command::Seed(args) => block_on(seed::run(common, args)),
             Command::Keys(command) => block_on(keys::run(common, command)),
+            Command::Approvals(command) => block_on(approvals::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
             Command::Projections(command) => block_on(projections::run(common, command)),
             Command::Migrate(args) => block_on(migrate::run(common, args)),

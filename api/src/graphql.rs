@@ -33,6 +33,7 @@ mod record;
 mod ledger;
 mod message;
 mod effect;
+mod approval;
 mod timeline;
 mod turn;
 mod root_field;

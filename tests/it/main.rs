@@ -23,6 +23,7 @@ mod publishing;
 mod metrics;
 mod graphql;
 mod lanes;
+mod approvals;
 mod websocket;
 mod bench;
 mod restore;

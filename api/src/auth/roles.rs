@@ -14,11 +14,19 @@ pub enum Role {
     Auditor,
     /// Everything of the tenant.
     Admin,
+    /// Reads what people decide on, and votes.
+    Reviewer,
 }
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 4] = [Self::Reader, Self::Writer, Self::Auditor, Self::Admin];
+    pub const ALL: [Self; 5] = [
+        Self::Reader,
+        Self::Writer,
+        Self::Auditor,
+        Self::Admin,
+        Self::Reviewer,
+    ];
 
     /// The name in events, on the command line and in GraphQL.
     pub const fn name(self) -> &'static str {
@@ -27,6 +35,7 @@ impl Role {
             Self::Writer => "writer",
             Self::Auditor => "auditor",
             Self::Admin => "admin",
+            Self::Reviewer => "reviewer",
         }
     }
 
@@ -46,7 +55,7 @@ impl FromStr for Role {
 
 /// No such role.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no role is called {0:?}: reader, writer, auditor or admin")]
+#[error("no role is called {0:?}: reader, writer, auditor, reviewer or admin")]
 pub struct UnknownRole(String);
 
 /// A set of roles.

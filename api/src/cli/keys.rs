@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use ruche_domain::ids::ApiKeyId;
 use serde::Serialize;
 
+use super::reviewer::{self, ReviewerCommand};
 use super::{CliError, Common, known_tenant, print, tenant, tenant_name};
 use crate::app::{self, App};
 use crate::auth::{KeyError, KeySummary, Role, check_label};
@@ -20,6 +21,9 @@ pub enum KeysCommand {
     List(TenantArgs),
     /// Revoke a key
     Revoke(RevokeArgs),
+    /// Make the signing key of a reviewer, on the reviewer's own machine
+    #[command(subcommand)]
+    Reviewer(ReviewerCommand),
 }
 
 /// A tenant.
@@ -36,7 +40,11 @@ pub struct NewArgs {
     #[command(flatten)]
     tenant: TenantArgs,
     /// Role of the key; may be given several times
-    #[arg(long = "role", value_name = "reader|writer|auditor|admin", required = true)]
+    #[arg(
+        long = "role",
+        value_name = "reader|writer|auditor|reviewer|admin",
+        required = true
+    )]
     roles: Vec<Role>,
     /// Name for people
     #[arg(long, value_parser = label)]
@@ -74,6 +82,8 @@ struct NewKey {
 /// Runs the command.
 pub async fn run(common: Common, command: KeysCommand) -> Result<ExitCode, CliError> {
     let app = match command {
+        // Touches no store: it runs where there is none.
+        KeysCommand::Reviewer(command) => return reviewer::run(&common, command),
         KeysCommand::New(_) => App::open(&common, "ruche keys").await?,
         KeysCommand::List(_) => App::open_to_read(&common, "ruche keys").await?,
         KeysCommand::Revoke(_) => {
@@ -92,6 +102,7 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
         _ => CliError::Failed(crate::error::chain(&error)),
     };
     match command {
+        KeysCommand::Reviewer(_) => Ok(()),
         KeysCommand::New(args) => {
             let tenant = tenant(&args.tenant.tenant);
             app.ensure_ledger(tenant).await?;

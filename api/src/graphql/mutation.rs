@@ -1,6 +1,7 @@
 //! The root of mutations. Each takes one input with its idempotency key, carries out one command and answers with
 //! receipts or a refusal. Nothing is decided here.
 
+mod approvals;
 mod inputs;
 mod lane_input;
 mod turn_input;
@@ -26,6 +27,7 @@ use crate::auth::Role;
 use crate::http::Caller;
 use crate::services::Services;
 
+use approvals::ApprovalMutation;
 use inputs::{
     AppendEventsInput, EndSessionInput, PublishConfigurationInput, RegisterToolInput, ScoreSessionInput,
     StartSessionInput, SubmitMessageInput,
@@ -39,7 +41,7 @@ use turn_input::RecordTurnInput;
 /// `unchanged`, and the key stays free.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub(super) struct Mutations(Mutation, ToolCallMutation);
+pub(super) struct Mutations(Mutation, ToolCallMutation, ApprovalMutation);
 
 /// Proof that a record is stored, and how far its proof has come.
 #[derive(SimpleObject)]
@@ -268,7 +270,11 @@ struct Writing<'c> {
 
 impl<'c> Writing<'c> {
     fn of(ctx: &'c Context<'_>) -> Result<Self> {
-        require(ctx, &[Role::Writer])?;
+        Self::for_roles(ctx, &[Role::Writer])
+    }
+
+    fn for_roles(ctx: &'c Context<'_>, roles: &[Role]) -> Result<Self> {
+        require(ctx, roles)?;
         Ok(Self {
             caller: ctx.data_unchecked::<Caller>(),
             services: ctx.data_unchecked::<Arc<Services>>(),
@@ -317,8 +323,18 @@ impl<'c> Writing<'c> {
 }
 
 macro_rules! carry_out {
-    ($ctx:ident, $provenance:ident, $input:ident, $result:ident, $payload:ident) => {{
-        let writing = Writing::of($ctx)?;
+    ($ctx:ident, $provenance:ident, $input:ident, $result:ident, $payload:ident) => {
+        carry_out!(
+            $ctx,
+            &[crate::auth::Role::Writer],
+            $provenance,
+            $input,
+            $result,
+            $payload
+        )
+    };
+    ($ctx:ident, $roles:expr, $provenance:ident, $input:ident, $result:ident, $payload:ident) => {{
+        let writing = Writing::for_roles($ctx, $roles)?;
         let key = $input.idempotency_key.clone();
         let done = writing
             .execute(Provenance::$provenance, &key, $input.into_command())

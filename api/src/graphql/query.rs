@@ -9,6 +9,7 @@ use ruche_projections::{configuration, sessions, tool_effects, turns, usage};
 use super::analysis::{
     ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
 };
+use super::approval::{self, Approval};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
@@ -183,6 +184,28 @@ impl Query {
         let filter = filter.unwrap_or_default().read()?;
         let rows = tool_effects::list(reading.store(), reading.ledger, &filter, &asked.request).await;
         asked.connection(rows, ToolEffect)
+    }
+
+    /// A request that people decide on; nothing where there is none.
+    #[graphql(complexity = "20 + child_complexity")]
+    async fn approval(&self, ctx: &Context<'_>, id: ID) -> Result<Option<Approval>> {
+        let principal = require(ctx, approval::ROLES)?;
+        approval::load(services(ctx), principal.ledger(), parse_id("id", &id)?).await
+    }
+
+    /// Requests that people are still asked to decide on, newest first. A page may have fewer than asked for, even
+    /// none, and be followed by more.
+    #[graphql(complexity = "20 * cost(first, child_complexity)")]
+    async fn approvals(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Approval>> {
+        approval::open(ctx, first, after.as_deref(), min_position).await
     }
 
     /// The registered tools, by name.

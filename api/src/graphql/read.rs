@@ -39,7 +39,12 @@ pub(super) struct Reading {
 impl Reading {
     /// The reading of an operation whose caller may read.
     pub(super) fn of(ctx: &Context<'_>) -> Result<Self> {
-        let principal = require(ctx, &[Role::Reader])?;
+        Self::for_roles(ctx, &[Role::Reader])
+    }
+
+    /// The reading of an operation whose caller has one of these roles.
+    pub(super) fn for_roles(ctx: &Context<'_>, roles: &[Role]) -> Result<Self> {
+        let principal = require(ctx, roles)?;
         Ok(Self {
             services: ctx.data_unchecked::<Arc<Services>>().clone(),
             ledger: principal.ledger(),
@@ -59,9 +64,18 @@ impl Reading {
         min_position: Option<PositionScalar>,
     ) -> Result<Self> {
         let reading = Self::of(ctx)?;
-        reading.wait_if(projections, min_position).await?;
-        reading.note(&projections[..1]);
-        Ok(reading)
+        reading.when(projections, min_position).await
+    }
+
+    /// As [`Reading::at`], of a reading whose caller was looked at already.
+    pub(super) async fn when(
+        self,
+        projections: &[&'static str],
+        min_position: Option<PositionScalar>,
+    ) -> Result<Self> {
+        self.wait_if(projections, min_position).await?;
+        self.note(&projections[..1]);
+        Ok(self)
     }
 
     /// Waits until the named projections hold the record at `min_position`, if there is one.

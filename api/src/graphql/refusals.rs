@@ -257,6 +257,7 @@ fn mutation_of(command: &'static str) -> &'static str {
         "FailTurn" => "failTurn",
         "CancelTurn" => "cancelTurn",
         "ProposeAction" => "proposeAction",
+        "RegisterReviewerKey" => "registerReviewerKey",
         // A test holds that no other command is ever called possible.
         other => other,
     }

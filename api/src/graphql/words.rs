@@ -26,6 +26,36 @@ macro_rules! mirror {
 }
 
 mirror! {
+    /// Why a vote does not count. If several apply, the first in this order is named.
+    VoteRefusal = events::VoteRefusal {
+        /// It is no envelope, or no statement stands in it.
+        Malformed,
+        /// No such key is registered.
+        UnknownKey,
+        /// The signature does not verify under the key, or it was made for another kind of document.
+        BadSignature,
+        /// The key was revoked.
+        RevokedKey,
+        /// The key is another person's than the one who is said to decide.
+        OtherReviewer,
+        /// It is about something else than this request as it stands: another action, view, record or nonce.
+        Mismatch,
+        /// Whoever asked may not decide.
+        Requester,
+        /// The request lapsed.
+        Expired,
+        /// The request is decided or withdrawn.
+        Decided,
+    }
+
+    /// What a reviewer decides.
+    ApprovalDecision = events::ApprovalDecision {
+        /// It may happen, exactly so.
+        Approve,
+        /// It may not.
+        Reject,
+    }
+
     /// What a tool call does to the world. A tool that nobody classified is irreversible.
     SideEffectPolicy = side_effect::SideEffectPolicy {
         /// Changes nothing; may be repeated or dropped at will.

@@ -21,10 +21,12 @@
 //! that the database is older than what was promised.
 
 mod seed;
+mod reviewer;
 mod tree_heads;
 mod os;
 mod files;
 
 pub use os::{OsRandom, SystemClock};
+pub use reviewer::ReviewerKeyFile;
 pub use seed::{MasterSeedFile, SeedFileError};
 pub use tree_heads::TreeHeadFiles;

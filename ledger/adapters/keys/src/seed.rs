@@ -36,6 +36,13 @@ pub enum SeedFileError {
         /// Which file.
         path: PathBuf,
     },
+    /// The file is not that of a reviewer's key, or the name is none that a key can be made for.
+    #[error("{path} is not the file of a reviewer's key, or the name is empty, too long or has control characters",
+        path = path.display())]
+    NotAReviewerKey {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file or its folder cannot be used.
     #[error("cannot {doing} {path}", path = path.display())]
     Io {
@@ -136,7 +143,7 @@ fn load(path: &Path) -> Result<Option<MasterSeed>, SeedFileError> {
 }
 
 #[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), SeedFileError> {
+pub(crate) fn check_mode(path: &Path) -> Result<(), SeedFileError> {
     use std::os::unix::fs::PermissionsExt;
     match std::fs::metadata(path) {
         Ok(found) if found.permissions().mode() & 0o077 != 0 => Err(SeedFileError::Exposed {
@@ -150,7 +157,7 @@ fn check_mode(path: &Path) -> Result<(), SeedFileError> {
 
 /// Permissions of other systems are the operator's business.
 #[cfg(not(unix))]
-fn check_mode(_path: &Path) -> Result<(), SeedFileError> {
+pub(crate) fn check_mode(_path: &Path) -> Result<(), SeedFileError> {
     Ok(())
 }
 
@@ -186,7 +193,7 @@ fn create(dir: &Path, path: &Path) -> Result<bool, SeedFileError> {
     Ok(true)
 }
 
-fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> SeedFileError {
+pub(crate) fn io(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> SeedFileError {
     let path = path.to_owned();
     move |source| SeedFileError::Io {
         doing,

@@ -1,0 +1,289 @@
+//! `ruche approvals`: what waits for a decision, and deciding on it, on the reviewer's machine.
+//!
+//! The server is not believed. It gives the record of the request; everything that is shown and signed is computed here
+//! from the bytes of that record: leaf hash, payload commitment, digests of action and view. What does not fit is told
+//! and never signed.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use ruche_commands::governed::approval_stream;
+use ruche_domain::approval::{RequestFacts, STATEMENT_TYPE, Statement, view};
+use ruche_domain::events::{ApprovalDecision, ApprovalRequested};
+use ruche_domain::ids::ApprovalId;
+use ruche_domain::numbers::Position;
+use ruche_ledger::hash::{Hash, leaf_hash};
+use ruche_ledger::leaf::Leaf;
+use ruche_ledger::vote::{RequestPlace, request_facts};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{CliError, Common, print};
+use crate::app::ReviewerKeyFile;
+use crate::bench::connection::{Connection, NoReply, Server};
+use crate::out::{Table, time};
+
+/// What to do with requests for approval.
+#[derive(Subcommand)]
+pub enum ApprovalsCommand {
+    /// List the requests that are open, newest first
+    List(ServerArgs),
+    /// Show exactly what will run, computed from the record itself
+    Show(RequestArgs),
+    /// Sign that it may run, once
+    Approve(VoteArgs),
+    /// Sign that it may not
+    Deny(VoteArgs),
+}
+
+/// A server, and who asks it.
+#[derive(Args)]
+pub struct ServerArgs {
+    /// The server, such as http://127.0.0.1:4000
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// API key with the role reviewer
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true)]
+    key: String,
+}
+
+/// One request.
+#[derive(Args)]
+pub struct RequestArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Id of the request, as `list` prints it
+    id: ApprovalId,
+}
+
+/// A vote.
+#[derive(Args)]
+pub struct VoteArgs {
+    #[command(flatten)]
+    request: RequestArgs,
+    /// File of your private key, as `ruche keys reviewer new` made it
+    #[arg(long, value_name = "FILE")]
+    reviewer_key: PathBuf,
+    /// Why; stands in what is signed
+    #[arg(long)]
+    reason: Option<String>,
+    /// Do not ask: what the request shows was looked at before
+    #[arg(long)]
+    yes: bool,
+}
+
+/// A request as this machine understands it.
+#[derive(Serialize)]
+struct Shown {
+    state: String,
+    view: String,
+    expires_at: String,
+    request: RequestFacts,
+}
+
+impl Shown {
+    /// The view is made of visible characters only, so it can be printed as it is.
+    fn text(&self) -> String {
+        format!(
+            "{}\nstate: {}\nexpires: {}\nrecord: {} of {}\nleaf hash: {}\nview digest: {}\n\
+             All digests were computed here from the record.",
+            self.view,
+            self.state,
+            self.expires_at,
+            self.request.position,
+            self.request.ledger,
+            self.request.leaf_hash,
+            self.request.view_digest,
+        )
+    }
+}
+
+/// Runs the command.
+pub async fn run(common: Common, command: ApprovalsCommand) -> Result<ExitCode, CliError> {
+    match command {
+        ApprovalsCommand::List(args) => list(&common, &args).await?,
+        ApprovalsCommand::Show(args) => {
+            let shown = load(&mut Client::of(&args.server)?, args.id).await?;
+            print(&common, &shown, Shown::text)?;
+        }
+        ApprovalsCommand::Approve(args) => return vote(&common, &args, ApprovalDecision::Approve).await,
+        ApprovalsCommand::Deny(args) => return vote(&common, &args, ApprovalDecision::Reject).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
+    let query = "query ($after: String) { approvals(first: 20, after: $after) {
+        pageInfo { hasNextPage endCursor } nodes { id tool agentId sideEffect expiresAt } } }";
+    let mut client = Client::of(args)?;
+    let (mut after, mut open) = (Value::Null, Vec::new());
+    loop {
+        let page = client.ask(query, json!({ "after": after })).await?;
+        let page = &page["approvals"];
+        open.extend(page["nodes"].as_array().cloned().unwrap_or_default());
+        let next = &page["pageInfo"]["endCursor"];
+        // A page without rows names no place to go on from.
+        if page["pageInfo"]["hasNextPage"] != true || next.is_null() {
+            break;
+        }
+        after = next.clone();
+    }
+    print(common, &open, |open| {
+        let mut table = Table::new(["request", "tool", "agent", "effect", "expires"]);
+        let cell = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        for row in open {
+            table.row(["id", "tool", "agentId", "sideEffect", "expiresAt"].map(|name| cell(row, name)));
+        }
+        table.to_string()
+    })
+}
+
+/// Asks for the record of a request and computes everything from it.
+async fn load(client: &mut Client, id: ApprovalId) -> Result<Shown, CliError> {
+    let query = "query ($id: ID!) { approval(id: $id) { state record { position leaf payloadText
+        fragments { opening } } } }";
+    let answer = client.ask(query, json!({ "id": id })).await?;
+    let approval = &answer["approval"];
+    if approval.is_null() {
+        return Err(CliError::NotFound(format!(
+            "there is no request {id}; `ruche approvals list` shows those that are open"
+        )));
+    }
+    let unfit = |reason: String| CliError::Failed(format!("the server's record does not hold: {reason}"));
+    let (place, requested) = read_record(id, &approval["record"]).map_err(unfit)?;
+    let request = request_facts(&place, &requested).map_err(|fault| unfit(fault.to_string()))?;
+    Ok(Shown {
+        state: approval["state"].as_str().unwrap_or_default().to_lowercase(),
+        view: view(id, &requested),
+        expires_at: time(requested.expires_at),
+        request,
+    })
+}
+
+/// Reads a record as the server gave it: the leaf says what it is, and its commitment what the payload is.
+fn read_record(id: ApprovalId, record: &Value) -> Result<(RequestPlace, ApprovalRequested), String> {
+    let text = |value: &Value, what: &str| value.as_str().map(str::to_owned).ok_or(format!("no {what}"));
+    let bytes = STANDARD.decode(text(&record["leaf"], "leaf")?);
+    let bytes = bytes.map_err(|_| "the leaf is not base64".to_owned())?;
+    let leaf = Leaf::decode(&bytes).map_err(|error| error.to_string())?;
+    let position: Position = text(&record["position"], "position")?
+        .parse()
+        .map_err(|_| "no position".to_owned())?;
+    let event = &leaf.event;
+    if event.event_type != "approval.requested" || event.stream != approval_stream(id) {
+        return Err("it is the record of something else".to_owned());
+    }
+    if position.index != leaf.index {
+        return Err("it stands at another place".to_owned());
+    }
+    let payload = text(&record["payloadText"], "payload")?;
+    let opening = text(&record["fragments"][0]["opening"], "opening")?;
+    let Hash(opening) = opening.parse().map_err(|_| "no opening".to_owned())?;
+    let commitment = leaf.payload.first().ok_or("it commits to no payload")?;
+    if !commitment.opens(&opening, payload.as_bytes()) {
+        return Err("the payload is not the one that the leaf commits to".to_owned());
+    }
+    let requested = serde_json::from_str(&payload).map_err(|error| error.to_string())?;
+    let place = RequestPlace {
+        leaf_hash: leaf_hash(&bytes),
+        position,
+        approval: id,
+        session: event.session,
+        turn: event.turn,
+        origin: leaf.origin,
+    };
+    Ok((place, requested))
+}
+
+async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> Result<ExitCode, CliError> {
+    let failed = |error: &dyn std::error::Error| CliError::Failed(crate::error::chain(error));
+    let file = ReviewerKeyFile::load(&args.reviewer_key).map_err(|error| failed(&error))?;
+    let mut client = Client::of(&args.request.server)?;
+    let shown = load(&mut client, args.request.id).await?;
+    if !args.yes && !confirmed(&shown, decision)? {
+        return Err(CliError::Failed("not confirmed: nothing was signed".to_owned()));
+    }
+    let key_id = file.key.public().id();
+    let reason = args.reason.as_deref();
+    let statement = Statement::new(shown.request, &file.reviewer, &key_id, decision, reason);
+    let statement = statement.map_err(|error| failed(&error))?;
+    let envelope = file.key.sign(STATEMENT_TYPE, &statement.to_bytes());
+    let envelope = envelope.map_err(|error| failed(&error))?.to_json();
+    let query = "mutation ($input: VoteOnApprovalInput!) { voteOnApproval(input: $input) { __typename
+        ... on VoteOnApprovalPayload { outcome refusal detail duplicate position }
+        ... on Refusal { code message } } }";
+    let input = json!({
+        // The same vote sent twice is one vote.
+        "idempotencyKey": format!("vote-{}", Hash::sha256(envelope.as_bytes())),
+        "approvalId": args.request.id,
+        "envelope": envelope,
+    });
+    let answer = client.ask(query, json!({ "input": input })).await?;
+    let answer = &answer["voteOnApproval"];
+    if let Some(message) = answer["message"].as_str() {
+        return Err(CliError::Failed(format!("{}: {message}", answer["code"])));
+    }
+    let counts = answer["outcome"] != "REFUSED";
+    print(common, answer, |answer| {
+        let word = |name: &str| answer[name].as_str().unwrap_or_default().to_lowercase();
+        match counts {
+            true => format!("{} at {}", word("outcome"), word("position")),
+            false => format!("does not count ({}): {}", word("refusal"), word("detail")),
+        }
+    })?;
+    Ok(if counts {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Shows what is about to be signed, and asks.
+fn confirmed(shown: &Shown, decision: ApprovalDecision) -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::Usage(
+            "nobody is there to confirm; look with `ruche approvals show`, then say --yes".to_owned(),
+        ));
+    }
+    let mut out = io::stderr();
+    writeln!(out, "{}", shown.text())?;
+    write!(out, "Sign `{}`? Type yes: ", decision.name())?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}
+
+/// A server that is asked.
+struct Client(Connection);
+
+impl Client {
+    fn of(args: &ServerArgs) -> Result<Self, CliError> {
+        let server = Server::new(&args.server, &args.key);
+        let server =
+            server.map_err(|error| CliError::Usage(error.to_string().replace("--url", "--server")))?;
+        Ok(Self(Connection::new(Arc::new(server))))
+    }
+
+    /// The data of an answer without errors.
+    async fn ask(&mut self, query: &str, variables: Value) -> Result<Value, CliError> {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let reply = self.0.post(body.into()).await.map_err(|error| {
+            CliError::Failed(match error {
+                NoReply::NotSent(reason) => format!("the server was not reached: {reason}"),
+                NoReply::Lost => "the server did not answer; send the same again".to_owned(),
+            })
+        })?;
+        let answer: Value = serde_json::from_slice(&reply.body)
+            .map_err(|_| CliError::Failed(format!("the server answered {} without GraphQL", reply.status)))?;
+        match answer["errors"][0]["message"].as_str() {
+            Some(message) => Err(CliError::Failed(crate::out::harmless(message))),
+            None => Ok(answer["data"].clone()),
+        }
+    }
+}

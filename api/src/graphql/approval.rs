@@ -1,0 +1,264 @@
+//! Requests that people decide on, read from the ledger itself: a decision is never shown from a copy.
+
+use async_graphql::connection::Connection;
+use async_graphql::{Context, Enum, ID, Object, Result};
+use ruche_commands::governed::approval_stream;
+use ruche_domain::approval::{RequestFacts, Statement, view};
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{ApprovalOutcome, ApprovalRequested};
+use ruche_domain::ids::{ApprovalId, LedgerId};
+use ruche_domain::limits::READ_RECORDS_MAX;
+use ruche_domain::numbers::{Micros, StreamVersion};
+use ruche_ledger::store;
+use ruche_ledger::vote::{RequestFault, RequestPlace, request_facts};
+use ruche_projections::select;
+use ruche_projections::tool_effects;
+
+use super::errors::{fault, of_store};
+use super::ledger::sealed;
+use super::page::Cursor;
+use super::read::{Asked, Reading, of_read_store};
+use super::record::Record;
+use super::scalars::{DateTime, Hash, PositionScalar};
+use super::session::id;
+use super::words::{ApprovalDecision, SideEffectPolicy};
+use crate::auth::Role;
+use crate::error_codes as code;
+use crate::services::Services;
+
+/// Who may see what is asked.
+pub(super) const ROLES: &[Role] = &[Role::Reader, Role::Reviewer];
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum ApprovalState {
+    /// People are asked.
+    Requested,
+    /// It may happen, once, until it lapses.
+    Approved,
+    /// It may not happen.
+    Rejected,
+    /// Nobody decided in time, which is a no.
+    Expired,
+    /// It was withdrawn.
+    Cancelled,
+    /// It was about something that would not happen so any more.
+    Stale,
+    /// It was approved and never used.
+    Voided,
+    /// It was used up by the start of the action.
+    Consumed,
+}
+
+/// A request that people decide on.
+pub(super) struct Approval {
+    place: RequestPlace,
+    said: ApprovalRequested,
+    record: Record,
+    call: Option<ruche_domain::ids::CallId>,
+    state: ApprovalState,
+}
+
+/// The request of that id, as its stream says.
+pub(super) async fn load(
+    services: &Services,
+    ledger: LedgerId,
+    approval: ApprovalId,
+) -> Result<Option<Approval>> {
+    let stream = approval_stream(approval);
+    let first = StreamVersion::FIRST;
+    let read = services
+        .events
+        .read_stream(ledger, stream, first, READ_RECORDS_MAX)
+        .await;
+    let records = read.map_err(|error| of_store(&error))?;
+    let mut state = ApprovalState::Requested;
+    let mut request: Option<(ApprovalRequested, store::Record)> = None;
+    for record in records {
+        let Some(fact) = fact(&record) else { continue };
+        if let AgentEvent::ApprovalRequested(said) = &fact {
+            request = Some((said.clone(), record));
+        } else {
+            state = state_after(state, &fact);
+        }
+    }
+    let Some((said, record)) = request else {
+        return Ok(None);
+    };
+    let event = &record.leaf.event;
+    let place = RequestPlace {
+        origin: record.leaf.origin.clone(),
+        position: record.position,
+        leaf_hash: record.leaf_hash(),
+        approval,
+        session: event.session,
+        turn: event.turn,
+    };
+    if state == ApprovalState::Requested && said.expires_at <= services.clock.now() {
+        state = ApprovalState::Expired;
+    }
+    let call = event.call;
+    let sealed = sealed(services, ledger, record.position.epoch).await?;
+    let record = Record::new(record, sealed);
+    Ok(Some(Approval {
+        place,
+        said,
+        record,
+        call,
+        state,
+    }))
+}
+
+fn fact(record: &store::Record) -> Option<AgentEvent> {
+    let event = &record.leaf.event;
+    let bytes = record.payload_bytes()?;
+    AgentEvent::from_payload(&event.event_type, event.schema_version, bytes).ok()
+}
+
+fn state_after(state: ApprovalState, fact: &AgentEvent) -> ApprovalState {
+    match fact {
+        AgentEvent::ApprovalResolved(resolved) => match resolved.outcome {
+            ApprovalOutcome::Approved => ApprovalState::Approved,
+            ApprovalOutcome::Rejected | ApprovalOutcome::Reported => ApprovalState::Rejected,
+        },
+        AgentEvent::ApprovalExpired(_) => ApprovalState::Expired,
+        AgentEvent::ApprovalCancelled(_) => ApprovalState::Cancelled,
+        AgentEvent::ApprovalStale(_) => ApprovalState::Stale,
+        AgentEvent::ApprovalVoided(_) => ApprovalState::Voided,
+        AgentEvent::ApprovalConsumed(_) => ApprovalState::Consumed,
+        _ => state,
+    }
+}
+
+/// Requests that are open. Calls that did not start are known to a read model, and a request has the id of its call;
+/// whether it is open says its stream.
+pub(super) async fn open(
+    ctx: &Context<'_>,
+    first: Option<i32>,
+    after: Option<&str>,
+    min_position: Option<PositionScalar>,
+) -> Result<Connection<Cursor, Approval>> {
+    let reading = Reading::for_roles(ctx, ROLES)?;
+    let reading = reading.when(&["tool_effects"], min_position).await?;
+    let asked = Asked::new("approval", first, after)?.descending();
+    let found = tool_effects::not_started(reading.store(), reading.ledger, &asked.request).await;
+    let found = found.map_err(|error| of_read_store(&error))?;
+    let mut rows = Vec::with_capacity(found.rows.len());
+    for (cursor, effect) in found.rows {
+        let approval = load(&reading.services, reading.ledger, ApprovalId(effect.call.0)).await?;
+        rows.extend(
+            approval
+                .filter(|approval| approval.state == ApprovalState::Requested)
+                .map(|approval| (cursor, approval)),
+        );
+    }
+    let has_next = found.has_next;
+    asked.connection(Ok(select::Page { rows, has_next }), |approval| approval)
+}
+
+impl Approval {
+    /// What a vote has to name, computed anew from the record.
+    fn facts(&self) -> Result<RequestFacts> {
+        let not_votable = |error: RequestFault| fault(code::INVALID_ARGUMENT, error.to_string());
+        request_facts(&self.place, &self.said).map_err(not_votable)
+    }
+}
+
+/// A request that people decide on.
+#[Object]
+impl Approval {
+    /// Its id.
+    async fn id(&self) -> ID {
+        id(self.place.approval)
+    }
+
+    /// Where it stands now.
+    async fn state(&self) -> ApprovalState {
+        self.state
+    }
+
+    /// Name of the tool.
+    async fn tool(&self) -> Option<&str> {
+        self.said.tool_name.as_deref()
+    }
+
+    /// The arguments exactly as they will run.
+    async fn arguments(&self) -> Option<&str> {
+        self.said.arguments.as_deref()
+    }
+
+    /// What the call does to the world.
+    async fn side_effect(&self) -> Option<SideEffectPolicy> {
+        self.said.side_effect.map(Into::into)
+    }
+
+    /// The client's own id of the agent that asks.
+    async fn agent_id(&self) -> Option<&str> {
+        self.said.agent_id.as_deref()
+    }
+
+    /// Why the agent wants it. Not to be trusted.
+    async fn justification(&self) -> Option<&str> {
+        self.said.justification.as_deref()
+    }
+
+    /// Session that it belongs to.
+    async fn session_id(&self) -> Option<ID> {
+        self.place.session.map(id)
+    }
+
+    /// Turn that asks.
+    async fn turn_id(&self) -> Option<ID> {
+        self.place.turn.map(id)
+    }
+
+    /// The call.
+    async fn call_id(&self) -> Option<ID> {
+        self.call.map(id)
+    }
+
+    /// When it lapses, which is a denial.
+    async fn expires_at(&self) -> DateTime {
+        DateTime(Micros(self.said.expires_at.0))
+    }
+
+    /// SHA-256 of the canonical action, as the record says. Compute it anew before you believe it.
+    async fn action_digest(&self) -> Hash {
+        Hash(self.said.action_digest.0)
+    }
+
+    /// SHA-256 of `view`, as the record says.
+    async fn view_digest(&self) -> Option<Hash> {
+        self.said.view_digest.map(|digest| Hash(digest.0))
+    }
+
+    /// The text that a reviewer decides on.
+    async fn view(&self) -> String {
+        view(self.place.approval, &self.said)
+    }
+
+    /// The record of the request: all that is needed to compute everything here anew.
+    async fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The bytes to sign with DSSE type `application/vnd.ruche.approval.v1+json` in order to vote.
+    async fn statement(
+        &self,
+        #[graphql(desc = "Who decides, as the key is registered.")] reviewer: String,
+        #[graphql(desc = "Id of the key that signs.")] key_id: Hash,
+        #[graphql(desc = "The decision.")] decision: ApprovalDecision,
+        #[graphql(desc = "Why.")] reason: Option<String>,
+    ) -> Result<String> {
+        let key_id = hex::encode(key_id.0);
+        let made = Statement::new(
+            self.facts()?,
+            &reviewer,
+            &key_id,
+            decision.into(),
+            reason.as_deref(),
+        );
+        let statement = made.map_err(|error| fault(code::INVALID_ARGUMENT, error.to_string()))?;
+        Ok(String::from_utf8_lossy(&statement.to_bytes()).into_owned())
+    }
+}

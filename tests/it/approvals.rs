@@ -1,0 +1,249 @@
+//! A signature before the irreversible, as the people who take part see it: an agent that asks, an administrator who
+//! registers a key, a reviewer who looks and decides on the command line, an auditor with an export.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::Client;
+use ruche_tests::server::{Home, Server, graphql};
+use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub home: Home,
+    pub server: Server,
+    client: Client,
+    agent: String,
+    admin: String,
+    desk: String,
+    private: PathBuf,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::new(PROGRAM, folder.path());
+        let key = |roles: &[&str]| home.new_key("acme", roles).expect("a key");
+        let (agent, admin) = (key(&["writer", "reader"]), key(&["admin"]));
+        let desk = key(&["reviewer"]);
+        let server = home.serve().expect("the server starts");
+        Self {
+            private: folder.path().join("alice.key"),
+            folder,
+            home,
+            server,
+            client: Client::new(),
+            agent,
+            admin,
+            desk,
+        }
+    }
+
+    fn ask(&self, key: &str, query: &str, variables: Value) -> Value {
+        graphql(&self.client, &self.server.url, key, query, variables).expect("an answer without errors")
+    }
+
+    /// A mutation under somebody's key, whatever comes of it.
+    pub fn mutate(&self, who: &str, name: &str, key: &str, mut input: Value, fields: &str) -> Value {
+        let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        input["idempotencyKey"] = json!(key);
+        let query = format!(
+            "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{
+                ... on {kind}Payload {{ {fields} }} ... on Refusal {{ code message }} }} }}"
+        );
+        self.ask(who, &query, json!({ "input": input }))[name].clone()
+    }
+
+    /// An agent asks for something that cannot be undone. Gives the id of the request.
+    pub fn request(&self) -> String {
+        let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "web" });
+        let session = json!({ "externalId": "s" });
+        self.mutate(&self.agent, "startSession", "start", session.clone(), "position");
+        let message = json!({ "session": session, "text": "delete it", "lane": lane });
+        self.mutate(&self.agent, "submitMessage", "message", message, "position");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let claim = loop {
+            let input = json!({ "lane": lane });
+            let claim = self.mutate(
+                &self.agent,
+                "claimTurn",
+                "claim",
+                input,
+                "turnId lease { id epoch }",
+            );
+            if claim["code"].is_null() {
+                break claim;
+            }
+            assert!(Instant::now() < deadline, "no turn became ready: {claim}");
+            std::thread::yield_now();
+        };
+        let input = json!({ "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"], "tool": "delete_file",
+            "arguments": "{ \"path\": \"/a\" }", "businessKey": "a", "justification": "ann asked\u{1b}[2J" });
+        let fields = "gate approval { id } position";
+        let proposed = self.mutate(&self.agent, "proposeAction", "propose", input, fields);
+        assert_eq!(proposed["gate"], "APPROVAL", "{proposed}");
+        let id = &proposed["approval"]["id"];
+        let query = "query ($p: Position) { approvals(minPosition: $p) { nodes { id state } } }";
+        let open = self.ask(&self.desk, query, json!({ "p": proposed["position"] }));
+        assert_eq!(
+            open["approvals"]["nodes"],
+            json!([{ "id": id, "state": "REQUESTED" }])
+        );
+        id.as_str().expect("an id").to_owned()
+    }
+
+    /// Alice makes a key on her machine, and an administrator registers it.
+    pub fn register(&self) -> Value {
+        let private = self.private.to_str().expect("a path in UTF-8");
+        let new = [
+            "keys",
+            "reviewer",
+            "new",
+            "--tenant",
+            "acme",
+            "--reviewer",
+            "alice",
+            private,
+        ];
+        let made = self.home.run(&new).expect("a key");
+        let input = json!({ "reviewer": "alice", "publicKey": made["public_key"],
+            "proofOfPossession": made["proof_of_possession"] });
+        let by_agent = self.ask_refused("registerReviewerKey", input.clone());
+        assert!(by_agent.contains("admin"), "{by_agent}");
+        let done = self.mutate(&self.admin, "registerReviewerKey", "register", input, "keyId");
+        assert_eq!(done["keyId"], made["key_id"], "{done}");
+        made
+    }
+
+    /// What an agent is told that may not do this.
+    fn ask_refused(&self, name: &str, mut input: Value) -> String {
+        let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        input["idempotencyKey"] = json!("x");
+        let query = format!("mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename }} }}");
+        let told = graphql(
+            &self.client,
+            &self.server.url,
+            &self.agent,
+            &query,
+            json!({ "input": input }),
+        );
+        told.expect_err("an agent may not").to_string()
+    }
+
+    /// `ruche approvals` on the reviewer's machine; its exit code and what it printed.
+    pub fn approvals(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let private = self.private.to_str().expect("a path in UTF-8");
+        let mut all = vec![
+            "approvals",
+            arguments[0],
+            "--server",
+            &self.server.url,
+            "--key",
+            &self.desk,
+        ];
+        if matches!(arguments[0], "approve" | "deny") {
+            all.extend(["--reviewer-key", private, "--yes"]);
+        }
+        all.extend(&arguments[1..]);
+        let ended = self.home.end_of(&all).expect("it starts");
+        assert!(ended.json != Value::Null, "{arguments:?}: {}", ended.said);
+        (ended.code, ended.json)
+    }
+
+    /// An export, and the key that verifies it.
+    pub fn export(self) -> (tempfile::TempDir, Home, String) {
+        assert!(self.server.stop().expect("it stops"), "it ended well");
+        let export = self.folder.path().join("export");
+        let export = export.to_str().expect("a path in UTF-8");
+        let told = self.home.run(&["export", "--tenant", "acme", export]);
+        let key = told.expect("an export")["verifier_keys"][0]
+            .as_str()
+            .map(str::to_owned);
+        (self.folder, self.home, key.expect("a key"))
+    }
+}
+
+#[test]
+fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
+    let world = World::new();
+    let id = world.request();
+
+    // Without a registered key nothing counts, and the attempt is recorded.
+    let private = world.private.to_str().expect("a path in UTF-8");
+    let made = world.register();
+    let (code, listed) = world.approvals(&["list"]);
+    assert_eq!((code, &listed[0]["id"]), (Some(0), &json!(id)), "{listed}");
+    let (_, shown) = world.approvals(&["show", &id]);
+    let view = shown["view"].as_str().expect("a view");
+    assert!(view.contains("\ntool: delete_file\n"), "{view}");
+    assert!(view.contains("\n| { \"path\": \"/a\" }\n"), "{view}");
+    assert!(
+        view.contains("ann asked\\u{1b}[2J\n"),
+        "nothing reaches the terminal: {view}"
+    );
+    assert_eq!(shown["request"]["approval_id"], json!(id));
+    let private = std::fs::read_to_string(private).expect("the file of the key");
+    let secret = private
+        .lines()
+        .last()
+        .and_then(|line| line.strip_prefix("private "));
+    assert!(
+        !made.to_string().contains(secret.expect("a secret")),
+        "only the file has it"
+    );
+
+    // The agent's own credential does not get a vote in, whatever is signed.
+    let by_agent = world.ask_refused("voteOnApproval", json!({ "approvalId": id, "envelope": "{}" }));
+    assert!(by_agent.contains("reviewer"), "{by_agent}");
+
+    let (code, voted) = world.approvals(&["approve", &id, "--reason", "ticket 7"]);
+    assert_eq!(
+        (code, &voted["outcome"]),
+        (Some(0), &json!("APPROVED")),
+        "{voted}"
+    );
+    let (code, again) = world.approvals(&["approve", &id, "--reason", "ticket 7"]);
+    assert_eq!(
+        (code, &again["duplicate"]),
+        (Some(0), &json!(true)),
+        "the same vote is one vote"
+    );
+    let (code, second) = world.approvals(&["deny", &id]);
+    assert_eq!(
+        (code, &second["refusal"]),
+        (Some(1), &json!("DECIDED")),
+        "{second}"
+    );
+    let (_, shown) = world.approvals(&["show", &id]);
+    assert_eq!(shown["state"], "approved");
+
+    let (folder, home, key) = world.export();
+    let export = folder.path().join("export");
+    let export = export.to_str().expect("a path in UTF-8");
+    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
+    assert_eq!(report["findings"], json!([]), "{report}");
+}
+
+#[test]
+fn a_revoked_key_is_refused_and_a_no_is_kept() {
+    let world = World::new();
+    let id = world.request();
+    let made = world.register();
+    let (code, denied) = world.approvals(&["deny", &id, "--reason", "not that file"]);
+    assert_eq!(
+        (code, &denied["outcome"]),
+        (Some(0), &json!("REJECTED")),
+        "{denied}"
+    );
+    let input = json!({ "keyId": made["key_id"], "reason": "left" });
+    let revoked = world.mutate(&world.admin, "revokeReviewerKey", "revoke", input, "keyId");
+    assert_eq!(revoked["keyId"], made["key_id"], "{revoked}");
+    let (code, late) = world.approvals(&["approve", &id]);
+    assert_eq!(
+        (code, &late["refusal"]),
+        (Some(1), &json!("REVOKED_KEY")),
+        "{late}"
+    );
+}
