@@ -18,19 +18,22 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ruche_domain::numbers::{Epoch, TreeSize};
+use ruche_domain::ids::CallId;
+use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
 
 use crate::hash::{Hash, leaf_hash};
 use crate::leaf::Leaf;
 use crate::payload::{Algorithm, StoredFragment, commit};
 use crate::store::Record;
 
+mod approvals;
 mod finding;
 mod order;
 mod view;
 
 pub use finding::{Finding, FindingKind, Findings, KindCount};
 
+use approvals::ApprovalRules;
 use order::{Entry, Order};
 use view::{FragmentViews, LeafView, StreamKey};
 
@@ -66,6 +69,7 @@ struct History {
     /// Tool calls that have a `tool.started`.
     started_calls: HashSet<[u8; 16]>,
     last_recorded_at: u64,
+    approvals: ApprovalRules,
     /// Records before this point could not be read. What they would explain is not a finding.
     has_holes: bool,
 }
@@ -88,6 +92,22 @@ struct EpochState {
     fragments: FragmentViews,
     /// Next of them.
     fragment: usize,
+    /// A record that the rules of approvals look at, until its payload was seen.
+    pending: Option<(Box<Leaf>, Position, Hash)>,
+}
+
+impl EpochState {
+    /// Lets the rules of approvals judge the record that waits for its payload.
+    fn settle(&mut self, payload: Option<&[u8]>, history: &mut History, findings: &mut Findings) {
+        let Some((leaf, position, hash)) = self.pending.take() else {
+            return;
+        };
+        let has_holes = history.has_holes;
+        let place = (position, hash);
+        history
+            .approvals
+            .record(&leaf, place, payload, has_holes, findings);
+    }
 }
 
 impl RecordChecker {
@@ -106,6 +126,7 @@ impl RecordChecker {
             at: 0,
             fragments: FragmentViews::default(),
             fragment: 0,
+            pending: None,
         });
     }
 
@@ -131,6 +152,7 @@ impl RecordChecker {
     /// Outside [`RecordChecker::begin_epoch`] and [`RecordChecker::end_epoch`].
     pub fn leaf(&mut self, bytes: &[u8], findings: &mut Findings) -> LeafChecked {
         let state = self.epoch.as_mut().expect("a leaf belongs to an epoch");
+        state.settle(None, &mut self.history, findings);
         let hash = leaf_hash(bytes);
         state.at = state.order.next_index();
         state.fragment = 0;
@@ -178,6 +200,15 @@ impl RecordChecker {
                 reason,
             ));
         }
+        if approvals::concern(view.event_type, view.stream.category()) {
+            let position = Position {
+                epoch: state.epoch,
+                index: LeafIndex(view.index),
+            };
+            // The view accepts what this accepts.
+            let leaf = Leaf::decode(bytes).ok();
+            state.pending = leaf.map(|leaf| (Box::new(leaf), position, hash));
+        }
         state
             .order
             .entry(Entry::of(&view, hash), &mut self.history, findings);
@@ -210,7 +241,12 @@ impl RecordChecker {
             FragmentFound::Present { opening, bytes } if commit(opening, bytes) != committed.commitment => {
                 (FindingKind::PayloadMismatch, "does not open its commitment")
             }
-            FragmentFound::Present { .. } => return,
+            FragmentFound::Present { bytes, .. } => {
+                if number == 0 {
+                    state.settle(Some(bytes), &mut self.history, findings);
+                }
+                return;
+            }
         };
         findings.push(Finding::at(
             kind,
@@ -238,8 +274,15 @@ impl RecordChecker {
     /// # Panics
     /// When no epoch was begun.
     pub fn end_epoch(&mut self, findings: &mut Findings) {
-        let state = self.epoch.take().expect("an epoch ends once, after it began");
+        let mut state = self.epoch.take().expect("an epoch ends once, after it began");
+        state.settle(None, &mut self.history, findings);
         state.order.end(&mut self.history, findings);
+    }
+
+    /// Calls of governed turns that were asked for and did not start, with the places where they were asked for, in
+    /// order. That nothing started is as sure as the end of the ledger is.
+    pub fn proposed_and_not_run(&self) -> impl Iterator<Item = (Position, CallId)> {
+        self.history.approvals.not_run()
     }
 
     /// Index under which findings about the leaf that was read last are reported.

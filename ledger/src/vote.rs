@@ -22,6 +22,8 @@ pub use request::{RequestFault, RequestPlace, request_facts};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReviewerKey {
     key: PublicKey,
+    /// The tenant that it was made for.
+    pub tenant: TenantId,
     /// Whose it is.
     pub reviewer: String,
     /// The credential under which it was registered.
@@ -66,6 +68,18 @@ impl ReviewerKey {
         tenant: TenantId,
         by: Option<Uuid>,
     ) -> Result<Self, KeyRefusal> {
+        let key = Self::read(registered, by)?;
+        if key.tenant != tenant {
+            return Err(KeyRefusal::Possession("it names another tenant".to_owned()));
+        }
+        Ok(key)
+    }
+
+    /// The same for whatever tenant the proof names.
+    ///
+    /// # Errors
+    /// As [`KeyRefusal`] says.
+    pub fn read(registered: &InfraKeyRegistered, by: Option<Uuid>) -> Result<Self, KeyRefusal> {
         let key = PublicKey::from_bytes(&registered.public_key.0).map_err(|_| KeyRefusal::Key)?;
         if key_id(&key) != registered.key_id {
             return Err(KeyRefusal::Id);
@@ -74,13 +88,12 @@ impl ReviewerKey {
         let envelope = Envelope::parse(&registered.proof_of_possession).map_err(|e| no(&e))?;
         let signed = envelope.verify(&key, POSSESSION_TYPE).map_err(|e| no(&e))?;
         let possession = KeyPossession::parse(signed).map_err(|e| no(&e))?;
-        let expected =
-            KeyPossession::new(tenant, &registered.reviewer, registered.public_key.0).map_err(|e| no(&e))?;
-        if possession != expected {
-            return Err(no(&"it names another tenant, reviewer or key"));
+        if possession.reviewer != registered.reviewer || possession.public_key != registered.public_key {
+            return Err(no(&"it names another reviewer or key"));
         }
         Ok(Self {
             key,
+            tenant: possession.tenant,
             reviewer: registered.reviewer.clone(),
             registered_by: by,
             revoked: false,

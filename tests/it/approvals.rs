@@ -1,7 +1,8 @@
 //! A signature before the irreversible, as the people who take part see it: an agent that asks, an administrator who
 //! registers a key, a reviewer who looks and decides on the command line, an auditor with an export.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
@@ -224,6 +225,46 @@ fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
     let export = export.to_str().expect("a path in UTF-8");
     let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
     assert_eq!(report["findings"], json!([]), "{report}");
+    assert_eq!(
+        report["proposed_and_not_run"]["total"], 1,
+        "approved, and not yet run: {report}"
+    );
+    let told: Value = serde_json::from_str(&script(export, &id).expect("it verifies")).expect("JSON");
+    let expected = json!({ "outcome": "approved", "reviewer": "alice", "arguments": "{ \"path\": \"/a\" }" });
+    assert_eq!(told, expected);
+    change_payload(&folder.path().join("export"), b"ticket 7", b"ticket 8");
+    let said = script(export, &id).expect_err("a changed record");
+    assert!(said.contains("a payload that was not committed to"), "{said}");
+}
+
+/// What the script of the documents says of a request in an export; an error with what it complains of.
+fn script(export: &str, id: &str) -> Result<String, String> {
+    let script = ruche_tests::data::of_repository("docs/formats/approval.py");
+    let mut python = Command::new("python3");
+    let output = python.arg("-B").arg(script).args([export, id]).output();
+    let output = output.expect("python3 starts");
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// Changes the bytes of payloads of an export wherever they say something.
+fn change_payload(export: &Path, from: &[u8], to: &[u8]) {
+    let folder = export.join("e1/payload/000.p");
+    let mut changed = 0;
+    for file in std::fs::read_dir(folder).expect("payloads") {
+        let path = file.expect("a file").path();
+        let mut bytes = std::fs::read(&path).expect("a payload bundle");
+        for at in 0..bytes.len().saturating_sub(from.len()) {
+            if bytes[at..].starts_with(from) {
+                bytes[at..at + to.len()].copy_from_slice(to);
+                changed += 1;
+            }
+        }
+        std::fs::write(&path, bytes).expect("a payload bundle");
+    }
+    assert!(changed > 0, "nothing says so");
 }
 
 #[test]

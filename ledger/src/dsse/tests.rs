@@ -118,7 +118,11 @@ fn a_private_key_is_not_printed() {
 proptest! {
     /// Type, bytes and signature are bound together: whichever bit is flipped, nothing verifies.
     #[test]
-    fn any_flipped_bit_is_refused(payload in prop::collection::vec(any::<u8>(), 0..64), place in any::<prop::sample::Index>(), bit in 0_u8..8) {
+    fn any_flipped_bit_is_refused(
+        payload in prop::collection::vec(any::<u8>(), 0..64),
+        place in any::<prop::sample::Index>(),
+        bit in 0_u8..8,
+    ) {
         let key = alice();
         let good = key.sign(TYPE, &payload).unwrap();
         let mut parts = [good.payload.clone(), good.payload_type.clone().into_bytes(), good.signature.to_vec()];

@@ -35,6 +35,11 @@ impl StreamKey {
         (*dash == b'-').then_some(Self(key))
     }
 
+    /// Its category.
+    pub(super) fn category(self) -> Category {
+        Category::ALL[usize::from(self.0[0])]
+    }
+
     /// The stream as it is written.
     pub(super) fn id(self) -> StreamId {
         let [category, id @ ..] = self.0;

@@ -1,7 +1,7 @@
 //! The answer of the verifier.
 
-use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::{Epoch, TreeSize};
+use ruche_domain::ids::{CallId, LedgerId};
+use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::verify::{FindingKind, Findings};
 use serde_json::{Value, json};
@@ -75,6 +75,17 @@ pub struct Report {
     pub records: u64,
     /// How long it took.
     pub seconds: f64,
+    /// Calls of governed turns that were asked for and did not run; as many as findings are kept.
+    pub not_run: NotRun,
+}
+
+/// The negative: what was asked for and did not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotRun {
+    /// How many calls.
+    pub total: u64,
+    /// The first of them, with the places where they were asked for.
+    pub calls: Vec<(Position, CallId)>,
 }
 
 impl Report {
@@ -104,6 +115,7 @@ impl Report {
             epochs,
             records,
             seconds,
+            not_run: NotRun::default(),
         }
     }
 
@@ -128,6 +140,7 @@ impl Report {
                 "detail": finding.detail,
             })
         };
+        let call = |(position, call): &(Position, CallId)| json!({ "position": position, "call": call });
         let by_kind = self.findings.by_kind().iter();
         let by_kind = by_kind.map(|(kind, known)| (kind.name().to_owned(), Value::from(known.count)));
         json!({
@@ -140,6 +153,10 @@ impl Report {
             "findings_total": self.findings.total(),
             "findings_by_kind": by_kind.collect::<serde_json::Map<_, _>>(),
             "findings": self.findings.kept().iter().map(finding).collect::<Vec<_>>(),
+            "proposed_and_not_run": {
+                "total": self.not_run.total,
+                "calls": self.not_run.calls.iter().map(call).collect::<Vec<_>>(),
+            },
         })
     }
 }

@@ -11,7 +11,7 @@ use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker};
 use crate::layout::{CHECKPOINT, KEY, MANIFEST, Manifest};
 use crate::opening::{EpochEnd, Facts, Opening, PreviousFacts};
 use crate::reader::{BundleReader, EpochReader, ReadError};
-use crate::report::{EpochReport, Report};
+use crate::report::{EpochReport, NotRun, Report};
 use crate::trust::{Trust, named, signed_by};
 
 mod epoch;
@@ -97,8 +97,17 @@ pub fn verify_bundle(
     };
     run.all(progress)?;
     let Run {
-        done, mut findings, ..
+        done,
+        mut findings,
+        checker,
+        ..
     } = run;
+    let mut calls = checker.proposed_and_not_run();
+    let kept: Vec<_> = calls.by_ref().take(options.findings_max).collect();
+    let not_run = NotRun {
+        total: (kept.len() + calls.count()) as u64,
+        calls: kept,
+    };
     check_known_heads(&epochs, &done, trust, options, &mut findings);
     let reports: Vec<EpochReport> = epochs
         .iter()
@@ -107,12 +116,11 @@ pub fn verify_bundle(
         .collect();
     check_at_least(&reports, options, &mut findings);
     let ledger = manifest.map(|manifest| manifest.ledger);
-    Ok(Report::new(
-        findings,
-        ledger,
-        reports,
-        started.elapsed().as_secs_f64(),
-    ))
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Report {
+        not_run,
+        ..Report::new(findings, ledger, reports, seconds)
+    })
 }
 
 /// An epoch before its records are read.

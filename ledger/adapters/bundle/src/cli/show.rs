@@ -38,6 +38,10 @@ impl Show {
         for epoch in &report.epochs {
             show_epoch(epoch, out)?;
         }
+        if report.not_run.total > 0 {
+            let calls = counted(report.not_run.total, "proposed call");
+            writeln!(out, "{calls} did not run; --json names them")?;
+        }
         match report.verdict {
             Verdict::SelfConsistent => {
                 writeln!(

@@ -1,0 +1,313 @@
+//! Signatures before the irreversible: whether what people decided was decided by them, on exactly that, and used once.
+//!
+//! Rules of `docs/formats/approval.md`, "What must hold". They are judged in the order of the ledger, which is what
+//! decides whether a key was registered, revoked or used before. A payload that was erased is no evidence either way:
+//! what it would have said is not a finding here. Memory: some hundred bytes for each key and request.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ruche_domain::approval::RequestFacts;
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
+    InfraKeyRegistered, InfraKeyRevoked, ToolStarted,
+};
+use ruche_domain::ids::{ApprovalId, CallId};
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::stream::Category;
+use uuid::Uuid;
+
+use super::finding::{Finding, FindingKind, Findings};
+use crate::hash::Hash;
+use crate::leaf::Leaf;
+use crate::vote::{
+    Ballot, RequestFault, RequestPlace, ReviewerKey, hinted_key, judge, key_stream, request_facts,
+};
+
+/// What is known of requests, keys and proposed calls up to a position.
+#[derive(Debug, Default)]
+pub(super) struct ApprovalRules {
+    keys: HashMap<Uuid, ReviewerKey>,
+    requests: HashMap<ApprovalId, Request>,
+    /// First record of the append in which each call used up an approval, and the digest of the action.
+    consumed: HashMap<CallId, (Position, Digest)>,
+    /// Calls of governed turns that were asked for and did not start.
+    waiting: BTreeMap<Position, CallId>,
+    asked_at: HashMap<CallId, Position>,
+}
+
+/// A request, and how far it is.
+#[derive(Debug)]
+struct Request {
+    facts: Result<RequestFacts, RequestFault>,
+    action: Digest,
+    call: Option<CallId>,
+    requester: Option<Uuid>,
+    expires_at: Micros,
+    state: State,
+    /// First record of the append that holds a vote that counts, and what it says.
+    vote: Option<(Position, ApprovalDecision)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Requested,
+    Approved,
+    Closed,
+    Consumed,
+}
+
+/// A record as the rules see it.
+struct Seen<'a> {
+    leaf: &'a Leaf,
+    position: Position,
+    hash: Hash,
+    findings: &'a mut Findings,
+}
+
+impl Seen<'_> {
+    fn found(&mut self, kind: FindingKind, detail: impl Into<String>) {
+        let finding = Finding::at(kind, self.position.epoch, self.position.index.0, detail.into());
+        self.findings.push(finding);
+    }
+
+    /// First record of the append that it came in.
+    fn append(&self) -> Position {
+        Position {
+            index: self.leaf.append.first,
+            ..self.position
+        }
+    }
+}
+
+/// Whether the rules look at records of this type in this kind of stream. Turns that were only observed or imported are
+/// not governed by anybody here.
+pub(super) fn concern(event_type: &str, category: Category) -> bool {
+    match category {
+        Category::Approval | Category::Key => true,
+        Category::Lane => matches!(event_type, "tool.proposed" | "tool.started"),
+        _ => false,
+    }
+}
+
+impl ApprovalRules {
+    /// Takes a record. `has_holes` says that records before it could not be read.
+    pub(super) fn record(
+        &mut self,
+        leaf: &Leaf,
+        (position, hash): (Position, Hash),
+        payload: Option<&[u8]>,
+        has_holes: bool,
+        findings: &mut Findings,
+    ) {
+        let event = &leaf.event;
+        if let (Some(call), Category::Lane) = (event.call, event.stream.category) {
+            self.take_call(call, &event.event_type, position);
+        }
+        let read = |bytes| AgentEvent::from_payload(&event.event_type, event.schema_version, bytes).ok();
+        let Some(fact) = payload.and_then(read) else {
+            return;
+        };
+        let mut seen = Seen {
+            leaf,
+            position,
+            hash,
+            findings,
+        };
+        match fact {
+            AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
+            AgentEvent::InfraKeyRevoked(said) => self.revoked(&said),
+            AgentEvent::ApprovalRequested(said) => self.requested(&said, &mut seen),
+            AgentEvent::ApprovalVoted(said) => self.voted(&said, has_holes, &mut seen),
+            AgentEvent::ApprovalResolved(said) => self.resolved(&said, has_holes, &mut seen),
+            AgentEvent::ApprovalConsumed(said) => self.used(&said, has_holes, &mut seen),
+            AgentEvent::ApprovalExpired(_)
+            | AgentEvent::ApprovalCancelled(_)
+            | AgentEvent::ApprovalVoided(_)
+            | AgentEvent::ApprovalStale(_) => self.close(leaf),
+            AgentEvent::ToolStarted(said) => self.started(&said, has_holes, &mut seen),
+            _ => {}
+        }
+    }
+
+    /// Calls of governed turns that were asked for and did not start, with their places, in order.
+    pub(super) fn not_run(&self) -> impl Iterator<Item = (Position, CallId)> {
+        self.waiting.iter().map(|(position, call)| (*position, *call))
+    }
+
+    fn take_call(&mut self, call: CallId, event_type: &str, position: Position) {
+        if event_type == "tool.proposed" {
+            self.asked_at.insert(call, position);
+            self.waiting.insert(position, call);
+        } else if let Some(asked) = self.asked_at.remove(&call) {
+            self.waiting.remove(&asked);
+        }
+    }
+
+    fn registered(&mut self, said: &InfraKeyRegistered, seen: &mut Seen<'_>) {
+        let stream = seen.leaf.event.stream;
+        let by = seen.leaf.event.actor.reference;
+        match ReviewerKey::read(said, by) {
+            Ok(_) if stream != key_stream(said.key_id) => {
+                seen.found(
+                    FindingKind::ReviewerKeyInvalid,
+                    "it stands in the stream of another key",
+                );
+            }
+            Ok(_) if self.keys.contains_key(&stream.id) => {
+                seen.found(FindingKind::ReviewerKeyInvalid, "it is registered a second time");
+            }
+            Ok(key) => drop(self.keys.insert(stream.id, key)),
+            Err(error) => seen.found(FindingKind::ReviewerKeyInvalid, error.to_string()),
+        }
+    }
+
+    fn revoked(&mut self, said: &InfraKeyRevoked) {
+        if let Some(key) = self.keys.get_mut(&key_stream(said.key_id).id) {
+            key.revoked = true;
+        }
+    }
+
+    fn requested(&mut self, said: &ApprovalRequested, seen: &mut Seen<'_>) {
+        let event = &seen.leaf.event;
+        let approval = ApprovalId(event.stream.id);
+        let place = RequestPlace {
+            origin: seen.leaf.origin.clone(),
+            position: seen.position,
+            leaf_hash: seen.hash,
+            approval,
+            session: event.session,
+            turn: event.turn,
+        };
+        let request = Request {
+            facts: request_facts(&place, said),
+            action: said.action_digest,
+            call: event.call,
+            requester: event.actor.reference,
+            expires_at: said.expires_at,
+            state: State::Requested,
+            vote: None,
+        };
+        // A request that lacks something cannot be voted on; one whose digests do not fit shows something else.
+        if let Err(fault @ (RequestFault::ActionDigest | RequestFault::ViewDigest)) = request.facts {
+            seen.found(FindingKind::RequestMismatch, fault.to_string());
+        }
+        self.requests.insert(approval, request);
+    }
+
+    fn voted(&mut self, said: &ApprovalVoted, has_holes: bool, seen: &mut Seen<'_>) {
+        let event = &seen.leaf.event;
+        let Some(request) = self.requests.get_mut(&ApprovalId(event.stream.id)) else {
+            if !has_holes {
+                seen.found(FindingKind::VoteInvalid, "there is no such request before it");
+            }
+            return;
+        };
+        let Ok(facts) = &request.facts else {
+            seen.found(FindingKind::VoteInvalid, "nobody can vote on the request");
+            return;
+        };
+        let hinted = hinted_key(&said.signature).map(|key| key_stream(key).id);
+        let key = hinted.and_then(|id| self.keys.get(&id));
+        if key.is_none() && has_holes {
+            return;
+        }
+        let judged = judge(&Ballot {
+            envelope: &said.signature,
+            key,
+            request: facts,
+            requester: request.requester,
+            voter: event.actor.reference,
+            now: event.occurred_at,
+            is_open: request.state == State::Requested,
+        });
+        match judged {
+            Ok(statement)
+                if statement.decision == said.decision
+                    && statement.reviewer == said.reviewer
+                    && statement.key_id == said.key_id =>
+            {
+                request.vote = Some((seen.append(), statement.decision));
+            }
+            Ok(_) => seen.found(
+                FindingKind::VoteInvalid,
+                "the record says otherwise than what is signed",
+            ),
+            Err(refused) => {
+                let detail = format!("{}: {}", refused.refusal.name(), refused.detail);
+                seen.found(FindingKind::VoteInvalid, detail);
+            }
+        }
+    }
+
+    fn resolved(&mut self, said: &ApprovalResolved, has_holes: bool, seen: &mut Seen<'_>) {
+        let append = seen.append();
+        let Some(request) = self.requests.get_mut(&ApprovalId(seen.leaf.event.stream.id)) else {
+            return;
+        };
+        let approved = said.outcome == ApprovalOutcome::Approved;
+        request.state = if approved { State::Approved } else { State::Closed };
+        if approved && request.vote != Some((append, ApprovalDecision::Approve)) && !has_holes {
+            let detail = "no vote that counts stands in its append";
+            seen.found(FindingKind::DecisionWithoutVote, detail);
+        }
+    }
+
+    fn used(&mut self, said: &ApprovalConsumed, has_holes: bool, seen: &mut Seen<'_>) {
+        let append = seen.append();
+        let now = seen.leaf.event.occurred_at;
+        let Some(request) = self.requests.get_mut(&ApprovalId(seen.leaf.event.stream.id)) else {
+            if !has_holes {
+                seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
+            }
+            return;
+        };
+        if request.state == State::Consumed {
+            seen.found(
+                FindingKind::ApprovalUsedTwice,
+                format!("by call {}", said.call_id),
+            );
+            return;
+        }
+        let fault = if request.state != State::Approved && !has_holes {
+            Some("it is not approved")
+        } else if said.action_digest != request.action {
+            Some("it is used for another action")
+        } else if request.call != Some(said.call_id) {
+            Some("it is used for another call")
+        } else if request.expires_at <= now {
+            Some("it lapsed before")
+        } else {
+            None
+        };
+        request.state = State::Consumed;
+        match fault {
+            Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
+            None => drop(self.consumed.insert(said.call_id, (append, said.action_digest))),
+        }
+    }
+
+    fn close(&mut self, leaf: &Leaf) {
+        if let Some(request) = self.requests.get_mut(&ApprovalId(leaf.event.stream.id)) {
+            request.state = State::Closed;
+        }
+    }
+
+    fn started(&mut self, said: &ToolStarted, has_holes: bool, seen: &mut Seen<'_>) {
+        let effect = said.side_effect.unwrap_or_default();
+        let Some(call) = seen.leaf.event.call else { return };
+        if effect != SideEffectPolicy::Irreversible || has_holes {
+            return;
+        }
+        let used = self.consumed.get(&call).map(|(append, _)| *append);
+        if used != Some(seen.append()) {
+            let detail = format!("call {call} used up no approval of its action in this append");
+            seen.found(FindingKind::EffectWithoutApproval, detail);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! Faults that are planted in the story of one approval, as they come out of a store.
+
+use std::sync::Arc;
+
+use ruche_domain::action::Action;
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement, view};
+use ruche_domain::envelope::{Actor, ActorKind};
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    ApprovalConsumed, ApprovalDecision, ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved,
+    ApprovalRule, ApprovalVoted, InfraKeyRegistered, InfraKeyRevoked, ToolProposed, ToolStarted,
+};
+use ruche_domain::ids::{ApprovalId, CallId, LedgerId, SessionId, TenantId, TurnId};
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::{Micros, Position, StreamVersion, TreeSize};
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::stream::{Category, StreamId};
+use uuid::Uuid;
+
+use crate::dsse::PrivateKey;
+use crate::hash::Hash;
+use crate::memory::MemoryStore;
+use crate::store::{EventStore, PreparedEvent};
+use crate::testing::{Author, FixedClock, appended, ledger};
+use crate::verify::{Findings, RecordChecker};
+use crate::vote::{RequestPlace, key_id, key_stream, request_facts};
+
+const TENANT: TenantId = TenantId(Uuid::from_u128(1));
+const CALL: CallId = CallId(Uuid::from_u128(20));
+const APPROVAL: ApprovalId = ApprovalId(Uuid::from_u128(20));
+const AGENT: u128 = 1;
+const ADMIN: u128 = 2;
+const DESK: u128 = 3;
+/// When all events of `Author` happen.
+const NOW: Micros = Micros(1_700_000_000_000_000);
+
+/// A ledger that is written event by event, whatever they say.
+struct Story {
+    store: MemoryStore,
+    author: Author,
+    ledger: LedgerId,
+}
+
+fn sha256(text: &str) -> Digest {
+    Digest(Hash::sha256(text.as_bytes()).0)
+}
+
+fn alice() -> PrivateKey {
+    PrivateKey::from_seed(&[7; 32])
+}
+
+fn approval_stream() -> StreamId {
+    StreamId::new(Category::Approval, APPROVAL.0)
+}
+
+fn lane() -> StreamId {
+    StreamId::new(Category::Lane, Uuid::from_u128(30))
+}
+
+fn requested() -> ApprovalRequested {
+    let arguments = r#"{"path":"/a"}"#;
+    let action = Action {
+        agent: "shop".to_owned(),
+        arguments: sha256(arguments),
+        schema: None,
+        session: SessionId(Uuid::from_u128(40)),
+        side_effect: SideEffectPolicy::Irreversible,
+        tenant: TENANT,
+        tool: "delete_file".to_owned(),
+        turn: TurnId(Uuid::from_u128(41)),
+    };
+    let digest = sha256(&action.canonical());
+    let expires_at = Micros(NOW.0 + 1_000);
+    let mut request =
+        ApprovalRequested::new(digest, ApprovalRule::new(1), expires_at, ApprovalMode::Blocking);
+    request.tool_name = Some(action.tool);
+    request.arguments = Some(arguments.to_owned());
+    request.side_effect = Some(action.side_effect);
+    request.agent_id = Some(action.agent);
+    request.tenant_id = Some(TENANT);
+    request.nonce = Some("ab".repeat(16));
+    request.view_digest = Some(sha256(&view(APPROVAL, &request)));
+    request
+}
+
+impl Story {
+    async fn new() -> Self {
+        let story = Self {
+            store: MemoryStore::new(Arc::new(FixedClock::at(NOW.0))),
+            author: Author::new(1),
+            ledger: ledger(1),
+        };
+        let opening = story.author.opening(story.ledger, 1, None);
+        story.store.open_epoch(story.ledger, opening).await.unwrap();
+        story
+    }
+
+    /// One with the key at 1 and the request at 2 and 3, as they should be.
+    async fn asked() -> Self {
+        let story = Self::new().await;
+        story.append(vec![story.key(&alice())]).await;
+        story
+            .append(vec![story.proposed(), story.request(requested())])
+            .await;
+        story
+    }
+
+    fn event(&self, stream: StreamId, who: u128, fact: impl Into<AgentEvent>) -> PreparedEvent {
+        let fact = fact.into();
+        let mut event = self
+            .author
+            .typed_event(stream, fact.event_type(), fact.to_payload());
+        event.event.actor = Actor {
+            kind: ActorKind::Client,
+            reference: Some(Uuid::from_u128(who)),
+        };
+        event.event.session = Some(SessionId(Uuid::from_u128(40)));
+        event.event.turn = Some(TurnId(Uuid::from_u128(41)));
+        event.event.call = Some(CALL);
+        event
+    }
+
+    fn key(&self, signer: &PrivateKey) -> PreparedEvent {
+        let public = alice().public();
+        let proven = KeyPossession::new(TENANT, "alice", *public.as_bytes()).unwrap();
+        let proof = signer.sign(POSSESSION_TYPE, &proven.to_bytes()).unwrap();
+        let bytes = Digest(*public.as_bytes());
+        let said = InfraKeyRegistered::new(key_id(&public), "alice".to_owned(), bytes, proof.to_json());
+        self.event(key_stream(key_id(&public)), ADMIN, said)
+    }
+
+    fn revoked(&self) -> PreparedEvent {
+        let id = key_id(&alice().public());
+        self.event(key_stream(id), ADMIN, InfraKeyRevoked::new(id))
+    }
+
+    fn proposed(&self) -> PreparedEvent {
+        let said = ToolProposed::new("delete_file".to_owned(), r#"{"path":"/a"}"#.to_owned());
+        self.event(lane(), AGENT, said)
+    }
+
+    fn request(&self, said: ApprovalRequested) -> PreparedEvent {
+        self.event(approval_stream(), AGENT, said)
+    }
+
+    async fn append(&self, events: Vec<PreparedEvent>) {
+        appended(self.store.append(self.ledger, self.author.append(events)).await);
+    }
+
+    /// A vote and the decision that follows from it.
+    async fn vote(&self, who: u128, change: impl FnOnce(&mut ApprovalVoted)) -> Vec<PreparedEvent> {
+        let record = &self
+            .store
+            .read_stream(self.ledger, approval_stream(), StreamVersion::FIRST, 1)
+            .await
+            .unwrap()[0];
+        let place = RequestPlace {
+            origin: record.leaf.origin.clone(),
+            position: record.position,
+            leaf_hash: record.leaf_hash(),
+            approval: APPROVAL,
+            session: record.leaf.event.session,
+            turn: record.leaf.event.turn,
+        };
+        let facts = request_facts(&place, &requested()).unwrap();
+        let (action, shown) = (facts.action_digest, facts.view_digest);
+        let id = alice().public().id();
+        let statement = Statement::new(facts, "alice", &id, ApprovalDecision::Approve, None).unwrap();
+        let envelope = alice()
+            .sign(STATEMENT_TYPE, &statement.to_bytes())
+            .unwrap()
+            .to_json();
+        let mut voted = ApprovalVoted::new(
+            "alice".to_owned(),
+            ApprovalDecision::Approve,
+            id,
+            envelope,
+            action,
+            shown,
+        );
+        change(&mut voted);
+        vec![self.event(approval_stream(), who, voted), self.resolved()]
+    }
+
+    fn resolved(&self) -> PreparedEvent {
+        let said = ApprovalResolved::new(ApprovalOutcome::Approved);
+        self.event(approval_stream(), DESK, said)
+    }
+
+    fn consumed(&self, digest: Digest) -> PreparedEvent {
+        let said = ApprovalConsumed::new(APPROVAL.to_string(), CALL, digest);
+        self.event(approval_stream(), AGENT, said)
+    }
+
+    fn started(&self) -> PreparedEvent {
+        let mut said = ToolStarted::new("delete_file".to_owned());
+        said.side_effect = Some(SideEffectPolicy::Irreversible);
+        self.event(lane(), AGENT, said)
+    }
+
+    /// The names and places of what is wrong, and what did not run.
+    async fn judged(&self) -> (Vec<String>, Vec<u64>) {
+        let records = self
+            .store
+            .read_ledger(self.ledger, Position::START, 100)
+            .await
+            .unwrap();
+        let (mut checker, mut findings) = (RecordChecker::new(), Findings::keeping(100));
+        let first = &records[0];
+        checker.begin_epoch(
+            first.position.epoch,
+            &first.leaf.origin,
+            TreeSize(records.len() as u64),
+        );
+        for record in &records {
+            checker.record(record, &mut findings);
+        }
+        checker.end_epoch(&mut findings);
+        let kept = findings.kept().iter();
+        let told = kept.map(|found| format!("{} {}", found.kind, found.index.unwrap()));
+        let not_run = checker
+            .proposed_and_not_run()
+            .map(|(position, _)| position.index.0);
+        (told.collect(), not_run.collect())
+    }
+
+    async fn finds(&self, expected: &[&str]) {
+        let (found, _) = self.judged().await;
+        assert_eq!(found, expected);
+    }
+}
+
+fn action() -> Digest {
+    requested().action_digest
+}
+
+#[tokio::test]
+async fn a_whole_story_has_no_finding() {
+    let story = Story::asked().await;
+    assert_eq!(story.judged().await, (vec![], vec![2]), "asked and not run");
+    story.append(story.vote(DESK, |_| ()).await).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.append(vec![story.revoked()]).await;
+    assert_eq!(
+        story.judged().await,
+        (vec![], vec![]),
+        "a later revocation changes nothing"
+    );
+}
+
+#[tokio::test]
+async fn an_irreversible_effect_without_an_approval_of_its_append() {
+    let story = Story::asked().await;
+    story.append(vec![story.started()]).await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 4"]).await;
+
+    let story = Story::asked().await;
+    story.append(story.vote(DESK, |_| ()).await).await;
+    story.append(vec![story.consumed(action())]).await;
+    story.append(vec![story.started()]).await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+}
+
+#[tokio::test]
+async fn an_approval_of_another_action_or_that_nobody_gave() {
+    let story = Story::asked().await;
+    story.append(story.vote(DESK, |_| ()).await).await;
+    story
+        .append(vec![story.consumed(Digest([0; 32])), story.started()])
+        .await;
+    story
+        .finds(&["APPROVAL_MISUSED 6", "EFFECT_WITHOUT_APPROVAL 7"])
+        .await;
+
+    let story = Story::asked().await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story
+        .finds(&["APPROVAL_MISUSED 4", "EFFECT_WITHOUT_APPROVAL 5"])
+        .await;
+
+    let story = Story::asked().await;
+    story.append(vec![story.resolved()]).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.finds(&["DECISION_WITHOUT_VOTE 4"]).await;
+}
+
+#[tokio::test]
+async fn an_approval_is_used_once() {
+    let story = Story::asked().await;
+    story.append(story.vote(DESK, |_| ()).await).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story
+        .finds(&["APPROVAL_USED_TWICE 8", "EFFECT_WITHOUT_APPROVAL 9"])
+        .await;
+}
+
+#[tokio::test]
+async fn votes_that_do_not_count() {
+    let both = &["VOTE_INVALID 4", "DECISION_WITHOUT_VOTE 5"];
+    let story = Story::asked().await;
+    story.append(story.vote(AGENT, |_| ()).await).await;
+    story.finds(both).await;
+
+    let story = Story::asked().await;
+    let vote = story.vote(DESK, |voted| {
+        voted.signature = voted.signature.replace("\"sig\":\"", "\"sig\":\"AAAA")
+    });
+    story.append(vote.await).await;
+    story.finds(both).await;
+
+    let story = Story::asked().await;
+    let vote = story.vote(DESK, |voted| voted.reviewer = "bob".to_owned());
+    story.append(vote.await).await;
+    story.finds(both).await;
+
+    let story = Story::asked().await;
+    let vote = story.vote(DESK, |_| ()).await;
+    story.append(vec![story.revoked()]).await;
+    story.append(vote).await;
+    story.finds(&["VOTE_INVALID 5", "DECISION_WITHOUT_VOTE 6"]).await;
+
+    let story = Story::new().await;
+    story.append(vec![story.request(requested())]).await;
+    story.append(story.vote(DESK, |_| ()).await).await;
+    story.finds(&["VOTE_INVALID 2", "DECISION_WITHOUT_VOTE 3"]).await;
+}
+
+#[tokio::test]
+async fn a_key_of_which_nobody_shows_the_private_half() {
+    let story = Story::new().await;
+    story
+        .append(vec![story.key(&PrivateKey::from_seed(&[9; 32]))])
+        .await;
+    story.finds(&["REVIEWER_KEY_INVALID 1"]).await;
+}
+
+#[tokio::test]
+async fn a_request_that_shows_something_else() {
+    let mut other = requested();
+    other.arguments = Some(r#"{"path":"/b"}"#.to_owned());
+    let mut justified = requested();
+    justified.justification = Some("harmless".to_owned());
+    for request in [other, justified] {
+        let story = Story::new().await;
+        story.append(vec![story.request(request)]).await;
+        story.finds(&["REQUEST_MISMATCH 1"]).await;
+    }
+}
