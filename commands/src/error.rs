@@ -103,7 +103,7 @@ pub enum CommandError {
         actual: Option<StreamVersion>,
     },
     /// The thing is in a state that does not allow the command.
-    #[error("not possible while the {thing} is {state}")]
+    #[error("not possible while the {thing} is {state}{}", obstacle_words(.obstacle))]
     IllegalTransition {
         /// Which field names the thing, as a JSON pointer into the command.
         field: &'static str,
@@ -111,6 +111,8 @@ pub enum CommandError {
         thing: &'static str,
         /// Its state.
         state: &'static str,
+        /// What stands in the way of a command that the state allows.
+        obstacle: Option<&'static str>,
         /// Names of the commands that are possible.
         legal: &'static [&'static str],
     },
@@ -159,6 +161,10 @@ fn first(violations: &[Violation]) -> String {
     violations
         .first()
         .map_or_else(String::new, |v| format!("{:?} {}", v.pointer, v.reason))
+}
+
+fn obstacle_words(obstacle: &Option<&'static str>) -> String {
+    obstacle.map_or_else(String::new, |words| format!(": {words}"))
 }
 
 /// The parts of a JSON pointer (RFC 6901).

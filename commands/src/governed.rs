@@ -6,6 +6,7 @@
 //! looks for work is who notices that a window closed or a worker is gone.
 
 mod calls;
+mod effects;
 mod propose;
 mod votes;
 
@@ -32,6 +33,9 @@ use crate::lane::{
 };
 use crate::session::{SessionRef, SessionState, session_stream};
 
+pub use effects::{
+    CompensationReport, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect,
+};
 pub use propose::ProposeAction;
 pub use votes::VoteOnApproval;
 
@@ -316,13 +320,18 @@ impl From<Intent> for Asked {
 }
 
 /// Commands of the machine that a client can send. The others come with tools and approvals.
-const SENDABLE: [&str; 7] = [
+const SENDABLE: [&str; 12] = [
     "CancelTurn",
     "ClaimTurn",
     "CommitTurn",
     "FailTurn",
     "HeartbeatTurn",
     "ProposeAction",
+    "ReportCompensation",
+    "ReportEffect",
+    "ResolveOutcome",
+    "SendMessage",
+    "StartEffect",
     "SubmitMessage",
 ];
 
@@ -347,13 +356,19 @@ fn refusal(rejection: Rejection) -> CommandError {
         field,
         thing,
         state,
+        obstacle: None,
         legal,
     };
     match rejection {
         Rejection::NoSuch { thing } => CommandError::NotFound { thing },
-        Rejection::IllegalTransition { state, .. } | Rejection::Blocked { state, .. } => {
-            illegal("/turn", "turn", state.name(), sendable(state))
-        }
+        Rejection::IllegalTransition { state, .. } => illegal("/turn", "turn", state.name(), sendable(state)),
+        Rejection::Blocked { state, obstacle, .. } => CommandError::IllegalTransition {
+            field: "/turn",
+            thing: "turn",
+            state: state.name(),
+            obstacle: Some(obstacle.words()),
+            legal: sendable(state),
+        },
         Rejection::LeaseLost { .. } => illegal("/lease", "lease", "lost", &["ClaimTurn"]),
         Rejection::LaneHeld { state } => illegal("/lane", "lane", "held by a turn", sendable(state)),
         Rejection::NothingReady { .. } | Rejection::NothingDue { .. } => illegal(
@@ -503,6 +518,8 @@ macro_rules! lane_commands {
         }
     )*};
 }
+
+use lane_commands;
 
 fn held<T>(turn: TurnId, lease: &LeaseRef, what: T) -> Held<T> {
     let LeaseRef { id, epoch } = lease.clone();

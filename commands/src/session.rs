@@ -119,6 +119,7 @@ impl SessionState {
             field,
             thing: "session",
             state: self.status.name(),
+            obstacle: None,
             legal: self.status.legal(),
         }
     }

@@ -2,6 +2,7 @@
 
 mod appends;
 mod configurations;
+mod effects;
 mod faults;
 mod governed;
 mod imports;

@@ -258,6 +258,11 @@ fn mutation_of(command: &'static str) -> &'static str {
         "CancelTurn" => "cancelTurn",
         "ProposeAction" => "proposeAction",
         "RegisterReviewerKey" => "registerReviewerKey",
+        "StartEffect" => "startEffect",
+        "ReportEffect" => "reportEffect",
+        "ReportCompensation" => "reportCompensation",
+        "ResolveOutcome" => "resolveOutcome",
+        "SendMessage" => "sendMessage",
         // A test holds that no other command is ever called possible.
         other => other,
     }

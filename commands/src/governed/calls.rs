@@ -4,6 +4,7 @@
 //! undone, or can never start any more; and, unless the effect is irreversible, a day after it was done.
 
 use ruche_domain::event::AgentEvent;
+use ruche_domain::events::ToolProposed;
 use ruche_domain::ids::CallId;
 use ruche_domain::limits::BUSINESS_KEY_HELD_US;
 use ruche_domain::numbers::Micros;
@@ -12,7 +13,7 @@ use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 use crate::command::{PastEvent, RecordedEvent};
 use crate::lane::{ApprovalState, Call, Gate, Lane};
 
-/// Calls of one tool under one business key, in the order in which they were proposed.
+/// Calls with all that is recorded of them, in the order in which they were proposed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyedCalls {
     calls: Vec<KeyedCall>,
@@ -21,24 +22,29 @@ pub(super) struct KeyedCalls {
 #[derive(Clone, Debug)]
 struct KeyedCall {
     id: CallId,
+    tool: String,
+    key: Option<String>,
     last: Micros,
     events: Vec<RecordedEvent>,
 }
 
 impl KeyedCalls {
-    /// Takes what happened to calls of this tool and key.
-    pub fn evolve(&mut self, tool: &str, key: Option<&str>, past: &PastEvent) {
+    /// Takes what happened to the calls that are wanted.
+    pub fn evolve(&mut self, wanted: impl FnOnce(&ToolProposed) -> bool, past: &PastEvent) {
         let envelope = &past.recorded.event;
         let (Some(id), Some(fact)) = (envelope.call, &past.event) else {
             return;
         };
         if let AgentEvent::ToolProposed(proposed) = fact
-            && proposed.name == tool
-            && proposed.business_key.is_some()
-            && proposed.business_key.as_deref() == key
+            && wanted(proposed)
         {
-            let (last, events) = (envelope.occurred_at, Vec::new());
-            self.calls.push(KeyedCall { id, last, events });
+            self.calls.push(KeyedCall {
+                id,
+                tool: proposed.name.clone(),
+                key: proposed.business_key.clone(),
+                last: envelope.occurred_at,
+                events: Vec::new(),
+            });
         }
         let known = self.calls.iter_mut().find(|call| call.id == id);
         let of_call = ["tool.", "policy.", "approval."];
@@ -50,16 +56,46 @@ impl KeyedCalls {
         }
     }
 
-    /// The call that holds the key, if it is not `but`, with everything that is recorded of it in order.
-    pub fn holder(&self, lane: &Lane, now: Micros, but: Option<CallId>) -> Option<Vec<RecordedEvent>> {
+    /// All that is recorded of the call that holds a business key of a tool, in order.
+    pub fn holder(
+        &self,
+        lane: &Lane,
+        now: Micros,
+        tool: &str,
+        key: Option<&str>,
+    ) -> Option<Vec<RecordedEvent>> {
+        let key = key?;
         let holds = |keyed: &&KeyedCall| {
             let known = lane.calls.get(&keyed.id);
-            Some(keyed.id) != but && known.is_some_and(|call| holds_key(lane, call, keyed.last, now))
+            let same = keyed.tool == tool && keyed.key.as_deref() == Some(key);
+            same && known.is_some_and(|call| holds_key(lane, call, keyed.last, now))
         };
-        let keyed = self.calls.iter().rev().find(holds)?;
-        let mut events = keyed.events.clone();
+        self.calls.iter().rev().find(holds).map(KeyedCall::in_order)
+    }
+
+    /// All that is recorded of another call than this one, if that one holds this one's key.
+    pub fn other_holder(&self, lane: &Lane, now: Micros, call: CallId) -> Option<Vec<RecordedEvent>> {
+        let this = self.calls.iter().find(|keyed| keyed.id == call)?;
+        let held = self.holder(lane, now, &this.tool, this.key.as_deref())?;
+        let other = held.iter().all(|event| event.event.call != Some(call));
+        other.then_some(held)
+    }
+
+    /// All that is recorded of a call, in order.
+    pub fn of(&self, call: CallId) -> Option<Vec<RecordedEvent>> {
+        self.calls
+            .iter()
+            .find(|keyed| keyed.id == call)
+            .map(KeyedCall::in_order)
+    }
+}
+
+impl KeyedCall {
+    /// Its approval stands in a stream of its own, which was read later.
+    fn in_order(&self) -> Vec<RecordedEvent> {
+        let mut events = self.events.clone();
         events.sort_by_key(|event| event.receipt.position);
-        Some(events)
+        events
     }
 }
 

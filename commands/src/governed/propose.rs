@@ -84,9 +84,8 @@ impl Command for ProposeAction {
             }
             return;
         }
-        state
-            .keyed
-            .evolve(&self.tool, self.business_key.as_deref(), event);
+        let same = |call: &ToolProposed| call.name == self.tool && call.business_key == self.business_key;
+        state.keyed.evolve(same, event);
         state.governed.evolve(event);
     }
 
@@ -99,7 +98,10 @@ impl Command for ProposeAction {
         let governed = &state.governed;
         let lane = governed.lane();
         governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
-        if let Some(events) = state.keyed.holder(&lane, ground.now, None) {
+        if let Some(events) = state
+            .keyed
+            .holder(&lane, ground.now, &self.tool, self.business_key.as_deref())
+        {
             return Ok(Decision::AlreadySo(events));
         }
         let owner = governed.owners.get(&self.turn);
@@ -243,13 +245,13 @@ fn no_policy() -> Digest {
     sha256(b"")
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(super) fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
 
 impl GovernedState {
     /// Whether the worker holds the turn, in whatever state it is.
-    fn require_lease(
+    pub(super) fn require_lease(
         &self,
         lane: &Lane,
         name: &LaneName,

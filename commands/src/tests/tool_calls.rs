@@ -20,15 +20,15 @@ use crate::testing::{NoObjection, TestLedger};
 use crate::tool::RegisterTool;
 
 /// A turn that a worker holds.
-struct World {
-    ledger: TestLedger,
+pub(super) struct World {
+    pub ledger: TestLedger,
     channel: &'static str,
-    turn: TurnId,
-    lease: LeaseRef,
+    pub turn: TurnId,
+    pub lease: LeaseRef,
 }
 
 impl World {
-    async fn on(channel: &'static str) -> Self {
+    pub async fn on(channel: &'static str) -> Self {
         let mut world = Self {
             ledger: TestLedger::in_memory(Arc::new(NoObjection)).await,
             channel,
@@ -44,7 +44,7 @@ impl World {
     }
 
     /// A message comes, and its turn is claimed.
-    async fn next_turn(&mut self, message: &str) {
+    pub async fn next_turn(&mut self, message: &str) {
         let submit = SubmitMessage {
             session: SessionRef::External("s".to_owned()),
             lane: self.lane(),
@@ -55,11 +55,16 @@ impl World {
         };
         self.send(&format!("submit-{message}"), &submit).await.unwrap();
         self.wait_ms(60_000);
+        self.claimed(&format!("claim-{message}")).await;
+    }
+
+    /// The turn that is ready is claimed.
+    pub async fn claimed(&mut self, key: &str) -> CommandReceipt {
         let claim = ClaimTurn {
             lane: self.lane(),
             brain_build: None,
         };
-        let claim = self.send(&format!("claim-{message}"), &claim).await.unwrap();
+        let claim = self.send(key, &claim).await.unwrap();
         for event in &claim.events {
             if let Some(AgentEvent::TurnStarted(started)) = event.agent_event().unwrap() {
                 self.turn = event.event.turn.unwrap();
@@ -69,14 +74,15 @@ impl World {
                 };
             }
         }
+        claim
     }
 
-    async fn send<C: Command>(&self, key: &str, command: &C) -> Result<CommandReceipt, CommandError> {
+    pub async fn send<C: Command>(&self, key: &str, command: &C) -> Result<CommandReceipt, CommandError> {
         let context = self.ledger.context.with_key(key);
         self.ledger.commands.execute(&context, command).await
     }
 
-    async fn register(&self, name: &str, side_effect: SideEffectPolicy) {
+    pub async fn register(&self, name: &str, side_effect: SideEffectPolicy) {
         let mut tool = RegisterTool::new(name, side_effect);
         if side_effect == SideEffectPolicy::Compensatable {
             tool.tool.compensation_tool = Some(format!("undo_{name}"));
@@ -84,7 +90,7 @@ impl World {
         self.send(&format!("register-{name}"), &tool).await.unwrap();
     }
 
-    fn lane(&self) -> LaneName {
+    pub fn lane(&self) -> LaneName {
         LaneName {
             agent: "shop".to_owned(),
             interlocutor: "ann".to_owned(),
@@ -93,7 +99,7 @@ impl World {
         }
     }
 
-    fn propose(&self, tool: &str, business_key: Option<&str>) -> ProposeAction {
+    pub fn propose(&self, tool: &str, business_key: Option<&str>) -> ProposeAction {
         ProposeAction {
             lane: self.lane(),
             turn: self.turn,
@@ -106,12 +112,12 @@ impl World {
         }
     }
 
-    fn wait_ms(&self, ms: u64) {
+    pub fn wait_ms(&self, ms: u64) {
         self.ledger.clock.0.fetch_add(ms * 1_000, Ordering::SeqCst);
     }
 }
 
-fn types(receipt: &CommandReceipt) -> Vec<&str> {
+pub(super) fn types(receipt: &CommandReceipt) -> Vec<&str> {
     let events = receipt.events.iter();
     events.map(|event| event.event.event_type.as_str()).collect()
 }

@@ -112,6 +112,17 @@ pub(in crate::graphql) struct ResponseInput {
     delivery_target: Option<String>,
 }
 
+impl ResponseInput {
+    pub(super) fn read(self, role: Role) -> MessageSent {
+        MessageSent {
+            text: Some(self.text),
+            external_id: self.external_id,
+            delivery_target: self.delivery_target,
+            ..MessageSent::new(role)
+        }
+    }
+}
+
 /// Input of `commitTurn`.
 #[derive(InputObject)]
 pub(in crate::graphql) struct CommitTurnInput {
@@ -134,11 +145,8 @@ impl CommitTurnInput {
         let lane = LaneName::from(self.lane);
         let channel = Some(lane.channel.clone());
         let response = self.response.map(|response| MessageSent {
-            text: Some(response.text),
-            external_id: response.external_id,
-            delivery_target: response.delivery_target,
             channel,
-            ..MessageSent::new(Role::Assistant)
+            ..response.read(Role::Assistant)
         });
         Ok(CommitTurn {
             lane,

@@ -4,13 +4,18 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use ruche_commands::{CommandReceipt, RecordedEvent};
 use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
+use ruche_domain::events::AssertedOutcome;
 
 use super::super::refusals::{self, results};
-use super::super::scalars::{DateTime, Hash, PositionScalar};
+use super::super::scalars::{DateTime, Hash, Long, PositionScalar};
 use super::super::session::id;
-use super::super::words::SideEffectPolicy;
-use super::tool_input::ProposeActionInput;
-use super::{Receipt, Writing, carry_out, payloads};
+use super::super::words::{EffectState, SideEffectPolicy};
+use super::tool_input::{
+    ProposeActionInput, ReportCompensationInput, ReportEffectInput, ResolveOutcomeInput, SendMessageInput,
+    StartEffectInput,
+};
+use super::{Receipt, Writing, carry_out, payloads, turn_of};
+use crate::auth::Role;
 
 /// What stands between a proposed call and its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
@@ -85,6 +90,66 @@ fn gate_of(receipt: &CommandReceipt) -> CallGate {
     }
 }
 
+/// Where the call stands by the last thing that is known of it.
+fn state_of(receipt: &CommandReceipt) -> Option<EffectState> {
+    let known = |fact: AgentEvent| match fact {
+        AgentEvent::ToolProposed(_) => Some(EffectState::Proposed),
+        AgentEvent::ToolDeferred(_) => Some(EffectState::Deferred),
+        AgentEvent::ToolStarted(_) => Some(EffectState::Started),
+        AgentEvent::ToolCompleted(_) => Some(EffectState::Completed),
+        AgentEvent::ToolFailed(_) => Some(EffectState::Failed),
+        AgentEvent::ToolOutcomeUnknown(_) => Some(EffectState::OutcomeUnknown),
+        AgentEvent::ToolOutcomeAsserted(asserted) => Some(match asserted.outcome {
+            AssertedOutcome::Completed => EffectState::Completed,
+            AssertedOutcome::NotExecuted => EffectState::NotExecuted,
+        }),
+        AgentEvent::ToolCompensated(_) => Some(EffectState::Compensated),
+        AgentEvent::ToolCompensationFailed(failed) if failed.exhausted == Some(true) => {
+            Some(EffectState::CompensationFailed)
+        }
+        _ => None,
+    };
+    facts(receipt).filter_map(|(_, fact)| known(fact)).last()
+}
+
+fn result_of(receipt: &CommandReceipt) -> Option<String> {
+    facts(receipt)
+        .filter_map(|(_, fact)| match fact {
+            AgentEvent::ToolCompleted(completed) => completed.result,
+            AgentEvent::ToolFailed(failed) => failed.result,
+            AgentEvent::ToolOutcomeAsserted(asserted) => asserted.result,
+            _ => None,
+        })
+        .last()
+}
+
+/// That a call may run: one start of it, under one lease.
+#[derive(SimpleObject)]
+pub(in crate::graphql) struct Permit {
+    /// Where the start stands. `reportEffect` shows it.
+    position: PositionScalar,
+    /// Number of the attempt, from 1.
+    attempt: Option<Long>,
+    /// What to give the tool so that it can tell a repeat: the same for all calls under one business key.
+    effect_key: Option<String>,
+    /// The approval that was used up.
+    approval_id: Option<ID>,
+}
+
+fn permit_of(receipt: &CommandReceipt) -> Option<Permit> {
+    facts(receipt)
+        .filter_map(|(event, fact)| match fact {
+            AgentEvent::ToolStarted(started) => Some(Permit {
+                position: PositionScalar(event.receipt.position),
+                attempt: started.attempt.map(|attempt| Long(attempt.into())),
+                effect_key: started.idempotency_key,
+                approval_id: started.ticket.map(Into::into),
+            }),
+            _ => None,
+        })
+        .last()
+}
+
 fn deduplicated(receipt: &CommandReceipt) -> bool {
     receipt.unchanged
 }
@@ -104,12 +169,67 @@ payloads! {
         approval: Option<RequestedApproval> = approval_of,
         /// Whether another call holds the business key: nothing was proposed, and this is that call.
         deduplicated: bool = deduplicated,
+        /// Where the call stands.
+        state: Option<EffectState> = state_of,
+        /// The permit of its last start, if it was started.
+        permit: Option<Permit> = permit_of,
+        /// Its result, if it has one.
+        result: Option<String> = result_of,
+    }
+    /// A call may run, or it ran already.
+    StartEffectPayload {
+        /// The call. If `deduplicated`, the one that holds the business key.
+        call_id: Option<ID> = call_of,
+        /// The permit. If `deduplicated`, that of the earlier start: do not run anything.
+        permit: Option<Permit> = permit_of,
+        /// Whether the effect stands or is under way already: nothing was started, and this is what is recorded.
+        deduplicated: bool = deduplicated,
+        /// Where the call stands.
+        state: Option<EffectState> = state_of,
+        /// Its result, if it has one.
+        result: Option<String> = result_of,
+    }
+    /// How a call came out is recorded.
+    ReportEffectPayload {
+        /// The call.
+        call_id: Option<ID> = call_of,
+        /// Where it stands.
+        state: Option<EffectState> = state_of,
+    }
+    /// How undoing went is recorded.
+    ReportCompensationPayload {
+        /// The call whose effect it was.
+        call_id: Option<ID> = call_of,
+        /// Where it stands.
+        state: Option<EffectState> = state_of,
+    }
+    /// What a person found out is recorded.
+    ResolveOutcomePayload {
+        /// The call.
+        call_id: Option<ID> = call_of,
+        /// Where it stands.
+        state: Option<EffectState> = state_of,
+    }
+    /// The message is recorded.
+    SendMessagePayload {
+        /// Its turn.
+        turn_id: Option<ID> = turn_of,
     }
 }
 
 results! {
     /// What came of `proposeAction`.
     ProposeActionResult = ProposeActionPayload;
+    /// What came of `startEffect`.
+    StartEffectResult = StartEffectPayload;
+    /// What came of `reportEffect`.
+    ReportEffectResult = ReportEffectPayload;
+    /// What came of `reportCompensation`.
+    ReportCompensationResult = ReportCompensationPayload;
+    /// What came of `resolveOutcome`.
+    ResolveOutcomeResult = ResolveOutcomePayload;
+    /// What came of `sendMessage`.
+    SendMessageResult = SendMessagePayload;
 }
 
 /// Writes about tool calls.
@@ -128,5 +248,53 @@ impl ToolCallMutation {
         input: ProposeActionInput,
     ) -> Result<ProposeActionResult> {
         carry_out!(ctx, Attested, input, ProposeActionResult, ProposeActionPayload)
+    }
+
+    /// Says that a call is about to run, and gives the permit. An approval that is needed is used up in the same append.
+    /// While another call holds the business key nothing is started; the answer is that call, `deduplicated`.
+    async fn start_effect(&self, ctx: &Context<'_>, input: StartEffectInput) -> Result<StartEffectResult> {
+        carry_out!(ctx, Attested, input, StartEffectResult, StartEffectPayload)
+    }
+
+    /// Says how a call came out that was started. Of a call whose outcome is unknown a worker may still find out, unless
+    /// it is irreversible: then a person has to (`resolveOutcome`).
+    async fn report_effect(&self, ctx: &Context<'_>, input: ReportEffectInput) -> Result<ReportEffectResult> {
+        carry_out!(ctx, Reported, input, ReportEffectResult, ReportEffectPayload)
+    }
+
+    /// Says how undoing an effect went, for a turn that undoes what it did. The last start is undone first.
+    async fn report_compensation(
+        &self,
+        ctx: &Context<'_>,
+        input: ReportCompensationInput,
+    ) -> Result<ReportCompensationResult> {
+        carry_out!(
+            ctx,
+            Reported,
+            input,
+            ReportCompensationResult,
+            ReportCompensationPayload
+        )
+    }
+
+    /// A person says how a call came out that is in doubt, and what that rests on. For administrators.
+    async fn resolve_outcome(
+        &self,
+        ctx: &Context<'_>,
+        input: ResolveOutcomeInput,
+    ) -> Result<ResolveOutcomeResult> {
+        carry_out!(
+            ctx,
+            [Role::Admin],
+            Attested,
+            input,
+            ResolveOutcomeResult,
+            ResolveOutcomePayload
+        )
+    }
+
+    /// Sends words before the turn is over. On a channel that cannot take them back this is a commit point.
+    async fn send_message(&self, ctx: &Context<'_>, input: SendMessageInput) -> Result<SendMessageResult> {
+        carry_out!(ctx, Attested, input, SendMessageResult, SendMessagePayload)
     }
 }

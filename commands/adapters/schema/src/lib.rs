@@ -176,4 +176,49 @@ mod tests {
         let future = validator.validate("eval.scored", SchemaVersion(99), &json!({}));
         assert_eq!(future, Err(Unfit::UnknownSchema));
     }
+
+    #[test]
+    fn arguments_are_held_against_the_schema_of_their_tool() {
+        let validator = CatalogueValidator::new().unwrap();
+        let schema = json!({
+            "type": "object",
+            "properties": { "order": { "type": "integer", "minimum": 1 }, "note": { "pattern": "^a*$" } },
+            "required": ["order"],
+            "additionalProperties": false
+        });
+        validator.check(&schema).unwrap();
+        validator
+            .fit(&schema, &json!({ "order": 7, "note": "aaa" }))
+            .unwrap();
+        let at = |arguments: Value| {
+            let faults = validator.fit(&schema, &arguments).unwrap_err();
+            faults.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
+        };
+        assert_eq!(at(json!({ "order": "7" })), ["/order"]);
+        assert_eq!(at(json!({})), [""]);
+        assert_eq!(at(json!({ "order": 7, "other": 1 })), [""]);
+    }
+
+    #[test]
+    fn a_schema_that_is_none_or_that_would_be_fetched_is_refused() {
+        let validator = CatalogueValidator::new().unwrap();
+        for broken in [
+            json!({ "type": "king" }),
+            json!({ "properties": { "a": 7 } }),
+            json!({ "$ref": "https://example.org/schema.json" }),
+            json!({ "pattern": "(?=a)b" }),
+        ] {
+            assert!(validator.check(&broken).is_err(), "{broken}");
+            assert!(validator.fit(&broken, &json!({})).is_err(), "{broken}");
+        }
+    }
+
+    /// Patterns of a client's schema run in linear time: one that is exponential elsewhere is answered at once.
+    #[test]
+    fn a_pattern_cannot_be_made_to_take_for_ever() {
+        let validator = CatalogueValidator::new().unwrap();
+        let schema = json!({ "pattern": "^(a+)+$" });
+        let text = "a".repeat(50_000) + "!";
+        assert!(validator.fit(&schema, &json!(text)).is_err());
+    }
 }

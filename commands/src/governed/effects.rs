@@ -1,0 +1,342 @@
+//! Calls that run, and how they come out. The start is recorded before the effect and uses up the approval, if one is
+//! needed, in the same append. Its place in the ledger is the permit: who reports shows it together with the lease, so
+//! one start is reported under one lease, once.
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    MessageSent, ToolCompensated, ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
+    ToolOutcomeUnknown, ToolStarted,
+};
+use ruche_domain::ids::{CallId, MessageId, TurnId};
+use ruche_domain::numbers::Position;
+use ruche_domain::side_effect::EffectStatus;
+use serde::{Serialize, Serializer};
+
+use super::calls::KeyedCalls;
+use super::propose::sha256;
+use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, sendable};
+use crate::command::{Command, Decision, Load, PastEvent};
+use crate::context::{Ground, check_external_id};
+use crate::error::CommandError;
+use crate::lane::{self, Call, EffectOutcome, Intent, SentMessage, Undone};
+
+/// Bytes of the evidence that a person gives.
+const EVIDENCE_BYTES_MAX: usize = 4_096;
+
+/// A worker is about to run a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StartEffect {
+    /// Which lane.
+    pub lane: LaneName,
+    /// Which turn.
+    pub turn: TurnId,
+    /// The lease on it.
+    pub lease: LeaseRef,
+    /// Which call.
+    pub call: CallId,
+}
+
+/// What a start is decided on.
+#[derive(Clone, Debug, Default)]
+pub struct StartState {
+    governed: GovernedState,
+    keyed: KeyedCalls,
+}
+
+impl Command for StartEffect {
+    type State = StartState;
+    const NAME: &'static str = "StartEffect";
+
+    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        Ok(vec![self.lane.load(ground)?])
+    }
+
+    fn more_loads(&self, state: &StartState) -> Vec<Load> {
+        state.governed.more_loads()
+    }
+
+    fn evolve(&self, state: &mut StartState, event: &PastEvent) {
+        state.keyed.evolve(|_| true, event);
+        state.governed.evolve(event);
+    }
+
+    fn decide(&self, state: &StartState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        let governed = &state.governed;
+        let lane = governed.lane();
+        governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
+        let known = lane.calls.get(&self.call);
+        let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
+        let done = call.turn == self.turn && call.status == Some(EffectStatus::Completed);
+        let recorded = done.then(|| state.keyed.of(self.call)).flatten();
+        let recorded = recorded.or_else(|| state.keyed.other_holder(&lane, ground.now, self.call));
+        if let Some(events) = recorded {
+            return Ok(Decision::AlreadySo(events));
+        }
+        let started = self.started(governed, call, ground);
+        let start = lane::StartEffect {
+            call: self.call,
+            started,
+        };
+        let asked = Asked::from(Intent::StartEffect(held(self.turn, &self.lease, start)));
+        governed.decide(&self.lane, ground, &asked)
+    }
+}
+
+impl StartEffect {
+    fn started(&self, governed: &GovernedState, call: &Call, ground: &Ground<'_>) -> ToolStarted {
+        let mut started = ToolStarted::new(call.name.clone());
+        let proposed = governed.past.iter().find_map(|(_, event)| match &event.fact {
+            AgentEvent::ToolProposed(proposed) if event.call == Some(self.call) => Some(proposed),
+            _ => None,
+        });
+        started.effect_id = Some(self.call.to_string());
+        if let Some(proposed) = proposed {
+            started.args_digest = proposed.args_digest;
+            started.provider_call_id.clone_from(&proposed.provider_call_id);
+            // The same over attempts, turns and lanes: the tool tells a repeat by it.
+            let key = proposed.business_key.as_deref();
+            let hashed = key.map(|key| {
+                ground
+                    .references
+                    .id("effect", &[call.name.as_bytes(), key.as_bytes()])
+            });
+            started.idempotency_key = hashed.map(|id| id.as_simple().to_string());
+        }
+        started
+    }
+}
+
+/// How a call came out, in the words of its worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Reported {
+    /// It gave a result.
+    Completed {
+        /// The result text exactly as the model is given it.
+        result: Option<String>,
+        /// Reference of the effect in the system that carried it out.
+        external_ref: Option<String>,
+    },
+    /// It failed, and nothing came of it.
+    Failed {
+        /// Stable word for the kind of error.
+        error_type: String,
+        /// The error in words.
+        error: Option<String>,
+        /// Whether calling again may help.
+        retryable: Option<bool>,
+        /// The text exactly as the model is given it.
+        result: Option<String>,
+    },
+    /// Nobody can say whether it happened.
+    Unknown {
+        /// Why: a crash, a timeout, a lost connection.
+        cause: String,
+        /// What to look up outside to find out.
+        external_ref: Option<String>,
+    },
+}
+
+/// A worker says how a call came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ReportEffect {
+    /// Which lane.
+    pub lane: LaneName,
+    /// Which turn.
+    pub turn: TurnId,
+    /// The lease on it.
+    pub lease: LeaseRef,
+    /// Which call.
+    pub call: CallId,
+    /// The permit: where its last start stands.
+    #[serde(serialize_with = "as_text")]
+    pub permit: Position,
+    /// How it came out.
+    pub outcome: Reported,
+}
+
+fn as_text<S: Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(position)
+}
+
+impl Command for ReportEffect {
+    type State = GovernedState;
+    const NAME: &'static str = "ReportEffect";
+
+    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        match &self.outcome {
+            Reported::Completed { .. } => {}
+            Reported::Failed { error_type, .. } => check_external_id("/failed/errorType", error_type)?,
+            Reported::Unknown { cause, .. } => check_external_id("/unknown/cause", cause)?,
+        }
+        Ok(vec![self.lane.load(ground)?])
+    }
+
+    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+        state.more_loads()
+    }
+
+    fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {
+        state.evolve(event);
+    }
+
+    fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        let lane = state.lane();
+        state.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
+        let known = lane.calls.get(&self.call);
+        let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
+        let starts = state
+            .past
+            .iter()
+            .filter(|(_, event)| event.call == Some(self.call));
+        let last = starts
+            .filter(|(_, event)| matches!(event.fact, AgentEvent::ToolStarted(_)))
+            .next_back();
+        if last.map(|(position, _)| *position) != Some(self.permit) {
+            let turn = lane.turn(self.turn).map(|turn| turn.state);
+            return Err(CommandError::IllegalTransition {
+                field: "/permit",
+                thing: "permit",
+                state: "not that of the last start",
+                obstacle: None,
+                legal: turn.map_or(&[], sendable),
+            });
+        }
+        let report = lane::ReportEffect {
+            call: self.call,
+            outcome: self.outcome(call),
+        };
+        let asked = Asked::from(Intent::ReportEffect(held(self.turn, &self.lease, report)));
+        state.decide(&self.lane, ground, &asked)
+    }
+}
+
+impl ReportEffect {
+    fn outcome(&self, call: &Call) -> EffectOutcome {
+        let (name, attempt) = (Some(call.name.clone()), Some(call.attempt));
+        match self.outcome.clone() {
+            Reported::Completed { result, external_ref } => EffectOutcome::Completed(ToolCompleted {
+                name,
+                attempt,
+                side_effect: Some(call.side_effect),
+                result_digest: result.as_ref().map(|text| sha256(text.as_bytes())),
+                result,
+                external_ref,
+                ..ToolCompleted::default()
+            }),
+            Reported::Failed {
+                error_type,
+                error,
+                retryable,
+                result,
+            } => EffectOutcome::Failed(ToolFailed {
+                name,
+                attempt,
+                side_effect: Some(call.side_effect),
+                error_type: Some(error_type),
+                error,
+                retryable,
+                result,
+                ..ToolFailed::default()
+            }),
+            Reported::Unknown { cause, external_ref } => EffectOutcome::Unknown(ToolOutcomeUnknown {
+                attempt,
+                external_ref,
+                ..ToolOutcomeUnknown::new(cause)
+            }),
+        }
+    }
+}
+
+fn check_words(field: &str, text: &str) -> Result<(), CommandError> {
+    if text.trim().is_empty() {
+        return Err(CommandError::input(field, "must not be empty"));
+    }
+    if text.len() > EVIDENCE_BYTES_MAX {
+        let reason = format!("longer than {EVIDENCE_BYTES_MAX} bytes");
+        return Err(CommandError::input(field, reason));
+    }
+    Ok(())
+}
+
+lane_commands! {
+    /// A person says how a call in doubt came out, with evidence. Timers that are due fire first: what makes a call
+    /// doubtful is often a worker that is gone.
+    ResolveOutcome {
+        /// Which call.
+        call: CallId,
+        /// What was found.
+        asserted: ToolOutcomeAsserted,
+    } (command, _ground) => {
+        check_external_id("/by", &command.asserted.by)?;
+        check_words("/evidence", &command.asserted.evidence)?;
+        let (call, asserted) = (command.call, command.asserted.clone());
+        Asked {
+            after_timers: true,
+            ..Asked::from(Intent::ResolveOutcome(lane::ResolveOutcome { call, asserted }))
+        }
+    };
+    /// An effect was undone.
+    ReportCompensation {
+        /// The call whose effect it was.
+        call: CallId,
+        /// How undoing went.
+        outcome: CompensationReport,
+    } (command, _ground) => {
+        let outcome = command.outcome.undone()?;
+        Intent::ReportCompensation(lane::ReportCompensation { call: command.call, outcome }).into()
+    };
+    /// A worker sends words before its turn is over.
+    SendMessage {
+        /// Which turn.
+        turn: TurnId,
+        /// The lease on it.
+        lease: LeaseRef,
+        /// The message.
+        message: MessageSent,
+    } (command, ground) => {
+        let parts: [&[u8]; 3] = [command.turn.as_bytes(), b"sent", ground.idempotency_key.as_bytes()];
+        let message_id = MessageId(ground.references.id("message-of-turn", &parts));
+        let sent = SentMessage { message_id, message: command.message.clone() };
+        Intent::SendMessage(held(command.turn, &command.lease, sent)).into()
+    };
+}
+
+/// How undoing an effect went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum CompensationReport {
+    /// It is undone.
+    Compensated {
+        /// Name of the tool that undid it.
+        compensation_tool: Option<String>,
+        /// Reference of the undoing in the system that carried it out.
+        external_ref: Option<String>,
+    },
+    /// It is not.
+    Failed {
+        /// Stable word for the kind of error.
+        error_type: String,
+        /// The error in words.
+        error: Option<String>,
+    },
+}
+
+impl CompensationReport {
+    fn undone(&self) -> Result<Undone, CommandError> {
+        match self.clone() {
+            Self::Compensated {
+                compensation_tool,
+                external_ref,
+            } => Ok(Undone::Compensated(ToolCompensated {
+                compensation_tool,
+                external_ref,
+                ..ToolCompensated::default()
+            })),
+            Self::Failed { error_type, error } => {
+                check_external_id("/failed/errorType", &error_type)?;
+                let mut failed = ToolCompensationFailed::new(error_type);
+                failed.error = error;
+                Ok(Undone::Failed(failed))
+            }
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! Calls that run, through the pipeline, on the in-memory engine.
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    ApprovalOutcome, ApprovalResolved, AssertedOutcome, MessageSent, Role, ToolOutcomeAsserted, ToolStarted,
+};
+use ruche_domain::ids::{ApprovalId, CallId, TurnId};
+use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::stream::Category;
+use serde::Serialize;
+
+use super::tool_calls::{World, types};
+use crate::command::{Command, CommandReceipt, Decision, Load, NewEvent, PastEvent};
+use crate::context::Ground;
+use crate::error::CommandError;
+use crate::governed::*;
+use crate::lane::{self, ChannelSettings, Intent, Lane, LaneCommand, LaneEvent};
+
+/// Stands for people who decided: what the machine says when they did, and nothing else.
+#[derive(Serialize)]
+struct Decided {
+    #[serde(skip)]
+    events: Vec<NewEvent>,
+}
+
+impl Command for Decided {
+    type State = ();
+    const NAME: &'static str = "Decided";
+
+    fn loads(&self, _: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&self, (): &mut (), _: &PastEvent) {}
+
+    fn decide(&self, (): &(), _: &Ground<'_>) -> Result<Decision, CommandError> {
+        Ok(Decision::Append(self.events.clone()))
+    }
+}
+
+impl World {
+    fn lane_stream(&self) -> ruche_domain::stream::StreamId {
+        let ledger = self.ledger.context.ledger;
+        lane_stream(
+            self.lane()
+                .id(&self.ledger.commands.secrets_of(ledger).references),
+        )
+    }
+
+    /// The lane as it stands, read by a way of its own.
+    async fn state(&self, approvals: &[ApprovalId]) -> Lane {
+        let mut records = self.ledger.stream(self.lane_stream()).await;
+        for approval in approvals {
+            records.extend(self.ledger.stream(approval_stream(*approval)).await);
+        }
+        records.sort_by_key(|record| record.position);
+        records.iter().fold(Lane::default(), |lane, record| {
+            let event = &record.leaf.event;
+            let payload = record.payload_bytes().unwrap();
+            let stream = event.stream;
+            let event = LaneEvent {
+                at: event.occurred_at,
+                turn: event.turn.unwrap(),
+                call: event.call,
+                approval: (stream.category == Category::Approval).then_some(ApprovalId(stream.id)),
+                fact: AgentEvent::from_payload(&event.event_type, event.schema_version, payload).unwrap(),
+            };
+            lane::evolve(lane, &event)
+        })
+    }
+
+    async fn decided(&self, key: &str, call: CallId, outcome: ApprovalOutcome) -> CommandReceipt {
+        let approval = approval_of(call);
+        let lane = self.state(&[approval]).await;
+        let known = &lane.approvals[&approval];
+        let resolve = lane::ResolveApproval {
+            approval,
+            resolved: ApprovalResolved::new(outcome),
+            binding: known.binding,
+            new_turn: TurnId(uuid::Uuid::from_u128(0xDEC1DED)),
+        };
+        let command = LaneCommand {
+            now: Micros(self.ledger.clock.0.load(std::sync::atomic::Ordering::SeqCst)),
+            settings: ChannelSettings::of_channel(&self.lane().channel),
+            layers: Vec::new(),
+            intent: Intent::ResolveApproval(resolve),
+        };
+        let events = lane::decide(&lane, &command).unwrap().into_iter();
+        let new = |event: LaneEvent| NewEvent {
+            occurred_at: Some(event.at),
+            session: Some(self.ledger.session("s")),
+            turn: Some(event.turn),
+            call: event.call,
+            ..NewEvent::fact(
+                event.approval.map_or(self.lane_stream(), approval_stream),
+                event.fact,
+            )
+        };
+        let events = events.map(new).collect();
+        self.send(key, &Decided { events }).await.unwrap()
+    }
+
+    async fn proposed(&self, key: &str, tool: &str, business_key: &str) -> CallId {
+        let propose = self.propose(tool, Some(business_key));
+        self.send(key, &propose).await.unwrap().events[0]
+            .event
+            .call
+            .unwrap()
+    }
+
+    fn start(&self, call: CallId) -> StartEffect {
+        StartEffect {
+            lane: self.lane(),
+            turn: self.turn,
+            lease: self.lease.clone(),
+            call,
+        }
+    }
+
+    fn report(&self, call: CallId, permit: Position, outcome: Reported) -> ReportEffect {
+        ReportEffect {
+            lane: self.lane(),
+            turn: self.turn,
+            lease: self.lease.clone(),
+            call,
+            permit,
+            outcome,
+        }
+    }
+}
+
+fn done(result: &str) -> Reported {
+    Reported::Completed {
+        result: Some(result.to_owned()),
+        external_ref: Some("T-1".to_owned()),
+    }
+}
+
+fn failed() -> Reported {
+    Reported::Failed {
+        error_type: "not_there".to_owned(),
+        error: None,
+        retryable: Some(true),
+        result: None,
+    }
+}
+
+/// The start of the append, and its place.
+fn started(receipt: &CommandReceipt) -> (Position, ToolStarted) {
+    let starts = receipt
+        .events
+        .iter()
+        .filter_map(|event| match event.agent_event().unwrap() {
+            Some(AgentEvent::ToolStarted(started)) => Some((event.receipt.position, started)),
+            _ => None,
+        });
+    starts.last().expect("a start")
+}
+
+fn obstacle(error: &CommandError) -> (&'static str, Option<&'static str>) {
+    match error {
+        CommandError::IllegalTransition { state, obstacle, .. } => (state, *obstacle),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_started_and_reported_under_its_permit() {
+    let world = World::on("api").await;
+    world
+        .register("create_ticket", SideEffectPolicy::Idempotent)
+        .await;
+    let call = world.proposed("a", "create_ticket", "7").await;
+    let start = world.send("b", &world.start(call)).await.unwrap();
+    assert_eq!(types(&start), ["tool.started"]);
+    let (permit, fact) = started(&start);
+    assert_eq!((fact.attempt, fact.ticket), (Some(1), None));
+    assert_eq!(fact.idempotency_key.map(|key| key.len()), Some(32));
+    assert!(fact.args_digest.is_some());
+    let before = world.ledger.size().await;
+    let guessed = Position::new(1, permit.index.0 - 1);
+    let refused = world
+        .send("c", &world.report(call, guessed, done("x")))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.path(), Some(vec!["permit".to_owned()]), "{refused}");
+    let mut stolen = world.report(call, permit, done("x"));
+    stolen.lease.epoch += 1;
+    let refused = world.send("c", &stolen).await.unwrap_err();
+    assert_eq!(refused.path(), Some(vec!["lease".to_owned()]));
+    assert_eq!(world.ledger.size().await, before);
+    let report = world
+        .send("c", &world.report(call, permit, done("ok")))
+        .await
+        .unwrap();
+    assert_eq!(types(&report), ["tool.completed"]);
+    let refused = world
+        .send("d", &world.report(call, permit, done("ok")))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        obstacle(&refused),
+        ("processing", Some("the call is not in a state for this"))
+    );
+    let again = world
+        .send("c", &world.report(call, permit, done("ok")))
+        .await
+        .unwrap();
+    assert!(again.duplicate);
+}
+
+#[tokio::test]
+async fn what_was_never_started_cannot_be_reported() {
+    let world = World::on("api").await;
+    world
+        .register("create_ticket", SideEffectPolicy::Idempotent)
+        .await;
+    let call = world.proposed("a", "create_ticket", "7").await;
+    let before = world.ledger.size().await;
+    let refused = world
+        .send("b", &world.report(call, Position::new(1, 0), done("x")))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.path(), Some(vec!["permit".to_owned()]));
+    assert_eq!(world.ledger.size().await, before);
+}
+
+#[tokio::test]
+async fn an_effect_that_stands_is_given_and_not_run_again() {
+    let mut world = World::on("web").await;
+    world
+        .register("create_ticket", SideEffectPolicy::Idempotent)
+        .await;
+    let call = world.proposed("a", "create_ticket", "7").await;
+    let (permit, first) = started(&world.send("b", &world.start(call)).await.unwrap());
+    world
+        .send("c", &world.report(call, permit, done("ticket 1")))
+        .await
+        .unwrap();
+    // A newer message takes the place of the turn; the new turn asks for the same.
+    world.next_turn("m-2").await;
+    let again = world
+        .send("d", &world.propose("create_ticket", Some("7")))
+        .await
+        .unwrap();
+    assert!(again.unchanged);
+    assert_eq!(
+        types(&again),
+        [
+            "tool.proposed",
+            "policy.evaluated",
+            "tool.started",
+            "tool.completed"
+        ]
+    );
+    world.wait_ms(24 * 3_600_000 - 60_000);
+    world.next_turn("m-3").await;
+    let anew = world
+        .send("e", &world.propose("create_ticket", Some("7")))
+        .await
+        .unwrap();
+    assert!(!anew.unchanged, "a day after it was done");
+    let (_, second) = started(
+        &world
+            .send("f", &world.start(anew.events[0].event.call.unwrap()))
+            .await
+            .unwrap(),
+    );
+    assert_eq!(
+        first.idempotency_key, second.idempotency_key,
+        "the tool sees the same key"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_frees_the_key_and_an_older_call_does_not_run_beside_the_newer() {
+    let world = World::on("api").await;
+    world
+        .register("create_ticket", SideEffectPolicy::Idempotent)
+        .await;
+    let first = world.proposed("a", "create_ticket", "7").await;
+    let (permit, _) = started(&world.send("b", &world.start(first)).await.unwrap());
+    world
+        .send("c", &world.report(first, permit, failed()))
+        .await
+        .unwrap();
+    let second = world.proposed("d", "create_ticket", "7").await;
+    assert_ne!(first, second);
+    let (permit, _) = started(&world.send("e", &world.start(second)).await.unwrap());
+    world
+        .send("f", &world.report(second, permit, done("ticket 1")))
+        .await
+        .unwrap();
+    let late = world.send("g", &world.start(first)).await.unwrap();
+    assert!(late.unchanged);
+    assert_eq!(late.events.last().unwrap().event.call, Some(second));
+    let again = world.send("h", &world.start(second)).await.unwrap();
+    assert!(again.unchanged);
+    assert_eq!(again.events.last().unwrap().event.event_type, "tool.completed");
+}
+
+#[tokio::test]
+async fn an_irreversible_call_uses_up_its_approval_in_the_append_that_starts_it() {
+    let world = World::on("api").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    let before = world.ledger.size().await;
+    let refused = world.send("b", &world.start(call)).await.unwrap_err();
+    assert_eq!(obstacle(&refused).0, "awaiting_approval");
+    assert_eq!(world.ledger.size().await, before);
+    world.decided("c", call, ApprovalOutcome::Approved).await;
+    let start = world.send("b", &world.start(call)).await.unwrap();
+    assert_eq!(
+        types(&start),
+        ["approval.consumed", "tool.started", "turn.commit_point_reached"]
+    );
+    assert_eq!(start.events[0].event.stream, approval_stream(approval_of(call)));
+    assert_eq!(started(&start).1.ticket, Some(approval_of(call).to_string()));
+    // It failed for sure. It may run again, with another approval: this one is used up.
+    let (permit, _) = started(&start);
+    world
+        .send("d", &world.report(call, permit, failed()))
+        .await
+        .unwrap();
+    let refused = world.send("e", &world.start(call)).await.unwrap_err();
+    assert_eq!(
+        obstacle(&refused),
+        ("processing", Some("an unused approval is needed"))
+    );
+}
+
+#[tokio::test]
+async fn what_people_denied_never_starts() {
+    let world = World::on("api").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    world.decided("b", call, ApprovalOutcome::Rejected).await;
+    let refused = world.send("c", &world.start(call)).await.unwrap_err();
+    assert_eq!(obstacle(&refused), ("processing", Some("the call was denied")));
+    assert_ne!(
+        world.proposed("d", "charge_card", "7").await,
+        call,
+        "a denial frees the key"
+    );
+}
+
+#[tokio::test]
+async fn a_decision_that_nobody_waited_for_opens_a_turn_that_runs_the_call() {
+    let mut world = World::on("whatsapp").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    let commit = CommitTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+        outcome: None,
+        response: None,
+    };
+    world.send("b", &commit).await.unwrap();
+    world.decided("c", call, ApprovalOutcome::Approved).await;
+    world.claimed("d").await;
+    let start = world.send("e", &world.start(call)).await.unwrap();
+    assert_eq!(
+        types(&start),
+        ["approval.consumed", "tool.started", "turn.commit_point_reached"]
+    );
+    let session = Some(world.ledger.session("s"));
+    assert!(start.events.iter().all(|event| event.event.session == session));
+}
+
+/// The lapse opens a turn that belongs to the session of the turn that asked, though nobody of it sent anything.
+#[tokio::test]
+async fn an_approval_that_lapses_is_a_denial_that_a_turn_is_told() {
+    let mut world = World::on("whatsapp").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    let commit = CommitTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+        outcome: None,
+        response: None,
+    };
+    world.send("b", &commit).await.unwrap();
+    world.wait_ms(24 * 3_600_000);
+    let claim = world.claimed("c").await;
+    assert_eq!(
+        types(&claim),
+        [
+            "approval.expired",
+            "turn.opened",
+            "config.effective_resolved",
+            "turn.readied",
+            "turn.started"
+        ]
+    );
+    let session = Some(world.ledger.session("s"));
+    assert!(claim.events.iter().all(|event| event.event.session == session));
+    let refused = world.send("d", &world.start(call)).await.unwrap_err();
+    assert_eq!(obstacle(&refused), ("processing", Some("the call was denied")));
+}
+
+#[tokio::test]
+async fn a_person_resolves_an_irreversible_effect_in_doubt_with_evidence() {
+    let mut world = World::on("api").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    world.decided("b", call, ApprovalOutcome::Approved).await;
+    let (permit, _) = started(&world.send("c", &world.start(call)).await.unwrap());
+    world.wait_ms(30_000);
+    let claim = ClaimTurn {
+        lane: world.lane(),
+        brain_build: None,
+    };
+    assert!(
+        world.send("d", &claim).await.is_err(),
+        "the turn waits for a person"
+    );
+    let resolve = |evidence: &str| ResolveOutcome {
+        lane: world.lane(),
+        call,
+        asserted: ToolOutcomeAsserted {
+            result: Some("charged".to_owned()),
+            ..ToolOutcomeAsserted::new(AssertedOutcome::Completed, "ann".to_owned(), evidence.to_owned())
+        },
+    };
+    let before = world.ledger.size().await;
+    let refused = world.send("e", &resolve(" ")).await.unwrap_err();
+    assert_eq!(refused.path(), Some(vec!["evidence".to_owned()]));
+    assert_eq!(world.ledger.size().await, before);
+    let resolved = world.send("e", &resolve("statement of the bank")).await.unwrap();
+    assert_eq!(
+        types(&resolved),
+        [
+            "infra.lease_expired",
+            "tool.outcome_unknown",
+            "infra.manual_intervention_required",
+            "tool.outcome_asserted",
+            "turn.readied"
+        ]
+    );
+    world.claimed("g").await;
+    let again = world
+        .send("h", &world.propose("charge_card", Some("7")))
+        .await
+        .unwrap();
+    assert!(again.unchanged, "it stands, and is not run again");
+    let refused = world
+        .send("i", &world.report(call, permit, done("x")))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        obstacle(&refused),
+        ("processing", Some("the call is not in a state for this"))
+    );
+}
+
+#[tokio::test]
+async fn words_on_a_channel_that_keeps_them_are_a_commit_point() {
+    let world = World::on("whatsapp").await;
+    let send = SendMessage {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+        message: MessageSent::new(Role::Assistant),
+    };
+    let sent = world.send("a", &send).await.unwrap();
+    assert_eq!(types(&sent), ["message.sent", "turn.commit_point_reached"]);
+    let cancel = CancelTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        reason: None,
+    };
+    let refused = world.send("b", &cancel).await.unwrap_err();
+    assert_eq!(obstacle(&refused), ("processing", Some("past its commit point")));
+}
