@@ -1,5 +1,7 @@
 //! Governed turns through GraphQL: messages that belong together are one turn, a worker claims it and answers.
 
+mod tool_calls;
+
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
@@ -14,6 +16,7 @@ struct World {
     server: Server,
     client: Client,
     key: String,
+    admin: String,
 }
 
 impl World {
@@ -22,6 +25,7 @@ impl World {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = Home::new(PROGRAM, folder.path());
         let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
+        let admin = home.new_key("acme", &["admin"]).expect("a key");
         let server = home.serve().expect("the server starts");
         let world = Self {
             folder,
@@ -29,6 +33,7 @@ impl World {
             server,
             client: Client::new(),
             key,
+            admin,
         };
         let input = json!({ "externalId": "s", "agent": "shop", "interlocutor": "ann", "channel": channel });
         world.sent("startSession", "start", input, "position");
@@ -41,15 +46,16 @@ impl World {
     }
 
     /// A mutation with its idempotency key, whatever comes of it.
-    fn mutate(&self, name: &str, key: &str, mut input: Value, fields: &str) -> Value {
-        let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
-        input["idempotencyKey"] = json!(key);
-        let query = format!(
-            "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename
-                ... on {kind}Payload {{ duplicate {fields} }} ... on Refusal {{ code path }}
-                ... on IllegalTransition {{ state legal }} }} }}"
-        );
-        self.ask(&query, json!({ "input": input }))[name].clone()
+    fn mutate(&self, name: &str, key: &str, input: Value, fields: &str) -> Value {
+        let (query, variables) = mutation(name, key, input, fields);
+        self.ask(&query, variables)[name].clone()
+    }
+
+    /// The same by an administrator.
+    fn administer(&self, name: &str, key: &str, input: Value, fields: &str) -> Value {
+        let (query, variables) = mutation(name, key, input, fields);
+        let answer = graphql(&self.client, &self.server.url, &self.admin, &query, variables);
+        answer.expect("an answer without errors")[name].clone()
     }
 
     /// A mutation that is carried out.
@@ -110,6 +116,17 @@ impl World {
             agent messages { nodes { role text } } } }";
         self.ask(query, json!({ "id": turn, "p": position }))["turn"].clone()
     }
+}
+
+fn mutation(name: &str, key: &str, mut input: Value, fields: &str) -> (String, Value) {
+    let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+    input["idempotencyKey"] = json!(key);
+    let query = format!(
+        "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename
+            ... on {kind}Payload {{ duplicate {fields} }} ... on Refusal {{ code path message }}
+            ... on IllegalTransition {{ state legal }} }} }}"
+    );
+    (query, json!({ "input": input }))
 }
 
 fn lane(channel: &str) -> Value {

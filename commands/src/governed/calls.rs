@@ -73,12 +73,10 @@ impl KeyedCalls {
         self.calls.iter().rev().find(holds).map(KeyedCall::in_order)
     }
 
-    /// All that is recorded of another call than this one, if that one holds this one's key.
-    pub fn other_holder(&self, lane: &Lane, now: Micros, call: CallId) -> Option<Vec<RecordedEvent>> {
+    /// All that is recorded of the call that holds the business key of this one: of this one itself, or of another.
+    pub fn holder_beside(&self, lane: &Lane, now: Micros, call: CallId) -> Option<Vec<RecordedEvent>> {
         let this = self.calls.iter().find(|keyed| keyed.id == call)?;
-        let held = self.holder(lane, now, &this.tool, this.key.as_deref())?;
-        let other = held.iter().all(|event| event.event.call != Some(call));
-        other.then_some(held)
+        self.holder(lane, now, &this.tool, this.key.as_deref())
     }
 
     /// All that is recorded of a call, in order.
@@ -100,10 +98,14 @@ impl KeyedCall {
 }
 
 fn holds_key(lane: &Lane, call: &Call, last: Micros, now: Micros) -> bool {
+    let twice_is_once = matches!(
+        call.side_effect,
+        SideEffectPolicy::Pure | SideEffectPolicy::Idempotent
+    );
     match call.status {
-        Some(EffectStatus::InFlight | EffectStatus::OutcomeUnknown | EffectStatus::CompensationFailed) => {
-            true
-        }
+        Some(EffectStatus::InFlight | EffectStatus::CompensationFailed) => true,
+        // Once its turn is over nobody runs that call again, but another may run under the same key of the effect.
+        Some(EffectStatus::OutcomeUnknown) => goes_on(lane, call) || !twice_is_once,
         Some(EffectStatus::Completed) => {
             call.side_effect == SideEffectPolicy::Irreversible
                 || now.0.saturating_sub(last.0) < BUSINESS_KEY_HELD_US
@@ -113,11 +115,14 @@ fn holds_key(lane: &Lane, call: &Call, last: Micros, now: Micros) -> bool {
     }
 }
 
+fn goes_on(lane: &Lane, call: &Call) -> bool {
+    lane.turn(call.turn).is_some_and(|turn| !turn.state.is_terminal())
+}
+
 /// Whether a call that was not started may still be: its turn goes on, or people are still to decide, however long they
 /// take.
 fn may_start(lane: &Lane, call: &Call) -> bool {
-    let goes_on = lane.turn(call.turn).is_some_and(|turn| !turn.state.is_terminal());
     let approval = call.approval.and_then(|id| lane.approvals.get(&id));
     let waits = approval.is_some_and(|approval| approval.state == ApprovalState::Requested);
-    call.gate != Gate::Closed && (goes_on || waits)
+    call.gate != Gate::Closed && (goes_on(lane, call) || waits)
 }

@@ -15,10 +15,10 @@ use serde::{Serialize, Serializer};
 use super::calls::KeyedCalls;
 use super::propose::sha256;
 use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, sendable};
-use crate::command::{Command, Decision, Load, PastEvent};
+use crate::command::{Command, Decision, Load, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
-use crate::lane::{self, Call, EffectOutcome, Intent, SentMessage, Undone};
+use crate::lane::{self, Call, EffectOutcome, Intent, Lane, LaneEvent, SentMessage, Undone};
 
 /// Bytes of the evidence that a person gives.
 const EVIDENCE_BYTES_MAX: usize = 4_096;
@@ -41,6 +41,28 @@ pub struct StartEffect {
 pub struct StartState {
     governed: GovernedState,
     keyed: KeyedCalls,
+}
+
+impl StartState {
+    /// What is recorded instead of a start: that the call was done, or that another one holds its business key.
+    fn recorded(
+        &self,
+        lane: &Lane,
+        call: &Call,
+        turn: TurnId,
+        ground: &Ground<'_>,
+    ) -> Option<Vec<RecordedEvent>> {
+        let done = call.status == Some(EffectStatus::Completed);
+        let holder = self.keyed.holder_beside(lane, ground.now, call.id);
+        let is_other =
+            |events: &Vec<RecordedEvent>| events.iter().all(|event| event.event.call != Some(call.id));
+        let of_key = holder.filter(|events| done || is_other(events));
+        of_key.or_else(|| {
+            (done && call.turn == turn)
+                .then(|| self.keyed.of(call.id))
+                .flatten()
+        })
+    }
 }
 
 impl Command for StartEffect {
@@ -66,10 +88,7 @@ impl Command for StartEffect {
         governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
-        let done = call.turn == self.turn && call.status == Some(EffectStatus::Completed);
-        let recorded = done.then(|| state.keyed.of(self.call)).flatten();
-        let recorded = recorded.or_else(|| state.keyed.other_holder(&lane, ground.now, self.call));
-        if let Some(events) = recorded {
+        if let Some(events) = state.recorded(&lane, call, self.turn, ground) {
             return Ok(Decision::AlreadySo(events));
         }
         let started = self.started(governed, call, ground);
@@ -184,13 +203,10 @@ impl Command for ReportEffect {
         state.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
-        let starts = state
-            .past
-            .iter()
-            .filter(|(_, event)| event.call == Some(self.call));
-        let last = starts
-            .filter(|(_, event)| matches!(event.fact, AgentEvent::ToolStarted(_)))
-            .next_back();
+        let is_start = |event: &LaneEvent| {
+            event.call == Some(self.call) && matches!(event.fact, AgentEvent::ToolStarted(_))
+        };
+        let last = state.past.iter().rfind(|(_, event)| is_start(event));
         if last.map(|(position, _)| *position) != Some(self.permit) {
             let turn = lane.turn(self.turn).map(|turn| turn.state);
             return Err(CommandError::IllegalTransition {

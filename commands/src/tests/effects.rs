@@ -148,14 +148,12 @@ fn failed() -> Reported {
 
 /// The start of the append, and its place.
 fn started(receipt: &CommandReceipt) -> (Position, ToolStarted) {
-    let starts = receipt
-        .events
-        .iter()
-        .filter_map(|event| match event.agent_event().unwrap() {
-            Some(AgentEvent::ToolStarted(started)) => Some((event.receipt.position, started)),
-            _ => None,
-        });
-    starts.last().expect("a start")
+    for event in &receipt.events {
+        if let Some(AgentEvent::ToolStarted(started)) = event.agent_event().unwrap() {
+            return (event.receipt.position, started);
+        }
+    }
+    panic!("nothing was started: {:?}", types(receipt));
 }
 
 fn obstacle(error: &CommandError) -> (&'static str, Option<&'static str>) {
@@ -469,4 +467,42 @@ async fn words_on_a_channel_that_keeps_them_are_a_commit_point() {
     };
     let refused = world.send("b", &cancel).await.unwrap_err();
     assert_eq!(obstacle(&refused), ("processing", Some("past its commit point")));
+}
+
+/// A call in doubt whose turn is over is run by nobody any more; another one may run under the same key of the effect.
+#[tokio::test]
+async fn a_call_in_doubt_of_a_turn_that_is_over_does_not_hold_its_key_for_ever() {
+    let mut world = World::on("api").await;
+    world
+        .register("create_ticket", SideEffectPolicy::Idempotent)
+        .await;
+    let call = world.proposed("a", "create_ticket", "7").await;
+    let (permit, first) = started(&world.send("b", &world.start(call)).await.unwrap());
+    let unknown = Reported::Unknown {
+        cause: "timeout".to_owned(),
+        external_ref: None,
+    };
+    world
+        .send("c", &world.report(call, permit, unknown))
+        .await
+        .unwrap();
+    let again = world
+        .send("d", &world.propose("create_ticket", Some("7")))
+        .await
+        .unwrap();
+    assert!(again.unchanged, "its own turn may still find out");
+    let fail = FailTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+        error_type: "broken".to_owned(),
+        error: None,
+        retryable: false,
+    };
+    world.send("e", &fail).await.unwrap();
+    world.next_turn("m-2").await;
+    let anew = world.proposed("f", "create_ticket", "7").await;
+    assert_ne!(anew, call);
+    let (_, second) = started(&world.send("g", &world.start(anew)).await.unwrap());
+    assert_eq!(first.idempotency_key, second.idempotency_key);
 }

@@ -1,0 +1,355 @@
+//! Tool calls of governed turns through GraphQL: proposed, started under a permit, reported, undone, in doubt.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::{World, held, lane};
+
+const CALL: &str = "callId gate sideEffect actionDigest deduplicated state result permit { position }
+    approval { id actionDigest viewDigest expiresAt } position";
+const STARTED: &str =
+    "callId deduplicated state result permit { position attempt effectKey approvalId } position";
+
+impl World {
+    fn register(&self, name: &str, side_effect: &str) {
+        let mut input =
+            json!({ "name": name, "sideEffect": side_effect, "timeoutMs": "30000", "owner": "shop team" });
+        input["argumentSchema"] = json!({ "type": "object", "properties": { "order": { "type": "integer" } },
+            "required": ["order"], "additionalProperties": false });
+        if side_effect == "COMPENSATABLE" {
+            input["compensationTool"] = json!(format!("undo_{name}"));
+        }
+        self.sent("registerTool", &format!("register-{name}"), input, "position");
+    }
+
+    fn propose(&self, key: &str, worker: &Value, tool: &str, business_key: &str) -> Value {
+        let mut input = worker.clone();
+        (input["tool"], input["arguments"]) = (json!(tool), json!("{ \"order\": 7 }"));
+        input["businessKey"] = json!(business_key);
+        self.mutate("proposeAction", key, input, CALL)
+    }
+
+    fn start(&self, key: &str, worker: &Value, call: &Value) -> Value {
+        let mut input = worker.clone();
+        input["callId"] = call["callId"].clone();
+        self.mutate("startEffect", key, input, STARTED)
+    }
+
+    fn report(&self, key: &str, worker: &Value, start: &Value, outcome: Value) -> Value {
+        let mut input = worker.clone();
+        (input["callId"], input["permit"]) = (start["callId"].clone(), start["permit"]["position"].clone());
+        input["outcome"] = outcome;
+        self.mutate("reportEffect", key, input, "callId state position")
+    }
+
+    /// A call that is proposed, started and done.
+    fn run(&self, key: &str, worker: &Value, tool: &str, business_key: &str) -> Value {
+        let call = self.propose(&format!("{key}-p"), worker, tool, business_key);
+        let start = self.start(&format!("{key}-s"), worker, &call);
+        let done = json!({ "completed": { "result": format!("{tool} done"), "externalRef": "T-1" } });
+        let report = self.report(&format!("{key}-r"), worker, &start, done);
+        assert_eq!(report["state"], "COMPLETED", "{call} {start} {report}");
+        start
+    }
+
+    fn compensate(&self, key: &str, lane: &Value, call: &Value, outcome: Value) -> Value {
+        let input = json!({ "lane": lane, "callId": call["callId"], "outcome": outcome });
+        self.mutate("reportCompensation", key, input, "callId state position")
+    }
+
+    /// How many records the ledger has.
+    fn size(&self) -> Value {
+        self.ask("{ ledger { size } }", json!({}))["ledger"]["size"].clone()
+    }
+
+    fn effects(&self, position: &Value) -> Value {
+        let query = "query ($p: Position) { effects(minPosition: $p) { nodes { tool status attempts businessKey } } }";
+        self.ask(query, json!({ "p": position }))["effects"]["nodes"].clone()
+    }
+}
+
+/// A turn of a lane, as its worker names it.
+fn turn_of(world: &World, number: u32, lane: &Value) -> Value {
+    world.message(&format!("m-{number}"), &format!("c-{number}"), "please", lane);
+    held(&world.claim(&format!("claim-{number}"), lane), lane)
+}
+
+#[test]
+fn a_02_a_turn_whose_place_is_taken_undoes_what_it_did() {
+    let (world, lane) = (World::on("web"), lane("web"));
+    world.register("reserve_seat", "COMPENSATABLE");
+    let worker = turn_of(&world, 1, &lane);
+    let (first, second) = (
+        world.run("a", &worker, "reserve_seat", "1A"),
+        world.run("b", &worker, "reserve_seat", "1B"),
+    );
+    let newer = world.message("m-2", "c-2", "never mind", &lane);
+    let refused = world.mutate("commitTurn", "commit", worker.clone(), "turnId");
+    assert_eq!(
+        (&refused["state"], &refused["legal"]),
+        (
+            &json!("compensating"),
+            &json!(["reportCompensation", "resolveOutcome"])
+        ),
+        "{refused}"
+    );
+    let undone = json!({ "compensated": { "compensationTool": "undo_reserve_seat", "externalRef": "R-1" } });
+    let failed = json!({ "failed": { "errorType": "busy" } });
+    assert_eq!(
+        world.compensate("c-1", &lane, &second, failed)["state"],
+        json!(null),
+        "there are more tries"
+    );
+    assert_eq!(
+        world.compensate("c-2", &lane, &second, undone.clone())["state"],
+        "COMPENSATED"
+    );
+    let refused = world.compensate("c-3", &lane, &second, undone.clone());
+    assert_eq!(refused["code"], "ILLEGAL_TRANSITION", "{refused}");
+    let last = world.compensate("c-4", &lane, &first, undone);
+    assert_eq!(last["state"], "COMPENSATED");
+    assert_eq!(
+        world.turn(&worker["turnId"], &last["position"])["status"],
+        "SUPERSEDED"
+    );
+    let next = world.claim("claim-2", &lane);
+    assert_eq!(next["turnId"], newer["turnId"]);
+    // What was undone does not stand: the newer turn may do it.
+    let anew = world.propose("d", &held(&next, &lane), "reserve_seat", "1A");
+    assert_eq!(anew["deduplicated"], false, "{anew}");
+    world.audit();
+}
+
+#[test]
+fn a_02_what_cannot_be_undone_fails_the_turn() {
+    let (world, lane) = (World::on("web"), lane("web"));
+    world.register("reserve_seat", "COMPENSATABLE");
+    let worker = turn_of(&world, 1, &lane);
+    let call = world.run("a", &worker, "reserve_seat", "1A");
+    world.message("m-2", "c-2", "never mind", &lane);
+    let mut last = Value::Null;
+    for number in 1..=5 {
+        let failed = json!({ "failed": { "errorType": "busy", "error": format!("try {number}") } });
+        last = world.compensate(&format!("c-{number}"), &lane, &call, failed);
+    }
+    assert_eq!(last["state"], "COMPENSATION_FAILED", "{last}");
+    assert_eq!(
+        world.turn(&worker["turnId"], &last["position"])["status"],
+        "FAILED"
+    );
+    assert_eq!(
+        world.effects(&last["position"])[0]["status"],
+        "COMPENSATION_FAILED"
+    );
+    world.audit();
+}
+
+#[test]
+fn a_03_a_turn_that_takes_the_place_of_another_gets_its_recorded_effect() {
+    let (world, lane) = (World::on("web"), lane("web"));
+    world.register("create_ticket", "IDEMPOTENT");
+    let worker = turn_of(&world, 1, &lane);
+    let first = world.run("a", &worker, "create_ticket", "7");
+    let worker = turn_of(&world, 2, &lane);
+    let before = world.size();
+    let again = world.propose("b", &worker, "create_ticket", "7");
+    assert_eq!(
+        (
+            &again["deduplicated"],
+            &again["state"],
+            &again["result"],
+            &again["callId"]
+        ),
+        (
+            &json!(true),
+            &json!("COMPLETED"),
+            &json!("create_ticket done"),
+            &first["callId"]
+        ),
+        "{again}"
+    );
+    let again = world.start("c", &worker, &first);
+    assert_eq!(
+        (&again["code"], &again["deduplicated"]),
+        (&Value::Null, &json!(true)),
+        "{again}"
+    );
+    assert_eq!(again["permit"], first["permit"]);
+    assert_eq!(world.size(), before, "nothing was written");
+    let other = world.propose("d", &worker, "create_ticket", "8");
+    assert_eq!(
+        (&other["deduplicated"], &other["gate"]),
+        (&json!(false), &json!("OPEN"))
+    );
+    let start = world.start("e", &worker, &other);
+    let failed = json!({ "failed": { "errorType": "unavailable", "retryable": true } });
+    assert_eq!(world.report("f", &worker, &start, failed)["state"], "FAILED");
+    let anew = world.propose("g", &worker, "create_ticket", "8");
+    assert_eq!(anew["deduplicated"], false, "a failure frees the key");
+    world.audit();
+}
+
+#[test]
+fn a_15_after_a_crash_between_call_and_report_the_same_effect_is_found_and_not_doubled() {
+    let (mut world, lane) = (World::on("api"), lane("api"));
+    world.register("create_ticket", "IDEMPOTENT");
+    let worker = turn_of(&world, 1, &lane);
+    let call = world.propose("a", &worker, "create_ticket", "7");
+    let mut unstarted = call.clone();
+    unstarted["permit"] = json!({ "position": call["position"] });
+    let refused = world.report("r-0", &worker, &unstarted, json!({ "completed": {} }));
+    assert_eq!(
+        (&refused["code"], &refused["path"]),
+        (&json!("ILLEGAL_TRANSITION"), &json!(["permit"])),
+        "{refused}"
+    );
+    let start = world.start("b", &worker, &call);
+    assert_eq!(start["permit"]["attempt"], "1", "{start}");
+
+    world = world.killed_and_started_again();
+    let next = patient_claim(&world, &lane);
+    assert_eq!(
+        (&next["turnId"], &next["lease"]["epoch"]),
+        (&worker["turnId"], &json!("2"))
+    );
+    let worker = held(&next, &lane);
+    let found = world.propose("c", &worker, "create_ticket", "7");
+    assert_eq!(
+        (&found["deduplicated"], &found["state"], &found["callId"]),
+        (&json!(true), &json!("OUTCOME_UNKNOWN"), &call["callId"]),
+        "{found}"
+    );
+    let retry = world.start("d", &worker, &found);
+    assert_eq!(
+        (&retry["permit"]["attempt"], &retry["permit"]["effectKey"]),
+        (&json!("2"), &start["permit"]["effectKey"]),
+        "the tool tells the repeat: {retry}"
+    );
+    let stale = world.report("e", &worker, &start, json!({ "completed": {} }));
+    assert_eq!(stale["path"], json!(["permit"]), "{stale}");
+    let done = world.report(
+        "f",
+        &worker,
+        &retry,
+        json!({ "completed": { "result": "ticket 1" } }),
+    );
+    assert_eq!(done["state"], "COMPLETED", "{done}");
+    world.sent("commitTurn", "commit", worker, "turnId");
+    let effects = world.effects(&done["position"]);
+    assert_eq!(
+        effects,
+        json!([{ "tool": "create_ticket", "status": "COMPLETED", "attempts": "2", "businessKey": "7" }])
+    );
+    world.audit();
+}
+
+impl World {
+    /// The server is killed, and another process goes on with its folders.
+    fn killed_and_started_again(self) -> Self {
+        let Self { home, server, .. } = self;
+        server.kill().expect("it is killed");
+        let server = home.serve().expect("the server starts again");
+        Self { home, server, ..self }
+    }
+}
+
+/// Asks for the turn until the lease of the worker that died is over.
+fn patient_claim(world: &World, lane: &Value) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        let fields = "turnId lease { id epoch }";
+        let claim = world.mutate("claimTurn", "claim-again", json!({ "lane": lane }), fields);
+        if claim["code"].is_null() {
+            return claim;
+        }
+        assert_eq!(claim["code"], "ILLEGAL_TRANSITION", "{claim}");
+        assert!(Instant::now() < deadline, "the lease does not lapse: {claim}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_01_nothing_irreversible_starts_without_an_approval_and_the_turn_may_still_be_replaced() {
+    let (world, lane) = (World::on("api"), lane("api"));
+    let worker = turn_of(&world, 1, &lane);
+    let call = world.propose("a", &worker, "charge_card", "7");
+    assert_eq!(
+        (&call["gate"], &call["sideEffect"]),
+        (&json!("APPROVAL"), &json!("IRREVERSIBLE")),
+        "{call}"
+    );
+    assert_eq!(call["approval"]["actionDigest"], call["actionDigest"]);
+    let before = world.size();
+    let refused = world.start("b", &worker, &call);
+    assert_eq!(
+        (&refused["code"], &refused["state"]),
+        (&json!("ILLEGAL_TRANSITION"), &json!("awaiting_approval"))
+    );
+    let legal = refused["legal"].as_array().expect("a list");
+    assert!(
+        legal.contains(&json!("cancelTurn")) && !legal.contains(&json!("startEffect")),
+        "{refused}"
+    );
+    assert_eq!(world.size(), before);
+    let cancel = json!({ "lane": lane, "turnId": worker["turnId"] });
+    let done = world.sent("cancelTurn", "cancel", cancel, "position");
+    assert_eq!(
+        world.turn(&worker["turnId"], &done["position"])["status"],
+        "CANCELLED"
+    );
+    world.audit();
+}
+
+#[test]
+fn what_is_refused_names_its_place_and_changes_nothing() {
+    let (world, lane) = (World::on("api"), lane("api"));
+    world.register("create_ticket", "IDEMPOTENT");
+    let worker = turn_of(&world, 1, &lane);
+    let before = world.size();
+    let mut unfit = worker.clone();
+    (unfit["tool"], unfit["businessKey"]) = (json!("create_ticket"), json!("7"));
+    unfit["arguments"] = json!("{ \"order\": \"seven\" }");
+    let refused = world.mutate("proposeAction", "a", unfit.clone(), CALL);
+    assert_eq!(
+        (&refused["code"], &refused["path"]),
+        (&json!("INVALID_INPUT"), &json!(["arguments", "order"]))
+    );
+    unfit["arguments"] = json!("{ \"order\": 7");
+    assert_eq!(
+        world.mutate("proposeAction", "a", unfit, CALL)["path"],
+        json!(["arguments"])
+    );
+    let tool = json!({ "name": "t", "sideEffect": "PURE", "argumentSchema": { "type": "king" } });
+    assert_eq!(
+        world.mutate("registerTool", "b", tool, "position")["path"],
+        json!(["argumentSchema"])
+    );
+    let bare = json!({ "name": "t", "sideEffect": "COMPENSATABLE" });
+    assert_eq!(
+        world.mutate("registerTool", "b", bare, "position")["path"],
+        json!(["compensationTool"])
+    );
+    let resolve = |call: &Value| json!({ "lane": lane, "callId": call, "outcome": "COMPLETED", "by": "ann", "evidence": "statement of the bank" });
+    let unknown = json!("00000000-0000-0000-0000-000000000001");
+    assert_eq!(
+        world.administer("resolveOutcome", "c", resolve(&unknown), "state")["code"],
+        "NOT_FOUND"
+    );
+    assert_eq!(world.size(), before);
+    let call = world.propose("a", &worker, "create_ticket", "7");
+    assert_eq!(call["gate"], "OPEN", "the key was left free: {call}");
+    let before = world.size();
+    let refused = world.administer("resolveOutcome", "c", resolve(&call["callId"]), "state");
+    assert_eq!(
+        (&refused["code"], &refused["state"]),
+        (&json!("ILLEGAL_TRANSITION"), &json!("processing"))
+    );
+    assert_eq!(world.size(), before);
+    let (query, variables) = super::mutation("resolveOutcome", "c", resolve(&call["callId"]), "state");
+    let answer =
+        ruche_tests::server::graphql(&world.client, &world.server.url, &world.key, &query, variables);
+    let forbidden = answer.expect_err("a writer is no administrator").to_string();
+    assert!(forbidden.contains("FORBIDDEN"), "{forbidden}");
+    world.audit();
+}
