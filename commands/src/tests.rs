@@ -7,6 +7,7 @@ mod faults;
 mod governed;
 mod imports;
 mod properties;
+mod refused;
 mod scores;
 mod sessions;
 mod tool_calls;

@@ -65,14 +65,8 @@ impl World {
             brain_build: None,
         };
         let claim = self.send(key, &claim).await.unwrap();
-        for event in &claim.events {
-            if let Some(AgentEvent::TurnStarted(started)) = event.agent_event().unwrap() {
-                self.turn = event.event.turn.unwrap();
-                self.lease = LeaseRef {
-                    id: started.lease_id.unwrap(),
-                    epoch: started.lease_epoch.unwrap(),
-                };
-            }
+        if let Some((turn, lease)) = lease_in(&claim) {
+            (self.turn, self.lease) = (turn, lease);
         }
         claim
     }
@@ -115,6 +109,23 @@ impl World {
     pub fn wait_ms(&self, ms: u64) {
         self.ledger.clock.0.fetch_add(ms * 1_000, Ordering::SeqCst);
     }
+}
+
+/// The turn that a claim gives, and its lease.
+pub(super) fn lease_in(receipt: &CommandReceipt) -> Option<(TurnId, LeaseRef)> {
+    receipt
+        .events
+        .iter()
+        .find_map(|event| match event.agent_event().unwrap() {
+            Some(AgentEvent::TurnStarted(started)) => Some((
+                event.event.turn?,
+                LeaseRef {
+                    id: started.lease_id?,
+                    epoch: started.lease_epoch?,
+                },
+            )),
+            _ => None,
+        })
 }
 
 pub(super) fn types(receipt: &CommandReceipt) -> Vec<&str> {
