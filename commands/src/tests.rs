@@ -2,6 +2,7 @@
 
 mod appends;
 mod configurations;
+mod deciding;
 mod effects;
 mod faults;
 mod governed;

@@ -2,105 +2,19 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalOutcome, ApprovalResolved, AssertedOutcome, MessageSent, Role, ToolOutcomeAsserted, ToolStarted,
+    ApprovalOutcome, AssertedOutcome, MessageReceived, MessageSent, Role, ToolOutcomeAsserted, ToolStarted,
 };
-use ruche_domain::ids::{ApprovalId, CallId, TurnId};
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::ids::CallId;
+use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
-use ruche_domain::stream::Category;
-use serde::Serialize;
 
 use super::tool_calls::{World, types};
-use crate::command::{Command, CommandReceipt, Decision, Load, NewEvent, PastEvent};
-use crate::context::Ground;
+use crate::command::CommandReceipt;
 use crate::error::CommandError;
 use crate::governed::*;
-use crate::lane::{self, ChannelSettings, Intent, Lane, LaneCommand, LaneEvent};
-
-/// Stands for people who decided: what the machine says when they did, and nothing else.
-#[derive(Serialize)]
-struct Decided {
-    #[serde(skip)]
-    events: Vec<NewEvent>,
-}
-
-impl Command for Decided {
-    type State = ();
-    const NAME: &'static str = "Decided";
-
-    fn loads(&self, _: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        Ok(Vec::new())
-    }
-
-    fn evolve(&self, (): &mut (), _: &PastEvent) {}
-
-    fn decide(&self, (): &(), _: &Ground<'_>) -> Result<Decision, CommandError> {
-        Ok(Decision::Append(self.events.clone()))
-    }
-}
+use crate::session::SessionRef;
 
 impl World {
-    fn lane_stream(&self) -> ruche_domain::stream::StreamId {
-        let ledger = self.ledger.context.ledger;
-        lane_stream(
-            self.lane()
-                .id(&self.ledger.commands.secrets_of(ledger).references),
-        )
-    }
-
-    /// The lane as it stands, read by a way of its own.
-    async fn state(&self, approvals: &[ApprovalId]) -> Lane {
-        let mut records = self.ledger.stream(self.lane_stream()).await;
-        for approval in approvals {
-            records.extend(self.ledger.stream(approval_stream(*approval)).await);
-        }
-        records.sort_by_key(|record| record.position);
-        records.iter().fold(Lane::default(), |lane, record| {
-            let event = &record.leaf.event;
-            let payload = record.payload_bytes().unwrap();
-            let stream = event.stream;
-            let event = LaneEvent {
-                at: event.occurred_at,
-                turn: event.turn.unwrap(),
-                call: event.call,
-                approval: (stream.category == Category::Approval).then_some(ApprovalId(stream.id)),
-                fact: AgentEvent::from_payload(&event.event_type, event.schema_version, payload).unwrap(),
-            };
-            lane::evolve(lane, &event)
-        })
-    }
-
-    async fn decided(&self, key: &str, call: CallId, outcome: ApprovalOutcome) -> CommandReceipt {
-        let approval = approval_of(call);
-        let lane = self.state(&[approval]).await;
-        let known = &lane.approvals[&approval];
-        let resolve = lane::ResolveApproval {
-            approval,
-            resolved: ApprovalResolved::new(outcome),
-            binding: known.binding,
-            new_turn: TurnId(uuid::Uuid::from_u128(0xDEC1DED)),
-        };
-        let command = LaneCommand {
-            now: Micros(self.ledger.clock.0.load(std::sync::atomic::Ordering::SeqCst)),
-            settings: ChannelSettings::of_channel(&self.lane().channel),
-            layers: Vec::new(),
-            intent: Intent::ResolveApproval(resolve),
-        };
-        let events = lane::decide(&lane, &command).unwrap().into_iter();
-        let new = |event: LaneEvent| NewEvent {
-            occurred_at: Some(event.at),
-            session: Some(self.ledger.session("s")),
-            turn: Some(event.turn),
-            call: event.call,
-            ..NewEvent::fact(
-                event.approval.map_or(self.lane_stream(), approval_stream),
-                event.fact,
-            )
-        };
-        let events = events.map(new).collect();
-        self.send(key, &Decided { events }).await.unwrap()
-    }
-
     async fn proposed(&self, key: &str, tool: &str, business_key: &str) -> CallId {
         let propose = self.propose(tool, Some(business_key));
         self.send(key, &propose).await.unwrap().events[0]
@@ -505,4 +419,64 @@ async fn a_call_in_doubt_of_a_turn_that_is_over_does_not_hold_its_key_for_ever()
     assert_ne!(anew, call);
     let (_, second) = started(&world.send("g", &world.start(anew)).await.unwrap());
     assert_eq!(first.idempotency_key, second.idempotency_key);
+}
+
+/// The channel cancels what runs when a message comes, and still the turn that charged is left alone: it goes on, the
+/// message waits for it, and the charge exists once.
+#[tokio::test]
+async fn a_01_a_message_after_an_irreversible_effect_waits() {
+    for channel in ["web", "whatsapp"] {
+        let mut world = World::on(channel).await;
+        let call = world.proposed("a", "charge_card", "7").await;
+        let commit = |world: &World| CommitTurn {
+            lane: world.lane(),
+            turn: world.turn,
+            lease: world.lease.clone(),
+            outcome: None,
+            response: None,
+        };
+        world.send("b", &commit(&world)).await.unwrap();
+        world.decided("c", call, ApprovalOutcome::Approved).await;
+        world.claimed("d").await;
+        let (permit, _) = started(&world.send("e", &world.start(call)).await.unwrap());
+        let newer = SubmitMessage {
+            session: SessionRef::External("s".to_owned()),
+            lane: world.lane(),
+            message: MessageReceived {
+                channel_message_id: Some("m-2".to_owned()),
+                ..MessageReceived::new(Role::User)
+            },
+        };
+        let newer = world.send("f", &newer).await.unwrap();
+        assert_eq!(types(&newer), ["message.received", "turn.opened"], "{channel}");
+        let cancel = CancelTurn {
+            lane: world.lane(),
+            turn: world.turn,
+            reason: None,
+        };
+        let refused = world.send("g", &cancel).await.unwrap_err();
+        assert_eq!(obstacle(&refused), ("processing", Some("past its commit point")));
+        world
+            .send("h", &world.report(call, permit, done("charged")))
+            .await
+            .unwrap();
+        world.send("i", &commit(&world)).await.unwrap();
+        world.wait_ms(20_000);
+        world.claimed("j").await;
+        assert_eq!(
+            Some(world.turn),
+            newer.turn(),
+            "the message becomes the next turn"
+        );
+        let again = world
+            .send("k", &world.propose("charge_card", Some("7")))
+            .await
+            .unwrap();
+        assert!(again.unchanged, "the charge stands");
+        let records = world.records().await;
+        let starts = records
+            .iter()
+            .filter(|record| record.leaf.event.event_type == "tool.started");
+        assert_eq!(starts.count(), 1);
+    }
 }

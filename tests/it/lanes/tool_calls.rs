@@ -330,7 +330,8 @@ fn what_is_refused_names_its_place_and_changes_nothing() {
         world.mutate("registerTool", "b", bare, "position")["path"],
         json!(["compensationTool"])
     );
-    let resolve = |call: &Value| json!({ "lane": lane, "callId": call, "outcome": "COMPLETED", "by": "ann", "evidence": "statement of the bank" });
+    let evidence = "statement of the bank";
+    let resolve = |call: &Value| json!({ "lane": lane, "callId": call, "outcome": "COMPLETED", "by": "ann", "evidence": evidence });
     let unknown = json!("00000000-0000-0000-0000-000000000001");
     assert_eq!(
         world.administer("resolveOutcome", "c", resolve(&unknown), "state")["code"],
