@@ -375,7 +375,7 @@ impl Mutation {
         let Some(lane) = input.lane.take() else {
             return carry_out!(ctx, Reported, input, SubmitMessageResult, SubmitMessagePayload);
         };
-        let writing = Writing::with(ctx, &[Role::Writer])?;
+        let writing = Writing::of(ctx)?;
         let key = input.idempotency_key.clone();
         let command = input.into_governed(lane);
         Ok(

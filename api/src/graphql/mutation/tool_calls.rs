@@ -285,7 +285,7 @@ impl ToolCallMutation {
     ) -> Result<ResolveOutcomeResult> {
         carry_out!(
             ctx,
-            [Role::Admin],
+            &[Role::Admin],
             Attested,
             input,
             ResolveOutcomeResult,
