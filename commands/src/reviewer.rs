@@ -153,5 +153,6 @@ fn revoked(field: &'static str) -> CommandError {
         thing: "reviewer key",
         state: "revoked",
         legal: &["RegisterReviewerKey"],
+        obstacle: None,
     }
 }

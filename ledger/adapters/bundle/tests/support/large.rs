@@ -85,7 +85,7 @@ impl Ledger {
                     .collect();
                 let request = AppendRequest::new(Vec::new(), events, Vec::new()).expect("within the limits");
                 let mut sequencer = Sequencer::new(head, Micros(START + first), &mut self.versions);
-                let Ok(_) = sequencer.decide(request);
+                let Ok(_) = sequencer.decide(&request);
                 sequencer.finish()
             }
         };
