@@ -37,6 +37,7 @@ use crate::restore::{self, BackupEnd};
 use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
 use crate::tending::Tending;
+use crate::timer_loop::Timers;
 
 mod backup;
 mod embedded;
@@ -391,6 +392,12 @@ impl App {
             events: self.events.clone(),
             sealer: self.sealer.clone(),
             runner: self.runner.clone(),
+            timers: Timers {
+                commands: self.commands.clone(),
+                runner: self.runner.clone(),
+                clock: self.clock.clone(),
+                random: self.random.clone(),
+            },
             publisher,
             sealing: self.sealing.clone(),
             guard: self.guarded.clone(),

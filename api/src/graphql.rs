@@ -36,6 +36,7 @@ mod effect;
 mod approval;
 mod timeline;
 mod turn;
+mod lane;
 mod root_field;
 mod score;
 mod session;

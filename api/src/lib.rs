@@ -25,6 +25,7 @@ pub mod publish;
 pub mod restore;
 pub mod check_records;
 pub mod project_loop;
+pub mod timer_loop;
 pub mod metered;
 pub mod append_health;
 pub mod figures;

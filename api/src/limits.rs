@@ -98,6 +98,23 @@ pub const PUBLISH_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Ledgers whose tree heads are taken to one place at the same time.
 pub const PUBLISHING_AT_ONCE_MAX: usize = 16;
 
+/// Shortest time between two looks for timers of a ledger that are due.
+pub const TIMER_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest time between two looks while nothing is appended and nothing is due.
+pub const TIMER_IDLE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Lanes in which timers fire after one look.
+pub const TIMER_LANES_PER_LOOK_MAX: usize = 256;
+/// Lanes in which timers fire at the same time.
+pub const TIMER_LANES_AT_ONCE_MAX: usize = 16;
+/// Longest pause before a lane is tried again whose timer did not fire; doubled from the shortest time of a look.
+pub const TIMER_RETRY_MAX: Duration = Duration::from_secs(5);
+/// Ready turns that one claim by agent tries, one after the other; others were faster with all of those before.
+pub const CLAIM_TURNS_TRIED_MAX: usize = 16;
+/// Longest wait of a claim for a turn that is ready.
+pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Shortest time between two tries of a claim that waits.
+pub const CLAIM_RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Longest wait of `/metrics` for the stores; then it says of them what it said before.
 pub const METRICS_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often samples are folded into histograms; they are held in memory until then.

@@ -1,4 +1,5 @@
-//! Which ledgers this node tends: seals, publishes, follows for the read models. On one node all of them; on many, those
+//! Which ledgers this node tends: seals, publishes, follows for the read models, fires
+//! timers of lanes. On one node all of them; on many, those
 //! that its leases say, and the others' loops rest here.
 //!
 //! A lease saves work and decides nothing: two nodes that seal or follow the same ledger for a moment get in each
@@ -23,6 +24,7 @@ use tokio::time::{Instant, timeout};
 use crate::project_loop;
 use crate::publish::Publisher;
 use crate::seal_loop::{SealLoop, SealProgress};
+use crate::timer_loop::Timers;
 
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 const RENEWAL: Duration = Duration::from_millis(LEASE_RENEWAL_MS);
@@ -35,6 +37,8 @@ pub struct Tending {
     pub sealer: Arc<Sealer>,
     /// Follows for the read models.
     pub runner: Arc<Runner>,
+    /// Fires what is due in lanes.
+    pub timers: Timers,
     /// Where tree heads go.
     pub publisher: Publisher,
     /// How far sealing is.
@@ -147,6 +151,7 @@ impl Tending {
             guard: self.guard.clone(),
         };
         tasks.spawn(sealing.run(stopped.clone()));
+        tasks.spawn(self.timers.clone().run(ledger, stopped.clone()));
         tasks.spawn(project_loop::run(self.runner.clone(), ledger, stopped));
     }
 }

@@ -2,8 +2,11 @@
 //! appends what it says, guarded by the version of the stream: of two commands that meet, one is decided again.
 //!
 //! A message is known by its id, in the idempotency layer of turns: one that a channel delivers twice gives the first
-//! answer, under whatever idempotency key it comes. Timers that are due fire in front of a claim, in its append; whoever
-//! looks for work is who notices that a window closed or a worker is gone.
+//! answer, under whatever idempotency key it comes. Timers that are due fire by themselves (`timers`), and those that did
+//! not yet fire in front of a claim, in its append.
+
+mod claims;
+mod timers;
 
 mod calls;
 mod effects;
@@ -33,14 +36,13 @@ use crate::lane::{
 };
 use crate::session::{SessionRef, SessionState, session_stream};
 
+pub use claims::ClaimTurnOfAgent;
 pub use effects::{
     CompensationReport, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect,
 };
 pub use propose::ProposeAction;
+pub use timers::FireTimers;
 pub use votes::VoteOnApproval;
-
-/// Timers that fire in front of one claim. What is left fires in front of the next.
-const TIMERS_PER_CLAIM_MAX: usize = 64;
 
 /// How a client names a lane: who talks with whom, and where. The tenant is that of the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -122,6 +124,9 @@ pub struct GovernedState {
     decided: HashSet<CallId>,
     session: SessionState,
     started: Option<SessionStarted>,
+    /// Agent and channel of the lane, as the turns that messages opened say.
+    agent: Option<String>,
+    channel: Option<String>,
     unreadable: Option<String>,
 }
 
@@ -139,6 +144,12 @@ impl GovernedState {
         }
         let envelope = &past.recorded.event;
         let Some(turn) = envelope.turn else { return };
+        if let Some(AgentEvent::TurnOpened(opened)) = &past.event
+            && opened.channel.is_some()
+        {
+            self.agent.clone_from(&opened.agent_id);
+            self.channel.clone_from(&opened.channel);
+        }
         if let Some(session) = envelope.session {
             self.owners.entry(turn).or_insert((session, envelope.subject));
         }
@@ -226,6 +237,14 @@ impl GovernedState {
             .map(Decision::Append)
     }
 
+    fn require_readable(&self) -> Result<(), CommandError> {
+        self.unreadable.as_ref().map_or(Ok(()), |position| {
+            Err(CommandError::Internal(
+                format!("a lane cannot be decided on: the payload of {position} is gone").into(),
+            ))
+        })
+    }
+
     /// Lets the machine decide; the events of new turns belong to `session`.
     fn decide_in(
         &self,
@@ -234,31 +253,16 @@ impl GovernedState {
         ground: &Ground<'_>,
         asked: &Asked,
     ) -> Result<Vec<NewEvent>, CommandError> {
-        if let Some(position) = &self.unreadable {
-            return Err(CommandError::Internal(
-                format!("a lane cannot be decided on: the payload of {position} is gone").into(),
-            ));
-        }
-        let command = |intent| self.lane_command(channel, ground, intent);
-        let mut lane = self.lane();
-        let mut events = Vec::new();
-        let timers = if asked.after_timers {
-            TIMERS_PER_CLAIM_MAX
+        self.require_readable()?;
+        let (lane, mut events) = if asked.after_timers {
+            self.fire_due(id, channel, ground)
         } else {
-            0
+            (self.lane(), Vec::new())
         };
-        for _ in 0..timers {
-            let number = (lane.turns.len() as u64).to_be_bytes();
-            let new_turn = TurnId(ground.references.id("turn-of-timer", &[id.as_bytes(), &number]));
-            let Ok(fired) = lane::explain(&lane, &command(Intent::FireTimer { new_turn })) else {
-                break; // Nothing is due any more.
-            };
-            lane = fired.lane;
-            events.extend(fired.events);
-        }
         let fired = events.len();
-        let decided = lane::explain(&lane, &command(asked.intent.clone())).map_err(refusal)?;
-        events.extend(decided.events);
+        let command = self.lane_command(channel, ground, asked.intent.clone());
+        let decided = lane::explain(&lane, &command).map_err(refusal)?;
+        events.extend(decided.events.into_iter().map(|event| asked.named(event)));
         let mut owners = self.owners.clone();
         let new_event = |(number, event): (usize, LaneEvent)| NewEvent {
             by_itself: number < fired,
@@ -306,7 +310,20 @@ struct Asked {
     intent: Intent,
     /// Session and subject of turns that open.
     session: Option<Owner>,
+    /// What turns that open are told of the lane, so that whoever reads them can name it.
+    lane: Option<LaneName>,
     after_timers: bool,
+}
+
+impl Asked {
+    fn named(&self, mut event: LaneEvent) -> LaneEvent {
+        if let (AgentEvent::TurnOpened(opened), Some(lane)) = (&mut event.fact, &self.lane) {
+            opened.interlocutor_id = Some(lane.interlocutor.clone());
+            opened.channel = Some(lane.channel.clone());
+            opened.thread_id.clone_from(&lane.thread);
+        }
+        event
+    }
 }
 
 impl From<Intent> for Asked {
@@ -314,6 +331,7 @@ impl From<Intent> for Asked {
         Self {
             intent,
             session: None,
+            lane: None,
             after_timers: false,
         }
     }
@@ -476,6 +494,7 @@ impl Command for SubmitMessage {
         });
         let asked = Asked {
             session: Some((session, state.session.subject)),
+            lane: Some(self.lane.clone()),
             ..Asked::from(intent)
         };
         state.decide(&self.lane, ground, &asked)

@@ -34,6 +34,7 @@ pub mod select;
 pub mod sessions;
 pub mod scores;
 pub mod turns;
+pub mod lanes;
 pub mod timeline;
 pub mod messages;
 pub mod tool_effects;
@@ -50,6 +51,7 @@ pub fn tables() -> Vec<&'static str> {
     [
         sessions::TABLES,
         turns::TABLES,
+        lanes::TABLES,
         timeline::TABLES,
         messages::TABLES,
         tool_effects::TABLES,

@@ -41,6 +41,7 @@ pub fn all() -> Vec<&'static dyn Projection> {
     vec![
         &crate::sessions::Sessions,
         &crate::turns::Turns,
+        &crate::lanes::Lanes,
         &crate::timeline::Timeline,
         &crate::messages::Messages,
         &crate::tool_effects::ToolEffects,

@@ -477,7 +477,7 @@ macro_rules! from_16 {
     )*};
 }
 
-from_16!(EventId, SessionId, TurnId, CallId, MessageId, LedgerId);
+from_16!(EventId, SessionId, TurnId, CallId, MessageId, LaneId, LedgerId);
 
 impl From16 for Uuid {
     fn from_16(bytes: [u8; 16]) -> Self {

@@ -1,6 +1,7 @@
 //! Governed turns through GraphQL: messages that belong together are one turn, a worker claims it and answers.
 
 mod tool_calls;
+mod fabric;
 
 use std::time::{Duration, Instant};
 

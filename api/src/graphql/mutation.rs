@@ -2,6 +2,7 @@
 //! receipts or a refusal. Nothing is decided here.
 
 mod approvals;
+mod claim;
 mod inputs;
 mod lane_input;
 mod turn_input;
@@ -17,6 +18,7 @@ use ruche_domain::envelope::{Actor, ActorKind, Provenance};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::numbers::TreeSize;
 
+use super::lane::LaneName;
 use super::ledger::sealed;
 use super::query::require;
 use super::record::RecordState;
@@ -114,6 +116,11 @@ fn turn_of_message(receipt: &CommandReceipt) -> Option<ID> {
     turn_at(receipt, "message.received")
 }
 
+/// What a receipt does not tell and its mutation finds out.
+fn not_known<T>(_: &CommandReceipt) -> Option<T> {
+    None
+}
+
 fn turn_of_start(receipt: &CommandReceipt) -> Option<ID> {
     turn_at(receipt, "turn.started")
 }
@@ -172,6 +179,8 @@ payloads! {
     ClaimTurnPayload {
         /// Its id.
         turn_id: Option<ID> = turn_of_start,
+        /// Its lane, as the other mutations about the turn name it.
+        lane: Option<LaneName> = not_known,
         /// The lease under which the worker has it.
         lease: Option<Lease> = lease_of,
     }
@@ -388,10 +397,19 @@ impl Mutation {
         )
     }
 
-    /// Takes the turn of a lane that is ready, under a lease. What is due in the lane by now, such as the end of a window
-    /// or of a dead worker's lease, happens first. Where no turn is ready, try again under the same key.
+    /// Takes a turn that is ready, under a lease: that of a lane, or of all turns of an agent the one that waits longest.
+    /// What is due in the lane by now, such as the end of a window or of a dead worker's lease, happens first. Where no
+    /// turn is ready, and none gets ready for as long as `waitMs` says, try again under the same key.
     async fn claim_turn(&self, ctx: &Context<'_>, input: ClaimTurnInput) -> Result<ClaimTurnResult> {
-        carry_out!(ctx, Attested, input, ClaimTurnResult, ClaimTurnPayload)
+        let writing = Writing::of(ctx)?;
+        Ok(match writing.claim(input).await? {
+            Ok(receipt) => {
+                let mut payload = ClaimTurnPayload::of(&writing, &receipt).await?;
+                payload.lane = writing.lane_of(&receipt).await?;
+                ClaimTurnResult::ClaimTurnPayload(payload)
+            }
+            Err(refusal) => ClaimTurnResult::from(refusal),
+        })
     }
 
     /// Renews the lease on a turn.

@@ -4,7 +4,7 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::numbers::Epoch;
-use ruche_projections::{configuration, sessions, tool_effects, turns, usage};
+use ruche_projections::{configuration, lanes, sessions, tool_effects, turns, usage};
 
 use super::analysis::{
     ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
@@ -13,6 +13,7 @@ use super::approval::{self, Approval};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
+use super::lane::{Lane, LaneFilter};
 use super::ledger::{self, ConsistencyProof, InclusionProof, Ledger, services};
 use super::page::{Cursor, cost};
 use super::read::{Asked, Reading, of_read_store};
@@ -165,6 +166,25 @@ impl Query {
             turns::list(reading.store(), reading.ledger, &filter, &asked.request).await,
             Turn,
         )
+    }
+
+    /// Conversation lanes by their first record: how many turns wait in each, since when, and who has its turn.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn lanes(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<LaneFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Lane>> {
+        let reading = Reading::at(ctx, &["lanes", "turns"], min_position).await?;
+        let asked = Asked::new("lane", first, after.as_deref())?;
+        let filter = filter.unwrap_or_default().into();
+        let rows = lanes::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, Lane)
     }
 
     /// Tool calls and what became of them, in the order of the ledger.

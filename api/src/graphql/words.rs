@@ -3,7 +3,7 @@
 
 use async_graphql::Enum;
 use ruche_domain::{events, side_effect};
-use ruche_projections::{sessions, timeline, tool_effects, turns, usage};
+use ruche_projections::{lanes, sessions, timeline, tool_effects, turns, usage};
 
 macro_rules! mirror {
     ($($(#[$doc:meta])* $name:ident = $remote:ty { $($(#[$vdoc:meta])* $variant:ident,)* })*) => {$(
@@ -226,6 +226,24 @@ mirror! {
         Cancelled,
         /// It failed for good.
         Failed,
+    }
+
+    /// Where a turn of a lane stands that is not over.
+    LaneTurnState = lanes::LaneTurnState {
+        /// It takes messages.
+        Gathering,
+        /// It waits for the turn that holds the lane.
+        Queued,
+        /// It holds the lane and waits for a worker.
+        Ready,
+        /// A worker has it.
+        Processing,
+        /// It waits for people.
+        AwaitingApproval,
+        /// It is to end early and waits for its effects to settle.
+        Draining,
+        /// It undoes what it did.
+        Compensating,
     }
 
     /// Where a tool call and its effect stand.

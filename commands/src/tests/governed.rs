@@ -1,5 +1,7 @@
 //! Governed turns through the pipeline, on the in-memory engine.
 
+mod timers;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

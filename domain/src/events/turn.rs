@@ -102,6 +102,12 @@ payloads! {
         pub message_ids: Vec<MessageId>,
         /// The client's own id of the agent that answers.
         pub agent_id: Option<String>,
+        /// The client's own id of the person or system that the agent talks with, where the turn came to a lane.
+        pub interlocutor_id: Option<String>,
+        /// Channel of the lane.
+        pub channel: Option<String>,
+        /// The client's own id of the thread of the lane.
+        pub thread_id: Option<String>,
         /// When the gathering ends unless another message comes, µs since 1970 UTC.
         pub deadline: Option<Micros>,
         /// The turn that it follows after a supersede or a detached approval.

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ConfigPublished, ConfigScope, LlmResponded, MessageDrafted, MessageReceived, MessageSent, Role,
-    SessionStarted, ToolCompleted, ToolOutcomeUnknown, ToolProposed, TurnCancelled, TurnQueued,
+    ApprovalVoided, ConfigEffectiveResolved, ConfigPublished, ConfigScope, InfraLeaseExpired,
+    InfraLeaseRenewed, LlmResponded, MessageDrafted, MessageReceived, MessageSent, Role, SealReason,
+    SessionStarted, ToolCompleted, ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnAttemptFailed,
+    TurnCancelled, TurnCompensating, TurnMessageCoalesced, TurnOpened, TurnQueued, TurnReadied, TurnSealed,
+    TurnStarted, TurnTrigger,
 };
 use ruche_domain::ids::{LedgerId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::{LeafIndex, Micros, Position, StreamVersion};
+use ruche_domain::stream::Category;
 use ruche_ledger::leaf::{AppendRange, Leaf};
 use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::store::{PreparedEvent, Record};
@@ -98,7 +102,43 @@ fn all_events() -> Vec<ProjectedEvent> {
         "r-1".to_owned(),
         ruche_domain::events::InputKind::Text,
     )));
+    events.extend(lane_events());
     events
+}
+
+/// Events of a lane of every kind that changes its read model.
+fn lane_events() -> Vec<ProjectedEvent> {
+    let deadline = Some(Micros(5));
+    let id = TurnId::from_bytes([1; 16]);
+    let digest = ruche_domain::measures::Digest([1; 32]);
+    let renewed = InfraLeaseRenewed::new(id.to_string(), "lease".to_owned(), 1, Micros(9));
+    let facts: Vec<AgentEvent> = vec![
+        TurnOpened {
+            deadline,
+            ..TurnOpened::new(TurnTrigger::User)
+        }
+        .into(),
+        TurnMessageCoalesced::new(ruche_domain::ids::MessageId::from_bytes([2; 16])).into(),
+        TurnSealed::new(vec![], SealReason::Deadline).into(),
+        ConfigEffectiveResolved::new(vec![], digest).into(),
+        TurnQueued::new(id).into(),
+        TurnReadied::new(1, Micros(7)).into(),
+        TurnStarted::new(1).into(),
+        renewed.into(),
+        InfraLeaseExpired::new(id.to_string(), 1).into(),
+        ToolStarted::new("tool".to_owned()).into(),
+        ToolCompleted::default().into(),
+        ApprovalVoided::default().into(),
+        TurnAttemptFailed::new(1, "down".to_owned()).into(),
+        TurnCompensating::new(vec![]).into(),
+        TurnCancelled::default().into(),
+    ];
+    let in_lane = |fact| {
+        let mut event = one(fact);
+        event.record.leaf.event.stream.category = Category::Lane;
+        event
+    };
+    facts.into_iter().map(in_lane).collect()
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Inputs of mutations about governed turns, and the commands that are made from them by hand.
 
+use std::time::Duration;
+
 use async_graphql::{ID, InputObject};
 use ruche_commands::CommandError;
 use ruche_commands::governed::{
-    CancelTurn, ClaimTurn, CommitTurn, FailTurn, HeartbeatTurn, LaneName, LeaseRef,
+    CancelTurn, ClaimTurn, ClaimTurnOfAgent, CommitTurn, FailTurn, HeartbeatTurn, LaneName, LeaseRef,
 };
 use ruche_domain::events::{MessageSent, Role};
 use ruche_domain::ids::TurnId;
@@ -11,6 +13,7 @@ use ruche_domain::ids::TurnId;
 use super::super::scalars::Long;
 use super::super::words::OutcomeCategory;
 use super::inputs::{count, parsed};
+use crate::limits::CLAIM_WAIT_MAX;
 
 type Made<C> = Result<C, CommandError>;
 
@@ -63,18 +66,56 @@ pub(super) fn turn(id: &ID) -> Made<TurnId> {
 pub(in crate::graphql) struct ClaimTurnInput {
     /// The client's own key of this request.
     pub(super) idempotency_key: String,
-    /// Which lane.
-    lane: LaneInput,
+    /// The turn of this lane. Either a lane or an agent has to be given.
+    lane: Option<LaneInput>,
+    /// The turn of this agent, by the client's own id, that waits longest.
+    agent: Option<String>,
+    /// Only on this channel, where an agent is given.
+    channel: Option<String>,
     /// Build of the program that runs the agent.
     brain_build: Option<String>,
+    /// Longest wait for a turn that is ready, ms, 0 to 30000; 0 if absent.
+    wait_ms: Option<i32>,
+}
+
+/// What is claimed.
+pub(super) enum Claimed {
+    /// The turn of a lane.
+    Lane(ClaimTurn),
+    /// A turn of an agent.
+    Agent(ClaimTurnOfAgent),
 }
 
 impl ClaimTurnInput {
-    pub(super) fn into_command(self) -> Made<ClaimTurn> {
-        Ok(ClaimTurn {
-            lane: self.lane.into(),
-            brain_build: self.brain_build,
-        })
+    /// What is claimed, and how long that may take.
+    pub(super) fn read(self) -> Made<(Claimed, Duration)> {
+        let wait = u64::try_from(self.wait_ms.unwrap_or(0)).ok();
+        let wait = wait
+            .map(Duration::from_millis)
+            .filter(|wait| *wait <= CLAIM_WAIT_MAX);
+        let most = CLAIM_WAIT_MAX.as_millis();
+        let wait = wait.ok_or_else(|| CommandError::input("/waitMs", format!("is 0 to {most}")))?;
+        let brain_build = self.brain_build;
+        let claimed = match (self.lane, self.agent, self.channel) {
+            (Some(lane), None, None) => Claimed::Lane(ClaimTurn {
+                lane: lane.into(),
+                brain_build,
+            }),
+            (None, Some(agent), channel) => Claimed::Agent(ClaimTurnOfAgent {
+                agent,
+                channel,
+                brain_build,
+                lane: None,
+            }),
+            (Some(_), None, Some(_)) => return Err(CommandError::input("/channel", "is that of the lane")),
+            _ => {
+                return Err(CommandError::input(
+                    "/lane",
+                    "either a lane or an agent has to be given",
+                ));
+            }
+        };
+        Ok((claimed, wait))
     }
 }
 

@@ -7,9 +7,10 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage, Transaction};
 use crate::error::OpenError;
 
 /// Applied in order to a generation; `ruche_read.migration` has a row for each that was. See `migrations/README.md`.
-const MIGRATIONS: &[&str] = &[include_str!(
-    "../../../../migrations/postgres/read/0001_read_models.sql"
-)];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../../../migrations/postgres/read/0001_read_models.sql"),
+    include_str!("../../../../migrations/postgres/read/0002_lanes.sql"),
+];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;
 /// Nodes migrate one after the other.

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0001_read_models.sql"),
     include_str!("../../../../migrations/sqlite/read/0002_owners_outcomes_scores.sql"),
     include_str!("../../../../migrations/sqlite/read/0003_money_units.sql"),
+    include_str!("../../../../migrations/sqlite/read/0004_lanes.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

@@ -1,0 +1,139 @@
+//! Claims: of the turn of a lane, or of whatever turn of an agent waits longest, with a wait for one that gets ready.
+//!
+//! For an agent the read model of lanes says which are worth a try. Another worker may be faster, and then the next one is
+//! tried. The key of the claim belongs to the request and not to the lane, so a claim that is repeated gets the turn that
+//! the first one got.
+
+use std::time::Duration;
+
+use async_graphql::Result;
+use ruche_commands::governed::ClaimTurnOfAgent;
+use ruche_commands::{CommandContext, CommandError, CommandReceipt};
+use ruche_domain::envelope::Provenance;
+use ruche_domain::ids::{LaneId, LedgerId};
+use ruche_domain::numbers::{LeafIndex, Position};
+use ruche_projections::lanes;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::super::lane::LaneName;
+use super::super::read::of_read_store;
+use super::super::refusals::{self, Refusal};
+use super::lane_input::{ClaimTurnInput, Claimed};
+use super::{Writing, command_context};
+use crate::limits::{CLAIM_RETRY_INTERVAL, CLAIM_TURNS_TRIED_MAX};
+
+type Done = std::result::Result<CommandReceipt, CommandError>;
+
+impl Writing<'_> {
+    /// Carries out `claimTurn`.
+    pub(super) async fn claim(
+        &self,
+        input: ClaimTurnInput,
+    ) -> Result<std::result::Result<CommandReceipt, Refusal>> {
+        let context = command_context(self.caller, Provenance::Attested, &input.idempotency_key);
+        let (claimed, wait) = match input.read() {
+            Ok(read) => read,
+            Err(refused) => return refusals::of(&refused).map(Err),
+        };
+        let deadline = Instant::now() + wait;
+        let closing = || self.services.shutdown.has_begun();
+        loop {
+            let looked_at = self.lanes_position();
+            let (done, next) = match &claimed {
+                Claimed::Lane(claim) => (self.services.commands.execute(&context, claim).await, None),
+                Claimed::Agent(claim) => self.claim_of_agent(&context, claim).await?,
+            };
+            match done {
+                Ok(receipt) => return Ok(Ok(receipt)),
+                Err(error) if is_not_ready(&error) && Instant::now() < deadline && !closing() => {}
+                Err(error) => return refusals::of(&error).map(Err),
+            }
+            let next = next.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
+            self.wait_for_lanes(looked_at, next).await;
+        }
+    }
+
+    /// Tries the turns of an agent that are ready, one after the other. Where none is, says what an earlier claim under the
+    /// key got, or that nothing is ready, and how long it is until a turn may be claimed.
+    async fn claim_of_agent(
+        &self,
+        context: &CommandContext,
+        claim: &ClaimTurnOfAgent,
+    ) -> Result<(Done, Option<Duration>)> {
+        let (ledger, store) = (context.ledger, self.services.runner.store());
+        let channel = claim.channel.as_deref();
+        let found = lanes::ready(&**store, ledger, &claim.agent, channel, CLAIM_TURNS_TRIED_MAX).await;
+        let found = found.map_err(|error| of_read_store(&error))?;
+        let now = self.services.clock.now();
+        let mut tried = false;
+        for ready in found.iter().filter(|ready| ready.not_before <= now) {
+            let claim = ClaimTurnOfAgent {
+                lane: Some(ready.lane),
+                ..claim.clone()
+            };
+            tried = true;
+            match self.services.commands.execute(context, &claim).await {
+                Err(error) if is_not_ready(&error) => {}
+                done => return Ok((done, None)),
+            }
+        }
+        let next = found.iter().map(|ready| ready.not_before).find(|at| *at > now);
+        let next = next.map(|at| Duration::from_micros(at.0 - now.0));
+        // What was tried is not in the read model as it is by now, so that is looked at again soon.
+        let next = if tried { Some(CLAIM_RETRY_INTERVAL) } else { next };
+        Ok((self.services.commands.execute(context, claim).await, next))
+    }
+
+    fn lanes_position(&self) -> Option<Position> {
+        let states = self
+            .services
+            .runner
+            .progress()
+            .states(self.caller.principal.ledger());
+        let state = states.iter().find(|state| state.projection == "lanes")?;
+        state.checkpoint.position
+    }
+
+    /// Waits until the read model of lanes has moved on, but no longer than `until`, nor when the process closes.
+    async fn wait_for_lanes(&self, looked_at: Option<Position>, until: Instant) {
+        let next = looked_at.map_or(Position::START, |at| Position {
+            index: LeafIndex(at.index.0 + 1),
+            ..at
+        });
+        let ledger = self.caller.principal.ledger();
+        let moved = async {
+            sleep(CLAIM_RETRY_INTERVAL).await;
+            let progress = self.services.runner.progress();
+            if progress.wait_for(ledger, &["lanes"], next).await.is_err() {
+                // Parked: it does not move before a person has looked.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            moved = timeout_at(until, moved) => drop(moved),
+            () = self.services.shutdown.begun() => {}
+        }
+    }
+
+    /// How the lane of a claim is named. The lane was found in the read model, or the client named it.
+    pub(super) async fn lane_of(&self, receipt: &CommandReceipt) -> Result<Option<LaneName>> {
+        let started = receipt
+            .events
+            .iter()
+            .find(|event| event.event.event_type == "turn.started");
+        let Some(started) = started else { return Ok(None) };
+        let lane = LaneId(started.event.stream.id);
+        let ledger: LedgerId = self.caller.principal.ledger();
+        let found = lanes::by_id(&**self.services.runner.store(), ledger, lane).await;
+        let found = found.map_err(|error| of_read_store(&error))?;
+        Ok(found.as_ref().map(LaneName::from))
+    }
+}
+
+/// Nothing could be claimed, and a moment later something may be.
+fn is_not_ready(error: &CommandError) -> bool {
+    matches!(
+        error,
+        CommandError::IllegalTransition { .. } | CommandError::Contention { .. }
+    )
+}

@@ -1,0 +1,277 @@
+//! Which lanes there are, where something is due, and which turns wait for a worker.
+
+use std::str::FromStr;
+
+use ruche_domain::ids::{LaneId, LedgerId, SessionId, TurnId};
+use ruche_domain::numbers::{Micros, Position};
+
+use crate::bounds;
+use crate::select::{Cursor, Fields, Page, PageRequest, Select};
+use crate::store::{ReadStore, ReadStoreError};
+
+/// Where a turn stands that is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LaneTurnState {
+    /// It takes messages.
+    Gathering,
+    /// It waits for the turn that holds the lane.
+    Queued,
+    /// It holds the lane and waits for a worker.
+    Ready,
+    /// A worker has it.
+    Processing,
+    /// It waits for people.
+    AwaitingApproval,
+    /// It is to end early and waits for its effects to settle.
+    Draining,
+    /// It undoes what it did.
+    Compensating,
+}
+
+impl LaneTurnState {
+    /// All of them, in the order of a life.
+    pub const ALL: [Self; 7] = [
+        Self::Gathering,
+        Self::Queued,
+        Self::Ready,
+        Self::Processing,
+        Self::AwaitingApproval,
+        Self::Draining,
+        Self::Compensating,
+    ];
+
+    /// The word in the column.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gathering => "gathering",
+            Self::Queued => "queued",
+            Self::Ready => "ready",
+            Self::Processing => "processing",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Draining => "draining",
+            Self::Compensating => "compensating",
+        }
+    }
+}
+
+impl FromStr for LaneTurnState {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|state| state.name() == text).ok_or(())
+    }
+}
+
+/// The turn that holds a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Which.
+    pub turn: TurnId,
+    /// Its session.
+    pub session: Option<SessionId>,
+    /// Where it stands.
+    pub state: LaneTurnState,
+    /// From when it may be claimed, while it is ready.
+    pub not_before: Option<Micros>,
+    /// When the lease on it lapses.
+    pub lease_expires_at: Option<Micros>,
+    /// Attempts that began.
+    pub attempts: u64,
+}
+
+/// A lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Which.
+    pub id: LaneId,
+    /// The client's own id of the agent.
+    pub agent: Option<String>,
+    /// The client's own id of the person or system that the agent talks with.
+    pub interlocutor: Option<String>,
+    /// Channel.
+    pub channel: Option<String>,
+    /// The client's own id of the thread.
+    pub thread: Option<String>,
+    /// Its first record.
+    pub first_position: Position,
+    /// Turns that nobody has begun: those that take messages, wait for the holder or wait for a worker.
+    pub depth: u64,
+    /// When the oldest of them was opened.
+    pub oldest_at: Option<Micros>,
+    /// When something happens in it by itself.
+    pub due_at: Option<Micros>,
+    /// The turn that holds it.
+    pub holder: Option<Holder>,
+}
+
+/// Which lanes; all conditions have to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaneFilter {
+    /// Of this agent.
+    pub agent: Option<String>,
+    /// On this channel.
+    pub channel: Option<String>,
+    /// With turns that are not over, or without.
+    pub busy: Option<bool>,
+}
+
+const TABLE: &str = "lane LEFT JOIN lane_turn holder ON holder.ledger = lane.ledger AND holder.lane = lane.lane \
+    AND holder.state NOT IN ('gathering', 'queued')";
+const TURNS: &str = "FROM lane_turn t WHERE t.ledger = lane.ledger AND t.lane = lane.lane";
+
+fn columns() -> String {
+    let waiting = "t.state IN ('gathering', 'queued', 'ready')";
+    let approvals = "SELECT due_at FROM lane_approval a WHERE a.ledger = lane.ledger AND a.lane = lane.lane";
+    format!(
+        "lane.lane, lane.agent, lane.interlocutor, lane.channel, lane.thread, lane.first_position, \
+        (SELECT COUNT(*) {TURNS} AND {waiting}), (SELECT MIN(t.opened_at) {TURNS} AND {waiting}), \
+        (SELECT MIN(due_at) FROM (SELECT t.due_at {TURNS} UNION ALL {approvals}) timers), \
+        holder.turn, holder.session, holder.state, holder.not_before, holder.lease_expires_at, holder.attempts"
+    )
+}
+
+fn read(fields: &mut Fields) -> Result<(Cursor, Lane), ReadStoreError> {
+    let mut lane = Lane {
+        id: fields.id()?,
+        agent: fields.optional_text()?,
+        interlocutor: fields.optional_text()?,
+        channel: fields.optional_text()?,
+        thread: fields.optional_text()?,
+        first_position: fields.position()?,
+        depth: fields.count()?,
+        oldest_at: fields.optional_time()?,
+        due_at: fields.optional_time()?,
+        holder: None,
+    };
+    if let Some(turn) = fields.optional_id()? {
+        lane.holder = Some(Holder {
+            turn,
+            session: fields.optional_id()?,
+            state: fields.word()?,
+            not_before: fields.optional_time()?,
+            lease_expires_at: fields.optional_time()?,
+            attempts: fields.count()?,
+        });
+    }
+    let at = crate::event::pack(lane.first_position).unwrap_or(i64::MAX);
+    Ok((Cursor::of_id(at, *lane.id.as_bytes()), lane))
+}
+
+/// Lanes by their first record.
+///
+/// # Errors
+/// Those of the store; so for all queries.
+pub async fn list(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    filter: &LaneFilter,
+    page: &PageRequest,
+) -> Result<Page<Lane>, ReadStoreError> {
+    let mut select = Select::of(&columns(), TABLE, ledger)
+        .and_if("lane.agent = ", bounds::key(filter.agent.as_ref()))
+        .and_if("lane.channel = ", filter.channel.as_ref());
+    if let Some(busy) = filter.busy {
+        let not = if busy { "" } else { "NOT " };
+        select = select.text(&format!(" AND {not}EXISTS (SELECT 1 {TURNS})"));
+    }
+    let order = ["lane.first_position", "lane.lane"];
+    let rows = select.page(order, Cursor::id_value, page).rows(store).await?;
+    Page::read(page, rows, read)
+}
+
+/// One lane.
+///
+/// # Errors
+/// Those of the store.
+pub async fn by_id(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    id: LaneId,
+) -> Result<Option<Lane>, ReadStoreError> {
+    let select = Select::of(&columns(), TABLE, ledger).and("lane.lane = ", *id.as_bytes());
+    let row = select.rows(store).await?.pop();
+    row.map(|row| Ok(read(&mut Fields::new(row))?.1)).transpose()
+}
+
+/// A lane in which something happens by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Due {
+    /// When.
+    pub at: Micros,
+    /// Where.
+    pub lane: LaneId,
+}
+
+/// The lanes in which something is due first, at most `lanes_max` of them, those first that are due first.
+///
+/// # Errors
+/// Those of the store.
+pub async fn due(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    lanes_max: usize,
+) -> Result<Vec<Due>, ReadStoreError> {
+    let mut found = Vec::new();
+    for table in ["lane_turn", "lane_approval"] {
+        let select = Select::of("due_at, lane", table, ledger)
+            .text(" AND due_at IS NOT NULL ORDER BY due_at LIMIT ")
+            .bind(lanes_max as i64);
+        for row in select.rows(store).await? {
+            let fields = &mut Fields::new(row);
+            found.push(Due {
+                at: fields.time()?,
+                lane: fields.id()?,
+            });
+        }
+    }
+    found.sort_unstable();
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|due| seen.insert(due.lane));
+    found.truncate(lanes_max);
+    Ok(found)
+}
+
+/// A turn that waits for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Its lane.
+    pub lane: LaneId,
+    /// Which.
+    pub turn: TurnId,
+    /// From when it may be claimed.
+    pub not_before: Micros,
+}
+
+/// The turns of an agent, on a channel if one is given, that wait for a worker, the longest waiting first. A lane has one
+/// of them at most, and the next one of a lane gets ready when the one before is over: so they go round over the lanes,
+/// however many turns one of them has.
+///
+/// # Errors
+/// Those of the store.
+pub async fn ready(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    agent: &str,
+    channel: Option<&str>,
+    turns_max: usize,
+) -> Result<Vec<Ready>, ReadStoreError> {
+    let table = "lane_turn JOIN lane ON lane.ledger = lane_turn.ledger AND lane.lane = lane_turn.lane";
+    let select = Select::of(
+        "lane_turn.lane, lane_turn.turn, lane_turn.not_before",
+        table,
+        ledger,
+    )
+    .and("lane.agent = ", bounds::name(agent).into_owned())
+    .and_if("lane.channel = ", channel.map(str::to_owned))
+    .text(" AND lane_turn.not_before IS NOT NULL ORDER BY lane_turn.not_before, lane_turn.position LIMIT ")
+    .bind(turns_max as i64);
+    let read = |row| {
+        let fields = &mut Fields::new(row);
+        Ok(Ready {
+            lane: fields.id()?,
+            turn: fields.id()?,
+            not_before: fields.time()?,
+        })
+    };
+    select.rows(store).await?.into_iter().map(read).collect()
+}

@@ -1,0 +1,128 @@
+//! What happens in lanes with nobody asking, and workers that ask for an agent and not for a lane.
+
+use super::*;
+
+impl World {
+    fn lanes(&self) -> Vec<Value> {
+        let query =
+            "query { lanes(filter: { busy: true }, first: 100) { nodes { name { interlocutor channel } depth
+            oldestAt dueAt holder { turnId state } } } }";
+        let nodes = self.ask(query, json!({}))["lanes"]["nodes"].take();
+        nodes.as_array().cloned().expect("a list")
+    }
+
+    /// Asks for the lanes until they are as they should be.
+    #[track_caller]
+    fn until(&self, what: &str, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let lanes = self.lanes();
+            if fits(&lanes) {
+                return lanes;
+            }
+            assert!(Instant::now() < deadline, "{what}: {lanes:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// How many records of a type the ledger has.
+    fn count(&self, event_type: &str) -> String {
+        let query = "query { ledger { health { byType { eventType holdings { records } } } } }";
+        let types = self.ask(query, json!({}))["ledger"]["health"]["byType"].take();
+        let types = types.as_array().cloned().expect("a list");
+        let found = types.iter().find(|of| of["eventType"] == event_type);
+        found.map_or_else(
+            || "0".to_owned(),
+            |of| of["holdings"]["records"].as_str().expect("a number").to_owned(),
+        )
+    }
+
+    /// A worker of the agent asks for a turn and waits for it.
+    fn work(&self, key: &str) -> Value {
+        let input = json!({ "agent": "shop", "waitMs": 20_000 });
+        let fields = "turnId lease { id epoch } lane { agent interlocutor channel }";
+        self.sent("claimTurn", key, input, fields)
+    }
+}
+
+#[test]
+fn a_06_burst_coalescing() {
+    let (world, lane) = (World::on("web"), lane("web"));
+    let first = world.message("m-1", "c-1", "hello", &lane);
+    for n in 2..=4 {
+        let next = world.message(&format!("m-{n}"), &format!("c-{n}"), "and", &lane);
+        assert_eq!(next["turnId"], first["turnId"], "{next}");
+    }
+    let ready = world.until("the window closes, though nobody claims", |lanes| {
+        lanes.len() == 1 && lanes[0]["holder"]["state"] == "READY"
+    });
+    assert_eq!(ready[0]["depth"], "1");
+    assert_eq!(ready[0]["holder"]["turnId"], first["turnId"]);
+    let claim = world.work("claim");
+    assert_eq!((&claim["turnId"], &claim["lane"]), (&first["turnId"], &lane));
+    let again = world.work("claim");
+    assert_eq!(
+        (&again["duplicate"], &again["lease"], &again["lane"]),
+        (&json!(true), &claim["lease"], &lane)
+    );
+    let held = world.until("a worker has it", |lanes| {
+        lanes[0]["holder"]["state"] == "PROCESSING"
+    });
+    assert_eq!(
+        (&held[0]["depth"], &held[0]["oldestAt"]),
+        (&json!("0"), &Value::Null)
+    );
+    assert!(!held[0]["dueAt"].is_null(), "a lease lapses");
+    world.sent("commitTurn", "commit", super::held(&claim, &lane), "turnId");
+    world.until("nothing is left", <[Value]>::is_empty);
+    assert_eq!(world.count("turn.sealed"), "1");
+    let mut both = json!({ "lane": lane, "agent": "shop" });
+    let refused = world.mutate("claimTurn", "both", both.take(), "turnId");
+    assert_eq!(refused["code"], "INVALID_INPUT", "{refused}");
+    world.audit();
+}
+
+#[test]
+fn a_08_fairness() {
+    const BUSY: usize = 60;
+    const OTHERS: usize = 20;
+    let world = World::on("api");
+    let submit = |who: &str, session: &str, n: usize| {
+        let lane = json!({ "agent": "shop", "interlocutor": who, "channel": "api" });
+        let (key, text) = (format!("m-{who}-{n}"), "hello");
+        let input = json!({ "session": { "externalId": session }, "channelMessageId": key, "text": text, "lane": lane });
+        world.sent("submitMessage", &key, input, "position")
+    };
+    for n in 0..BUSY {
+        submit("ann", "s", n);
+    }
+    for n in 0..OTHERS {
+        let (who, session) = (format!("person-{n}"), format!("s-{n}"));
+        let input = json!({ "externalId": session, "agent": "shop", "interlocutor": who, "channel": "api" });
+        world.sent("startSession", &format!("start-{n}"), input, "position");
+        submit(&who, &session, 0);
+    }
+    let (mut busy, mut others) = (0, 0);
+    for n in 0..BUSY + OTHERS {
+        let claim = world.work(&format!("claim-{n}"));
+        if claim["lane"]["interlocutor"] == "ann" {
+            busy += 1;
+            assert!(
+                busy < 30 || others == OTHERS,
+                "{others} others were served before the busy lane's {busy}th"
+            );
+        } else {
+            others += 1;
+        }
+        world.sent(
+            "commitTurn",
+            &format!("commit-{n}"),
+            held(&claim, &claim["lane"]),
+            "turnId",
+        );
+        if others == OTHERS && busy >= 30 {
+            break;
+        }
+    }
+    assert_eq!((busy >= 1, others), (true, OTHERS));
+}
