@@ -189,6 +189,32 @@ impl Story {
         std::mem::take(&mut self.events)
     }
 
+    /// A lane with a turn whose worker runs a call that it asked for an approval of.
+    pub fn lane(&mut self) -> Vec<PreparedEvent> {
+        self.enter(self.session_id(1_000));
+        let turn = self.turn_id(self.session_id(1_000), 0);
+        self.enter_call(turn, self.call_id(turn));
+        let at = Micros(START_US);
+        let digest = ruche_domain::measures::Digest([1; 32]);
+        let rule = ruche_domain::events::ApprovalRule::new(1);
+        let mode = ruche_domain::events::ApprovalMode::Detached;
+        self.tell(TurnOpened {
+            channel: Some("web".to_owned()),
+            deadline: Some(at),
+            ..TurnOpened::new(TurnTrigger::User)
+        });
+        self.tell(TurnStarted::new(1));
+        self.tell(ruche_domain::events::ApprovalRequested::new(
+            digest, rule, at, mode,
+        ));
+        self.tell(ToolStarted::new("transfer".to_owned()));
+        let mut events = std::mem::take(&mut self.events);
+        for event in &mut events {
+            event.event.stream.category = Category::Lane;
+        }
+        events
+    }
+
     fn next_ordinal(&mut self) -> Option<u64> {
         self.ordinal += 1;
         Some(self.ordinal - 1)

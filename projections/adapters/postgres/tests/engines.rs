@@ -88,7 +88,8 @@ fn mixed(seed: u64) -> Vec<PreparedEvent> {
 
 /// Follows the ledger on both engines: on SQLite event by event, so that nothing is summed up or brought together, and on
 /// PostgreSQL in batches.
-async fn both_make_the_same(events: Vec<PreparedEvent>, batch: usize) {
+async fn both_make_the_same(mut events: Vec<PreparedEvent>, batch: usize) {
+    events.extend(Story::new(9).lane());
     let world = World::new(fresh).await;
     let dir = tempfile::tempdir().unwrap();
     let sqlite = SqliteReadStore::open(dir.path()).unwrap();

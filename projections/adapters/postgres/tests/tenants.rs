@@ -3,6 +3,7 @@
 use ruche_domain::ids::LedgerId;
 use ruche_projections::change::SqlValue;
 use ruche_projections::rebuild::compared_tables;
+use ruche_projections::testing::Story;
 use ruche_projections::testing::world::{Engine, World};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -36,6 +37,10 @@ async fn a_session_sees_the_ledger_that_is_set_and_nothing_without() {
     let postgres = Postgres::new().await;
     let world = World::on(Box::new(postgres.clone()));
     let (a, b) = (world.projected(1, 2).await, world.projected(2, 1).await);
+    for ledger in [a, b] {
+        world.feed.append(ledger, Story::new(9).lane()).await;
+        world.runner().catch_up(ledger).await.unwrap();
+    }
     let owner = session(&postgres.url).await;
     owner
         .batch_execute("SET search_path = ruche_read_1")
