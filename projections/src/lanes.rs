@@ -59,7 +59,10 @@ const AWAITS_OUTCOME: &str = "UPDATE lane_turn SET state = 'awaiting_approval' \
 const DECIDED: &str = "UPDATE lane_turn SET awaits_decision = 0, \
     state = CASE state WHEN 'awaiting_approval' THEN 'processing' ELSE state END \
     WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2 AND awaits_decision = 1";
-const REQUESTED: &str = "INSERT INTO lane_approval (ledger, call, lane, due_at) VALUES ($1, $2, $3, $4) \
+/// An approval has a stream of its own; the turn that asks says which lane it belongs to.
+const REQUESTED: &str = "INSERT INTO lane_approval (ledger, call, lane, due_at) \
+    SELECT lane_turn.ledger, $1, lane_turn.lane, $2 FROM lane_turn \
+    WHERE lane_turn.ledger = $3 AND lane_turn.turn = $4 \
     ON CONFLICT (ledger, call) DO UPDATE SET due_at = excluded.due_at";
 const CLOSED: &str = "DELETE FROM lane_approval WHERE lane_approval.ledger = $1 AND lane_approval.call = $2";
 
@@ -87,18 +90,19 @@ impl Projection for Lanes {
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         let header = event.header();
-        let (Category::Lane, Some(turn)) = (header.stream.category, header.turn) else {
+        let Some(turn) = header.turn else {
             return Ok(vec![]);
         };
         let of = Of {
             event,
             turn: *turn.as_bytes(),
         };
-        match event.family() {
-            "turn" => of.turn_event(),
-            "tool" => of.call_event(),
-            "approval" => of.approval_event(),
-            _ => of.other_event(),
+        match (header.stream.category, event.family()) {
+            (Category::Approval, "approval") => of.approval_event(),
+            (Category::Lane, "turn") => of.turn_event(),
+            (Category::Lane, "tool") => of.call_event(),
+            (Category::Lane, _) => of.other_event(),
+            _ => Ok(vec![]),
         }
     }
 }
@@ -235,8 +239,7 @@ impl Of<'_> {
         let about = |sql, params| Change::of(About::One(self.turn), sql, params);
         if let Some(AgentEvent::ApprovalRequested(requested)) = self.event.agent()? {
             let due = self.event.time_or_occurred(Some(requested.expires_at))?;
-            let params = vec![ledger.into(), call.into(), self.lane().into(), due.into()];
-            let mut changes = vec![about(REQUESTED, params)];
+            let mut changes = vec![self.turn(REQUESTED, vec![call.into(), due.into()])];
             if requested.mode == ApprovalMode::Blocking {
                 changes.push(self.turn(AWAITS_DECISION, vec![]));
             }

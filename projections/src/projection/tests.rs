@@ -135,7 +135,10 @@ fn lane_events() -> Vec<ProjectedEvent> {
     ];
     let in_lane = |fact| {
         let mut event = one(fact);
-        event.record.leaf.event.stream.category = Category::Lane;
+        event.record.leaf.event.stream.category = match event.family() {
+            "approval" => Category::Approval,
+            _ => Category::Lane,
+        };
         event
     };
     facts.into_iter().map(in_lane).collect()
