@@ -22,6 +22,14 @@ pub struct World {
     private: PathBuf,
 }
 
+/// What an agent asked for.
+pub struct Asked {
+    /// Id of the request.
+    pub id: String,
+    call: Value,
+    worker: Value,
+}
+
 impl World {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -59,30 +67,21 @@ impl World {
 
     /// An agent asks for something that cannot be undone. Gives the id of the request.
     pub fn request(&self) -> String {
-        let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "web" });
+        self.request_on("web").id
+    }
+
+    /// The same on a channel, with the turn as its worker names it and the call.
+    pub fn request_on(&self, channel: &str) -> Asked {
+        let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": channel });
         let session = json!({ "externalId": "s" });
         self.mutate(&self.agent, "startSession", "start", session.clone(), "position");
         let message = json!({ "session": session, "text": "delete it", "lane": lane });
         self.mutate(&self.agent, "submitMessage", "message", message, "position");
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let claim = loop {
-            let input = json!({ "lane": lane });
-            let claim = self.mutate(
-                &self.agent,
-                "claimTurn",
-                "claim",
-                input,
-                "turnId lease { id epoch }",
-            );
-            if claim["code"].is_null() {
-                break claim;
-            }
-            assert!(Instant::now() < deadline, "no turn became ready: {claim}");
-            std::thread::yield_now();
-        };
-        let input = json!({ "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"], "tool": "delete_file",
-            "arguments": "{ \"path\": \"/a\" }", "businessKey": "a", "justification": "ann asked\u{1b}[2J" });
-        let fields = "gate approval { id } position";
+        let worker = self.claim("claim", &lane);
+        let mut input = worker.clone();
+        (input["tool"], input["arguments"]) = (json!("delete_file"), json!("{ \"path\": \"/a\" }"));
+        (input["businessKey"], input["justification"]) = (json!("a"), json!("ann asked\u{1b}[2J"));
+        let fields = "callId gate approval { id } position";
         let proposed = self.mutate(&self.agent, "proposeAction", "propose", input, fields);
         assert_eq!(proposed["gate"], "APPROVAL", "{proposed}");
         let id = &proposed["approval"]["id"];
@@ -92,7 +91,32 @@ impl World {
             open["approvals"]["nodes"],
             json!([{ "id": id, "state": "REQUESTED" }])
         );
-        id.as_str().expect("an id").to_owned()
+        Asked {
+            id: id.as_str().expect("an id").to_owned(),
+            call: proposed["callId"].clone(),
+            worker,
+        }
+    }
+
+    /// Takes the turn of a lane as soon as it is ready; what its worker sends with everything.
+    fn claim(&self, key: &str, lane: &Value) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let input = json!({ "lane": lane });
+            let claim = self.mutate(&self.agent, "claimTurn", key, input, "turnId lease { id epoch }");
+            if claim["code"].is_null() {
+                return json!({ "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"] });
+            }
+            assert!(Instant::now() < deadline, "no turn became ready: {claim}");
+            std::thread::yield_now();
+        }
+    }
+
+    fn start(&self, key: &str, asked: &Asked) -> Value {
+        let mut input = asked.worker.clone();
+        input["callId"] = asked.call.clone();
+        let fields = "callId permit { position approvalId } position";
+        self.mutate(&self.agent, "startEffect", key, input, fields)
     }
 
     /// Alice makes a key on her machine, and an administrator registers it.
@@ -235,6 +259,59 @@ fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
     change_payload(&folder.path().join("export"), b"ticket 7", b"ticket 8");
     let said = script(export, &id).expect_err("a changed record");
     assert!(said.contains("a payload that was not committed to"), "{said}");
+}
+
+/// On a channel whose turns wait for their approvals, and on one where the decision opens a turn of its own.
+#[test]
+fn a_09_what_was_approved_runs_once_and_an_export_proves_it() {
+    for channel in ["api", "web"] {
+        let world = World::new();
+        world.register();
+        let mut asked = world.request_on(channel);
+        let early = world.start("early", &asked);
+        assert_eq!(early["code"], "ILLEGAL_TRANSITION", "{channel}: {early}");
+        if channel == "web" {
+            let told = world.mutate(&world.agent, "commitTurn", "told", asked.worker.clone(), "turnId");
+            assert!(told["code"].is_null(), "{told}");
+        }
+        let (_, voted) = world.approvals(&["approve", &asked.id]);
+        assert_eq!(voted["outcome"], "APPROVED", "{channel}: {voted}");
+        if channel == "web" {
+            asked.worker = world.claim("claim-2", &asked.worker["lane"]);
+        }
+        let started = world.start("run", &asked);
+        assert_eq!(
+            started["permit"]["approvalId"],
+            json!(asked.id),
+            "{channel}: {started}"
+        );
+        let again = world.start("again", &asked);
+        assert_eq!(again["code"], "ILLEGAL_TRANSITION", "{channel}: {again}");
+        let mut report = asked.worker.clone();
+        (report["callId"], report["permit"]) = (asked.call.clone(), started["permit"]["position"].clone());
+        report["outcome"] = json!({ "completed": { "result": "deleted", "externalRef": "T-1" } });
+        let reported = world.mutate(&world.agent, "reportEffect", "report", report, "state");
+        assert_eq!(reported["state"], "COMPLETED", "{channel}: {reported}");
+        let done = world.mutate(
+            &world.agent,
+            "commitTurn",
+            "commit",
+            asked.worker.clone(),
+            "turnId",
+        );
+        assert_eq!(done["turnId"], asked.worker["turnId"], "{channel}: {done}");
+
+        let (folder, home, key) = world.export();
+        let export = folder.path().join("export");
+        let export = export.to_str().expect("a path in UTF-8");
+        let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
+        assert_eq!(report["findings"], json!([]), "{channel}: {report}");
+        assert_eq!(report["proposed_and_not_run"]["total"], 0, "{channel}: {report}");
+        let told: Value =
+            serde_json::from_str(&script(export, &asked.id).expect("it verifies")).expect("JSON");
+        let expected = json!({ "outcome": "used", "reviewer": "alice", "arguments": "{ \"path\": \"/a\" }" });
+        assert_eq!(told, expected, "{channel}");
+    }
 }
 
 /// What the script of the documents says of a request in an export; an error with what it complains of.
