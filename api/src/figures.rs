@@ -159,6 +159,24 @@ pub const FIGURES: &[Figure] = &[
         "Tree heads that another sealer signed first.",
     ),
     figure(
+        "ruche_timer_appends_total",
+        C,
+        &[],
+        "Appends of what was due in lanes by itself.",
+    ),
+    figure(
+        "ruche_timer_failures_total",
+        C,
+        &[],
+        "Timers of lanes that could not be fired or looked for; they are tried again.",
+    ),
+    figure(
+        "ruche_timer_races_lost_total",
+        C,
+        &[],
+        "Timers of lanes that had been fired by somebody else.",
+    ),
+    figure(
         "ruche_tended_ledgers",
         G,
         &[],
