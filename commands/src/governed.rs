@@ -1,47 +1,53 @@
 //! Governed turns: the machine of a lane on the lane's stream. Each command loads the lane, lets the machine decide and
 //! appends what it says, guarded by the version of the stream: of two commands that meet, one is decided again.
 //!
-//! A message is known by its id, in the idempotency layer of turns: one that a channel delivers twice gives the first
-//! answer, under whatever idempotency key it comes. Timers that are due fire by themselves (`timers`), and those that did
-//! not yet fire in front of a claim, in its append.
+//! # The life of a governed turn
+//!
+//! 1. A message comes in (`messages`). A worker takes the turn that is ready, of a lane (`turns`) or of an agent (`claims`).
+//! 2. It wants a call (`propose`); of an irreversible one a reviewer decides first (`votes`).
+//! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key.
+//! 4. It answers and commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and
+//!    in front of a claim, in its append.
 
+mod messages;
+mod turns;
 mod claims;
-mod timers;
-
-mod calls;
-mod effects;
 mod propose;
 mod votes;
+mod effects;
+mod calls;
+mod timers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{MessageReceived, MessageSent, OutcomeCategory, SessionStarted, TurnCommitted};
-use ruche_domain::ids::{ApprovalId, CallId, LaneId, MessageId, SessionId, SubjectId, TurnId};
+use ruche_domain::events::SessionStarted;
+use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
-use ruche_ledger::leaf::KeyLayer;
 use ruche_ledger::references::ReferenceKey;
 use serde::Serialize;
 
-use crate::command::{Command, Decision, LayerKey, Load, NewEvent, PastEvent};
+use crate::command::{Decision, Load, NewEvent, PastEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{
     self, ChannelSettings, Gate, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof, Rejection,
-    SentMessage, TurnState, legal,
+    TurnState, legal,
 };
-use crate::session::{SessionRef, SessionState, session_stream};
+use crate::session::SessionState;
 
 pub use claims::ClaimTurnOfAgent;
 pub use effects::{
     CompensationReport, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect,
 };
+pub use messages::SubmitMessage;
 pub use propose::ProposeAction;
 pub use timers::FireTimers;
+pub use turns::{CancelTurn, ClaimTurn, CommitTurn, FailTurn, HeartbeatTurn};
 pub use votes::VoteOnApproval;
 
 /// How a client names a lane: who talks with whom, and where. The tenant is that of the credential.
@@ -399,108 +405,6 @@ fn refusal(rejection: Rejection) -> CommandError {
     }
 }
 
-/// A message comes in and may open a turn, join one, or take the place of one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SubmitMessage {
-    /// Which session the turn belongs to.
-    pub session: SessionRef,
-    /// Which lane.
-    pub lane: LaneName,
-    /// The message. The channel's id names it, else the client's; without both every submission is another message.
-    pub message: MessageReceived,
-}
-
-impl SubmitMessage {
-    fn message_id(&self, ground: &Ground<'_>) -> MessageId {
-        let lane = self.lane.id(ground.references);
-        let given = self
-            .message
-            .channel_message_id
-            .as_deref()
-            .map(|id| ("channel", id));
-        let given = given.or(self.message.external_id.as_deref().map(|id| ("client", id)));
-        let (kind, name) = given.unwrap_or(("key", ground.idempotency_key));
-        let parts = [lane.as_bytes(), kind.as_bytes(), name.as_bytes()];
-        MessageId(ground.references.id("message-of-lane", &parts))
-    }
-
-    /// The session has to be about the same people, where it says who.
-    fn check_session(&self, state: &GovernedState) -> Result<(), CommandError> {
-        let Some(started) = &state.started else {
-            return Ok(());
-        };
-        let pairs = [
-            ("/lane/agent", &started.agent_id, &self.lane.agent),
-            (
-                "/lane/interlocutor",
-                &started.interlocutor_id,
-                &self.lane.interlocutor,
-            ),
-            ("/lane/channel", &started.channel, &self.lane.channel),
-        ];
-        for (field, of_session, of_lane) in pairs {
-            if of_session.as_ref().is_some_and(|name| name != of_lane) {
-                return Err(CommandError::input(field, "is not that of the session"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Command for SubmitMessage {
-    type State = GovernedState;
-    const NAME: &'static str = "SubmitMessage";
-
-    fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        let session = self.session.resolve(ground.references)?;
-        Ok(vec![
-            Load::whole(session_stream(session)),
-            self.lane.load(ground)?,
-        ])
-    }
-
-    fn layer_keys(&self, ground: &Ground<'_>) -> Result<Vec<LayerKey>, CommandError> {
-        let lane = self.lane.id(ground.references);
-        let request = serde_json::to_vec(&self.message);
-        Ok(vec![LayerKey {
-            layer: KeyLayer::Turn,
-            key: format!("{lane}/{}", self.message_id(ground)),
-            request: request.map_err(|error| CommandError::Internal(Box::new(error)))?,
-        }])
-    }
-
-    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
-        state.more_loads()
-    }
-
-    fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {
-        state.evolve(event);
-    }
-
-    fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        state.session.require_open("/session")?;
-        self.check_session(state)?;
-        let session = self.session.resolve(ground.references)?;
-        let lane = self.lane.id(ground.references);
-        let message_id = self.message_id(ground);
-        let new_turn = ground
-            .references
-            .id("turn-of-lane", &[lane.as_bytes(), message_id.as_bytes()]);
-        let intent = Intent::SubmitMessage(lane::SubmitMessage {
-            message_id,
-            message: self.message.clone(),
-            agent_id: Some(self.lane.agent.clone()),
-            new_turn: TurnId(new_turn),
-        });
-        let asked = Asked {
-            session: Some((session, state.session.subject)),
-            lane: Some(self.lane.clone()),
-            ..Asked::from(intent)
-        };
-        state.decide(&self.lane, ground, &asked)
-    }
-}
-
 /// Commands about the turns of a lane: their fields, and what the machine is asked.
 macro_rules! lane_commands {
     ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }
@@ -547,81 +451,4 @@ fn held<T>(turn: TurnId, lease: &LeaseRef, what: T) -> Held<T> {
         lease: LeaseProof { id, epoch },
         what,
     }
-}
-
-lane_commands! {
-    /// A worker takes the turn of a lane that is ready. Timers that are due fire first.
-    ClaimTurn {
-        /// Build of the program that runs the agent.
-        brain_build: Option<String>,
-    } (command, ground) => {
-        let lane = command.lane.id(ground.references);
-        let lease = ground.references.id("lease", &[lane.as_bytes(), ground.idempotency_key.as_bytes()]);
-        Asked {
-            after_timers: true,
-            ..Asked::from(Intent::ClaimTurn(lane::ClaimTurn {
-                lease_id: lease.to_string(),
-                brain_build: command.brain_build.clone(),
-            }))
-        }
-    };
-    /// The worker is still there; its lease is renewed.
-    HeartbeatTurn {
-        /// Which turn.
-        turn: TurnId,
-        /// The lease on it.
-        lease: LeaseRef,
-    } (command, _ground) => Intent::HeartbeatTurn(held(command.turn, &command.lease, ())).into();
-    /// The worker is done and the answer stands.
-    CommitTurn {
-        /// Which turn.
-        turn: TurnId,
-        /// The lease on it.
-        lease: LeaseRef,
-        /// How it came out.
-        outcome: Option<OutcomeCategory>,
-        /// The answer; a turn may end without one.
-        response: Option<MessageSent>,
-    } (command, ground) => {
-        let parts: [&[u8]; 2] = [command.turn.as_bytes(), b"response"];
-        let message_id = MessageId(ground.references.id("message-of-turn", &parts));
-        let response = command.response.clone().map(|message| SentMessage { message_id, message });
-        let committed = TurnCommitted {
-            outcome_category: command.outcome,
-            ..TurnCommitted::default()
-        };
-        let commit = lane::CommitTurn { committed, response };
-        Intent::CommitTurn(held(command.turn, &command.lease, commit)).into()
-    };
-    /// The worker cannot go on.
-    FailTurn {
-        /// Which turn.
-        turn: TurnId,
-        /// The lease on it.
-        lease: LeaseRef,
-        /// What went wrong: a stable word of the client.
-        error_type: String,
-        /// What went wrong, in words.
-        error: Option<String>,
-        /// Whether trying again may help.
-        retryable: bool,
-    } (command, _ground) => {
-        let failed = lane::FailTurn {
-            error_type: command.error_type.clone(),
-            error: command.error.clone(),
-            retryable: command.retryable,
-        };
-        Intent::FailTurn(held(command.turn, &command.lease, failed)).into()
-    };
-    /// Somebody cancels a turn.
-    CancelTurn {
-        /// Which turn.
-        turn: TurnId,
-        /// Why.
-        reason: Option<String>,
-    } (command, _ground) => Intent::CancelTurn(lane::CancelTurn {
-        turn: command.turn,
-        by: None,
-        reason: command.reason.clone(),
-    }).into();
 }
