@@ -210,7 +210,10 @@ impl Story {
         self.tell(ToolStarted::new("transfer".to_owned()));
         let mut events = std::mem::take(&mut self.events);
         for event in &mut events {
-            event.event.stream.category = Category::Lane;
+            event.event.stream.category = match event.event.event_type.starts_with("approval.") {
+                true => Category::Approval,
+                false => Category::Lane,
+            };
         }
         events
     }
