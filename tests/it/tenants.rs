@@ -3,6 +3,7 @@
 //!
 //! Every field of the schema has a line here: a new one without it fails the first test.
 
+mod fields;
 mod subscription;
 
 use std::collections::BTreeSet;
@@ -13,200 +14,16 @@ use ruche_tests::data;
 use ruche_tests::server::{Home, Server, caught_up, graphql};
 use serde_json::{Value, json};
 
+use fields::{FIELDS, Open};
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
-
-/// Which roles a field is open to, besides `admin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Open {
-    Everybody,
-    Readers,
-    ReadersAndAuditors,
-    Writers,
-}
-
-impl Open {
-    fn to(self, role: &str) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::Readers => role == "reader",
-            Self::ReadersAndAuditors => role == "reader" || role == "auditor",
-            Self::Writers => role == "writer",
-        }
-    }
-}
-
-/// A field of the schema, whom it is open to, and an operation that names everything by which a caller could reach it.
-const FIELDS: &[(&str, Open, &str)] = &[
-    ("me", Open::Everybody, "{ me { tenant roles } }"),
-    (
-        "session",
-        Open::Readers,
-        "query ($session: ID!) { session(id: $session) { id externalId messages { nodes { text } } turns { nodes { id } }
-            timeline { nodes { position } } effects { nodes { tool } } scores { nodes { name } } } }",
-    ),
-    (
-        "sessions",
-        Open::Readers,
-        "query ($externalId: String, $cursor: String) { sessions(filter: { externalId: $externalId }) { nodes { id } }
-            behind: sessions(after: $cursor) { nodes { externalId } } }",
-    ),
-    (
-        "totals",
-        Open::Readers,
-        "query ($externalId: String) { totals(filter: { externalId: $externalId }) { sessions counts { events } } }",
-    ),
-    ("turn", Open::Readers, "query ($turn: ID!) { turn(id: $turn) { id session { id } } }"),
-    (
-        "turns",
-        Open::Readers,
-        "query ($session: ID) { turns(filter: { sessionId: $session }) { nodes { id } } }",
-    ),
-    (
-        "effects",
-        Open::Readers,
-        "query ($session: ID, $turn: ID, $tool: String) {
-            a: effects(filter: { sessionId: $session }) { nodes { tool } }
-            b: effects(filter: { turnId: $turn }) { nodes { tool } }
-            c: effects(filter: { tool: $tool }) { nodes { tool } } }",
-    ),
-    ("tools", Open::Readers, "{ tools { name } }"),
-    (
-        "configurationHistory",
-        Open::Readers,
-        "{ configurationHistory { nodes { key value } } }",
-    ),
-    (
-        "usage",
-        Open::Readers,
-        "query ($agent: String) { usage(groupBy: [AGENT], filter: { agent: $agent }) { agent counts { events } } }",
-    ),
-    (
-        "outcomes",
-        Open::Readers,
-        "query ($agent: String) { outcomes(filter: { agent: $agent }) { turns } }",
-    ),
-    (
-        "ledger",
-        Open::ReadersAndAuditors,
-        "query ($position: Position) { ledger { id origin epochs { origin }
-            records(from: $position) { nodes { type } } } }",
-    ),
-    (
-        "record",
-        Open::ReadersAndAuditors,
-        "query ($position: Position!) { record(position: $position) { type } }",
-    ),
-    (
-        "inclusionProof",
-        Open::ReadersAndAuditors,
-        "query ($position: Position!) { inclusionProof(position: $position, treeSize: 1) { leafHash } }",
-    ),
-    (
-        "consistencyProof",
-        Open::ReadersAndAuditors,
-        "query ($size: Long!) { consistencyProof(epoch: 1, fromSize: 1, toSize: $size) { hashes } }",
-    ),
-    (
-        "startSession",
-        Open::Writers,
-        "mutation ($key: String!, $session: ID!) { startSession(input: { idempotencyKey: $key, externalId: $key,
-            previousSessionId: $session }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "endSession",
-        Open::Writers,
-        "mutation ($key: String!, $session: ID!) { endSession(input: { idempotencyKey: $key, session: { id: $session },
-            reason: COMPLETED }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "submitMessage",
-        Open::Writers,
-        "mutation ($key: String!, $session: ID!) { submitMessage(input: { idempotencyKey: $key,
-            session: { id: $session }, text: \"x\" }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "recordTurn",
-        Open::Writers,
-        "mutation ($key: String!, $session: ID!) { recordTurn(input: { idempotencyKey: $key, session: { id: $session },
-            steps: [{ said: { text: \"x\" } }], end: { committed: { outcome: ANSWERED } } })
-            { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "registerTool",
-        Open::Writers,
-        "mutation ($key: String!) { registerTool(input: { idempotencyKey: $key, name: \"find_order\",
-            sideEffect: IRREVERSIBLE }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "publishConfiguration",
-        Open::Writers,
-        "mutation ($key: String!) { publishConfiguration(input: { idempotencyKey: $key, scope: AGENT,
-            scopeId: \"support\", set: { theirs: true } }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "appendEvents",
-        Open::Writers,
-        "mutation ($key: String!, $session: ID!, $stream: String!) {
-            a: appendEvents(input: { idempotencyKey: $key, target: { session: { id: $session } },
-                events: [{ type: \"message.received\", data: { json: { role: \"user\", text: \"x\" } } }] })
-                { __typename ... on Refusal { code message path } }
-            b: appendEvents(input: { idempotencyKey: $key, target: { stream: $stream }, expectedVersion: 0,
-                events: [{ type: \"message.received\", data: { json: { role: \"user\", text: \"x\" } } }] })
-                { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "scoreSession",
-        Open::Writers,
-        "mutation ($key: String!, $session: ID!, $turn: ID!) { scoreSession(input: { idempotencyKey: $key,
-            session: { id: $session }, scores: [{ name: \"x\", value: 1, turnId: $turn }] })
-            { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "claimTurn",
-        Open::Writers,
-        "mutation ($key: String!) { claimTurn(input: { idempotencyKey: $key,
-            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "heartbeatTurn",
-        Open::Writers,
-        "mutation ($key: String!, $turn: ID!) { heartbeatTurn(input: { idempotencyKey: $key, turnId: $turn,
-            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
-            { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "commitTurn",
-        Open::Writers,
-        "mutation ($key: String!, $turn: ID!) { commitTurn(input: { idempotencyKey: $key, turnId: $turn,
-            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
-            { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "failTurn",
-        Open::Writers,
-        "mutation ($key: String!, $turn: ID!) { failTurn(input: { idempotencyKey: $key, turnId: $turn,
-            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 },
-            errorType: \"x\", retryable: true }) { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "cancelTurn",
-        Open::Writers,
-        "mutation ($key: String!, $turn: ID!) { cancelTurn(input: { idempotencyKey: $key, turnId: $turn,
-            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } })
-            { __typename ... on Refusal { code message path } } }",
-    ),
-    (
-        "sessionEvents",
-        Open::Readers,
-        "subscription ($session: ID!) { sessionEvents(sessionId: $session) { type } }",
-    ),
-];
 
 const MINE: &str =
     "query { ledger { origin size lastPosition } sessions { nodes { id externalId turns { nodes { id } } }
-    pageInfo { endCursor } } }";
+    pageInfo { endCursor } } approvals { nodes { id } } }";
 
-/// A server with two tenants. The first has a session with a turn, a tool call, a configuration; the second has nothing.
+/// A server with two tenants. The first has a session with a turn, a tool call, a configuration, a request for approval;
+/// the second has nothing.
 struct World {
     home: Home,
     server: Server,
@@ -262,7 +79,33 @@ impl World {
             let (status, body) = self.ask(&self.owner, operation(field), &json!({ "key": field }));
             assert!(status == StatusCode::OK && body.contains("Payload"), "{body}");
         }
+        self.record_governed();
         caught_up(&self.client, &self.server.url, &self.owner).expect("the read models catch up");
+    }
+
+    /// A turn whose worker asks for something that people decide on.
+    fn record_governed(&self) {
+        let lane = json!({ "agent": "support", "interlocutor": "ann", "channel": "web" });
+        let done = |name: &str, mut input: Value, fields: &str| {
+            input["idempotencyKey"] = json!(format!("governed/{name}"));
+            let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+            let query = format!(
+                "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ ... on {kind}Payload {{ {fields} }}
+                    ... on Refusal {{ code message }} }} }}"
+            );
+            let variables = json!({ "input": input });
+            let answer = graphql(&self.client, &self.server.url, &self.owner, &query, variables);
+            let answer = answer.expect("an answer")[name].clone();
+            assert!(answer["code"].is_null(), "{name}: {answer}");
+            answer
+        };
+        let message = json!({ "session": { "externalId": "my-chat-1" }, "lane": lane, "text": "forget me" });
+        done("submitMessage", message, "position");
+        let claim = json!({ "agent": "support", "waitMs": 10_000 });
+        let claim = done("claimTurn", claim, "turnId lease { id epoch }");
+        let ask = json!({ "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"], "tool": "delete_account",
+            "arguments": "{}", "businessKey": "ann" });
+        done("proposeAction", ask, "callId");
     }
 
     /// Everything by which the first tenant's things are called.
@@ -277,6 +120,8 @@ impl World {
             "turn": session["turns"]["nodes"][0]["id"],
             "tool": "find_order",
             "agent": "support",
+            "lane": "support",
+            "call": mine["approvals"]["nodes"][0]["id"],
             "position": mine["ledger"]["lastPosition"],
             "size": mine["ledger"]["size"],
             "cursor": mine["sessions"]["pageInfo"]["endCursor"],
@@ -360,6 +205,8 @@ fn unknown(ids: &Value) -> Value {
         "turn": id(&ids["turn"]),
         "tool": "nobody's",
         "agent": "nobody's",
+        "lane": "nobody's",
+        "call": id(&ids["call"]),
         "position": format!("1:{}", size + 1_000),
         "size": (size + 1_000).to_string(),
         "cursor": ids["cursor"],
@@ -528,7 +375,7 @@ fn each_role_opens_its_fields_and_no_others() {
     let world = World::new();
     let ids = world.ids();
     let origin = ids["origin"].as_str().expect("an origin").to_owned();
-    let (world, keys) = world.with_keys(["reader", "writer", "auditor", "admin"]);
+    let (world, keys) = world.with_keys(["reader", "writer", "auditor", "reviewer", "admin"]);
     for (role, key) in &keys {
         for (field, open, operation) in FIELDS.iter().filter(|field| field.0 != "sessionEvents") {
             let (_, body) = world.ask(key, operation, &with_key(&ids, &format!("{role}/{field}")));
@@ -541,7 +388,7 @@ fn each_role_opens_its_fields_and_no_others() {
         let (status, body) = world.get(key, &format!("/ledgers/{origin}/checkpoint"));
         assert_eq!(
             status == StatusCode::FORBIDDEN,
-            *role == "writer",
+            matches!(*role, "writer" | "reviewer"),
             "{role}: {body}"
         );
     }

@@ -1,0 +1,275 @@
+//! All fields of the schema, with operations that try to reach what belongs to another tenant.
+
+/// Which roles a field is open to, besides `admin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    Everybody,
+    Readers,
+    ReadersAndAuditors,
+    Writers,
+    /// Who reads what people decide on.
+    Deciders,
+    /// Who votes.
+    Reviewers,
+    Administrators,
+}
+
+impl Open {
+    pub fn to(self, role: &str) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Readers => role == "reader",
+            Self::ReadersAndAuditors => role == "reader" || role == "auditor",
+            Self::Writers => role == "writer",
+            Self::Deciders => role == "reader" || role == "reviewer",
+            Self::Reviewers => role == "reviewer",
+            Self::Administrators => false,
+        }
+    }
+}
+
+/// A field of the schema, whom it is open to, and an operation that names everything by which a caller could reach it.
+pub const FIELDS: &[(&str, Open, &str)] = &[
+    ("me", Open::Everybody, "{ me { tenant roles } }"),
+    (
+        "session",
+        Open::Readers,
+        "query ($session: ID!) { session(id: $session) { id externalId messages { nodes { text } } turns { nodes { id } }
+            timeline { nodes { position } } effects { nodes { tool } } scores { nodes { name } } } }",
+    ),
+    (
+        "sessions",
+        Open::Readers,
+        "query ($externalId: String, $cursor: String) { sessions(filter: { externalId: $externalId }) { nodes { id } }
+            behind: sessions(after: $cursor) { nodes { externalId } } }",
+    ),
+    (
+        "totals",
+        Open::Readers,
+        "query ($externalId: String) { totals(filter: { externalId: $externalId }) { sessions counts { events } } }",
+    ),
+    ("turn", Open::Readers, "query ($turn: ID!) { turn(id: $turn) { id session { id } } }"),
+    (
+        "turns",
+        Open::Readers,
+        "query ($session: ID) { turns(filter: { sessionId: $session }) { nodes { id } } }",
+    ),
+    (
+        "effects",
+        Open::Readers,
+        "query ($session: ID, $turn: ID, $tool: String) {
+            a: effects(filter: { sessionId: $session }) { nodes { tool } }
+            b: effects(filter: { turnId: $turn }) { nodes { tool } }
+            c: effects(filter: { tool: $tool }) { nodes { tool } } }",
+    ),
+    ("tools", Open::Readers, "{ tools { name } }"),
+    (
+        "configurationHistory",
+        Open::Readers,
+        "{ configurationHistory { nodes { key value } } }",
+    ),
+    (
+        "usage",
+        Open::Readers,
+        "query ($agent: String) { usage(groupBy: [AGENT], filter: { agent: $agent }) { agent counts { events } } }",
+    ),
+    (
+        "outcomes",
+        Open::Readers,
+        "query ($agent: String) { outcomes(filter: { agent: $agent }) { turns } }",
+    ),
+    (
+        "ledger",
+        Open::ReadersAndAuditors,
+        "query ($position: Position) { ledger { id origin epochs { origin }
+            records(from: $position) { nodes { type } } } }",
+    ),
+    (
+        "record",
+        Open::ReadersAndAuditors,
+        "query ($position: Position!) { record(position: $position) { type } }",
+    ),
+    (
+        "inclusionProof",
+        Open::ReadersAndAuditors,
+        "query ($position: Position!) { inclusionProof(position: $position, treeSize: 1) { leafHash } }",
+    ),
+    (
+        "consistencyProof",
+        Open::ReadersAndAuditors,
+        "query ($size: Long!) { consistencyProof(epoch: 1, fromSize: 1, toSize: $size) { hashes } }",
+    ),
+    (
+        "startSession",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!) { startSession(input: { idempotencyKey: $key, externalId: $key,
+            previousSessionId: $session }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "endSession",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!) { endSession(input: { idempotencyKey: $key, session: { id: $session },
+            reason: COMPLETED }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "submitMessage",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!) { submitMessage(input: { idempotencyKey: $key,
+            session: { id: $session }, text: \"x\" }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "recordTurn",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!) { recordTurn(input: { idempotencyKey: $key, session: { id: $session },
+            steps: [{ said: { text: \"x\" } }], end: { committed: { outcome: ANSWERED } } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "registerTool",
+        Open::Writers,
+        "mutation ($key: String!) { registerTool(input: { idempotencyKey: $key, name: \"find_order\",
+            sideEffect: IRREVERSIBLE }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "publishConfiguration",
+        Open::Writers,
+        "mutation ($key: String!) { publishConfiguration(input: { idempotencyKey: $key, scope: AGENT,
+            scopeId: \"support\", set: { theirs: true } }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "appendEvents",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!, $stream: String!) {
+            a: appendEvents(input: { idempotencyKey: $key, target: { session: { id: $session } },
+                events: [{ type: \"message.received\", data: { json: { role: \"user\", text: \"x\" } } }] })
+                { __typename ... on Refusal { code message path } }
+            b: appendEvents(input: { idempotencyKey: $key, target: { stream: $stream }, expectedVersion: 0,
+                events: [{ type: \"message.received\", data: { json: { role: \"user\", text: \"x\" } } }] })
+                { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "scoreSession",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!, $turn: ID!) { scoreSession(input: { idempotencyKey: $key,
+            session: { id: $session }, scores: [{ name: \"x\", value: 1, turnId: $turn }] })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "claimTurn",
+        Open::Writers,
+        "mutation ($key: String!) { claimTurn(input: { idempotencyKey: $key,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "heartbeatTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { heartbeatTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "commitTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { commitTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "failTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { failTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 },
+            errorType: \"x\", retryable: true }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "cancelTurn",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { cancelTurn(input: { idempotencyKey: $key, turnId: $turn,
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "lanes",
+        Open::Readers,
+        "query ($lane: String) { lanes(filter: { agent: $lane }) { nodes { id depth holder { turnId } } } }",
+    ),
+    (
+        "approvals",
+        Open::Deciders,
+        "{ approvals { nodes { id tool arguments } } }",
+    ),
+    (
+        "approval",
+        Open::Deciders,
+        "query ($call: ID!) { approval(id: $call) { id tool arguments view } }",
+    ),
+    (
+        "proposeAction",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { proposeAction(input: { idempotencyKey: $key,
+            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 }, tool: \"x\", arguments: \"{}\", businessKey: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "startEffect",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!, $call: ID!) { startEffect(input: { idempotencyKey: $key,
+            turnId: $turn, callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "reportEffect",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!, $call: ID!, $position: Position!) { reportEffect(input: { idempotencyKey: $key,
+            turnId: $turn, callId: $call, permit: $position, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 },
+            outcome: { completed: { result: \"x\" } } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "reportCompensation",
+        Open::Writers,
+        "mutation ($key: String!, $call: ID!) { reportCompensation(input: { idempotencyKey: $key,
+            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, outcome: { failed: { errorType: \"x\" } } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "sendMessage",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { sendMessage(input: { idempotencyKey: $key,
+            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 }, message: { text: \"x\" } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "resolveOutcome",
+        Open::Administrators,
+        "mutation ($key: String!, $call: ID!) { resolveOutcome(input: { idempotencyKey: $key,
+            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, outcome: COMPLETED, by: \"x\", evidence: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "registerReviewerKey",
+        Open::Administrators,
+        "mutation ($key: String!) { registerReviewerKey(input: { idempotencyKey: $key,
+            reviewer: \"\", publicKey: \"x\", proofOfPossession: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "revokeReviewerKey",
+        Open::Administrators,
+        "mutation ($key: String!) { revokeReviewerKey(input: { idempotencyKey: $key,
+            keyId: \"0000000000000000000000000000000000000000000000000000000000000000\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "voteOnApproval",
+        Open::Reviewers,
+        "mutation ($key: String!, $call: ID!) { voteOnApproval(input: { idempotencyKey: $key,
+            approvalId: $call, envelope: \"{}\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "sessionEvents",
+        Open::Readers,
+        "subscription ($session: ID!) { sessionEvents(sessionId: $session) { type } }",
+    ),
+];
