@@ -45,6 +45,13 @@ pub enum AppError {
         /// A log that was signed.
         origin: String,
     },
+    /// The deployment has its tree heads elsewhere.
+    #[error(
+        "this deployment has its tree heads in another database: name that one, with --tree-heads-url \
+         (RUCHE_TREE_HEADS_URL). If it is lost, or they were copied to another one, see \"Another database of tree heads\" in \
+         docs/operations/postgres.md. Nothing was changed"
+    )]
+    NotOurTreeHeads,
     /// Settings that do not fit together.
     #[error("{0}")]
     Settings(String),

@@ -43,6 +43,7 @@ pub(super) async fn open(
     enough_connections(common, &database.server().await?)?;
     let store = Arc::new(PostgresStore::open(clock.clone(), options).await?);
     let (heads, kind) = tree_heads(common, writes).await?;
+    agree_on_tree_heads(common, &database, writes).await?;
     let lock = match writes {
         true => Some(lock(&database, kind).await?),
         false => None,
@@ -211,7 +212,7 @@ pub(super) async fn must_know_what_was_signed(
             return Err(AppError::OtherTreeHeads { origin });
         }
     }
-    Ok(())
+    agree_on_tree_heads(common, database, false).await
 }
 
 /// Refuses a seed that is not the deployment's. It is known by the label of a ledger that nobody has.
@@ -229,6 +230,22 @@ pub(super) async fn agree_on_seed(
     Err(AppError::OtherSeed {
         keys_dir: common.keys_dir.clone(),
     })
+}
+
+/// Refuses tree heads that are not the deployment's. Called when their database is up to date.
+async fn agree_on_tree_heads(common: &Common, database: &Database, writes: bool) -> Result<(), AppError> {
+    let heads = match &common.tree_heads_url {
+        Some(url) => Some(
+            Database::parse(&PostgresOptions::new(url))?
+                .tree_heads_id()
+                .await?,
+        ),
+        None => None,
+    };
+    match database.agree_on_tree_heads(heads, writes).await? {
+        true => Ok(()),
+        false => Err(AppError::NotOurTreeHeads),
+    }
 }
 
 /// Keeps nodes that do not go together apart, for as long as this one lives.

@@ -76,7 +76,7 @@ fn who_only_reads_brings_nothing_up_to_date() {
     let home = Home::on(PROGRAM, folder.path(), databases.clone());
     home.new_key("acme", &["reader"]).expect("a key");
     let listed = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
-    let older = "DELETE FROM ruche.migration WHERE version = 4; DROP TABLE ruche.restore";
+    let older = "DELETE FROM ruche.migration WHERE version = 5; DROP TABLE ruche.deployment_tree_heads";
     ruche_tests::databases::run(&databases.ledgers, older).expect("an older schema");
     let ended = home
         .end_of(&["keys", "list", "--tenant", "acme"])
@@ -86,9 +86,9 @@ fn who_only_reads_brings_nothing_up_to_date() {
         "{ended:?}"
     );
     let newest = "SELECT max(version)::text FROM ruche.migration";
-    assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["3"]);
-    home.run(&["migrate"]).expect("it is brought up to date");
     assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["4"]);
+    home.run(&["migrate"]).expect("it is brought up to date");
+    assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["5"]);
     let again = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
     assert_eq!(again, listed);
 }
@@ -115,4 +115,58 @@ fn one_database_under_two_names_is_no_two_databases() {
     let ended = checked(&twice);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.said.contains("a database of their own"), "{ended:?}");
+}
+
+/// With other tree heads what was promised is unknown, and records could be signed a second time in other places.
+#[test]
+fn tree_heads_of_another_deployment_and_files_in_their_place_are_refused() {
+    let (Some(ours), Some(others)) = (
+        Databases::new().expect("databases"),
+        Databases::new().expect("databases"),
+    ) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home::on(PROGRAM, folder.path(), ours.clone());
+    let new_key = |tenant| ["keys", "new", "--tenant", tenant, "--role", "reader"];
+    home.run(&new_key("acme")).expect("a key");
+    let mixed = Databases {
+        tree_heads: others.tree_heads.clone(),
+        ..ours.clone()
+    };
+    let mixed = Home::on(PROGRAM, folder.path(), mixed);
+    let serve: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
+    for command in [
+        &new_key("acme")[..],
+        &new_key("beta")[..],
+        &["keys", "list", "--tenant", "acme"],
+        serve,
+    ] {
+        let ended = mixed.end_of(command).expect("it runs");
+        assert!(
+            ended.code == Some(1) && ended.said.contains("--tree-heads-url"),
+            "{command:?}: {ended:?}"
+        );
+    }
+    let files = Home::embedded(PROGRAM, folder.path());
+    let url = ["--database-url", &ours.ledgers];
+    let ended = files
+        .end_of(&[&new_key("beta")[..], &url].concat())
+        .expect("it runs");
+    assert!(
+        ended.code == Some(1) && ended.said.contains("--tree-heads-url"),
+        "{ended:?}"
+    );
+    let promised = "SELECT count(*)::text FROM ruche_tree_heads.tree_head";
+    assert_eq!(rows(&others.tree_heads, promised).expect("an answer"), ["0"]);
+    // An administrator who knows better says so.
+    let forget = "DELETE FROM ruche.deployment_tree_heads";
+    ruche_tests::databases::run(&ours.ledgers, forget).expect("it is forgotten");
+    home.run(&new_key("beta")).expect("a key");
+    let noted = "SELECT count(*)::text FROM ruche.deployment_tree_heads";
+    assert_eq!(
+        rows(&ours.ledgers, noted).expect("an answer"),
+        ["1"],
+        "it is noted again"
+    );
 }

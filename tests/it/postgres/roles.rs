@@ -227,7 +227,9 @@ fn what_needs_the_owner_says_so_and_the_owner_can() {
     of_owner(&deployment.refused(&serve), "`ruche rebuild`");
     owner.run(&["rebuild"]).expect("the owner can");
     // The schema as an older version made it.
-    deployment.administrate("DELETE FROM ruche.migration WHERE version = 4; DROP TABLE ruche.restore");
+    deployment.administrate(
+        "DELETE FROM ruche.migration WHERE version = 5; DROP TABLE ruche.deployment_tree_heads",
+    );
     of_owner(&deployment.refused(&serve), "`ruche migrate`");
     owner.run(&["migrate"]).expect("the owner can");
     deployment.administrate("REVOKE USAGE ON SCHEMA ruche_read FROM node");

@@ -27,6 +27,7 @@ const LEDGER: Schema = Schema {
         include_str!("../../../../migrations/postgres/ledger/0002_roles.sql"),
         include_str!("../../../../migrations/postgres/ledger/0003_nodes.sql"),
         include_str!("../../../../migrations/postgres/ledger/0004_restore.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0005_tree_heads.sql"),
     ],
     not_beside: "ruche_tree_heads",
     has_roles: true,
@@ -35,9 +36,10 @@ const LEDGER: Schema = Schema {
 /// Of the database of tree heads.
 const TREE_HEADS: Schema = Schema {
     name: "ruche_tree_heads",
-    migrations: &[include_str!(
-        "../../../../migrations/postgres/tree_heads/0001_tree_heads.sql"
-    )],
+    migrations: &[
+        include_str!("../../../../migrations/postgres/tree_heads/0001_tree_heads.sql"),
+        include_str!("../../../../migrations/postgres/tree_heads/0002_identity.sql"),
+    ],
     not_beside: "ruche",
     has_roles: false,
 };

@@ -210,6 +210,39 @@ impl Database {
         Ok(said.is_none_or(|row| row.get::<_, &[u8]>(0) == label))
     }
 
+    /// Which database of tree heads this is.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn tree_heads_id(&self) -> Result<Uuid, OpenError> {
+        let client = self.connect().await?;
+        let said = client
+            .query_one("SELECT id FROM ruche_tree_heads.identity", &[])
+            .await;
+        let said = said.map_err(OpenError::database("ask which database of tree heads this is"))?;
+        Ok(said.get(0))
+    }
+
+    /// Whether this deployment has its tree heads in the database `heads`; `None` are files. The first node that writes and
+    /// has a database for them says which it is.
+    ///
+    /// # Errors
+    /// `Database`.
+    pub async fn agree_on_tree_heads(&self, heads: Option<Uuid>, may_say: bool) -> Result<bool, OpenError> {
+        let failed = || OpenError::database("compare the databases of tree heads");
+        let session = self.session(Purpose::Append, |_| ()).await?;
+        if let Some(heads) = heads.filter(|_| may_say) {
+            let say =
+                "INSERT INTO deployment_tree_heads (one, id) VALUES (true, $1) ON CONFLICT (one) DO NOTHING";
+            session.execute(say, &[&heads]).await.map_err(failed())?;
+        }
+        let said = session
+            .query_opt("SELECT id FROM deployment_tree_heads", &[])
+            .await;
+        let said = said.map_err(failed())?;
+        Ok(said.is_none_or(|row| Some(row.get(0)) == heads))
+    }
+
     /// The leases of the node with this id, new for each process, in the ledgers' database.
     ///
     /// # Errors
