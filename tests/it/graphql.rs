@@ -27,6 +27,7 @@ struct World {
     key: String,
     other_key: String,
     reader_key: String,
+    admin_key: String,
 }
 
 impl World {
@@ -36,6 +37,7 @@ impl World {
         let key = home.new_key("acme", &["writer", "reader"]).expect("a key");
         let reader_key = home.new_key("acme", &["reader"]).expect("a key");
         let other_key = home.new_key("other", &["admin"]).expect("a key");
+        let admin_key = home.new_key("acme", &["admin"]).expect("a key");
         let server = home.serve().expect("the server starts");
         Self {
             _folder: folder,
@@ -44,6 +46,7 @@ impl World {
             key,
             other_key,
             reader_key,
+            admin_key,
         }
     }
 
@@ -57,11 +60,26 @@ impl World {
     }
 
     fn mutate(&self, name: &str, input_type: &str, fields: &str, input: Value) -> Value {
+        self.mutate_as(&self.key, name, input_type, fields, input)
+    }
+
+    fn register_tool(&self, fields: &str, input: Value) -> Value {
+        self.mutate_as(
+            &self.admin_key,
+            "registerTool",
+            "RegisterToolInput",
+            fields,
+            input,
+        )
+    }
+
+    fn mutate_as(&self, key: &str, name: &str, input_type: &str, fields: &str, input: Value) -> Value {
         let query = format!(
             "mutation ($input: {input_type}!) {{ {name}(input: $input) {{ __typename {fields} ... on Refusal {{ code \
              message path }} }} }}"
         );
-        self.ask(&query, json!({ "input": input }))[name].clone()
+        let answer = self.ask_as(key, &query, json!({ "input": input }));
+        answer.expect("an answer without errors")[name].clone()
     }
 
     fn start_session(&self, external: &str) -> Value {
@@ -211,10 +229,7 @@ fn refusals_are_data_with_code_place_and_page() {
 fn a_recorded_turn_is_read_back_with_its_calls_costs_and_outcome() {
     let world = World::new();
     let tool = json!({ "idempotencyKey": "t", "name": "refund", "sideEffect": "IRREVERSIBLE", "toolKind": "EXECUTE" });
-    assert_eq!(
-        world.mutate("registerTool", "RegisterToolInput", "", tool)["__typename"],
-        "RegisterToolPayload"
-    );
+    assert_eq!(world.register_tool("", tool)["__typename"], "RegisterToolPayload");
     let session = world.start_session("s")["sessionId"].clone();
     let steps = json!([
         { "received": { "text": "my money back" } },
@@ -503,7 +518,7 @@ fn a_mutation_that_changes_nothing_says_so_and_a_repeat_tells_the_true_state() {
         let input = json!({ "idempotencyKey": key, "name": "refund", "sideEffect": "IRREVERSIBLE" });
         let fields =
             "... on RegisterToolPayload { duplicate unchanged position receipts { state duplicate } }";
-        world.mutate("registerTool", "RegisterToolInput", fields, input)
+        world.register_tool(fields, input)
     };
     let first = register("k-1");
     assert_eq!(

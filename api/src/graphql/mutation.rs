@@ -442,9 +442,17 @@ impl Mutation {
         carry_out!(ctx, Reported, input, RecordTurnResult, RecordTurnPayload)
     }
 
-    /// Registers a tool with what a call of it does to the world, or changes its registration.
+    /// Registers a tool with what a call of it does to the world, or changes its registration. An agent may not say that
+    /// what it wants to do is harmless, so this needs the role `admin`.
     async fn register_tool(&self, ctx: &Context<'_>, input: RegisterToolInput) -> Result<RegisterToolResult> {
-        carry_out!(ctx, Attested, input, RegisterToolResult, RegisterToolPayload)
+        carry_out!(
+            ctx,
+            &[Role::Admin],
+            Attested,
+            input,
+            RegisterToolResult,
+            RegisterToolPayload
+        )
     }
 
     /// Publishes a new version of a configuration.

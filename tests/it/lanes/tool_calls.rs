@@ -12,6 +12,14 @@ const STARTED: &str =
     "callId deduplicated state result permit { position attempt effectKey approvalId } position";
 
 impl World {
+    /// What a worker is told that may not do this.
+    fn forbidden(&self, name: &str, input: Value) -> String {
+        let (query, variables) = super::mutation(name, "forbidden", input, "__typename");
+        let answer =
+            ruche_tests::server::graphql(&self.client, &self.server.url, &self.key, &query, variables);
+        answer.expect_err("a writer is no administrator").to_string()
+    }
+
     fn register(&self, name: &str, side_effect: &str) {
         let mut input =
             json!({ "name": name, "sideEffect": side_effect, "timeoutMs": "30000", "owner": "shop team" });
@@ -20,7 +28,13 @@ impl World {
         if side_effect == "COMPENSATABLE" {
             input["compensationTool"] = json!(format!("undo_{name}"));
         }
-        self.sent("registerTool", &format!("register-{name}"), input, "position");
+        let by_agent = self.forbidden("registerTool", input.clone());
+        assert!(
+            by_agent.contains("admin"),
+            "an agent may not say what is harmless: {by_agent}"
+        );
+        let done = self.administer("registerTool", &format!("register-{name}"), input, "position");
+        assert!(done["code"].is_null(), "{done}");
     }
 
     fn propose(&self, key: &str, worker: &Value, tool: &str, business_key: &str) -> Value {
@@ -322,12 +336,12 @@ fn what_is_refused_names_its_place_and_changes_nothing() {
     );
     let tool = json!({ "name": "t", "sideEffect": "PURE", "argumentSchema": { "type": "king" } });
     assert_eq!(
-        world.mutate("registerTool", "b", tool, "position")["path"],
+        world.administer("registerTool", "b", tool, "position")["path"],
         json!(["argumentSchema"])
     );
     let bare = json!({ "name": "t", "sideEffect": "COMPENSATABLE" });
     assert_eq!(
-        world.mutate("registerTool", "b", bare, "position")["path"],
+        world.administer("registerTool", "b", bare, "position")["path"],
         json!(["compensationTool"])
     );
     let evidence = "statement of the bank";
@@ -347,10 +361,7 @@ fn what_is_refused_names_its_place_and_changes_nothing() {
         (&json!("ILLEGAL_TRANSITION"), &json!("processing"))
     );
     assert_eq!(world.size(), before);
-    let (query, variables) = super::mutation("resolveOutcome", "c", resolve(&call["callId"]), "state");
-    let answer =
-        ruche_tests::server::graphql(&world.client, &world.server.url, &world.key, &query, variables);
-    let forbidden = answer.expect_err("a writer is no administrator").to_string();
+    let forbidden = world.forbidden("resolveOutcome", resolve(&call["callId"]));
     assert!(forbidden.contains("FORBIDDEN"), "{forbidden}");
     world.audit();
 }

@@ -126,7 +126,7 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
     ),
     (
         "registerTool",
-        Open::Writers,
+        Open::Administrators,
         "mutation ($key: String!) { registerTool(input: { idempotencyKey: $key, name: \"find_order\",
             sideEffect: IRREVERSIBLE }) { __typename ... on Refusal { code message path } } }",
     ),
@@ -207,21 +207,24 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "proposeAction",
         Open::Writers,
         "mutation ($key: String!, $turn: ID!) { proposeAction(input: { idempotencyKey: $key,
-            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 }, tool: \"x\", arguments: \"{}\", businessKey: \"x\" })
+            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            lease: { id: \"x\", epoch: 1 }, tool: \"x\", arguments: \"{}\", businessKey: \"x\" })
             { __typename ... on Refusal { code message path } } }",
     ),
     (
         "startEffect",
         Open::Writers,
         "mutation ($key: String!, $turn: ID!, $call: ID!) { startEffect(input: { idempotencyKey: $key,
-            turnId: $turn, callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            turnId: $turn, callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            lease: { id: \"x\", epoch: 1 } })
             { __typename ... on Refusal { code message path } } }",
     ),
     (
         "reportEffect",
         Open::Writers,
         "mutation ($key: String!, $turn: ID!, $call: ID!, $position: Position!) { reportEffect(input: { idempotencyKey: $key,
-            turnId: $turn, callId: $call, permit: $position, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 },
+            turnId: $turn, callId: $call, permit: $position, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            lease: { id: \"x\", epoch: 1 },
             outcome: { completed: { result: \"x\" } } })
             { __typename ... on Refusal { code message path } } }",
     ),
@@ -229,21 +232,24 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "reportCompensation",
         Open::Writers,
         "mutation ($key: String!, $call: ID!) { reportCompensation(input: { idempotencyKey: $key,
-            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, outcome: { failed: { errorType: \"x\" } } })
+            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            outcome: { failed: { errorType: \"x\" } } })
             { __typename ... on Refusal { code message path } } }",
     ),
     (
         "sendMessage",
         Open::Writers,
         "mutation ($key: String!, $turn: ID!) { sendMessage(input: { idempotencyKey: $key,
-            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 }, message: { text: \"x\" } })
+            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            lease: { id: \"x\", epoch: 1 }, message: { text: \"x\" } })
             { __typename ... on Refusal { code message path } } }",
     ),
     (
         "resolveOutcome",
         Open::Administrators,
         "mutation ($key: String!, $call: ID!) { resolveOutcome(input: { idempotencyKey: $key,
-            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, outcome: COMPLETED, by: \"x\", evidence: \"x\" })
+            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            outcome: COMPLETED, by: \"x\", evidence: \"x\" })
             { __typename ... on Refusal { code message path } } }",
     ),
     (
