@@ -27,7 +27,7 @@ pub struct RegisterReviewerKey {
     pub label: Option<String>,
 }
 
-/// A key is not to count any more. What was used before this record stays valid.
+/// A key is not to count any more. Votes that were recorded before stay valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RevokeReviewerKey {
     /// Id of the key.
