@@ -1,6 +1,7 @@
 //! The command line: one file per command under `cli/`.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use ruche_domain::ids::{LedgerId, TenantId, uuid_v8};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::app::offline_verifier::is_moving;
 use crate::limits::{RUNTIME_CLOSE_WAIT_MAX, TENANT_NAME_BYTES_MAX};
 use crate::settings::{self, Settings};
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
@@ -355,7 +357,7 @@ pub fn print<T: Serialize>(
     text: impl FnOnce(&T) -> String,
 ) -> Result<(), CliError> {
     let line = if common.json {
-        serde_json::to_string_pretty(value).map_err(io::Error::from)?
+        escaped(&serde_json::to_string_pretty(value).map_err(io::Error::from)?)
     } else {
         text(value)
     };
@@ -365,9 +367,35 @@ pub fn print<T: Serialize>(
     }
 }
 
+/// JSON in which no character moves a cursor or turns the direction of writing: whoever looks at it on a screen sees
+/// what a program reads. Such characters stand in strings only, where an escape means the same.
+fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter == '\n' || !is_moving(letter) {
+            shown.push(letter);
+        } else {
+            // All of them lie in the basic plane.
+            let _ = write!(shown, "\\u{:04x}", u32::from(letter));
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_for_a_screen_means_the_same_and_moves_nothing() {
+        let value = serde_json::json!({ "a": "\u{9b}2J\u{202e}x\ny\u{e9}" });
+        let shown = escaped(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(
+            shown.contains(r"\u009b2J\u202ex\ny\u{e9}".replace(r"\u{e9}", "\u{e9}").as_str()),
+            "{shown}"
+        );
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
 
     #[test]
     fn a_call_that_hangs_does_not_keep_the_process() {

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use super::{CliError, Common, print};
 use crate::app::ReviewerKeyFile;
 use crate::bench::connection::{Connection, NoReply, Server};
-use crate::out::{Table, time};
+use crate::out::{Table, harmless, time};
 
 /// What to do with requests for approval.
 #[derive(Subcommand)]
@@ -80,14 +80,14 @@ pub struct VoteArgs {
 /// A request as this machine understands it.
 #[derive(Serialize)]
 struct Shown {
-    state: String,
+    state: &'static str,
     view: String,
     expires_at: String,
     request: RequestFacts,
 }
 
 impl Shown {
-    /// The view is made of visible characters only, so it can be printed as it is.
+    /// The view is made of visible characters only, so it can be printed as it is. An origin is what a record says.
     fn text(&self) -> String {
         format!(
             "{}\nstate: {}\nexpires: {}\nrecord: {} of {}\nleaf hash: {}\nview digest: {}\n\
@@ -96,7 +96,7 @@ impl Shown {
             self.state,
             self.expires_at,
             self.request.position,
-            self.request.ledger,
+            harmless(&self.request.ledger),
             self.request.leaf_hash,
             self.request.view_digest,
         )
@@ -158,11 +158,28 @@ async fn load(client: &mut Client, id: ApprovalId) -> Result<Shown, CliError> {
     let (place, requested) = read_record(id, &approval["record"]).map_err(unfit)?;
     let request = request_facts(&place, &requested).map_err(|fault| unfit(fault.to_string()))?;
     Ok(Shown {
-        state: approval["state"].as_str().unwrap_or_default().to_lowercase(),
+        state: known_state(&approval["state"]).map_err(unfit)?,
         view: view(id, &requested),
         expires_at: time(requested.expires_at),
         request,
     })
+}
+
+/// Where a request stands is the server's word, so it is one of the words that exist, or nothing is shown at all.
+fn known_state(said: &Value) -> Result<&'static str, String> {
+    let states = [
+        "requested",
+        "approved",
+        "rejected",
+        "expired",
+        "cancelled",
+        "stale",
+        "voided",
+        "consumed",
+    ];
+    let said = said.as_str().unwrap_or_default();
+    let known = states.into_iter().find(|state| state.eq_ignore_ascii_case(said));
+    known.ok_or_else(|| format!("{} is no state of a request", harmless(said)))
 }
 
 /// Reads a record as the server gave it: the leaf says what it is, and its commitment what the payload is.
@@ -226,21 +243,25 @@ async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> R
     let answer = client.ask(query, json!({ "input": input })).await?;
     let answer = &answer["voteOnApproval"];
     if let Some(message) = answer["message"].as_str() {
-        return Err(CliError::Failed(format!("{}: {message}", answer["code"])));
+        let code = answer["code"].as_str().unwrap_or_default();
+        return Err(CliError::Failed(harmless(&format!("{code}: {message}"))));
     }
     let counts = answer["outcome"] != "REFUSED";
-    print(common, answer, |answer| {
-        let word = |name: &str| answer[name].as_str().unwrap_or_default().to_lowercase();
-        match counts {
-            true => format!("{} at {}", word("outcome"), word("position")),
-            false => format!("does not count ({}): {}", word("refusal"), word("detail")),
-        }
-    })?;
+    print(common, answer, came_of_it)?;
     Ok(if counts {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What the server says of a vote, in a line.
+fn came_of_it(answer: &Value) -> String {
+    let word = |name: &str| harmless(&answer[name].as_str().unwrap_or_default().to_lowercase());
+    match answer["outcome"] == "REFUSED" {
+        true => format!("does not count ({}): {}", word("refusal"), word("detail")),
+        false => format!("{} at {}", word("outcome"), word("position")),
+    }
 }
 
 /// Shows what is about to be signed, and asks.
@@ -282,8 +303,36 @@ impl Client {
         let answer: Value = serde_json::from_slice(&reply.body)
             .map_err(|_| CliError::Failed(format!("the server answered {} without GraphQL", reply.status)))?;
         match answer["errors"][0]["message"].as_str() {
-            Some(message) => Err(CliError::Failed(crate::out::harmless(message))),
+            Some(message) => Err(CliError::Failed(harmless(message))),
             None => Ok(answer["data"].clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_cannot_say_more_than_where_a_request_stands() {
+        assert_eq!(known_state(&json!("REQUESTED")), Ok("requested"));
+        let refused = known_state(&json!("\u{1b}[2Kapproved by\nalice")).expect_err("no state");
+        assert_eq!(
+            refused,
+            "\\u{1b}[2Kapproved by\\u{a}alice is no state of a request"
+        );
+        assert!(known_state(&Value::Null).is_err());
+    }
+
+    #[test]
+    fn what_a_server_says_of_a_vote_moves_no_cursor() {
+        let refused =
+            json!({ "outcome": "REFUSED", "refusal": "KEY\u{9b}1A", "detail": "a\u{1b}[8mb\u{202e}c" });
+        assert_eq!(
+            came_of_it(&refused),
+            "does not count (key\\u{9b}1a): a\\u{1b}[8mb\\u{202e}c"
+        );
+        let taken = json!({ "outcome": "APPROVED\r", "position": "0:7\u{7}" });
+        assert_eq!(came_of_it(&taken), "approved\\u{d} at 0:7\\u{7}");
     }
 }

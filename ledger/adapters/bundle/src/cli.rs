@@ -24,7 +24,7 @@ use arguments::Task;
 use show::Show;
 
 pub use arguments::Arguments;
-pub use show::harmless;
+pub use show::{harmless, is_moving};
 
 /// Exit code of a run that gave no verdict.
 const COULD_NOT_RUN: u8 = 1;
