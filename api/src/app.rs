@@ -33,6 +33,7 @@ use crate::auth::{Access, Credential};
 use crate::cli::Common;
 use crate::metered::MeteredStore;
 use crate::publish::Publisher;
+use crate::ready_turns::ReadyTurns;
 use crate::restore::{self, BackupEnd};
 use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
@@ -418,6 +419,7 @@ impl App {
         operator: Option<Credential>,
         shutdown: Shutdown,
     ) -> Services {
+        let ready_turns = ReadyTurns::new(self.events.clone(), self.runner.clone(), shutdown.clone());
         Services {
             events: self.events.clone(),
             guard: self.guarded.clone(),
@@ -425,6 +427,7 @@ impl App {
             trees: self.trees.clone(),
             commands: self.commands.clone(),
             runner: self.runner.clone(),
+            ready_turns: Arc::new(ready_turns),
             access: self.access.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),

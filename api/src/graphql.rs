@@ -28,6 +28,7 @@ mod variables;
 
 mod words;
 mod read;
+mod ready_turn;
 mod counts;
 mod record;
 mod ledger;

@@ -26,6 +26,7 @@ pub mod restore;
 pub mod check_records;
 pub mod project_loop;
 pub mod timer_loop;
+pub mod ready_turns;
 pub mod metered;
 pub mod append_health;
 pub mod figures;

@@ -112,6 +112,16 @@ pub const TIMER_RETRY_MAX: Duration = Duration::from_secs(5);
 pub const CLAIM_TURNS_TRIED_MAX: usize = 16;
 /// Longest wait of a claim for a turn that is ready.
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Longest time for which a claim that waits for the turns of an agent relies on being told of one.
+pub const CLAIM_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Ready turns of an agent that a subscription knows of at the same time; later ones are told when those are claimed.
+pub const READY_TURNS_TOLD_MAX: usize = 1_000;
+/// Shortest time between two looks for turns that got ready, of the one watcher that a ledger has on a node.
+pub const READY_LOOK_INTERVAL: Duration = Duration::from_millis(5);
+/// Pause of that watcher after it could not look.
+pub const READY_RETRY: Duration = Duration::from_secs(1);
+/// Lanes of a ledger whose agents it keeps in memory.
+pub const READY_LANES_KNOWN_MAX: usize = 65_536;
 /// Shortest time between two tries of a claim that waits.
 pub const CLAIM_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 

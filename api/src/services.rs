@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
+use crate::ready_turns::ReadyTurns;
 use crate::seal_loop::SealProgress;
 
 /// Everything that handlers and resolvers call. Shared by all of them.
@@ -29,6 +30,8 @@ pub struct Services {
     pub commands: Arc<Commands>,
     /// The read models, and how far they are.
     pub runner: Arc<Runner>,
+    /// Those who wait for turns to get ready.
+    pub ready_turns: Arc<ReadyTurns>,
     /// API keys.
     pub access: Arc<Access>,
     /// Time.

@@ -17,7 +17,9 @@ use crate::change::{About, Change, SqlValue};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 
-pub use query::{Due, Holder, Lane, LaneFilter, LaneTurnState, Ready, by_id, due, list, ready};
+pub use query::{
+    Due, Holder, Lane, LaneFilter, LaneTurnState, Ready, by_id, due, list, name_of_agent, ready,
+};
 
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["lane", "lane_turn", "lane_call", "lane_approval"];

@@ -334,3 +334,40 @@ fn a_closing_server_tells_its_connections() {
         );
     });
 }
+
+#[test]
+fn turns_that_get_ready_are_told_as_they_do() {
+    World::new().run(async |world| {
+        let submit = async |id: &'static str, agent: &str| {
+            let query = "mutation ($input: SubmitMessageInput!) { submitMessage(input: $input) {
+                __typename ... on SubmitMessagePayload { turnId } ... on Refusal { message } } }";
+            world.start(id).await;
+            let lane = json!({ "agent": agent, "interlocutor": id, "channel": "web" });
+            let input =
+                json!({ "idempotencyKey": format!("turn-{id}"), "session": { "externalId": id }, "lane": lane, "text": "hello" });
+            let told = world.ask(query, json!({ "input": input })).await["submitMessage"].clone();
+            assert_eq!(told["__typename"], "SubmitMessagePayload", "{told}");
+            told["turnId"].clone()
+        };
+        // One before anybody listens, one of somebody else, and one that comes while somebody does.
+        let first = submit("c-1", "shop").await;
+        submit("c-2", "bank").await;
+        let mut socket = world.authenticated().await;
+        let query =
+            "subscription { turnsReady(agent: \"shop\") { turnId notBefore lane { interlocutor channel } } }";
+        socket.send(subscribe("ready", query)).await;
+        let told = socket.next().await["payload"]["data"]["turnsReady"].clone();
+        assert_eq!(
+            (&told["turnId"], &told["lane"]["interlocutor"]),
+            (&first, &json!("c-1")),
+            "{told}"
+        );
+        let second = submit("c-3", "shop").await;
+        let told = socket.next().await["payload"]["data"]["turnsReady"].clone();
+        assert_eq!(
+            (&told["turnId"], &told["lane"]["interlocutor"]),
+            (&second, &json!("c-3")),
+            "{told}"
+        );
+    });
+}

@@ -10,8 +10,10 @@ use ruche_projections::sessions;
 use super::errors::{fault, of_store};
 use super::ledger::with_states;
 use super::read::{Reading, of_read_store};
+use super::ready_turn::{self, ReadyTurn};
 use super::record::Record;
 use super::scalars::PositionScalar;
+use crate::auth::Role;
 use crate::error_codes as code;
 
 /// Streams.
@@ -58,6 +60,19 @@ impl Subscription {
                     .ok_or_else(|| fault(code::INTERNAL, "one record gives one record"))
             }
         }))
+    }
+
+    /// Turns of an agent that wait for a worker: first those that may be claimed now, the longest waiting first, then
+    /// each that gets so. A turn whose attempt failed comes again when it may be tried again. Who is told has not got
+    /// the turn: `claimTurn` gives it to one of all that ask.
+    async fn turns_ready(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The client's own id of the agent.")] agent: String,
+        #[graphql(desc = "Only on this channel.")] channel: Option<String>,
+    ) -> Result<impl Stream<Item = Result<ReadyTurn>> + use<>> {
+        let reading = Reading::for_roles(ctx, &[Role::Writer, Role::Reader])?;
+        Ok(ready_turn::listen(reading, agent, channel))
     }
 }
 

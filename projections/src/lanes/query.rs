@@ -242,6 +242,11 @@ pub struct Ready {
     pub not_before: Micros,
 }
 
+/// The name by which the read model has an agent: [`Lane::agent`] of its lanes.
+pub fn name_of_agent(agent: &str) -> String {
+    bounds::name(agent).into_owned()
+}
+
 /// The turns of an agent, on a channel if one is given, that wait for a worker, the longest waiting first. A lane has one
 /// of them at most, and the next one of a lane gets ready when the one before is over: so they go round over the lanes,
 /// however many turns one of them has.

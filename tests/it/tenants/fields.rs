@@ -7,6 +7,7 @@ pub enum Open {
     Readers,
     ReadersAndAuditors,
     Writers,
+    WritersAndReaders,
     /// Who reads what people decide on.
     Deciders,
     /// Who votes.
@@ -21,6 +22,7 @@ impl Open {
             Self::Readers => role == "reader",
             Self::ReadersAndAuditors => role == "reader" || role == "auditor",
             Self::Writers => role == "writer",
+            Self::WritersAndReaders => role == "writer" || role == "reader",
             Self::Deciders => role == "reader" || role == "reviewer",
             Self::Reviewers => role == "reviewer",
             Self::Administrators => false,
@@ -277,5 +279,10 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "sessionEvents",
         Open::Readers,
         "subscription ($session: ID!) { sessionEvents(sessionId: $session) { type } }",
+    ),
+    (
+        "turnsReady",
+        Open::WritersAndReaders,
+        "subscription { turnsReady(agent: \"shop\") { turnId lane { interlocutor } } }",
     ),
 ];

@@ -46,6 +46,12 @@ impl Socket {
             .await;
     }
 
+    async fn subscribe_to_turns(&mut self, id: &str) {
+        let payload = json!({ "query": operation("turnsReady") });
+        self.send(json!({ "id": id, "type": "subscribe", "payload": payload }))
+            .await;
+    }
+
     async fn next(&mut self) -> Value {
         loop {
             let message = timeout(PATIENCE, self.0.next())
@@ -68,8 +74,24 @@ fn run(conversation: impl Future<Output = ()>) {
     runtime.block_on(conversation);
 }
 
+/// Gives the agent `shop` a turn in the ledger of a key.
+fn give_turn(world: &World, key: &str, interlocutor: &str) {
+    let submit = "mutation ($who: String!, $key: String!) {
+        startSession(input: { idempotencyKey: $who, externalId: $who }) { __typename }
+        submitMessage(input: { idempotencyKey: $key, text: \"x\", session: { externalId: $who },
+            lane: { agent: \"shop\", interlocutor: $who, channel: \"web\" } }) { __typename } }";
+    let (_, body) = world.ask(
+        key,
+        submit,
+        &json!({ "who": interlocutor, "key": format!("turn-{interlocutor}") }),
+    );
+    assert!(body.contains("SubmitMessagePayload"), "{body}");
+}
+
 /// Events come to readers; others are told that they may not.
 pub fn each_role(world: &World, keys: &[(&str, String)], ids: &Value) {
+    let admin = &keys.iter().find(|(role, _)| *role == "admin").expect("a key").1;
+    give_turn(world, admin, "ann");
     run(async {
         for (role, key) in keys {
             let mut socket = Socket::open(&world.server.url, key).await;
@@ -83,6 +105,15 @@ pub fn each_role(world: &World, keys: &[(&str, String)], ids: &Value) {
                 );
             } else {
                 assert!(told.contains("\"FORBIDDEN\""), "{role}: {told}");
+            }
+            let mut socket = Socket::open(&world.server.url, key).await;
+            socket.subscribe_to_turns("1").await;
+            let first = socket.next().await;
+            if matches!(*role, "reader" | "writer" | "admin") {
+                let turn = &first["payload"]["data"]["turnsReady"];
+                assert!(turn["turnId"].is_string(), "{role}: {first}");
+            } else {
+                assert!(first.to_string().contains("\"FORBIDDEN\""), "{role}: {first}");
             }
         }
     });
@@ -113,5 +144,20 @@ fn the_sessions_of_another_tenant_are_as_silent_as_those_of_nobody() {
             assert_eq!(message["type"], "next", "{message}");
             count += 1;
         }
+    });
+}
+
+#[test]
+fn the_turns_of_another_tenant_are_nobodys() {
+    let (world, [(_, theirs)]) = World::new().with_keys(["writer"]);
+    // Both have an agent of this name; the turn that waits longest is the other tenant's.
+    give_turn(&world, &theirs, "ann");
+    give_turn(&world, &world.other, "bob");
+    run(async {
+        let mut socket = Socket::open(&world.server.url, &world.other).await;
+        socket.subscribe_to_turns("own").await;
+        let first = socket.next().await;
+        let turn = &first["payload"]["data"]["turnsReady"];
+        assert_eq!(turn["lane"]["interlocutor"], "bob", "{first}");
     });
 }

@@ -20,7 +20,8 @@ use super::super::read::of_read_store;
 use super::super::refusals::{self, Refusal};
 use super::lane_input::{ClaimTurnInput, Claimed};
 use super::{Writing, command_context};
-use crate::limits::{CLAIM_RETRY_INTERVAL, CLAIM_TURNS_TRIED_MAX};
+use crate::limits::{CLAIM_LOOK_INTERVAL, CLAIM_RETRY_INTERVAL, CLAIM_TURNS_TRIED_MAX};
+use crate::ready_turns::Waiter;
 
 type Done = std::result::Result<CommandReceipt, CommandError>;
 
@@ -36,6 +37,7 @@ impl Writing<'_> {
             Err(refused) => return refusals::of(&refused).map(Err),
         };
         let deadline = Instant::now() + wait;
+        let waiter = self.waiter(&claimed, wait);
         let closing = || self.services.shutdown.has_begun();
         loop {
             let looked_at = self.lanes_position();
@@ -44,12 +46,18 @@ impl Writing<'_> {
                 Claimed::Agent(claim) => self.claim_of_agent(&context, claim).await?,
             };
             match done {
-                Ok(receipt) => return Ok(Ok(receipt)),
+                Ok(receipt) => {
+                    waiter.into_iter().for_each(Waiter::served);
+                    return Ok(Ok(receipt));
+                }
                 Err(error) if is_not_ready(&error) && Instant::now() < deadline && !closing() => {}
                 Err(error) => return refusals::of(&error).map(Err),
             }
             let next = next.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
-            self.wait_for_lanes(looked_at, next).await;
+            match &waiter {
+                None => self.wait_for_lanes(looked_at, next).await,
+                Some(waiter) => self.wait_for_turn(waiter, next).await,
+            }
         }
     }
 
@@ -82,6 +90,28 @@ impl Writing<'_> {
         // What was tried is not in the read model as it is by now, so that is looked at again soon.
         let next = if tried { Some(CLAIM_RETRY_INTERVAL) } else { next };
         Ok((self.services.commands.execute(context, claim).await, next))
+    }
+
+    /// Whoever waits for the turns of an agent is told of them.
+    fn waiter(&self, claimed: &Claimed, wait: Duration) -> Option<Waiter> {
+        let ledger = self.caller.principal.ledger();
+        match claimed {
+            Claimed::Agent(claim) if !wait.is_zero() => {
+                Some(self.services.ready_turns.wait_for(ledger, &claim.agent))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits until a turn of the agent gets ready, but no longer than `until`, nor when the process closes.
+    async fn wait_for_turn(&self, waiter: &Waiter, until: Instant) {
+        let most = until
+            .saturating_duration_since(Instant::now())
+            .min(CLAIM_LOOK_INTERVAL);
+        tokio::select! {
+            () = waiter.told(most) => {}
+            () = self.services.shutdown.begun() => {}
+        }
     }
 
     fn lanes_position(&self) -> Option<Position> {
