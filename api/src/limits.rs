@@ -163,6 +163,12 @@ pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Callers, or connections, of one bench.
 pub const BENCH_CALLERS_MAX: usize = 16_384;
+/// Lanes of a bench.
+pub const BENCH_LANES_MAX: usize = 1_000_000;
+/// Longest wait of a claim of a bench for a turn of its agent, ms.
+pub const BENCH_CLAIM_WAIT_MS: u64 = 5_000;
+/// Agents of a bench whose lanes are opened at the same time.
+pub const BENCH_OPENING_AT_ONCE_MAX: usize = 32;
 /// Ledgers of one bench.
 pub const BENCH_LEDGERS_MAX: usize = 1_024;
 /// Streams of one bench.

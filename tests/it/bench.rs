@@ -284,6 +284,86 @@ fn what_a_server_answered_is_in_the_ledger_of_the_key() {
 }
 
 #[test]
+fn agents_work_on_all_lanes_and_every_turn_is_in_the_ledger() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home::new(PROGRAM, folder.path());
+    let key = home.new_key("bench", &["admin"]).expect("a key");
+    let server = home.serve().expect("a server");
+    let mut bench = Command::new(PROGRAM);
+    bench
+        .args(["bench", "fabric", "--json", "--url", &server.url])
+        .args([
+            "--agents",
+            "3",
+            "--lanes",
+            "7",
+            "--seconds",
+            "1",
+            "--warm-up",
+            "0",
+        ])
+        .env("RUCHE_KEY", &key)
+        .stdin(Stdio::null());
+    let report = report(bench.output());
+    let turns = number(&report, "turns");
+    assert!(turns > 0, "{report}");
+    assert_eq!(
+        (
+            &report["bench"],
+            &report["loop"],
+            &report["errors"],
+            &report["first_error"]
+        ),
+        (&"fabric".into(), &"closed".into(), &0.into(), &Value::Null),
+        "{report}"
+    );
+    // Two of each for a turn; all agents end with whole turns.
+    for (step, of_turn) in [
+        ("claimTurn", 1),
+        ("proposeAction", 2),
+        ("startEffect", 2),
+        ("reportEffect", 2),
+        ("commitTurn", 1),
+        ("submitMessage", 1),
+    ] {
+        assert_eq!(
+            number(&report["steps"][step], "count"),
+            turns * of_turn,
+            "{step}: {report}"
+        );
+    }
+    let query = "query { ledger { health { byType { eventType holdings { records } } } } }";
+    let wanted = [
+        ("turn.opened", turns + 7),
+        ("turn.committed", turns),
+        ("tool.started", 2 * turns),
+        ("tool.completed", 2 * turns),
+    ];
+    let client = Client::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let health = graphql(&client, &server.url, &key, query, Value::Null).expect("an answer");
+        let types = health["ledger"]["health"]["byType"].as_array().expect("a list");
+        let records = |name: &str| {
+            let found = types.iter().find(|of| of["eventType"] == name);
+            found.map_or(0, |of| {
+                of["holdings"]["records"]
+                    .as_str()
+                    .expect("a number")
+                    .parse()
+                    .expect("it")
+            })
+        };
+        let found = wanted.map(|(name, _)| (name, records(name)));
+        if found == wanted {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{found:?} and not {wanted:?}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_signal_ends_a_bench_with_what_was_measured() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (server, key) = serve(folder.path());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ruche_domain::ports::Random;
 use ruche_domain::stream::{Category, StreamId};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::BenchError;
 use super::connection::{Connection, NoReply, Reply, Server};
@@ -232,31 +232,64 @@ struct Extensions {
 
 impl Outcome {
     fn refusal(self) -> Answer {
-        match self.code.as_str() {
-            code::OVERLOADED => {
-                let hint = self.retry_after_ms.unwrap_or_default();
-                Answer::Overloaded(Duration::from_millis(hint))
-            }
-            UNKNOWN_OUTCOME => Answer::Unknown { may_ask_again: true },
-            CONTENTION => Answer::Conflict,
-            _ => Answer::Failed(format!("{}: {}", self.code, self.message)),
-        }
+        refusal(&self.code, &self.message, self.retry_after_ms)
+    }
+}
+
+/// What a refusal of a mutation comes to.
+pub(super) fn refusal(code: &str, message: &str, retry_after_ms: Option<u64>) -> Answer {
+    match code {
+        code::OVERLOADED => Answer::Overloaded(Duration::from_millis(retry_after_ms.unwrap_or_default())),
+        UNKNOWN_OUTCOME => Answer::Unknown { may_ask_again: true },
+        CONTENTION => Answer::Conflict,
+        _ => Answer::Failed(format!("{code}: {message}")),
+    }
+}
+
+/// What an answer without data comes to.
+fn faulty(reply: &Reply, code: &str, message: &str) -> Answer {
+    match code {
+        code::OVERLOADED => Answer::Overloaded(Duration::from_secs(reply.retry_after_s.unwrap_or_default())),
+        code => Answer::Failed(format!("answered {}: {code}: {message}", reply.status)),
+    }
+}
+
+/// What is told of an answer that is not understood.
+fn not_understood(reply: &Reply) -> Answer {
+    let told = String::from_utf8_lossy(&reply.body[..reply.body.len().min(TOLD_BYTES_MAX)]);
+    Answer::Failed(format!("answered {}: {told}", reply.status))
+}
+
+/// What a mutation of this name came to, its members as they are, or what is said where there was none. A refusal is
+/// none.
+pub(super) fn payload(reply: &Reply, mutation: &str) -> Result<Value, Answer> {
+    let Ok(mut answered) = serde_json::from_slice::<Value>(&reply.body) else {
+        return Err(not_understood(reply));
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if let Some(fault) = answered["errors"].get(0) {
+        let code = text(&fault["extensions"]["code"]);
+        return Err(faulty(reply, &code, &text(&fault["message"])));
+    }
+    let outcome = answered["data"][mutation].take();
+    match outcome["code"].as_str() {
+        Some(code) => Err(refusal(
+            code,
+            &text(&outcome["message"]),
+            outcome["retryAfterMs"].as_u64(),
+        )),
+        None if outcome.is_null() => Err(not_understood(reply)),
+        None => Ok(outcome),
     }
 }
 
 /// What the mutation came to, or what is said where there was none.
 fn outcome(reply: &Reply) -> Result<Outcome, Answer> {
     let Ok(answered) = serde_json::from_slice::<Answered>(&reply.body) else {
-        let told = String::from_utf8_lossy(&reply.body[..reply.body.len().min(TOLD_BYTES_MAX)]);
-        return Err(Answer::Failed(format!("answered {}: {told}", reply.status)));
+        return Err(not_understood(reply));
     };
     if let Some(fault) = answered.errors.into_iter().next() {
-        return Err(match fault.extensions.code.as_str() {
-            code::OVERLOADED => {
-                Answer::Overloaded(Duration::from_secs(reply.retry_after_s.unwrap_or_default()))
-            }
-            code => Answer::Failed(format!("answered {}: {code}: {}", reply.status, fault.message)),
-        });
+        return Err(faulty(reply, &fault.extensions.code, &fault.message));
     }
     let outcome = answered.data.and_then(|data| data.outcome);
     outcome.ok_or_else(|| Answer::Failed(format!("answered {} without data", reply.status)))

@@ -16,11 +16,12 @@ use crate::bench::BenchError;
 use crate::bench::api::ApiBench;
 use crate::bench::append::AppendBench;
 use crate::bench::drive::Load;
+use crate::bench::fabric::{FabricBench, FabricReport};
 use crate::bench::pace::{Schedule, Stop};
 use crate::bench::report::{Report, Shape};
 use crate::limits::{
-    BENCH_CALLERS_MAX, BENCH_LEDGERS_MAX, BENCH_PAYLOAD_BYTES_MIN, BENCH_RATE_EVENTS_MAX, BENCH_SECONDS_MAX,
-    BENCH_STREAMS_MAX,
+    BENCH_CALLERS_MAX, BENCH_LANES_MAX, BENCH_LEDGERS_MAX, BENCH_PAYLOAD_BYTES_MIN, BENCH_RATE_EVENTS_MAX,
+    BENCH_SECONDS_MAX, BENCH_STREAMS_MAX,
 };
 
 /// Exit code where appends failed, and the others were measured.
@@ -51,7 +52,8 @@ Examples:
   ruche bench append --callers 128 --rate 10000            latency at 10,000 events/s
   ruche bench append --data-dir /mnt/disk/bench --json     on another disk; for a program
   ruche bench append --database-url postgres://127.0.0.1/bench --json   on PostgreSQL
-  ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --connections 256";
+  ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --connections 256
+  ruche bench fabric --url http://127.0.0.1:4000 --key \"$KEY\" --agents 1000 --lanes 10000 --rate 200";
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -60,6 +62,8 @@ pub enum BenchCommand {
     Append(AppendArgs),
     /// Append over HTTP, to a server that runs
     Api(ApiArgs),
+    /// Take turns, run tools and answer, as many agents do, on a server that runs
+    Fabric(FabricArgs),
 }
 
 #[derive(Args)]
@@ -124,6 +128,36 @@ pub struct ApiArgs {
     load: LoadArgs,
 }
 
+/// Agents at work.
+#[derive(Args)]
+pub struct FabricArgs {
+    /// Address of the server, such as http://127.0.0.1:4000
+    #[arg(long)]
+    url: String,
+    /// API key with the role admin, which registers two tools. Turns stay in the ledger of its tenant for ever
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true)]
+    key: String,
+    /// Agents, each with a connection of its own
+    #[arg(long, default_value_t = 100, value_parser = up_to(BENCH_CALLERS_MAX))]
+    agents: u64,
+    /// Lanes that always have a turn that waits or runs, shared out among the agents
+    #[arg(long, default_value_t = 1_000, value_parser = up_to(BENCH_LANES_MAX))]
+    lanes: u64,
+    /// Bytes of each text: message, arguments, result, answer
+    #[arg(long, default_value_t = 200, value_parser = payload_bytes())]
+    text_bytes: u64,
+    /// Time that is measured, seconds
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=BENCH_SECONDS_MAX))]
+    seconds: u64,
+    /// Time before it that is not measured, seconds
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(0..=BENCH_SECONDS_MAX))]
+    warm_up: u64,
+    /// Make an open loop with so many turns in a second; latency of a turn then counts from when it was due
+    #[arg(long, value_name = "TURNS_PER_S",
+        value_parser = clap::value_parser!(u64).range(1..=BENCH_RATE_EVENTS_MAX))]
+    rate: Option<u64>,
+}
+
 fn up_to(max: usize) -> clap::builder::RangedU64ValueParser<u64> {
     clap::value_parser!(u64).range(1..=max as u64)
 }
@@ -175,12 +209,43 @@ pub async fn run(common: Common, named: Named, command: BenchCommand) -> Result<
     let report = match command {
         BenchCommand::Append(args) => append(common.clone(), named, &args, &stop).await?,
         BenchCommand::Api(args) => api(args, &stop).await?,
+        BenchCommand::Fabric(args) => {
+            let report = fabric(&args, &stop).await?;
+            print(&common, &report, FabricReport::text)?;
+            return Ok(ended_with(report.errors));
+        }
     };
     print(&common, &report, Report::text)?;
-    Ok(match report.errors {
+    Ok(ended_with(report.errors))
+}
+
+fn ended_with(errors: u64) -> ExitCode {
+    match errors {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::from(SOME_FAILED),
-    })
+    }
+}
+
+async fn fabric(args: &FabricArgs, stop: &Stop) -> Result<FabricReport, CliError> {
+    if args.lanes < args.agents {
+        return Err(CliError::Usage(format!(
+            "{} lanes for {} agents: some would have nothing to do; give more --lanes",
+            args.lanes, args.agents
+        )));
+    }
+    let load = Load {
+        warm_up: Duration::from_secs(args.warm_up),
+        measured: Duration::from_secs(args.seconds),
+        schedule: args.rate.map(|rate| Schedule::new(rate, 1)),
+    };
+    let bench = FabricBench::new(
+        (&args.url, &args.key),
+        (args.agents as usize, args.lanes as usize),
+        args.text_bytes as usize,
+        (args.rate, load),
+    );
+    let bench = bench.map_err(|error| CliError::Usage(error.0))?;
+    Ok(bench.run(&*app::random(), stop).await?)
 }
 
 /// SIGINT or SIGTERM ends the run; what was measured is told.
