@@ -371,3 +371,31 @@ fn turns_that_get_ready_are_told_as_they_do() {
         );
     });
 }
+
+#[test]
+fn a_request_for_approval_is_told_when_it_is_made() {
+    World::new().run(async |world| {
+        let mut socket = world.authenticated().await;
+        let query = "subscription { approvalChanges(from: \"1:0\") { id state record { type } } }";
+        socket.send(subscribe("asked", query)).await;
+        world.start("s").await;
+        let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "api" });
+        let submit = "mutation ($lane: LaneInput!) {
+            submitMessage(input: { idempotencyKey: \"m\", session: { externalId: \"s\" }, lane: $lane, text: \"x\" }) {
+                __typename }
+            claimTurn(input: { idempotencyKey: \"c\", lane: $lane }) {
+                ... on ClaimTurnPayload { turnId lease { id epoch } } } }";
+        let claim = world.ask(submit, json!({ "lane": lane })).await["claimTurn"].clone();
+        let propose = "mutation ($input: ProposeActionInput!) { proposeAction(input: $input) {
+            ... on ProposeActionPayload { approval { id } } ... on Refusal { message } } }";
+        let input = json!({ "idempotencyKey": "p", "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"],
+            "tool": "delete_file", "arguments": "{}", "businessKey": "a" });
+        let asked = world.ask(propose, json!({ "input": input })).await["proposeAction"].clone();
+        let told = socket.next().await["payload"]["data"]["approvalChanges"].clone();
+        assert_eq!(
+            told,
+            json!({ "id": asked["approval"]["id"], "state": "REQUESTED", "record": { "type": "approval.requested" } }),
+            "{asked}"
+        );
+    });
+}

@@ -2,11 +2,13 @@
 
 use async_graphql::{Context, ID, Result, Subscription as SubscriptionRoot};
 use futures_util::{Stream, StreamExt};
-use ruche_domain::ids::SessionId;
+use ruche_domain::ids::{ApprovalId, SessionId};
 use ruche_domain::numbers::{Epoch, Position};
+use ruche_domain::stream::Category;
 use ruche_ledger::subscribe::subscribe;
 use ruche_projections::sessions;
 
+use super::approval::{self, Approval};
 use super::errors::{fault, of_store};
 use super::ledger::with_states;
 use super::read::{Reading, of_read_store};
@@ -58,6 +60,45 @@ impl Subscription {
                 records
                     .pop()
                     .ok_or_else(|| fault(code::INTERNAL, "one record gives one record"))
+            }
+        }))
+    }
+
+    /// Requests for approval, each whenever something happened to it: it was asked for, voted on, decided, used up or is
+    /// over. It is given as it stands when it is told, so the same state may come twice. First those that changed from
+    /// `from` on; without it, what happens from now on: list `approvals` behind the beginning of the subscription, and
+    /// none is missed.
+    async fn approval_changes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Position to start at; the end of the ledger if absent.")] from: Option<
+            PositionScalar,
+        >,
+    ) -> Result<impl Stream<Item = Result<Approval>> + use<>> {
+        let reading = Reading::for_roles(ctx, approval::ROLES)?;
+        let (services, ledger) = (reading.services, reading.ledger);
+        let from = match from {
+            Some(from) => from.0,
+            None => {
+                let head = services.events.head(ledger).await;
+                let head = head.map_err(|error| of_store(&error))?;
+                head.map_or(Position::START, |head| Position::new(head.epoch.0, head.size.0))
+            }
+        };
+        let records = subscribe(services.events.clone(), ledger, from);
+        let of_requests = records.filter(|record| {
+            std::future::ready(match record {
+                Ok(record) => record.leaf.event.stream.category == Category::Approval,
+                Err(_) => true,
+            })
+        });
+        Ok(of_requests.then(move |record| {
+            let services = services.clone();
+            async move {
+                let record = record.map_err(|error| of_store(&error))?;
+                let id = ApprovalId(record.leaf.event.stream.id);
+                let found = approval::load(&services, ledger, id).await?;
+                found.ok_or_else(|| fault(code::INTERNAL, "a record of a request belongs to one"))
             }
         }))
     }

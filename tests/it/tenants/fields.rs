@@ -281,6 +281,11 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "subscription ($session: ID!) { sessionEvents(sessionId: $session) { type } }",
     ),
     (
+        "approvalChanges",
+        Open::Deciders,
+        "subscription { approvalChanges { id } }",
+    ),
+    (
         "turnsReady",
         Open::WritersAndReaders,
         "subscription { turnsReady(agent: \"shop\") { turnId lane { interlocutor } } }",
