@@ -29,8 +29,10 @@ const LANE: &str = "INSERT INTO lane (ledger, lane, agent, interlocutor, channel
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, lane) DO UPDATE SET \
     agent = COALESCE(excluded.agent, lane.agent), interlocutor = COALESCE(excluded.interlocutor, lane.interlocutor), \
     channel = COALESCE(excluded.channel, lane.channel), thread = COALESCE(excluded.thread, lane.thread)";
-const OPENED: &str = "INSERT INTO lane_turn (ledger, turn, lane, session, opened_at, position, deadline) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO NOTHING";
+/// Whose lane it is the turn itself may not say, so it is looked up.
+const OPENED: &str = "INSERT INTO lane_turn (ledger, turn, lane, session, opened_at, position, deadline, agent) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT l.agent FROM lane l WHERE l.ledger = $1 AND l.lane = $3)) \
+    ON CONFLICT (ledger, turn) DO NOTHING";
 const COALESCED: &str = "UPDATE lane_turn SET deadline = COALESCE($1, deadline) WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3";
 const SEALED: &str =
     "UPDATE lane_turn SET deadline = NULL WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2";
@@ -87,7 +89,7 @@ impl Projection for Lanes {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -201,7 +203,7 @@ impl Of<'_> {
         ];
         Ok(vec![
             Change::of(About::One(lane), LANE, named),
-            Change::of(About::One(self.turn), OPENED, turn),
+            Change::of(About::OneGiven(self.turn, lane), OPENED, turn),
         ])
     }
 

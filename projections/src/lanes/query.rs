@@ -260,16 +260,19 @@ pub async fn ready(
     channel: Option<&str>,
     turns_max: usize,
 ) -> Result<Vec<Ready>, ReadStoreError> {
-    let table = "lane_turn JOIN lane ON lane.ledger = lane_turn.ledger AND lane.lane = lane_turn.lane";
-    let select = Select::of(
-        "lane_turn.lane, lane_turn.turn, lane_turn.not_before",
-        table,
-        ledger,
-    )
-    .and("lane.agent = ", bounds::name(agent).into_owned())
-    .and_if("lane.channel = ", channel.map(str::to_owned))
-    .text(" AND lane_turn.not_before IS NOT NULL ORDER BY lane_turn.not_before, lane_turn.position LIMIT ")
-    .bind(turns_max as i64);
+    let agent = bounds::name(agent).into_owned();
+    let mut select = Select::of("lane, turn, not_before", "lane_turn", ledger).and("agent = ", agent);
+    if let Some(channel) = channel {
+        let of_channel =
+            " AND EXISTS (SELECT 1 FROM lane l WHERE l.ledger = lane_turn.ledger AND l.lane = lane_turn.lane";
+        select = select
+            .text(of_channel)
+            .and("l.channel = ", channel.to_owned())
+            .text(")");
+    }
+    let select = select
+        .text(" AND not_before IS NOT NULL ORDER BY not_before, position LIMIT ")
+        .bind(turns_max as i64);
     let read = |row| {
         let fields = &mut Fields::new(row);
         Ok(Ready {

@@ -37,7 +37,7 @@ impl Writing<'_> {
             Err(refused) => return refusals::of(&refused).map(Err),
         };
         let deadline = Instant::now() + wait;
-        let waiter = self.waiter(&claimed, wait);
+        let mut waiter = None;
         let closing = || self.services.shutdown.has_begun();
         loop {
             let looked_at = self.lanes_position();
@@ -54,9 +54,11 @@ impl Writing<'_> {
                 Err(error) => return refusals::of(&error).map(Err),
             }
             let next = next.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
-            match &waiter {
-                None => self.wait_for_lanes(looked_at, next).await,
-                Some(waiter) => self.wait_for_turn(waiter, next).await,
+            match (&claimed, &waiter) {
+                (Claimed::Lane(_), _) => self.wait_for_lanes(looked_at, next).await,
+                (Claimed::Agent(_), Some(waiter)) => self.wait_for_turn(waiter, next).await,
+                // Looks once more, since it is told of what gets ready from now on.
+                (Claimed::Agent(claim), None) => waiter = Some(self.waiter(claim)),
             }
         }
     }
@@ -93,14 +95,9 @@ impl Writing<'_> {
     }
 
     /// Whoever waits for the turns of an agent is told of them.
-    fn waiter(&self, claimed: &Claimed, wait: Duration) -> Option<Waiter> {
+    fn waiter(&self, claim: &ClaimTurnOfAgent) -> Waiter {
         let ledger = self.caller.principal.ledger();
-        match claimed {
-            Claimed::Agent(claim) if !wait.is_zero() => {
-                Some(self.services.ready_turns.wait_for(ledger, &claim.agent))
-            }
-            _ => None,
-        }
+        self.services.ready_turns.wait_for(ledger, &claim.agent)
     }
 
     /// Waits until a turn of the agent gets ready, but no longer than `until`, nor when the process closes.

@@ -12,7 +12,7 @@ async fn a_database_that_is_not_migrated_or_too_new_is_refused() {
     let url = database(&server).await;
     let error = PostgresReadStore::open(pool(&url)).await.err().unwrap();
     assert!(
-        matches!(error, OpenError::NotMigrated { found: 0, needed: 2 }),
+        matches!(error, OpenError::NotMigrated { found: 0, needed: 3 }),
         "{error}"
     );
     let mut client = session(&url).await;
