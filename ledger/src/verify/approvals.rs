@@ -2,15 +2,15 @@
 //!
 //! Rules of `docs/formats/approval.md`, "What must hold". They are judged in the order of the ledger, which is what
 //! decides whether a key was registered, revoked or used before. A payload that was erased is no evidence either way:
-//! what it would have said is not a finding here. Memory: some hundred bytes for each key and request.
+//! what it would have said is not a finding here. Memory: some hundred bytes for each key, request and governed call.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruche_domain::approval::RequestFacts;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
-    InfraKeyRegistered, InfraKeyRevoked, ToolStarted,
+    InfraKeyRegistered, ToolProposed, ToolStarted,
 };
 use ruche_domain::ids::{ApprovalId, CallId};
 use ruche_domain::measures::Digest;
@@ -31,11 +31,24 @@ use crate::vote::{
 pub(super) struct ApprovalRules {
     keys: HashMap<Uuid, ReviewerKey>,
     requests: HashMap<ApprovalId, Request>,
+    /// Requests whose payload was erased: what they say is no evidence either way.
+    unknown: HashSet<ApprovalId>,
+    /// What each call of a governed turn was proposed as.
+    proposals: HashMap<CallId, Proposal>,
     /// First record of the append in which each call used up an approval, and the digest of the action.
     consumed: HashMap<CallId, (Position, Digest)>,
     /// Calls of governed turns that were asked for and did not start.
     waiting: BTreeMap<Position, CallId>,
     asked_at: HashMap<CallId, Position>,
+}
+
+/// A call as it was proposed.
+#[derive(Debug)]
+struct Proposal {
+    tool: String,
+    side_effect: SideEffectPolicy,
+    arguments: Digest,
+    action: Option<Digest>,
 }
 
 /// A request, and how far it is.
@@ -106,8 +119,8 @@ impl ApprovalRules {
         if let (Some(call), Category::Lane) = (event.call, event.stream.category) {
             self.take_call(call, &event.event_type, position);
         }
-        let read = |bytes| AgentEvent::from_payload(&event.event_type, event.schema_version, bytes).ok();
-        let Some(fact) = payload.and_then(read) else {
+        let Some(payload) = payload else {
+            self.without_payload(leaf);
             return;
         };
         let mut seen = Seen {
@@ -116,9 +129,19 @@ impl ApprovalRules {
             hash,
             findings,
         };
+        let fact = match AgentEvent::from_payload(&event.event_type, event.schema_version, payload) {
+            Ok(fact) => fact,
+            Err(error) => {
+                // It says what it says to nobody: a start must not hide behind that, nor a revocation.
+                self.without_payload(leaf);
+                seen.found(FindingKind::PayloadMalformed, error.to_string());
+                return;
+            }
+        };
         match fact {
             AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
-            AgentEvent::InfraKeyRevoked(said) => self.revoked(&said),
+            AgentEvent::InfraKeyRevoked(_) => self.revoked(leaf),
+            AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
             AgentEvent::ApprovalRequested(said) => self.requested(&said, &mut seen),
             AgentEvent::ApprovalVoted(said) => self.voted(&said, has_holes, &mut seen),
             AgentEvent::ApprovalResolved(said) => self.resolved(&said, has_holes, &mut seen),
@@ -164,10 +187,33 @@ impl ApprovalRules {
         }
     }
 
-    fn revoked(&mut self, said: &InfraKeyRevoked) {
-        if let Some(key) = self.keys.get_mut(&key_stream(said.key_id).id) {
+    /// What a record means without its payload, by its leaf alone.
+    fn without_payload(&mut self, leaf: &Leaf) {
+        match leaf.event.event_type.as_str() {
+            "infra.key.revoked" => self.revoked(leaf),
+            "approval.requested" => drop(self.unknown.insert(ApprovalId(leaf.event.stream.id))),
+            _ => {}
+        }
+    }
+
+    /// By the stream: who revokes a key need not say it twice.
+    fn revoked(&mut self, leaf: &Leaf) {
+        if let Some(key) = self.keys.get_mut(&leaf.event.stream.id) {
             key.revoked = true;
         }
+    }
+
+    fn proposed(&mut self, said: ToolProposed, leaf: &Leaf) {
+        let (Some(call), Category::Lane) = (leaf.event.call, leaf.event.stream.category) else {
+            return;
+        };
+        let proposal = Proposal {
+            arguments: Digest(Hash::sha256(said.arguments.as_bytes()).0),
+            tool: said.name,
+            side_effect: said.side_effect.unwrap_or_default(),
+            action: said.action_digest,
+        };
+        self.proposals.insert(call, proposal);
     }
 
     fn requested(&mut self, said: &ApprovalRequested, seen: &mut Seen<'_>) {
@@ -200,7 +246,7 @@ impl ApprovalRules {
     fn voted(&mut self, said: &ApprovalVoted, has_holes: bool, seen: &mut Seen<'_>) {
         let event = &seen.leaf.event;
         let Some(request) = self.requests.get_mut(&ApprovalId(event.stream.id)) else {
-            if !has_holes {
+            if !has_holes && !self.unknown.contains(&ApprovalId(event.stream.id)) {
                 seen.found(FindingKind::VoteInvalid, "there is no such request before it");
             }
             return;
@@ -248,6 +294,11 @@ impl ApprovalRules {
             return;
         };
         let approved = said.outcome == ApprovalOutcome::Approved;
+        if request.state != State::Requested {
+            let detail = "the request was decided before";
+            seen.found(FindingKind::DecisionWithoutVote, detail);
+            return;
+        }
         request.state = if approved { State::Approved } else { State::Closed };
         if approved && request.vote != Some((append, ApprovalDecision::Approve)) && !has_holes {
             let detail = "no vote that counts stands in its append";
@@ -258,8 +309,11 @@ impl ApprovalRules {
     fn used(&mut self, said: &ApprovalConsumed, has_holes: bool, seen: &mut Seen<'_>) {
         let append = seen.append();
         let now = seen.leaf.event.occurred_at;
-        let Some(request) = self.requests.get_mut(&ApprovalId(seen.leaf.event.stream.id)) else {
-            if !has_holes {
+        let approval = ApprovalId(seen.leaf.event.stream.id);
+        let Some(request) = self.requests.get_mut(&approval) else {
+            if self.unknown.contains(&approval) {
+                self.consumed.insert(said.call_id, (append, said.action_digest));
+            } else if !has_holes {
                 seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
             }
             return;
@@ -295,15 +349,40 @@ impl ApprovalRules {
         }
     }
 
+    /// The proposal says what was asked for and signed, so a start may not be something else or anything weaker.
     fn started(&mut self, said: &ToolStarted, has_holes: bool, seen: &mut Seen<'_>) {
-        let effect = said.side_effect.unwrap_or_default();
-        let Some(call) = seen.leaf.event.call else { return };
-        if effect != SideEffectPolicy::Irreversible || has_holes {
+        if seen.leaf.event.stream.category != Category::Lane || has_holes {
             return;
         }
-        let used = self.consumed.get(&call).map(|(append, _)| *append);
-        if used != Some(seen.append()) {
+        let Some(call) = seen.leaf.event.call else {
+            seen.found(FindingKind::EffectWithoutApproval, "it starts without a call");
+            return;
+        };
+        let proposal = self.proposals.get(&call);
+        if let Some(proposal) = proposal
+            && (proposal.tool != said.name
+                || said
+                    .args_digest
+                    .is_some_and(|digest| digest != proposal.arguments))
+        {
+            let detail = format!("call {call} starts as something else than was proposed");
+            seen.found(FindingKind::EffectWithoutApproval, detail);
+        }
+        let irreversible = SideEffectPolicy::Irreversible;
+        let is_irreversible = said.side_effect.unwrap_or_default() == irreversible
+            || proposal.is_some_and(|proposal| proposal.side_effect == irreversible);
+        if !is_irreversible {
+            return;
+        }
+        // Taken out: one use is one start.
+        let used = self.consumed.remove(&call);
+        if used.is_none_or(|(append, _)| append != seen.append()) {
             let detail = format!("call {call} used up no approval of its action in this append");
+            seen.found(FindingKind::EffectWithoutApproval, detail);
+        } else if let (Some((_, signed)), Some(asked)) = (used, proposal.and_then(|proposal| proposal.action))
+            && signed != asked
+        {
+            let detail = format!("call {call} used up the approval of another action than was proposed");
             seen.found(FindingKind::EffectWithoutApproval, detail);
         }
     }

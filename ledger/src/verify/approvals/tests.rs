@@ -305,6 +305,113 @@ async fn an_approval_is_used_once() {
         .await;
 }
 
+/// A story up to the vote, whose call is proposed as `propose` says.
+async fn voted(propose: impl FnOnce(&mut ToolProposed)) -> Story {
+    let story = Story::new().await;
+    story.append(vec![story.key(&alice())]).await;
+    let mut said = ToolProposed::new("delete_file".to_owned(), r#"{"path":"/a"}"#.to_owned());
+    said.side_effect = Some(SideEffectPolicy::Irreversible);
+    said.action_digest = Some(action());
+    propose(&mut said);
+    let proposed = story.event(lane(), AGENT, said);
+    story.append(vec![proposed, story.request(requested())]).await;
+    story.append(story.vote(DESK, |_| ()).await).await;
+    story
+}
+
+#[tokio::test]
+async fn what_starts_is_what_was_proposed_and_signed() {
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.finds(&[]).await;
+
+    // Other arguments than were signed were proposed.
+    let story = voted(|said| said.action_digest = Some(Digest([7; 32]))).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+
+    for change in [
+        |said: &mut ToolStarted| said.name = "delete_all".to_owned(),
+        |said: &mut ToolStarted| said.args_digest = Some(Digest([7; 32])),
+    ] {
+        let story = voted(|_| ()).await;
+        let mut said = ToolStarted::new("delete_file".to_owned());
+        said.side_effect = Some(SideEffectPolicy::Irreversible);
+        change(&mut said);
+        let started = story.event(lane(), AGENT, said);
+        story.append(vec![story.consumed(action()), started]).await;
+        story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_start_does_not_hide_behind_a_weaker_word_or_behind_no_call() {
+    let story = voted(|_| ()).await;
+    let mut said = ToolStarted::new("delete_file".to_owned());
+    said.side_effect = Some(SideEffectPolicy::Pure);
+    let started = story.event(lane(), AGENT, said);
+    story.append(vec![started]).await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 6"]).await;
+
+    let story = voted(|_| ()).await;
+    let mut started = story.started();
+    started.event.call = None;
+    story.append(vec![started]).await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 6"]).await;
+
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started(), story.started()])
+        .await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 8"]).await;
+}
+
+#[tokio::test]
+async fn what_was_decided_is_not_decided_again() {
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.append(vec![story.resolved()]).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    let found = [
+        "DECISION_WITHOUT_VOTE 8",
+        "APPROVAL_USED_TWICE 9",
+        "EFFECT_WITHOUT_APPROVAL 10",
+    ];
+    story.finds(&found).await;
+}
+
+/// A payload that nobody can read is no way around the rules.
+#[tokio::test]
+async fn payloads_that_say_nothing_are_told_and_a_revocation_counts_all_the_same() {
+    let unreadable = |story: &Story, event: PreparedEvent| {
+        let broken = story
+            .author
+            .typed_event(event.event.stream, &event.event.event_type, b"[]".to_vec());
+        PreparedEvent {
+            event: event.event,
+            payload: broken.payload,
+        }
+    };
+    let story = Story::asked().await;
+    let vote = story.vote(DESK, |_| ()).await;
+    story.append(vec![unreadable(&story, story.revoked())]).await;
+    story.append(vote).await;
+    let found = ["PAYLOAD_MALFORMED 4", "VOTE_INVALID 5", "DECISION_WITHOUT_VOTE 6"];
+    story.finds(&found).await;
+
+    let story = voted(|_| ()).await;
+    story.append(vec![unreadable(&story, story.started())]).await;
+    story.finds(&["PAYLOAD_MALFORMED 6"]).await;
+}
+
 #[tokio::test]
 async fn votes_that_do_not_count() {
     let both = &["VOTE_INVALID 4", "DECISION_WITHOUT_VOTE 5"];
