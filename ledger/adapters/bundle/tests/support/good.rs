@@ -256,17 +256,18 @@ impl Author {
 
     fn event(&mut self) -> PreparedEvent {
         let thing = Uuid::from_u128(1 + u128::from(below(&self.random, 4) as u64));
+        // Calls as imports write them. What stands in a lane is judged by what its turns may do, which chance does not.
         let (category, event_type, call) = match below(&self.random, 5) {
             0 => {
                 let call = CallId(Uuid::from_u64_pair(7, self.random.next()));
                 self.calls.push(call);
-                (Category::Lane, "tool.started", Some(call))
+                (Category::Observed, "tool.started", Some(call))
             }
             1 if !self.calls.is_empty() => {
                 let call = self.calls.swap_remove(below(&self.random, self.calls.len()));
                 let outcomes = ["tool.completed", "tool.failed", "tool.outcome_unknown"];
                 let outcome = outcomes[below(&self.random, 3)];
-                (Category::Lane, outcome, Some(call))
+                (Category::Observed, outcome, Some(call))
             }
             2 => (Category::Observed, "message.received", None),
             3 => (Category::Session, "feedback.given", None),
