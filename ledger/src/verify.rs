@@ -18,8 +18,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ruche_domain::ids::CallId;
+use ruche_domain::ids::{CallId, TurnId};
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
+use ruche_domain::stream::Category;
 
 use crate::hash::{Hash, leaf_hash};
 use crate::leaf::Leaf;
@@ -29,12 +30,14 @@ use crate::store::Record;
 mod approvals;
 mod finding;
 mod order;
+mod turns;
 mod view;
 
 pub use finding::{Finding, FindingKind, Findings, KindCount};
 
 use approvals::ApprovalRules;
 use order::{Entry, Order};
+use turns::{Kind, Step, TurnRules};
 use view::{FragmentViews, LeafView, StreamKey};
 
 /// What a leaf was read as.
@@ -70,6 +73,7 @@ struct History {
     started_calls: HashSet<[u8; 16]>,
     last_recorded_at: u64,
     approvals: ApprovalRules,
+    turns: TurnRules,
     /// Records before this point could not be read. What they would explain is not a finding.
     has_holes: bool,
 }
@@ -94,11 +98,16 @@ struct EpochState {
     fragment: usize,
     /// A record that the rules of approvals look at, until its payload was seen.
     pending: Option<(Box<Leaf>, Position, Hash)>,
+    /// The same for those that the rules of turns look at.
+    step: Option<Step>,
 }
 
 impl EpochState {
-    /// Lets the rules of approvals judge the record that waits for its payload.
+    /// Lets the rules of approvals and turns judge the record that waits for its payload.
     fn settle(&mut self, payload: Option<&[u8]>, history: &mut History, findings: &mut Findings) {
+        if let Some(step) = self.step.take() {
+            history.turns.record(&step, payload, findings);
+        }
         let Some((leaf, position, hash)) = self.pending.take() else {
             return;
         };
@@ -107,6 +116,43 @@ impl EpochState {
         history
             .approvals
             .record(&leaf, place, payload, has_holes, findings);
+    }
+}
+
+impl EpochState {
+    /// Puts a record that rules look at aside until its payload is there.
+    fn await_payload(&mut self, view: &LeafView<'_>, (bytes, hash): (&[u8], Hash), findings: &mut Findings) {
+        let category = view.stream.category();
+        let position = Position {
+            epoch: self.epoch,
+            index: LeafIndex(view.index),
+        };
+        self.step = Kind::of(view.event_type, category).map(|kind| Step {
+            kind,
+            stream: view.stream.bytes(),
+            turn: view.turn.copied(),
+            call: view.call.copied(),
+            occurred_at: view.occurred_at,
+            position,
+            append: view.append_first,
+        });
+        let is_read = approvals::concern(view.event_type, category);
+        if is_read {
+            // The view accepts what this accepts.
+            let leaf = Leaf::decode(bytes).ok();
+            self.pending = leaf.map(|leaf| (Box::new(leaf), position, hash));
+        }
+        // What says nothing must not pass for something that was erased.
+        let reads = is_read || self.step.is_some_and(|step| step.kind.reads_payload());
+        if reads && view.fragments.count == 0 {
+            let reason = format!("{} without a payload", view.event_type);
+            findings.push(Finding::at(
+                FindingKind::PayloadMalformed,
+                self.epoch,
+                view.index,
+                reason,
+            ));
+        }
     }
 }
 
@@ -127,6 +173,7 @@ impl RecordChecker {
             fragments: FragmentViews::default(),
             fragment: 0,
             pending: None,
+            step: None,
         });
     }
 
@@ -134,6 +181,7 @@ impl RecordChecker {
     /// missing, or it declares lost records.
     pub fn skip_epoch(&mut self) {
         self.history.has_holes = true;
+        self.history.turns.forget();
     }
 
     /// Says that the next `count` records of the epoch cannot be read.
@@ -142,8 +190,10 @@ impl RecordChecker {
     /// Outside [`RecordChecker::begin_epoch`] and [`RecordChecker::end_epoch`].
     pub fn skip_records(&mut self, count: u64, findings: &mut Findings) {
         let state = self.epoch.as_mut().expect("records are skipped within an epoch");
+        state.settle(None, &mut self.history, findings);
         state.order.skip(count, &mut self.history, findings);
         self.history.has_holes = true;
+        self.history.turns.forget();
     }
 
     /// Takes the next leaf of the epoch. That there are more than its size is the caller's finding.
@@ -167,6 +217,7 @@ impl RecordChecker {
                 reason,
             ));
             state.fragments = FragmentViews::default();
+            self.history.turns.forget();
             state
                 .order
                 .entry(Entry::unreadable(hash), &mut self.history, findings);
@@ -185,6 +236,7 @@ impl RecordChecker {
                 state.at,
                 reason,
             ));
+            self.history.turns.forget();
             state
                 .order
                 .entry(Entry::unreadable(hash), &mut self.history, findings);
@@ -200,15 +252,10 @@ impl RecordChecker {
                 reason,
             ));
         }
-        if approvals::concern(view.event_type, view.stream.category()) {
-            let position = Position {
-                epoch: state.epoch,
-                index: LeafIndex(view.index),
-            };
-            // The view accepts what this accepts.
-            let leaf = Leaf::decode(bytes).ok();
-            state.pending = leaf.map(|leaf| (Box::new(leaf), position, hash));
+        if view.index == 0 && view.stream.category() == Category::Ledger {
+            self.history.approvals.ledger(view.stream.id().id);
         }
+        state.await_payload(&view, (bytes, hash), findings);
         state
             .order
             .entry(Entry::of(&view, hash), &mut self.history, findings);
@@ -283,6 +330,13 @@ impl RecordChecker {
     /// order. That nothing started is as sure as the end of the ledger is.
     pub fn proposed_and_not_run(&self) -> impl Iterator<Item = (Position, CallId)> {
         self.history.approvals.not_run()
+    }
+
+    /// Governed turns that are not over, with the places where they opened, in order, and the state in which they stand. A
+    /// ledger that is in use has some.
+    #[must_use]
+    pub fn turns_not_over(&self) -> Vec<(Position, TurnId, &'static str)> {
+        self.history.turns.not_over()
     }
 
     /// Index under which findings about the leaf that was read last are reported.

@@ -12,7 +12,7 @@ use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
     InfraKeyRegistered, ToolProposed, ToolStarted,
 };
-use ruche_domain::ids::{ApprovalId, CallId};
+use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::SideEffectPolicy;
@@ -29,10 +29,16 @@ use crate::vote::{
 /// What is known of requests, keys and proposed calls up to a position.
 #[derive(Debug, Default)]
 pub(super) struct ApprovalRules {
+    /// The tenant whose ledger it is: a ledger has the id of its tenant.
+    tenant: Option<TenantId>,
     keys: HashMap<Uuid, ReviewerKey>,
+    /// Streams of keys whose registration was erased.
+    unknown_keys: HashSet<Uuid>,
     requests: HashMap<ApprovalId, Request>,
-    /// Requests whose payload was erased: what they say is no evidence either way.
+    /// Requests of which something was erased: what they say is no evidence either way.
     unknown: HashSet<ApprovalId>,
+    /// Calls whose use of an approval was erased.
+    unknown_uses: HashSet<CallId>,
     /// What each call of a governed turn was proposed as.
     proposals: HashMap<CallId, Proposal>,
     /// First record of the append in which each call used up an approval, and the digest of the action.
@@ -62,6 +68,8 @@ struct Request {
     state: State,
     /// First record of the append that holds a vote that counts, and what it says.
     vote: Option<(Position, ApprovalDecision)>,
+    /// Stream of the key that the vote was signed with.
+    key: Option<Uuid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +114,11 @@ pub(super) fn concern(event_type: &str, category: Category) -> bool {
 }
 
 impl ApprovalRules {
+    /// Says whose ledger it is, as record 0 does.
+    pub(super) fn ledger(&mut self, ledger: Uuid) {
+        self.tenant = Some(TenantId(ledger));
+    }
+
     /// Takes a record. `has_holes` says that records before it could not be read.
     pub(super) fn record(
         &mut self,
@@ -149,7 +162,7 @@ impl ApprovalRules {
             AgentEvent::ApprovalExpired(_)
             | AgentEvent::ApprovalCancelled(_)
             | AgentEvent::ApprovalVoided(_)
-            | AgentEvent::ApprovalStale(_) => self.close(leaf),
+            | AgentEvent::ApprovalStale(_) => self.close(&mut seen),
             AgentEvent::ToolStarted(said) => self.started(&said, has_holes, &mut seen),
             _ => {}
         }
@@ -182,6 +195,9 @@ impl ApprovalRules {
             Ok(_) if self.keys.contains_key(&stream.id) => {
                 seen.found(FindingKind::ReviewerKeyInvalid, "it is registered a second time");
             }
+            Ok(key) if self.tenant.is_some_and(|tenant| tenant != key.tenant) => {
+                seen.found(FindingKind::ReviewerKeyInvalid, "its proof names another tenant");
+            }
             Ok(key) => drop(self.keys.insert(stream.id, key)),
             Err(error) => seen.found(FindingKind::ReviewerKeyInvalid, error.to_string()),
         }
@@ -189,10 +205,31 @@ impl ApprovalRules {
 
     /// What a record means without its payload, by its leaf alone.
     fn without_payload(&mut self, leaf: &Leaf) {
+        let stream = leaf.event.stream.id;
         match leaf.event.event_type.as_str() {
+            "infra.key.registered" => drop(self.unknown_keys.insert(stream)),
             "infra.key.revoked" => self.revoked(leaf),
-            "approval.requested" => drop(self.unknown.insert(ApprovalId(leaf.event.stream.id))),
+            "approval.requested" | "approval.voted" | "approval.resolved" => self.doubt(ApprovalId(stream)),
+            "approval.consumed" => {
+                self.unknown_uses.extend(leaf.event.call);
+                self.set_state(ApprovalId(stream), State::Consumed);
+            }
+            "approval.expired" | "approval.cancelled" | "approval.voided" | "approval.stale" => {
+                self.set_state(ApprovalId(stream), State::Closed);
+            }
             _ => {}
+        }
+    }
+
+    /// Nothing more is judged about a request.
+    fn doubt(&mut self, approval: ApprovalId) {
+        self.requests.remove(&approval);
+        self.unknown.insert(approval);
+    }
+
+    fn set_state(&mut self, approval: ApprovalId, state: State) {
+        if let Some(request) = self.requests.get_mut(&approval) {
+            request.state = state;
         }
     }
 
@@ -235,8 +272,13 @@ impl ApprovalRules {
             expires_at: said.expires_at,
             state: State::Requested,
             vote: None,
+            key: None,
         };
         // A request that lacks something cannot be voted on; one whose digests do not fit shows something else.
+        let tenants = self.tenant.zip(said.tenant_id);
+        if tenants.is_some_and(|(tenant, said)| tenant != said) {
+            seen.found(FindingKind::RequestMismatch, "it names another tenant");
+        }
         if let Err(fault @ (RequestFault::ActionDigest | RequestFault::ViewDigest)) = request.facts {
             seen.found(FindingKind::RequestMismatch, fault.to_string());
         }
@@ -260,6 +302,9 @@ impl ApprovalRules {
         if key.is_none() && has_holes {
             return;
         }
+        if key.is_none() && hinted.is_some_and(|id| self.unknown_keys.contains(&id)) {
+            return self.doubt(ApprovalId(event.stream.id));
+        }
         let judged = judge(&Ballot {
             envelope: &said.signature,
             key,
@@ -276,6 +321,7 @@ impl ApprovalRules {
                     && statement.key_id == said.key_id =>
             {
                 request.vote = Some((seen.append(), statement.decision));
+                request.key = hinted;
             }
             Ok(_) => seen.found(
                 FindingKind::VoteInvalid,
@@ -333,6 +379,12 @@ impl ApprovalRules {
             Some("it is used for another call")
         } else if request.expires_at <= now {
             Some("it lapsed before")
+        } else if request
+            .key
+            .and_then(|key| self.keys.get(&key))
+            .is_some_and(|key| key.revoked)
+        {
+            Some("the key of its vote was revoked before")
         } else {
             None
         };
@@ -343,8 +395,16 @@ impl ApprovalRules {
         }
     }
 
-    fn close(&mut self, leaf: &Leaf) {
-        if let Some(request) = self.requests.get_mut(&ApprovalId(leaf.event.stream.id)) {
+    /// A request that is settled stays so.
+    fn close(&mut self, seen: &mut Seen<'_>) {
+        let approval = ApprovalId(seen.leaf.event.stream.id);
+        let Some(request) = self.requests.get_mut(&approval) else {
+            return;
+        };
+        if matches!(request.state, State::Closed | State::Consumed) {
+            let detail = format!("{}: the request was settled before", seen.leaf.event.event_type);
+            seen.found(FindingKind::IllegalTransition, detail);
+        } else {
             request.state = State::Closed;
         }
     }
@@ -376,6 +436,9 @@ impl ApprovalRules {
         }
         // Taken out: one use is one start.
         let used = self.consumed.remove(&call);
+        if self.unknown_uses.contains(&call) {
+            return;
+        }
         if used.is_none_or(|(append, _)| append != seen.append()) {
             let detail = format!("call {call} used up no approval of its action in this append");
             seen.found(FindingKind::EffectWithoutApproval, detail);

@@ -40,6 +40,12 @@ impl StreamKey {
         Category::ALL[usize::from(self.0[0])]
     }
 
+    /// Its id.
+    pub(super) fn bytes(self) -> [u8; 16] {
+        let [_, id @ ..] = self.0;
+        id
+    }
+
     /// The stream as it is written.
     pub(super) fn id(self) -> StreamId {
         let [category, id @ ..] = self.0;
@@ -90,6 +96,8 @@ pub(super) struct LeafView<'a> {
     pub(super) stream_version: u64,
     pub(super) event_type: &'a str,
     pub(super) recorded_at: u64,
+    pub(super) occurred_at: u64,
+    pub(super) turn: Option<&'a [u8; 16]>,
     pub(super) call: Option<&'a [u8; 16]>,
     pub(super) fragments: FragmentViews,
 }
@@ -116,15 +124,13 @@ impl<'a> LeafView<'a> {
         let stream_version = f.uint()?;
         let event_type = f.text(EVENT_TYPE_BYTES_MAX)?;
         f.uint32()?;
-        let recorded_at = f.uint()?;
-        f.uint()?;
+        let (recorded_at, occurred_at) = (f.uint()?, f.uint()?);
         f.actor()?.then_some(())?;
         f.actor()?;
         Provenance::from_code(f.uint()?)?;
         Classification::from_code(f.uint()?)?;
         f.optional::<16>()?;
-        f.optional::<16>()?;
-        let call = f.optional()?;
+        let (turn, call) = (f.optional()?, f.optional()?);
         for _ in 0..3 {
             f.optional::<16>()?;
         }
@@ -147,6 +153,8 @@ impl<'a> LeafView<'a> {
             stream_version,
             event_type,
             recorded_at,
+            occurred_at,
+            turn,
             call,
             fragments,
         })

@@ -7,8 +7,9 @@ use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Sta
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalConsumed, ApprovalDecision, ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved,
-    ApprovalRule, ApprovalVoted, InfraKeyRegistered, InfraKeyRevoked, ToolProposed, ToolStarted,
+    ApprovalConsumed, ApprovalDecision, ApprovalExpired, ApprovalMode, ApprovalOutcome, ApprovalRequested,
+    ApprovalResolved, ApprovalRule, ApprovalVoided, ApprovalVoted, InfraKeyRegistered, InfraKeyRevoked,
+    ToolProposed, ToolStarted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, LedgerId, SessionId, TenantId, TurnId};
 use ruche_domain::measures::Digest;
@@ -20,9 +21,10 @@ use uuid::Uuid;
 use crate::dsse::PrivateKey;
 use crate::hash::Hash;
 use crate::memory::MemoryStore;
+use crate::payload::StoredFragment;
 use crate::store::{EventStore, PreparedEvent};
 use crate::testing::{Author, FixedClock, appended, ledger};
-use crate::verify::{Findings, RecordChecker};
+use crate::verify::{Finding, FindingKind, Findings, RecordChecker};
 use crate::vote::{RequestPlace, key_id, key_stream, request_facts};
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
@@ -85,10 +87,14 @@ fn requested() -> ApprovalRequested {
 
 impl Story {
     async fn new() -> Self {
+        Self::of(ledger(1)).await
+    }
+
+    async fn of(ledger: LedgerId) -> Self {
         let story = Self {
             store: MemoryStore::new(Arc::new(FixedClock::at(NOW.0))),
             author: Author::new(1),
-            ledger: ledger(1),
+            ledger,
         };
         let opening = story.author.opening(story.ledger, 1, None);
         story.store.open_epoch(story.ledger, opening).await.unwrap();
@@ -200,6 +206,11 @@ impl Story {
 
     /// The names and places of what is wrong, and what did not run.
     async fn judged(&self) -> (Vec<String>, Vec<u64>) {
+        self.judged_without(&[]).await
+    }
+
+    /// The same where the payloads of these records were erased.
+    async fn judged_without(&self, erased: &[u64]) -> (Vec<String>, Vec<u64>) {
         let records = self
             .store
             .read_ledger(self.ledger, Position::START, 100)
@@ -212,11 +223,18 @@ impl Story {
             &first.leaf.origin,
             TreeSize(records.len() as u64),
         );
-        for record in &records {
-            checker.record(record, &mut findings);
+        for mut record in records {
+            if erased.contains(&record.position.index.0) {
+                record.payload = vec![StoredFragment::Missing];
+            }
+            checker.record(&record, &mut findings);
         }
         checker.end_epoch(&mut findings);
-        let kept = findings.kept().iter();
+        // The turn of these stories is not told: what turns may do is judged by other rules.
+        let of_turn = |found: &&Finding| {
+            found.kind == FindingKind::IllegalTransition && !found.detail.contains("settled before")
+        };
+        let kept = findings.kept().iter().filter(|found| !of_turn(found));
         let told = kept.map(|found| format!("{} {}", found.kind, found.index.unwrap()));
         let not_run = checker
             .proposed_and_not_run()
@@ -463,4 +481,85 @@ async fn a_request_that_shows_something_else() {
         story.append(vec![story.request(request)]).await;
         story.finds(&["REQUEST_MISMATCH 1"]).await;
     }
+}
+
+/// What was erased is missing, and nothing is concluded from that.
+#[tokio::test]
+async fn an_erased_payload_is_no_evidence_against_what_rests_on_it() {
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    // The key, the proposal, the request, the vote, the decision, the use and the start.
+    for at in 1..=7 {
+        let (found, not_run) = story.judged_without(&[at]).await;
+        assert_eq!(found, [format!("PAYLOAD_MISSING {at}")]);
+        assert!(not_run.is_empty(), "that it started, the leaf says");
+    }
+    // What is not erased is judged: a start that nobody allowed is found beside it.
+    let story = Story::asked().await;
+    story.append(vec![story.started()]).await;
+    let (found, _) = story.judged_without(&[2]).await;
+    assert_eq!(found, ["PAYLOAD_MISSING 2", "EFFECT_WITHOUT_APPROVAL 4"]);
+}
+
+/// What commits to no payload was never written by Ruche, and was not erased either.
+#[tokio::test]
+async fn a_record_that_never_had_a_payload_is_not_taken_for_an_erased_one() {
+    let story = voted(|_| ()).await;
+    let mut started = story.started();
+    started.payload.clear();
+    story.append(vec![started]).await;
+    story.finds(&["PAYLOAD_MALFORMED 6"]).await;
+}
+
+#[tokio::test]
+async fn a_request_is_settled_once() {
+    let lapsed = |story: &Story| {
+        let said = ApprovalExpired::new(Micros(NOW.0 + 1_000));
+        story.event(approval_stream(), AGENT, said)
+    };
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.append(vec![lapsed(&story)]).await;
+    story.finds(&["ILLEGAL_TRANSITION 8"]).await;
+
+    let story = Story::asked().await;
+    story.append(vec![lapsed(&story)]).await;
+    let voided = story.event(approval_stream(), AGENT, ApprovalVoided::default());
+    story.append(vec![voided]).await;
+    story.append(story.vote(DESK, |_| ()).await).await;
+    let found = [
+        "ILLEGAL_TRANSITION 5",
+        "VOTE_INVALID 6",
+        "DECISION_WITHOUT_VOTE 7",
+    ];
+    story.finds(&found).await;
+}
+
+#[tokio::test]
+async fn an_approval_whose_key_is_revoked_before_the_start() {
+    let story = voted(|_| ()).await;
+    story.append(vec![story.revoked()]).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story
+        .finds(&["APPROVAL_MISUSED 7", "EFFECT_WITHOUT_APPROVAL 8"])
+        .await;
+}
+
+/// A ledger has the id of its tenant, and record 0 says it.
+#[tokio::test]
+async fn a_key_and_a_request_of_another_tenant() {
+    let story = Story::of(ledger(2)).await;
+    story.append(vec![story.key(&alice())]).await;
+    story
+        .append(vec![story.proposed(), story.request(requested())])
+        .await;
+    story
+        .finds(&["REVIEWER_KEY_INVALID 1", "REQUEST_MISMATCH 3"])
+        .await;
 }

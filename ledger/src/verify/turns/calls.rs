@@ -1,0 +1,239 @@
+//! Calls of governed turns: proposed, allowed, started, settled, undone; each attempt once and in order.
+
+use ruche_domain::events::PolicyVerdict;
+use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
+
+use super::check::check_attempt;
+use super::table::{Kind, Said};
+use super::{Fault, Id, Step, TurnRules, require};
+use crate::verify::finding::FindingKind::EffectWithoutApproval;
+use ruche_domain::numbers::Position;
+
+/// A call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub turn: Id,
+    pub side_effect: SideEffectPolicy,
+    pub gate: Gate,
+    pub status: Option<EffectStatus>,
+    pub attempt: u32,
+    pub undo_attempt: u32,
+    /// The request for approval.
+    pub approval: Option<Id>,
+    /// The turn goes on without it: the decision opens a turn.
+    pub is_detached: bool,
+    pub is_decided: bool,
+    pub has_opened_turn: bool,
+    /// The append that used up its approval.
+    pub used_in: Option<Position>,
+    pub is_undecidable: bool,
+}
+
+/// Whether a call may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Not asked, or denied.
+    Closed,
+    Open,
+    /// With an approval.
+    Approval,
+}
+
+impl Call {
+    pub fn new(turn: Id, side_effect: SideEffectPolicy) -> Self {
+        Self {
+            turn,
+            side_effect,
+            gate: Gate::Closed,
+            status: None,
+            attempt: 0,
+            undo_attempt: 0,
+            approval: None,
+            is_detached: false,
+            is_decided: false,
+            has_opened_turn: false,
+            used_in: None,
+            is_undecidable: false,
+        }
+    }
+
+    pub fn is_in_flight(&self) -> bool {
+        self.status == Some(EffectStatus::InFlight)
+    }
+
+    /// Whether nobody knows how it came out, and that matters.
+    pub fn is_in_doubt(&self) -> bool {
+        self.status == Some(EffectStatus::OutcomeUnknown) && self.side_effect != SideEffectPolicy::Pure
+    }
+
+    /// Whether only a person can say how it came out.
+    pub fn needs_person(&self) -> bool {
+        self.is_in_doubt() && self.side_effect == SideEffectPolicy::Irreversible
+    }
+
+    /// Whether it has to be undone if its turn is not to stand.
+    pub fn is_to_undo(&self) -> bool {
+        let happened = matches!(
+            self.status,
+            Some(EffectStatus::Completed | EffectStatus::OutcomeUnknown)
+        );
+        happened && self.side_effect == SideEffectPolicy::Compensatable
+    }
+
+    /// Whether a decision on it opens a turn that is not there yet.
+    pub fn may_open_turn(&self) -> bool {
+        self.is_detached && self.is_decided && !self.has_opened_turn
+    }
+
+    /// Whether something may still come of it when its turn is over.
+    pub fn outlives_turn(&self) -> bool {
+        let asked = self.is_undecidable && self.approval.is_some();
+        (self.is_detached || asked) && !self.has_opened_turn
+    }
+
+    /// A call runs once, again after it failed, and again where twice is once.
+    fn may_run(&self) -> bool {
+        match self.status {
+            None | Some(EffectStatus::Failed) => true,
+            Some(EffectStatus::OutcomeUnknown) => {
+                matches!(
+                    self.side_effect,
+                    SideEffectPolicy::Pure | SideEffectPolicy::Idempotent
+                )
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+impl TurnRules {
+    /// Checks a step against its call.
+    pub(super) fn check_call(&self, turn: Id, step: &Step, said: &Said) -> Result<(), Fault> {
+        let known = step.call.and_then(|call| self.calls.get(&call));
+        if step.kind == Kind::Proposed {
+            return require(known.is_none(), || Fault::illegal("the call was proposed before"))
+                .map_err(Fault::of_call);
+        }
+        let Some(call) = known else {
+            let explained = self.has_holes || self.turns.get(&turn).is_none_or(|turn| turn.is_undecidable);
+            return require(explained, || Fault::illegal("the call was not proposed before"))
+                .map_err(Fault::of_call);
+        };
+        if call.is_undecidable {
+            return Ok(());
+        }
+        let is_approval = step.kind.name().starts_with("approval.");
+        require(is_approval || call.turn == turn, || {
+            Fault::illegal("the call is of another turn")
+        })
+        .and_then(|()| self.check_known(turn, call, step, said))
+        .map_err(Fault::of_call)
+    }
+
+    fn check_known(&self, turn: Id, call: &Call, step: &Step, said: &Said) -> Result<(), Fault> {
+        let status = |holds: bool| require(holds, || Fault::illegal(format!("the call is {}", call.words())));
+        match step.kind {
+            Kind::Deferred => require(call.is_detached, || Fault::illegal("nobody was asked")),
+            Kind::Requested => {
+                require(call.approval.is_none(), || {
+                    Fault::illegal("it was asked for before")
+                })?;
+                let blocks = said.mode == Some(ruche_domain::events::ApprovalMode::Blocking);
+                let open = self.turns.get(&turn).filter(|_| blocks);
+                let open = open.is_some_and(|open| self.calls_of(&turn, open).any(Call::is_in_flight));
+                require(!open, || Fault::illegal("a call of its turn is not settled"))
+            }
+            Kind::CallStarted => check_start(call, step, said),
+            // One that never started is an effect without intent: that has a name of its own.
+            Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown if call.status.is_none() => Ok(()),
+            Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown => {
+                check_attempt(call.attempt, said.attempt)?;
+                status(call.is_in_flight() || call.is_in_doubt() && !call.needs_person())
+            }
+            Kind::CallAsserted => status(call.is_in_doubt()),
+            Kind::CallUndone => status(call.is_to_undo()),
+            Kind::UndoingFailed => {
+                status(call.is_to_undo())?;
+                check_attempt(call.undo_attempt + 1, said.attempt)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An attempt starts once, after the one before is settled, and only if it was allowed.
+fn check_start(call: &Call, step: &Step, said: &Said) -> Result<(), Fault> {
+    check_attempt(call.attempt + 1, said.attempt)?;
+    require(call.may_run(), || {
+        Fault::illegal(format!("the call is {}", call.words()))
+    })?;
+    require(call.gate != Gate::Closed, || {
+        Fault::illegal("the call was not allowed")
+    })?;
+    // Of what cannot be undone the rules of approvals say so.
+    let needs = call.gate == Gate::Approval && call.side_effect != SideEffectPolicy::Irreversible;
+    require(!needs || call.used_in == Some(step.append()), || {
+        Fault::new(EffectWithoutApproval, "it used up no approval in this append")
+    })
+}
+
+impl Call {
+    fn words(&self) -> &'static str {
+        match self.status {
+            None => "not started",
+            Some(EffectStatus::InFlight) => "under way",
+            Some(EffectStatus::OutcomeUnknown) => "in doubt",
+            Some(_) => "settled",
+        }
+    }
+
+    /// Takes a step of this call.
+    pub(super) fn apply(&mut self, step: &Step, said: Option<&Said>) {
+        match step.kind {
+            Kind::Evaluated => {
+                self.gate = match said.and_then(|said| said.verdict) {
+                    Some(PolicyVerdict::Allow) => Gate::Open,
+                    Some(PolicyVerdict::RequireApproval) => Gate::Approval,
+                    _ => Gate::Closed,
+                };
+            }
+            Kind::Requested => {
+                self.approval = Some(step.stream);
+                self.gate = Gate::Approval;
+                self.is_detached = said.is_some_and(Said::is_detached);
+            }
+            Kind::Resolved if said.is_none_or(|said| said.outcome.as_deref() == Some("approved")) => {
+                self.is_decided = true;
+            }
+            Kind::Resolved | Kind::Expired | Kind::Stale => {
+                self.is_decided = true;
+                self.gate = Gate::Closed;
+            }
+            Kind::Withdrawn | Kind::Voided => self.gate = Gate::Closed,
+            Kind::Consumed => self.used_in = Some(step.append()),
+            Kind::CallStarted => {
+                self.status = Some(EffectStatus::InFlight);
+                self.attempt = said.and_then(|said| said.attempt).unwrap_or(self.attempt + 1);
+            }
+            Kind::CallCompleted => self.status = Some(EffectStatus::Completed),
+            Kind::CallFailed => self.status = Some(EffectStatus::Failed),
+            Kind::CallUnknown => self.status = Some(EffectStatus::OutcomeUnknown),
+            Kind::CallAsserted => {
+                let happened = said.and_then(|said| said.outcome.as_deref()) == Some("completed");
+                self.status = Some(if happened {
+                    EffectStatus::Completed
+                } else {
+                    EffectStatus::Failed
+                });
+            }
+            Kind::CallUndone => self.status = Some(EffectStatus::Compensated),
+            Kind::UndoingFailed => {
+                self.undo_attempt += 1;
+                if said.is_some_and(|said| said.exhausted == Some(true)) {
+                    self.status = Some(EffectStatus::CompensationFailed);
+                }
+            }
+            _ => {}
+        }
+    }
+}

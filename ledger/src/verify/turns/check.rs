@@ -1,0 +1,181 @@
+//! What has to hold of a turn for each of its events. Nothing is changed here.
+
+use super::calls::Call;
+use super::table::{Kind, Said, State};
+use super::{Awaits, End, Fault, Id, Lane, Step, Turn, TurnRules, require};
+use crate::verify::finding::FindingKind::{AttemptOutOfOrder, LeaseOutOfOrder};
+
+impl TurnRules {
+    /// Checks a step against its turn and its call. `said` is absent where the payload is.
+    pub(super) fn check(&self, id: Id, step: &Step, said: Option<&Said>) -> Result<(), Fault> {
+        if step.kind == Kind::Opened {
+            return self.check_opened(id, step);
+        }
+        if let Some(turn) = self.turns.get(&id).filter(|turn| !turn.is_undecidable) {
+            check_state(turn, step)?;
+            if let Some(said) = said {
+                self.check_turn(id, turn, step, said)?;
+            }
+        }
+        match said {
+            Some(said) if step.kind.needs_call() => self.check_call(id, step, said),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_opened(&self, id: Id, step: &Step) -> Result<(), Fault> {
+        let is_known = self.turns.contains_key(&id);
+        require(!is_known, || Fault::illegal("the turn was opened before"))?;
+        let Some(call) = step.call else {
+            let lane = self.lanes.get(&step.stream);
+            let gathers = lane.is_some_and(|lane| lane.gathering.is_some());
+            return require(!gathers, || {
+                Fault::illegal("another turn of the lane takes messages")
+            });
+        };
+        match self.calls.get(&call) {
+            None if self.has_holes => Ok(()),
+            Some(call) if call.is_undecidable || call.may_open_turn() => Ok(()),
+            _ => Err(Fault::illegal("no decision is there that opens it")),
+        }
+    }
+
+    fn check_turn(&self, id: Id, turn: &Turn, step: &Step, said: &Said) -> Result<(), Fault> {
+        match step.kind {
+            Kind::Coalesced | Kind::Received | Kind::Sealed if turn.state == State::Accumulating => {
+                require(!turn.is_sealed, || Fault::illegal("it takes no more messages"))
+            }
+            Kind::Queued => {
+                require(turn.is_sealed, || Fault::illegal("it still takes messages"))?;
+                let is_held = self.lane(turn).is_none_or(|lane| lane.holder.is_some());
+                require(is_held || self.has_holes, || {
+                    Fault::illegal("no turn holds the lane")
+                })
+            }
+            Kind::Readied => self.check_readied(id, turn, said),
+            Kind::Started => self.check_started(turn, step, said),
+            Kind::LeaseRenewed | Kind::LeaseExpired => check_lease(turn, step, said),
+            Kind::AttemptFailed => check_attempt(turn.attempt, said.attempt),
+            Kind::SupersedeRequested | Kind::CancelRequested => require(!turn.commit_point, || {
+                Fault::illegal("it is behind a commit point")
+            }),
+            Kind::CancelRefused => require(turn.commit_point, || Fault::illegal("there is no commit point")),
+            Kind::Drained => self.settled(id, turn, Call::is_in_flight),
+            Kind::Compensating => {
+                self.settled(id, turn, Call::is_in_flight)?;
+                let undoes = self.calls_of(&id, turn).any(Call::is_to_undo) || has_undecidable(self, turn);
+                require(undoes, || Fault::illegal("there is nothing to undo"))
+            }
+            kind if kind.end().is_some() => self.check_end(id, turn, kind, said),
+            _ => Ok(()),
+        }
+    }
+
+    fn lane(&self, turn: &Turn) -> Option<&Lane> {
+        self.lanes.get(&turn.lane)
+    }
+
+    /// A turn gets the lane: nobody else has it, it is the oldest that waits, and nothing of its last attempt is open.
+    fn check_readied(&self, id: Id, turn: &Turn, said: &Said) -> Result<(), Fault> {
+        let lane = self.lane(turn);
+        let holder = lane.and_then(|lane| lane.holder).filter(|holder| *holder != id);
+        require(holder.is_none(), || Fault::illegal("another turn holds the lane"))?;
+        let may = match turn.state {
+            State::Accumulating => turn.is_sealed,
+            State::Queued => lane.and_then(|lane| lane.queue.first()) == Some(&id),
+            State::AwaitingApproval => turn.awaits == Some(Awaits::Outcome),
+            _ => turn.may_retry,
+        };
+        require(may, || Fault::illegal("it is not its turn"))?;
+        self.settled(id, turn, |call| call.is_in_flight() || call.needs_person())?;
+        check_attempt(turn.attempt + 1, said.attempt)
+    }
+
+    fn check_started(&self, turn: &Turn, step: &Step, said: &Said) -> Result<(), Fault> {
+        check_attempt(turn.attempt + 1, said.attempt)?;
+        let last = self.lane(turn).map_or(0, |lane| lane.lease_epoch);
+        match said.lease_epoch.filter(|_| said.lease_expires_at.is_some()) {
+            None => return Err(Fault::new(LeaseOutOfOrder, "it begins without a lease")),
+            Some(epoch) if epoch <= last => {
+                let detail = format!("lease {epoch} comes after lease {last}");
+                return Err(Fault::new(LeaseOutOfOrder, detail));
+            }
+            Some(_) => {}
+        }
+        require(turn.not_before <= step.occurred_at, || {
+            Fault::illegal("it is claimed before its time")
+        })
+    }
+
+    /// That no call of the turn is as `open` says.
+    fn settled(&self, id: Id, turn: &Turn, open: impl Fn(&Call) -> bool) -> Result<(), Fault> {
+        let is_open = self.calls_of(&id, turn).any(open);
+        require(!is_open, || Fault::illegal("a call of it is not settled"))
+    }
+
+    fn check_end(&self, id: Id, turn: &Turn, kind: Kind, said: &Said) -> Result<(), Fault> {
+        if kind == Kind::Committed {
+            self.settled(id, turn, |call| call.is_in_flight() || call.is_in_doubt())?;
+            let has_lease = turn.lease.is_some();
+            return require(has_lease, || Fault::new(LeaseOutOfOrder, "nobody holds the turn"));
+        }
+        self.settled(id, turn, |call| call.is_in_flight() || call.needs_person())?;
+        if kind == Kind::Failed && turn.given_up {
+            return Ok(());
+        }
+        self.settled(id, turn, Call::is_to_undo)?;
+        let successor = said.successor_turn_id.map(|turn| turn.0.into_bytes());
+        let as_announced = match (kind, turn.state) {
+            (Kind::Cancelled, State::Ready) => turn.attempt == 0,
+            (Kind::Cancelled, State::Accumulating | State::Queued) | (Kind::Failed, State::Processing) => {
+                true
+            }
+            (Kind::Superseded, _) => successor.map(End::Superseded) == turn.end,
+            (Kind::Cancelled, _) => turn.end == Some(End::Cancelled),
+            _ => turn.end == Some(End::Failed),
+        };
+        require(as_announced, || Fault::illegal("it was to end in another way"))
+    }
+}
+
+fn check_state(turn: &Turn, step: &Step) -> Result<(), Fault> {
+    let states = step.kind.states();
+    let is_approval = step.kind.name().starts_with("approval.");
+    require(is_approval || step.stream == turn.lane, || {
+        Fault::illegal("the turn is of another lane")
+    })?;
+    require(states.is_empty() || states.contains(&turn.state), || {
+        Fault::illegal(format!("the turn is {}", turn.state.name()))
+    })
+}
+
+/// Attempts are counted without a gap.
+pub(super) fn check_attempt(expected: u32, said: Option<u32>) -> Result<(), Fault> {
+    let fits = said.is_none_or(|said| said == expected);
+    require(fits, || {
+        let said = said.unwrap_or_default();
+        Fault::new(
+            AttemptOutOfOrder,
+            format!("attempt {said} where {expected} is due"),
+        )
+    })
+}
+
+/// A lease is renewed and taken away under its own number, and not taken away before it lapsed.
+fn check_lease(turn: &Turn, step: &Step, said: &Said) -> Result<(), Fault> {
+    let said = said.lease_epoch.unwrap_or_default();
+    let Some(lease) = turn.lease else {
+        return Err(Fault::new(LeaseOutOfOrder, format!("lease {said} is over")));
+    };
+    require(lease.epoch == said, || {
+        let detail = format!("lease {said}, and the turn is held under {}", lease.epoch);
+        Fault::new(LeaseOutOfOrder, detail)
+    })?;
+    let is_early = step.kind == Kind::LeaseExpired && step.occurred_at < lease.expires_at;
+    require(!is_early, || Fault::new(LeaseOutOfOrder, "it had not lapsed"))
+}
+
+fn has_undecidable(rules: &TurnRules, turn: &Turn) -> bool {
+    let mut calls = turn.calls.iter().filter_map(|call| rules.calls.get(call));
+    calls.any(|call| call.is_undecidable)
+}
