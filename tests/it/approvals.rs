@@ -16,8 +16,8 @@ pub struct World {
     pub home: Home,
     pub server: Server,
     client: Client,
-    agent: String,
-    admin: String,
+    pub agent: String,
+    pub admin: String,
     desk: String,
     private: PathBuf,
 }
@@ -26,8 +26,8 @@ pub struct World {
 pub struct Asked {
     /// Id of the request.
     pub id: String,
-    call: Value,
-    worker: Value,
+    pub call: Value,
+    pub worker: Value,
 }
 
 impl World {
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// Takes the turn of a lane as soon as it is ready; what its worker sends with everything.
-    fn claim(&self, key: &str, lane: &Value) -> Value {
+    pub fn claim(&self, key: &str, lane: &Value) -> Value {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let input = json!({ "lane": lane });
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    fn start(&self, key: &str, asked: &Asked) -> Value {
+    pub fn start(&self, key: &str, asked: &Asked) -> Value {
         let mut input = asked.worker.clone();
         input["callId"] = asked.call.clone();
         let fields = "callId permit { position approvalId } position";
@@ -315,7 +315,7 @@ fn a_09_what_was_approved_runs_once_and_an_export_proves_it() {
 }
 
 /// What the script of the documents says of a request in an export; an error with what it complains of.
-fn script(export: &str, id: &str) -> Result<String, String> {
+pub fn script(export: &str, id: &str) -> Result<String, String> {
     let script = ruche_tests::data::of_repository("docs/formats/approval.py");
     let mut python = Command::new("python3");
     let output = python.arg("-B").arg(script).args([export, id]).output();

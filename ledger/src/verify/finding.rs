@@ -73,7 +73,7 @@ kinds! {
     ApprovalMisused = "APPROVAL_MISUSED": "an approval that is used and not given, lapsed, or of another action",
     ApprovalUsedTwice = "APPROVAL_USED_TWICE": "an approval that is used a second time",
     EffectWithoutApproval = "EFFECT_WITHOUT_APPROVAL": "an irreversible effect that starts without using up an approval, or as something else than was proposed",
-    PayloadMalformed = "PAYLOAD_MALFORMED": "a payload bundle cannot be read, or the payload of a record that the rules of approvals look at",
+    PayloadMalformed = "PAYLOAD_MALFORMED": "a payload bundle cannot be read, or the payload of a record that the rules of turns and approvals look at",
     PayloadMismatch = "PAYLOAD_MISMATCH": "a fragment does not open its commitment",
     PayloadMissing = "PAYLOAD_MISSING": "a fragment is not there and no erasure explains it",
     PayloadNotChecked = "PAYLOAD_NOT_CHECKED": "a fragment has an algorithm that is not known here",

@@ -15,7 +15,7 @@ use super::{Audited, PROGRAM, exported, tau_bench, text, verified};
 const CHUNK: usize = 500;
 
 /// All records of the one ledger of a store.
-async fn records(home: &Home) -> (LedgerId, Vec<Record>) {
+pub async fn records(home: &Home) -> (LedgerId, Vec<Record>) {
     let app = App::open(&home.common(), "a rewriter")
         .await
         .expect("the store opens");

@@ -1,6 +1,6 @@
 //! The answer of the verifier.
 
-use ruche_domain::ids::{CallId, LedgerId};
+use ruche_domain::ids::{CallId, LedgerId, TurnId};
 use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::verify::{FindingKind, Findings};
@@ -77,6 +77,17 @@ pub struct Report {
     pub seconds: f64,
     /// Calls of governed turns that were asked for and did not run; as many as findings are kept.
     pub not_run: NotRun,
+    /// Governed turns that are not over; as many as findings are kept. A ledger that is in use has some.
+    pub not_over: NotOver,
+}
+
+/// Turns that began and have not come to an end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotOver {
+    /// How many turns.
+    pub total: u64,
+    /// The first of them: where they opened, which they are, and the state in which they stand.
+    pub turns: Vec<(Position, TurnId, &'static str)>,
 }
 
 /// The negative: what was asked for and did not run.
@@ -116,6 +127,7 @@ impl Report {
             records,
             seconds,
             not_run: NotRun::default(),
+            not_over: NotOver::default(),
         }
     }
 
@@ -141,6 +153,7 @@ impl Report {
             })
         };
         let call = |(position, call): &(Position, CallId)| json!({ "position": position, "call": call });
+        let turn = |(position, turn, state): &(Position, TurnId, &'static str)| json!({ "position": position, "turn": turn, "state": state });
         let by_kind = self.findings.by_kind().iter();
         let by_kind = by_kind.map(|(kind, known)| (kind.name().to_owned(), Value::from(known.count)));
         json!({
@@ -156,6 +169,10 @@ impl Report {
             "proposed_and_not_run": {
                 "total": self.not_run.total,
                 "calls": self.not_run.calls.iter().map(call).collect::<Vec<_>>(),
+            },
+            "turns_not_over": {
+                "total": self.not_over.total,
+                "turns": self.not_over.turns.iter().map(turn).collect::<Vec<_>>(),
             },
         })
     }

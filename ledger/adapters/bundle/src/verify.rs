@@ -11,7 +11,7 @@ use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker};
 use crate::layout::{CHECKPOINT, KEY, MANIFEST, Manifest};
 use crate::opening::{EpochEnd, Facts, Opening, PreviousFacts};
 use crate::reader::{BundleReader, EpochReader, ReadError};
-use crate::report::{EpochReport, NotRun, Report};
+use crate::report::{EpochReport, NotOver, NotRun, Report};
 use crate::trust::{Trust, named, signed_by};
 
 mod epoch;
@@ -102,12 +102,7 @@ pub fn verify_bundle(
         checker,
         ..
     } = run;
-    let mut calls = checker.proposed_and_not_run();
-    let kept: Vec<_> = calls.by_ref().take(options.findings_max).collect();
-    let not_run = NotRun {
-        total: (kept.len() + calls.count()) as u64,
-        calls: kept,
-    };
+    let (not_run, not_over) = negatives(&checker, options.findings_max);
     check_known_heads(&epochs, &done, trust, options, &mut findings);
     let reports: Vec<EpochReport> = epochs
         .iter()
@@ -119,8 +114,23 @@ pub fn verify_bundle(
     let seconds = started.elapsed().as_secs_f64();
     Ok(Report {
         not_run,
+        not_over,
         ..Report::new(findings, ledger, reports, seconds)
     })
+}
+
+/// What did not happen, as far as the records go; `kept_max` of each are named.
+fn negatives(checker: &RecordChecker, kept_max: usize) -> (NotRun, NotOver) {
+    let mut calls = checker.proposed_and_not_run();
+    let kept: Vec<_> = calls.by_ref().take(kept_max).collect();
+    let not_run = NotRun {
+        total: (kept.len() + calls.count()) as u64,
+        calls: kept,
+    };
+    let mut turns = checker.turns_not_over();
+    let total = turns.len() as u64;
+    turns.truncate(kept_max);
+    (not_run, NotOver { total, turns })
 }
 
 /// An epoch before its records are read.

@@ -42,6 +42,10 @@ impl Show {
             let calls = counted(report.not_run.total, "proposed call");
             writeln!(out, "{calls} did not run; --json names them")?;
         }
+        if report.not_over.total > 0 {
+            let turns = counted(report.not_over.total, "turn");
+            writeln!(out, "{turns} not over; --json names them")?;
+        }
         match report.verdict {
             Verdict::SelfConsistent => {
                 writeln!(
