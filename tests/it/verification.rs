@@ -2,6 +2,7 @@
 //! verifier in Python that was written from the documents alone. All have to agree.
 
 mod generated;
+mod machine;
 mod planted;
 mod restored;
 mod rewritten;

@@ -153,7 +153,10 @@ impl Report {
             })
         };
         let call = |(position, call): &(Position, CallId)| json!({ "position": position, "call": call });
-        let turn = |(position, turn, state): &(Position, TurnId, &'static str)| json!({ "position": position, "turn": turn, "state": state });
+        let turn = |open: &(Position, TurnId, &'static str)| {
+            let (position, turn, state) = open;
+            json!({ "position": position, "turn": turn, "state": state })
+        };
         let by_kind = self.findings.by_kind().iter();
         let by_kind = by_kind.map(|(kind, known)| (kind.name().to_owned(), Value::from(known.count)));
         json!({
