@@ -9,12 +9,14 @@
 //! 1. [`RecordChecker::leaf`] hashes the bytes and reads them without copying ([`view`]).
 //! 2. The record is put in its place ([`order`]). One that says its own index is placed at once. Any other waits for
 //!    the record behind it: only then can it be told whether a record is missing, two are swapped or one is surplus.
-//! 3. [`RecordChecker::fragment`] checks the payload against the commitments of the leaf that was read last.
+//! 3. [`RecordChecker::fragment`] checks the payload against the commitments of the leaf that was read last. What it says
+//!    of governed turns ([`turns`]) and of approvals ([`approvals`]) is judged then.
 //!
 //! Memory: 16 bytes of event id for each record, 16 for each tool call and 25 for each stream, and a byte of bookkeeping
 //! for each of them, in hash tables that are between seven sixteenths and seven eighths full. That is at most 39 bytes
 //! per record where streams have many events, and half as much again for the moment in which a table grows. Ids are
-//! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library.
+//! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library. Governed turns
+//! cost some hundred bytes more for each turn, call, key and request, as their rules say.
 
 use std::collections::{HashMap, HashSet};
 
