@@ -24,6 +24,7 @@ mod metrics;
 mod graphql;
 mod lanes;
 mod approvals;
+mod live;
 mod websocket;
 mod bench;
 mod restore;
