@@ -32,18 +32,18 @@ const BLOCKING: &str = "api";
 const DETACHED: &str = "email";
 
 /// Everybody who takes part.
-struct World {
-    folder: tempfile::TempDir,
-    home: Home,
-    server: Server,
-    agent: Client,
-    desk: Client,
-    admin: Client,
-    reviewer: Reviewer,
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub home: Home,
+    pub server: Server,
+    pub agent: Client,
+    pub desk: Client,
+    pub admin: Client,
+    pub reviewer: Reviewer,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = Home::new(PROGRAM, folder.path());
         let key = |roles: &[&str]| home.new_key("acme", roles).expect("a key");
@@ -61,6 +61,21 @@ impl World {
             desk,
             admin,
             reviewer,
+        }
+    }
+
+    /// The server is killed, and another process goes on with its folders at another address.
+    pub fn killed_and_started_again(self) -> Self {
+        self.server.kill().expect("it is killed");
+        let server = self.home.serve().expect("the server starts again");
+        let client = |of: &Client| Client::new(&server.url, &of.key);
+        let (agent, desk, admin) = (client(&self.agent), client(&self.desk), client(&self.admin));
+        Self {
+            server,
+            agent,
+            desk,
+            admin,
+            ..self
         }
     }
 
@@ -103,7 +118,7 @@ impl World {
     }
 
     /// The end of it all: an export, and what the auditor's verifier says of it.
-    fn audit(self) -> Value {
+    pub fn audit(self) -> Value {
         assert!(self.server.stop().expect("it stops"), "it ended well");
         audit(&self.home, self.folder.path())
     }

@@ -25,6 +25,7 @@ mod graphql;
 mod lanes;
 mod approvals;
 mod live;
+mod steps;
 mod websocket;
 mod bench;
 mod restore;
