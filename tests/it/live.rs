@@ -3,6 +3,7 @@
 //! committed; what is irreversible waits for the signature of a reviewer. The counts are those of the file.
 
 pub mod client;
+mod examples;
 mod recorded;
 pub mod reviewer;
 

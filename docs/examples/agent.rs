@@ -1,0 +1,215 @@
+//! An agent whose tool calls Ruche decides on: it takes one turn of the agent `shop`, looks an order up, refunds it once a
+//! person has signed, and answers. Copy it; it needs `reqwest` (blocking) and `serde_json`. What each step means stands in
+//! docs/tool-calls.md.
+//!
+//! `agent http://127.0.0.1:4000`; the API key, with the roles writer and reader, is read from the environment, `KEY`.
+
+use std::error::Error;
+use std::hash::{BuildHasher as _, RandomState};
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A request whose answer was lost is sent again for so long, under its key.
+const REPEAT_MAX: Duration = Duration::from_secs(60);
+/// Between two looks whether a person has decided.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait of a claim for a turn, ms; each wait is followed by another.
+const CLAIM_WAIT_MS: u64 = 20_000;
+
+struct Ruche {
+    http: reqwest::blocking::Client,
+    url: String,
+    key: String,
+}
+
+/// A turn that this process holds, with what every request about it shows. A lease lapses after 30 s: an agent that thinks
+/// longer sends `heartbeat` meanwhile.
+struct Turn<'r> {
+    ruche: &'r Ruche,
+    held: Value,
+    question: String,
+}
+
+impl Ruche {
+    fn ask(&self, query: &str, variables: &Value) -> Outcome<Value> {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let began = Instant::now();
+        let text = loop {
+            let request = self
+                .http
+                .post(format!("{}/graphql", self.url))
+                .bearer_auth(&self.key);
+            let request = request.header("content-type", "application/json");
+            // A lost answer is asked for again: with its idempotency key a request happens once.
+            match request.body(body.clone()).send().and_then(|answer| answer.text()) {
+                Ok(text) => break text,
+                Err(error) if began.elapsed() > REPEAT_MAX => return Err(error.into()),
+                Err(_) => std::thread::sleep(LOOK_INTERVAL),
+            }
+        };
+        let mut answer: Value = serde_json::from_str(&text)?;
+        match answer.get("errors") {
+            Some(errors) => Err(errors.to_string().into()),
+            None => Ok(answer["data"].take()),
+        }
+    }
+
+    /// A mutation under a key of its own; the answer may be a refusal, with a `code`.
+    fn mutate(&self, name: &str, fields: &str, mut input: Value) -> Outcome<Value> {
+        let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        input["idempotencyKey"] = json!(new_key());
+        let query = format!(
+            "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename
+                ... on {kind}Payload {{ {fields} }} ... on Refusal {{ code message }} }} }}"
+        );
+        let began = Instant::now();
+        loop {
+            let answer = self.ask(&query, &json!({ "input": input }))?[name].take();
+            if answer["__typename"] != "TryAgain" || began.elapsed() > REPEAT_MAX {
+                return Ok(answer);
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Waits for a turn of the agent and takes it.
+    fn claim(&self, agent: &str) -> Outcome<Turn<'_>> {
+        let fields = "turnId position lease { id epoch } lane { agent interlocutor channel thread }";
+        let claim = loop {
+            let input = json!({ "agent": agent, "waitMs": CLAIM_WAIT_MS });
+            let claim = self.mutate("claimTurn", fields, input)?;
+            // That is: no turn is ready.
+            if claim["code"] != "ILLEGAL_TRANSITION" {
+                break carried_out(claim)?;
+            }
+        };
+        let query = "query ($id: ID!, $at: Position) { turn(id: $id, minPosition: $at) {
+            messages(first: 100) { nodes { role text } } } }";
+        let read = self.ask(query, &json!({ "id": claim["turnId"], "at": claim["position"] }))?;
+        let said = read["turn"]["messages"]["nodes"].as_array().into_iter().flatten();
+        let said = said.filter(|message| message["role"] == "USER");
+        let said: Vec<&str> = said.filter_map(|message| message["text"].as_str()).collect();
+        Ok(Turn {
+            ruche: self,
+            question: said.join("\n"),
+            held: json!({ "lane": claim["lane"], "turnId": claim["turnId"], "lease": claim["lease"] }),
+        })
+    }
+}
+
+/// A key that nobody had before: the standard library's hashers begin at random. `uuid` would do as well.
+fn new_key() -> String {
+    let half = |part: u8| RandomState::new().hash_one(part);
+    format!("{:016x}{:016x}", half(0), half(1))
+}
+
+fn carried_out(answer: Value) -> Outcome<Value> {
+    match answer["code"].as_str() {
+        Some(code) => Err(format!("{code}: {}", answer["message"]).into()),
+        None => Ok(answer),
+    }
+}
+
+impl Turn<'_> {
+    fn send(&self, name: &str, fields: &str, more: Value) -> Outcome<Value> {
+        let mut input = self.held.clone();
+        for (member, value) in more.as_object().into_iter().flatten() {
+            input[member] = value.clone();
+        }
+        carried_out(self.ruche.mutate(name, fields, input)?)
+    }
+
+    fn heartbeat(&self) -> Outcome<()> {
+        self.send("heartbeatTurn", "turnId", Value::Null).map(drop)
+    }
+
+    /// Calls a tool, if and when it may run. `business_key` is your name of the effect: what has one key happens once. The
+    /// tool is given the effect's key too, by which it can tell a repeat. Gives the text for the model.
+    fn call(
+        &self,
+        tool: &str,
+        arguments: &Value,
+        business_key: &str,
+        run: impl FnOnce(&str) -> Result<String, String>,
+    ) -> Outcome<String> {
+        let action = json!({ "tool": tool, "arguments": arguments.to_string(), "businessKey": business_key });
+        let call = self.send(
+            "proposeAction",
+            "callId gate state result approval { id }",
+            action,
+        )?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if call["state"] == "COMPLETED" {
+            // By an earlier attempt: it is not done again.
+            return Ok(text(&call["result"]));
+        }
+        if call["gate"] == "APPROVAL" && !self.approved(&call["approval"]["id"])? {
+            return Ok("A person decided that this may not happen.".to_owned());
+        }
+        let fields = "permit { position effectKey }";
+        let start = self.send("startEffect", fields, json!({ "callId": call["callId"] }))?;
+        let permit = &start["permit"];
+        // A process that dies from here on leaves an effect in doubt, which a person settles.
+        let (outcome, told) = match run(permit["effectKey"].as_str().unwrap_or_default()) {
+            Ok(result) => (json!({ "completed": { "result": result } }), result),
+            Err(error) => (
+                json!({ "failed": { "errorType": "tool_error", "error": error } }),
+                error,
+            ),
+        };
+        let report = json!({ "callId": call["callId"], "permit": permit["position"], "outcome": outcome });
+        self.send("reportEffect", "state", report)?;
+        Ok(told)
+    }
+
+    fn approved(&self, approval: &Value) -> Outcome<bool> {
+        let query = "query ($id: ID!) { approval(id: $id) { state } }";
+        loop {
+            let answer = self.ruche.ask(query, &json!({ "id": approval }))?;
+            let state = &answer["approval"]["state"];
+            if state != "REQUESTED" {
+                return Ok(state == "APPROVED");
+            }
+            self.heartbeat()?;
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    fn commit(self, answer: &str) -> Outcome<()> {
+        let input = json!({ "outcome": "ANSWERED", "response": { "text": answer } });
+        self.send("commitTurn", "turnId", input).map(drop)
+    }
+}
+
+fn main() -> Outcome<()> {
+    let ruche = Ruche {
+        http: reqwest::blocking::Client::builder().timeout(REPEAT_MAX).build()?,
+        url: std::env::args()
+            .nth(1)
+            .ok_or("the address of the server is missing")?,
+        key: std::env::var("KEY")?,
+    };
+    let turn = ruche.claim("shop")?;
+    let order = turn
+        .question
+        .split_whitespace()
+        .last()
+        .unwrap_or_default()
+        .to_owned();
+    let arguments = json!({ "order": order });
+    let found = turn.call("look_up_order", &arguments, &format!("look/{order}"), |_| {
+        Ok(format!("order {order}: one bicycle bell, 12.50 EUR, delivered"))
+    })?;
+    let done = turn.call("refund", &arguments, &format!("refund/{order}"), |_effect_key| {
+        eprintln!("refunding {order}");
+        Ok(format!("order {order} is refunded"))
+    })?;
+    let answer = format!("{found}. {done}.");
+    turn.commit(&answer)?;
+    writeln!(std::io::stdout(), "{answer}")?;
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! The example clients and the page of the first hour, as a stranger would use them.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use ruche_tests::data::of_repository;
+use ruche_tests::server::caught_up;
+use serde_json::{Value, json};
+
+use super::{PROGRAM, VERIFIER, World};
+use crate::markdown;
+
+/// Longest wait for an example to ask for its approval.
+const ASK_WAIT_MAX: Duration = Duration::from_secs(60);
+const ORDER: &str = "{\"order\":\"7\"}";
+/// Lines added and taken away by wrapping a tool loop.
+const CHANGED_LINES_MAX: usize = 15;
+
+/// A message for the agent `shop`, on a channel whose turns wait for their approvals.
+fn message(world: &World) {
+    let tool = json!({ "name": "look_up_order", "sideEffect": "PURE" });
+    world.admin.sent("registerTool", "look", tool, "position");
+    let session = json!({ "externalId": "chat" });
+    world
+        .agent
+        .sent("startSession", "start", session.clone(), "position");
+    let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "api" });
+    let message = json!({ "session": session, "text": "please refund order 7", "lane": lane });
+    world.agent.sent("submitMessage", "message", message, "turnId");
+}
+
+/// Runs a client against a server: a message, two tools, a signature, an answer; an auditor finds nothing.
+fn goes_through_a_turn(client: &mut Command) {
+    let world = World::new();
+    message(&world);
+    let client = client.arg(&world.server.url).env("KEY", &world.agent.key);
+    let child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("the client starts");
+    let deadline = Instant::now() + ASK_WAIT_MAX;
+    let (approval, arguments) = loop {
+        let open = "{ approvals { nodes { id arguments } } }";
+        let open = world.desk.ask(open, Value::Null)["approvals"]["nodes"].take();
+        if let (Some(id), Some(arguments)) = (open[0]["id"].as_str(), open[0]["arguments"].as_str()) {
+            break (id.to_owned(), arguments.to_owned());
+        }
+        assert!(Instant::now() < deadline, "it asks for nothing");
+    };
+    assert_eq!(arguments.replace(' ', ""), ORDER);
+    world
+        .reviewer
+        .approve(&world.desk, &approval, "refund", &arguments);
+    let ended = child.wait_with_output().expect("it ends");
+    let (printed, said) = texts(&ended);
+    assert!(ended.status.success(), "{}: {said}", ended.status);
+    assert_eq!(said, "refunding 7\n", "it runs once");
+    caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
+    let query =
+        "{ turns { nodes { status messages { nodes { role text } } effects { nodes { tool status } } } } }";
+    let turn = world.agent.ask(query, Value::Null)["turns"]["nodes"][0].take();
+    assert_eq!(turn["status"], "COMMITTED", "{turn}");
+    let answer = json!({ "role": "ASSISTANT", "text": printed.trim_end() });
+    assert_eq!(turn["messages"]["nodes"][1], answer);
+    assert!(printed.contains("order 7 is refunded"), "{printed}");
+    let effects = json!([{ "tool": "look_up_order", "status": "COMPLETED" },
+        { "tool": "refund", "status": "COMPLETED" }]);
+    assert_eq!(turn["effects"]["nodes"], effects);
+    let report = world.audit();
+    assert_eq!(
+        (&report["verdict"], &report["findings"]),
+        (&json!("VERIFIED"), &json!([])),
+        "{report}"
+    );
+}
+
+fn texts(ended: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&ended.stdout), text(&ended.stderr))
+}
+
+fn python(example: &str) -> Command {
+    let mut python = Command::new("python3");
+    python.arg("-B").arg(of_repository("docs/examples").join(example));
+    python
+}
+
+#[test]
+fn the_client_in_python_goes_through_a_turn() {
+    goes_through_a_turn(&mut python("agent.py"));
+}
+
+#[test]
+fn the_client_in_rust_goes_through_a_turn() {
+    goes_through_a_turn(&mut Command::new(env!("CARGO_BIN_EXE_example-agent")));
+}
+
+#[test]
+fn a_tool_loop_goes_through_a_turn_once_it_is_wrapped() {
+    let ended = python("tool_loop.py").arg("please refund order 7").output();
+    let before = ended.expect("python3 starts");
+    let expected = "order 7: one bicycle bell, delivered. order 7 is refunded.\n";
+    assert_eq!(texts(&before), (expected.to_owned(), "refunding 7\n".to_owned()));
+    goes_through_a_turn(&mut python("tool_loop_governed.py"));
+}
+
+/// Lines that `diff` shows as added or taken away, each with its sign.
+fn changed_lines() -> Vec<String> {
+    let path = |name: &str| of_repository("docs/examples").join(name);
+    let mut diff = Command::new("diff");
+    let diff = diff
+        .arg("-U0")
+        .args([path("tool_loop.py"), path("tool_loop_governed.py")]);
+    let (printed, said) = texts(&diff.output().expect("diff starts"));
+    assert_eq!(said, "");
+    // The first two lines are the names of the files.
+    let lines = printed.lines().skip(2).filter(|line| !line.starts_with("@@"));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn wrapping_a_tool_loop_changes_few_lines_and_the_page_shows_them_all() {
+    let changed = changed_lines();
+    assert!((1..=CHANGED_LINES_MAX).contains(&changed.len()), "{changed:#?}");
+    let page = std::fs::read_to_string(of_repository("docs/first-hour.md")).expect("the page");
+    let said = format!("It changes {} lines", changed.len());
+    assert!(page.contains(&said), "the page does not say: {said}");
+    let (_, blocks) = markdown::split(&page);
+    let shown = blocks
+        .iter()
+        .find(|block| block.language == "diff")
+        .expect("the changes");
+    let shown: Vec<String> = shown.text.lines().map(str::to_owned).collect();
+    let without_blank =
+        |lines: Vec<String>| -> Vec<String> { lines.into_iter().filter(|line| line.len() > 1).collect() };
+    assert_eq!(without_blank(shown), without_blank(changed));
+}
+
+/// A folder that looks like a clone in which everything was built.
+fn clone_in(folder: &Path) {
+    symlink(of_repository("docs"), folder.join("docs")).expect("a new link");
+    std::fs::create_dir(folder.join("bin")).expect("a new folder");
+    symlink(PROGRAM, folder.join("bin/ruche")).expect("a new link");
+    symlink(VERIFIER, folder.join("bin/ruche-verify")).expect("a new link");
+}
+
+/// A port that nothing listens on, for the place where the page says 4000.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn the_first_hour_can_be_typed() {
+    let page = std::fs::read_to_string(of_repository("docs/first-hour.md")).expect("the page");
+    let (_, blocks) = markdown::split(&page);
+    let typed = blocks.iter().filter(|block| block.language == "sh");
+    let typed: Vec<&str> = typed.map(|block| block.text.as_str()).collect();
+    assert_eq!(typed.len(), 7, "is the markup of the page another one?");
+    let address = format!("127.0.0.1:{}", free_port());
+    let script = typed.join("\n").replace("127.0.0.1:4000", &address);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    clone_in(folder.path());
+    let bin = folder.path().join("bin");
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    let mut shell = Command::new("bash");
+    // Whatever fails ends it, and it takes along what it started in the background.
+    let script = format!("set -e\ntrap 'kill $(jobs -p) 2> last.log || true' EXIT\n{script}");
+    let shell = shell.args(["-c", &script]).current_dir(folder.path());
+    let shell = shell.env("PATH", path).env("PYTHONDONTWRITEBYTECODE", "1");
+    let ended = shell.env("RUCHE_LOG", "warn").process_group(0).output();
+    let ended = ended.expect("bash starts");
+    let (printed, said) = texts(&ended);
+    assert!(ended.status.success(), "{}\n{printed}\n{said}", ended.status);
+    for expected in [
+        "tool: refund\n",
+        "order 7: one bicycle bell, delivered. order 7 is refunded.\n",
+        "VERIFIED  ",
+    ] {
+        assert!(
+            printed.contains(expected),
+            "{expected:?} is not in\n{printed}\n{said}"
+        );
+    }
+    assert!(
+        !printed.contains("errors") && !printed.contains("\"message\""),
+        "{printed}"
+    );
+}
