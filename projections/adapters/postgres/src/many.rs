@@ -79,7 +79,7 @@ fn array(of: &Type) -> Option<Type> {
 }
 
 /// A text with columns of `v` for its placeholders and with `rows` for what is called `v`: an INSERT of values or of a
-/// SELECT without FROM, an UPDATE or a DELETE. Nothing for any other text.
+/// SELECT, an UPDATE or a DELETE. Nothing for any other text.
 fn over(sql: &str, rows: &str) -> Option<String> {
     let (text, conflict) = match sql.split_once(" ON CONFLICT ") {
         // No row of `v` can be named there.
@@ -98,8 +98,14 @@ fn over(sql: &str, rows: &str) -> Option<String> {
     }
     let (values, condition) = text.split_once(" WHERE ")?;
     // A WHERE inside of an expression is not that of the statement.
-    let is_whole = values.matches('(').count() == values.matches(')').count();
-    is_whole.then(|| format!("{values} FROM {rows} WHERE {condition}{conflict}"))
+    let is_whole = |text: &str| text.matches('(').count() == text.matches(')').count();
+    // What reads a table of its own reads the rows beside it.
+    let mut from = values.match_indices(" FROM ");
+    let link = match from.any(|(at, _)| is_whole(&values[..at])) {
+        true => ",",
+        false => " FROM",
+    };
+    is_whole(values).then(|| format!("{values}{link} {rows} WHERE {condition}{conflict}"))
 }
 
 /// The upsert of a counter over the sums of the rows with the same key. A sum that a column cannot hold is refused by the
@@ -212,6 +218,16 @@ mod tests {
             (
                 "INSERT INTO t (a) SELECT $1 WHERE EXISTS (SELECT 1 FROM u WHERE u.a = $2)",
                 Some("INSERT INTO t (a) SELECT v.p1 FROM v WHERE EXISTS (SELECT 1 FROM u WHERE u.a = v.p2)"),
+            ),
+            (
+                "INSERT INTO t (a, b) SELECT u.a, $1 FROM u WHERE u.a = $2 ON CONFLICT (a) DO UPDATE SET b = excluded.b",
+                Some(
+                    "INSERT INTO t (a, b) SELECT u.a, v.p1 FROM u, v WHERE u.a = v.p2 ON CONFLICT (a) DO UPDATE SET b = excluded.b",
+                ),
+            ),
+            (
+                "INSERT INTO t (a) SELECT (SELECT b FROM u LIMIT $1) WHERE TRUE",
+                Some("INSERT INTO t (a) SELECT (SELECT b FROM u LIMIT v.p1) FROM v WHERE TRUE"),
             ),
             (
                 "UPDATE t SET b = $1 WHERE a = $2",
