@@ -262,13 +262,21 @@ pub struct LayerKey {
 }
 
 /// What a decider decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Decision {
     /// Write these, in this order, in one append.
     Append(Vec<NewEvent>),
     /// It is so already; these events say so. Nothing is written and no key is claimed, since a key is claimed by the
     /// records that it protects.
     AlreadySo(Vec<RecordedEvent>),
+    /// Refused, and that somebody tried is to be seen: the events are written, and the client is told the refusal. No
+    /// key is claimed, so nothing of it is ever given as an answer.
+    Refused {
+        /// What is recorded of the attempt.
+        events: Vec<NewEvent>,
+        /// What the client is told.
+        refusal: CommandError,
+    },
 }
 
 /// An intention, with everything needed to decide it.
@@ -300,8 +308,14 @@ pub trait Command: Serialize + Send + Sync {
 
     /// Streams to look at beside these, which only the state can tell. Asked again after they were loaded, until it
     /// names none that was not looked at.
-    fn more_loads(&self, _state: &Self::State) -> Vec<Load> {
+    fn more_loads(&self, _state: &Self::State, _ground: &Ground<'_>) -> Vec<Load> {
         Vec::new()
+    }
+
+    /// Whether a command that is refused now may be given the answer that its key stands for. Not where that answer
+    /// would let somebody do what he may not do any more.
+    fn may_hear_again(&self, _state: &Self::State, _ground: &Ground<'_>) -> bool {
+        true
     }
 
     /// Takes one event of a loaded stream into the state.
@@ -313,6 +327,11 @@ pub trait Command: Serialize + Send + Sync {
     /// For [`Depth::Newest`]: whether no older event of this stream is needed.
     fn is_settled(&self, _state: &Self::State, _stream: StreamId) -> bool {
         true
+    }
+
+    /// Events that stand already and that an answer needs beside those of the append.
+    fn beside(&self, _state: &Self::State) -> Vec<RecordedEvent> {
+        Vec::new()
     }
 
     /// What the client itself expects of a stream. If it does not hold, the client is told and nothing is retried.
@@ -337,9 +356,15 @@ pub struct CommandReceipt {
     pub unchanged: bool,
     /// The events, in the order of the append.
     pub events: Vec<RecordedEvent>,
+    /// Earlier events that an answer needs beside them ([`Command::beside`]).
+    pub beside: Vec<RecordedEvent>,
 }
 
 impl CommandReceipt {
+    pub(crate) fn with(self, beside: Vec<RecordedEvent>) -> Self {
+        Self { beside, ..self }
+    }
+
     /// The session that the events belong to.
     pub fn session(&self) -> Option<SessionId> {
         self.events.iter().find_map(|e| e.event.session)

@@ -38,7 +38,8 @@ pub struct Violation {
     pub reason: String,
 }
 
-/// Why a command was not carried out. Unless it is `UnknownOutcome`, nothing was written.
+/// Why a command was not carried out. Unless it is `UnknownOutcome`, nothing was written, or nothing but that it was
+/// refused ([`crate::command::Decision::Refused`]).
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// A field of the command is not what it has to be.

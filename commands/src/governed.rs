@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::SessionStarted;
+use ruche_domain::events::{ApprovalDecision, ApprovalVoted, SessionStarted, ToolProposed};
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
@@ -198,6 +198,23 @@ impl GovernedState {
         let open = self.lane.calls.values().filter(|call| self.may_wait(call));
         open.map(|call| Load::whole(approval_stream(approval_of(call.id))).unguarded())
             .collect()
+    }
+
+    fn proposal_of(&self, call: CallId) -> Option<&ToolProposed> {
+        self.past.iter().find_map(|(_, event)| match &event.fact {
+            AgentEvent::ToolProposed(proposed) if event.call == Some(call) => Some(proposed),
+            _ => None,
+        })
+    }
+
+    /// The vote that approved a call.
+    fn vote_on(&self, call: CallId) -> Option<&ApprovalVoted> {
+        self.past.iter().rev().find_map(|(_, event)| match &event.fact {
+            AgentEvent::ApprovalVoted(voted) if event.call == Some(call) => {
+                (voted.decision == ApprovalDecision::Approve).then_some(voted)
+            }
+            _ => None,
+        })
     }
 
     /// Whether a call may have an approval that is not settled: it asked for one, was not started, and what became of
@@ -425,7 +442,7 @@ macro_rules! lane_commands {
                 Ok(vec![self.lane.load(ground)?])
             }
 
-            fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+            fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
                 state.more_loads()
             }
 

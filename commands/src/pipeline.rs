@@ -10,6 +10,7 @@
 //!    that dies up to here has done nothing.
 //! 5. One append, guarded by the versions of the streams as they were seen, and by the idempotency key. It is atomic:
 //!    a process that dies around it has written all or nothing, and the client's retry finds out which.
+//!    A refusal that is to be seen is appended too, under no key: the client is told the refusal all the same.
 //! 6. On a conflict steps 2 to 5 are repeated, a bounded number of times. On "unknown" step 5 is repeated with the
 //!    very same events, so that the key decides.
 
@@ -95,20 +96,34 @@ impl Commands {
         let claims = claims(&secrets, context, command, &ground)?;
         let mut moved = None;
         for attempt in 1..=COMMAND_ATTEMPTS_MAX {
-            let (state, guards) = self.load(context, command, &loads).await?;
+            let (state, guards) = self.load(context, command, &loads, &ground).await?;
             let decided = match command.decide(&state, &ground) {
                 Ok(decided) => decided,
+                Err(refusal) if !command.may_hear_again(&state, &ground) => return Err(refusal),
                 // What was allowed the first time may be refused now because it was carried out.
-                Err(refusal) => return self.earlier_answer(context, &claims, refusal).await,
+                Err(refusal) => {
+                    let answer = self.earlier_answer(context, &claims, refusal).await;
+                    return answer.map(|receipt| receipt.with(command.beside(&state)));
+                }
             };
-            let events = match decided {
-                Decision::Append(events) => events,
-                Decision::AlreadySo(events) => return self.already_so(context, &claims, events).await,
+            let (events, refusal) = match decided {
+                Decision::Append(events) => (events, None),
+                Decision::AlreadySo(events) => {
+                    let answer = self.already_so(context, &claims, events).await;
+                    return answer.map(|receipt| receipt.with(command.beside(&state)));
+                }
+                Decision::Refused { events, refusal } => match self.look_up(context, &claims).await? {
+                    Some(events) => return Ok(first_answer(events).with(command.beside(&state))),
+                    None => (events, Some(refusal)),
+                },
             };
             let prepared = self.preparer(context, &secrets, now).prepare(events)?;
             let own = command.expectation(&ground);
-            match self.append(context, &claims, guards, own, prepared).await? {
-                Tried::Written(receipt) => return Ok(receipt),
+            let claims = if refusal.is_none() { &claims[..] } else { &[] };
+            match self.append(context, claims, guards, own, prepared).await? {
+                Tried::Written(receipt) => {
+                    return refusal.map_or_else(|| Ok(receipt.with(command.beside(&state))), Err);
+                }
                 Tried::Moved(stream) => {
                     tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
                     moved = Some(stream);
@@ -141,6 +156,7 @@ impl Commands {
         context: &CommandContext,
         command: &C,
         loads: &[Load],
+        ground: &Ground<'_>,
     ) -> Result<(C::State, Vec<Expectation>), CommandError> {
         let mut state = C::State::default();
         let mut guards = Vec::new();
@@ -148,7 +164,7 @@ impl Commands {
         let mut known: HashSet<StreamId> = loads.iter().map(|load| load.stream).collect();
         loop {
             let Some(load) = waiting.pop_front() else {
-                let more = command.more_loads(&state);
+                let more = command.more_loads(&state, ground);
                 waiting.extend(more.into_iter().filter(|load| known.insert(load.stream)));
                 if waiting.is_empty() {
                     return Ok((state, guards));
@@ -283,6 +299,7 @@ impl Commands {
                         duplicate,
                         unchanged: false,
                         events,
+                        beside: Vec::new(),
                     }));
                 }
                 AppendOutcome::KeyMismatch { .. } => return Err(CommandError::IdempotencyMismatch),
@@ -335,6 +352,7 @@ impl Commands {
                 duplicate: false,
                 unchanged: true,
                 events,
+                beside: Vec::new(),
             },
             first_answer,
         ))
@@ -439,6 +457,7 @@ fn first_answer(events: Vec<RecordedEvent>) -> CommandReceipt {
         duplicate: true,
         unchanged: false,
         events,
+        beside: Vec::new(),
     }
 }
 
@@ -456,6 +475,7 @@ fn written(prepared: Vec<PreparedEvent>, receipts: Vec<Receipt>) -> CommandRecei
         duplicate: false,
         unchanged: false,
         events: prepared.into_iter().zip(receipts).map(event).collect(),
+        beside: Vec::new(),
     }
 }
 

@@ -127,7 +127,7 @@ impl Given {
         let mut state = C::State::default();
         let mut loads = command.loads(ground)?;
         let mut done: Vec<StreamId> = Vec::new();
-        while let Some(load) = next_load(&mut loads, &mut done, || command.more_loads(&state)) {
+        while let Some(load) = next_load(&mut loads, &mut done, || command.more_loads(&state, ground)) {
             let events: Vec<&PastEvent> = self
                 .past
                 .iter()
@@ -225,6 +225,7 @@ impl Decided {
     pub fn refused(self, code: &str) -> CommandError {
         match self.0 {
             Err(error) if error.code() == code => error,
+            Ok(Decision::Refused { refusal, .. }) if refusal.code() == code => refusal,
             other => panic!("expected {code}, got {other:?}"),
         }
     }

@@ -11,6 +11,7 @@ mod properties;
 mod refused;
 mod scores;
 mod sessions;
+mod starts;
 mod tool_calls;
 mod tools;
 mod turns;

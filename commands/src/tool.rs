@@ -1,5 +1,7 @@
 //! Tools: made known with what a call does to the world.
 
+use std::collections::HashMap;
+
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::ToolRegistered;
 use ruche_domain::measures::Digest;
@@ -44,11 +46,76 @@ pub(crate) fn schema_digest(tool: &ToolRegistered) -> Option<Digest> {
     tool.schema_digest.or_else(|| tool.schema.as_ref().map(of))
 }
 
+/// The registrations that stand of the tools that a command is about, each read newest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Catalogue {
+    tools: HashMap<StreamId, ToolRegistered>,
+}
+
+impl Catalogue {
+    /// What to look at for a tool. What is decided on it holds only while it stays so.
+    pub fn load(references: &ReferenceKey, name: &str) -> Load {
+        Load::newest(tool_stream(references, name))
+    }
+
+    /// What to look at beside that: the tools that undo calls of those that are known by now.
+    pub fn more_loads(&self, references: &ReferenceKey) -> Vec<Load> {
+        let undo = self.tools.values().filter_map(undo_tool);
+        undo.map(|name| Self::load(references, name)).collect()
+    }
+
+    pub fn evolve(&mut self, past: &PastEvent) {
+        if let Some(AgentEvent::ToolRegistered(tool)) = &past.event {
+            self.tools.entry(past.stream()).or_insert_with(|| tool.clone());
+        }
+    }
+
+    pub fn is_settled(&self, stream: StreamId) -> bool {
+        self.tools.contains_key(&stream)
+    }
+
+    /// The registration of a tool, if it has one.
+    pub fn tool(&self, references: &ReferenceKey, name: &str) -> Option<&ToolRegistered> {
+        self.tools.get(&tool_stream(references, name))
+    }
+
+    /// What a call of a tool does to the world as things stand. What nobody registered cannot be undone, and neither can
+    /// what only another call could undo that cannot be undone itself.
+    pub fn side_effect(&self, references: &ReferenceKey, name: &str) -> SideEffectPolicy {
+        let Some(tool) = self.tool(references, name) else {
+            return SideEffectPolicy::Irreversible;
+        };
+        match undo_tool(tool) {
+            Some(undo) if !self.may_undo(references, undo) => SideEffectPolicy::Irreversible,
+            _ => tool.side_effect,
+        }
+    }
+
+    /// Whether a tool may be run to undo calls of another one: without asking anybody, and again where it failed.
+    fn may_undo(&self, references: &ReferenceKey, name: &str) -> bool {
+        let effect = self.tool(references, name).map(|tool| tool.side_effect);
+        matches!(
+            effect,
+            Some(SideEffectPolicy::Pure | SideEffectPolicy::Idempotent)
+        )
+    }
+}
+
+/// The other tool that undoes calls of a compensatable one. A tool that puts things back by a call of its own needs none.
+fn undo_tool(tool: &ToolRegistered) -> Option<&str> {
+    let undo = tool.compensation_tool.as_deref();
+    undo.filter(|undo| tool.side_effect == SideEffectPolicy::Compensatable && *undo != tool.name)
+}
+
 /// Registers a tool, or changes its registration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RegisterTool {
     /// What is recorded.
     pub tool: ToolRegistered,
+    /// Whether it comes with records of another system: then it is recorded as it is told, though its calls could not be
+    /// undone here. A governed call of it is judged when it is proposed.
+    #[serde(skip)]
+    pub is_imported: bool,
 }
 
 impl RegisterTool {
@@ -56,6 +123,7 @@ impl RegisterTool {
     pub fn new(name: impl Into<String>, side_effect: SideEffectPolicy) -> Self {
         Self {
             tool: ToolRegistered::new(name.into(), side_effect),
+            is_imported: false,
         }
     }
 }
@@ -64,6 +132,7 @@ impl RegisterTool {
 #[derive(Clone, Debug, Default)]
 pub struct ToolState {
     current: Option<(ToolRegistered, RecordedEvent)>,
+    catalogue: Catalogue,
 }
 
 impl Command for RegisterTool {
@@ -85,23 +154,36 @@ impl Command for RegisterTool {
             let refused = |reason| CommandError::input("/argumentSchema", reason);
             ground.schemas.check(schema).map_err(refused)?;
         }
-        Ok(vec![Load::newest(tool_stream(
-            ground.references,
-            &self.tool.name,
-        ))])
+        let undo = undo_tool(&self.tool).filter(|_| !self.is_imported);
+        let names = std::iter::once(self.tool.name.as_str()).chain(undo);
+        Ok(names
+            .map(|name| Catalogue::load(ground.references, name))
+            .collect())
     }
 
     fn evolve(&self, state: &mut ToolState, event: &PastEvent) {
-        if let (None, Some(AgentEvent::ToolRegistered(tool))) = (&state.current, &event.event) {
+        state.catalogue.evolve(event);
+        if let (None, Some(AgentEvent::ToolRegistered(tool))) = (&state.current, &event.event)
+            && tool.name == self.tool.name
+        {
             state.current = Some((tool.clone(), event.recorded.clone()));
         }
     }
 
-    fn is_settled(&self, state: &ToolState, _: StreamId) -> bool {
-        state.current.is_some()
+    fn is_settled(&self, state: &ToolState, stream: StreamId) -> bool {
+        state.catalogue.is_settled(stream)
     }
 
     fn decide(&self, state: &ToolState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        if let Some(undo) = undo_tool(&self.tool)
+            && !self.is_imported
+            && !state.catalogue.may_undo(ground.references, undo)
+        {
+            return Err(CommandError::input(
+                "/compensationTool",
+                "is not registered as a tool that is pure or idempotent; nobody is asked before it runs",
+            ));
+        }
         let wanted = ToolRegistered {
             schema_digest: schema_digest(&self.tool),
             ..self.tool.clone()

@@ -188,6 +188,7 @@ catalogue! {
         "tool.registered" 2 ToolRegistered;
         "tool.proposed" 1 ToolProposed;
         "tool.started" 1 ToolStarted;
+        "tool.start_refused" 1 ToolStartRefused;
         "tool.completed" 1 ToolCompleted;
         "tool.failed" 1 ToolFailed;
         "tool.outcome_unknown" 1 ToolOutcomeUnknown;

@@ -64,6 +64,11 @@ pub const MIN_POSITION_WAIT_MS_MAX: u64 = 5_000;
 /// A business key is held so long after its effect was done, microseconds: a day. That of an irreversible effect is
 /// held for ever.
 pub const BUSINESS_KEY_HELD_US: u64 = 24 * 3_600 * 1_000_000;
+/// Recorded refusals of a start for one call and one cause. More are refused and leave no record, so that a worker that
+/// asks again and again does not make the lane longer.
+pub const START_REFUSALS_PER_CAUSE_MAX: usize = 1;
+/// Recorded votes on one request that do not count, over all causes and credentials; of one cause and credential one.
+pub const VOTE_REFUSALS_PER_REQUEST_MAX: usize = 64;
 /// Different tools of one recorded turn; each costs a read.
 pub const TOOLS_PER_TURN_MAX: usize = 256;
 /// Keys of one configuration.

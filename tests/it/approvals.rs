@@ -365,3 +365,45 @@ fn a_revoked_key_is_refused_and_a_no_is_kept() {
         "{late}"
     );
 }
+
+/// The vote stands and counted; the start finds its key revoked, and people are asked anew.
+#[test]
+fn a_key_that_is_revoked_after_the_vote_starts_nothing() {
+    let world = World::new();
+    let made = world.register();
+    let asked = world.request_on("api");
+    let (_, voted) = world.approvals(&["approve", &asked.id]);
+    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
+    let input = json!({ "keyId": made["key_id"], "reason": "stolen" });
+    let revoked = world.mutate(
+        &world.admin,
+        "revokeReviewerKey",
+        "revoke",
+        input,
+        "keyId position",
+    );
+    assert_eq!(revoked["keyId"], made["key_id"], "{revoked}");
+    let refused = world.start("run", &asked);
+    assert_eq!(refused["code"], "ILLEGAL_TRANSITION", "{refused}");
+    let said = refused["message"].as_str().expect("words");
+    assert!(said.contains("the key that approved was revoked"), "{said}");
+    let mut input = asked.worker.clone();
+    (input["tool"], input["arguments"]) = (json!("delete_file"), json!("{ \"path\": \"/a\" }"));
+    input["businessKey"] = json!("a");
+    let fields = "gate deduplicated approval { id } position";
+    let anew = world.mutate(&world.agent, "proposeAction", "anew", input, fields);
+    assert_eq!(
+        (&anew["gate"], &anew["deduplicated"]),
+        (&json!("APPROVAL"), &json!(false)),
+        "{anew}"
+    );
+    let (_, shown) = world.approvals(&["show", &asked.id]);
+    assert_eq!(shown["state"], "stale", "{shown}");
+
+    let (folder, home, key) = world.export();
+    let export = folder.path().join("export");
+    let export = export.to_str().expect("a path in UTF-8");
+    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
+    assert_eq!(report["findings"], json!([]), "{report}");
+    assert_eq!(report["proposed_and_not_run"]["total"], 2, "{report}");
+}

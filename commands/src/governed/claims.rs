@@ -41,7 +41,7 @@ impl Command for ClaimTurnOfAgent {
             .collect())
     }
 
-    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
         state.more_loads()
     }
 

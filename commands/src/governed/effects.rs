@@ -4,21 +4,27 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    MessageSent, ToolCompensated, ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
-    ToolOutcomeUnknown, ToolStarted,
+    MessageSent, StaleCause, StartRefusal, ToolCompensated, ToolCompensationFailed, ToolCompleted,
+    ToolFailed, ToolOutcomeAsserted, ToolOutcomeUnknown, ToolStarted,
 };
 use ruche_domain::ids::{CallId, MessageId, TurnId};
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::EffectStatus;
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::vote::key_stream;
 use serde::{Serialize, Serializer};
 
 use super::calls::KeyedCalls;
-use super::propose::sha256;
-use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, sendable};
-use crate::command::{Command, Decision, Load, PastEvent, RecordedEvent};
+use super::propose::{no_policy, sha256};
+use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, refusal, sendable};
+use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
-use crate::lane::{self, Call, EffectOutcome, Intent, Lane, LaneEvent, SentMessage, Undone};
+use crate::lane::{
+    self, Call, EffectOutcome, Intent, Lane, LaneEvent, Rejection, SentMessage, TurnState, Undone, obstacle,
+};
+use crate::reviewer::KeyState;
+use crate::tool::{Catalogue, schema_digest};
 
 /// Bytes of the evidence that a person gives.
 const EVIDENCE_BYTES_MAX: usize = 4_096;
@@ -41,6 +47,9 @@ pub struct StartEffect {
 pub struct StartState {
     governed: GovernedState,
     keyed: KeyedCalls,
+    catalogue: Catalogue,
+    /// The key under which the vote was signed that approved the call.
+    key: KeyState,
 }
 
 impl StartState {
@@ -73,11 +82,44 @@ impl Command for StartEffect {
         Ok(vec![self.lane.load(ground)?])
     }
 
-    fn more_loads(&self, state: &StartState) -> Vec<Load> {
-        state.governed.more_loads()
+    fn more_loads(&self, state: &StartState, ground: &Ground<'_>) -> Vec<Load> {
+        let mut loads = state.governed.more_loads();
+        let call = state.governed.lane.calls.get(&self.call);
+        loads.extend(call.map(|call| Catalogue::load(ground.references, &call.name)));
+        loads.extend(state.catalogue.more_loads(ground.references));
+        // Guarded: of a start and a revocation that meet, one is decided again and sees the other.
+        let voted = state.governed.vote_on(self.call);
+        let key = voted.and_then(|voted| voted.key_id.parse().ok());
+        loads.extend(key.map(|key| Load::whole(key_stream(key))));
+        loads
+    }
+
+    fn is_settled(&self, state: &StartState, stream: StreamId) -> bool {
+        state.catalogue.is_settled(stream)
+    }
+
+    /// The proposal: an executor is to run exactly its arguments.
+    fn beside(&self, state: &StartState) -> Vec<RecordedEvent> {
+        let events = state.keyed.of(self.call).unwrap_or_default();
+        let is_proposal = |event: &RecordedEvent| event.event.event_type == "tool.proposed";
+        events.into_iter().filter(is_proposal).collect()
+    }
+
+    fn may_hear_again(&self, state: &StartState, ground: &Ground<'_>) -> bool {
+        // A permit is good under its lease alone. Who lost it must not take the first answer for leave to run the call.
+        let lane = state.governed.lane();
+        let held = state
+            .governed
+            .require_lease(&lane, &self.lane, self.turn, &self.lease, ground);
+        held.is_ok()
     }
 
     fn evolve(&self, state: &mut StartState, event: &PastEvent) {
+        match event.stream().category {
+            Category::Tool => return state.catalogue.evolve(event),
+            Category::Key => return state.key.evolve(event),
+            _ => {}
+        }
         state.keyed.evolve(|_| true, event);
         state.governed.evolve(event);
     }
@@ -95,19 +137,60 @@ impl Command for StartEffect {
         let start = lane::StartEffect {
             call: self.call,
             started,
+            changed: self.changed(state, &lane, call, ground),
         };
         let asked = Asked::from(Intent::StartEffect(held(self.turn, &self.lease, start)));
-        governed.decide(&self.lane, ground, &asked)
+        let id = self.lane.id(ground.references);
+        let events = governed.decide_in(id, &self.lane.channel, ground, &asked)?;
+        Ok(match refused_in(&events) {
+            None => Decision::Append(events),
+            Some(why) => Decision::Refused {
+                events,
+                refusal: refusal(Rejection::blocked(TurnState::Processing, obstacle(why))),
+            },
+        })
     }
 }
 
+fn refused_in(events: &[NewEvent]) -> Option<StartRefusal> {
+    events.iter().find_map(|event| match &event.content {
+        Content::Fact(AgentEvent::ToolStartRefused(refused)) => Some(refused.refusal),
+        _ => None,
+    })
+}
+
 impl StartEffect {
+    /// What is not as it was when the call was proposed, and when it was approved. A start holds only on what people and
+    /// rules looked at; what changed since, even for the better, is proposed anew.
+    fn changed(&self, state: &StartState, lane: &Lane, call: &Call, ground: &Ground<'_>) -> Vec<StaleCause> {
+        let governed = &state.governed;
+        let proposed = governed.proposal_of(self.call);
+        let tool = state.catalogue.tool(ground.references, &call.name);
+        let schema = proposed.and_then(|proposed| proposed.schema_digest);
+        let side_effect = state.catalogue.side_effect(ground.references, &call.name);
+        let mut changed = Vec::new();
+        if side_effect != call.side_effect || tool.and_then(schema_digest) != schema {
+            changed.push(StaleCause::Action);
+        }
+        let Some(approval) = call.approval.and_then(|id| lane.approvals.get(&id)) else {
+            return changed;
+        };
+        if approval.binding.policy != Some(no_policy()) {
+            changed.push(StaleCause::Policy);
+        }
+        if approval.binding.config != governed.configs.get(&self.turn).copied() {
+            changed.push(StaleCause::Config);
+        }
+        // An approval without a vote, or under a key that is not there, is none.
+        if state.key.key(ground.tenant).is_none_or(|key| key.revoked) {
+            changed.push(StaleCause::ReviewerKey);
+        }
+        changed
+    }
+
     fn started(&self, governed: &GovernedState, call: &Call, ground: &Ground<'_>) -> ToolStarted {
         let mut started = ToolStarted::new(call.name.clone());
-        let proposed = governed.past.iter().find_map(|(_, event)| match &event.fact {
-            AgentEvent::ToolProposed(proposed) if event.call == Some(self.call) => Some(proposed),
-            _ => None,
-        });
+        let proposed = governed.proposal_of(self.call);
         started.effect_id = Some(self.call.to_string());
         if let Some(proposed) = proposed {
             started.args_digest = proposed.args_digest;
@@ -190,7 +273,7 @@ impl Command for ReportEffect {
         Ok(vec![self.lane.load(ground)?])
     }
 
-    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
         state.more_loads()
     }
 

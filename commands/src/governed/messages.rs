@@ -83,7 +83,7 @@ impl Command for SubmitMessage {
         }])
     }
 
-    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
         state.more_loads()
     }
 

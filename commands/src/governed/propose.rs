@@ -4,7 +4,6 @@
 
 use ruche_domain::action::Action;
 use ruche_domain::approval;
-use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalMode, ApprovalRequested, ApprovalRule, InterventionPoint, PolicyEvaluated, PolicyReason,
     PolicyVerdict, ToolProposed, ToolRegistered,
@@ -26,7 +25,7 @@ use crate::command::{Command, Decision, Load, PastEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{self, Intent, Lane};
-use crate::tool::{schema_digest, tool_stream};
+use crate::tool::{Catalogue, schema_digest};
 
 /// A worker wants to call a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -56,7 +55,7 @@ pub struct ProposeAction {
 #[derive(Clone, Debug, Default)]
 pub struct ProposeState {
     governed: GovernedState,
-    tool: Option<ToolRegistered>,
+    catalogue: Catalogue,
     keyed: KeyedCalls,
 }
 
@@ -69,19 +68,19 @@ impl Command for ProposeAction {
         let key = self.business_key.as_deref();
         key.map_or(Ok(()), |key| check_external_id("/businessKey", key))?;
         self.read_arguments()?;
-        let tool = tool_stream(ground.references, &self.tool);
-        Ok(vec![Load::newest(tool), self.lane.load(ground)?])
+        let tool = Catalogue::load(ground.references, &self.tool);
+        Ok(vec![tool, self.lane.load(ground)?])
     }
 
-    fn more_loads(&self, state: &ProposeState) -> Vec<Load> {
-        state.governed.more_loads()
+    fn more_loads(&self, state: &ProposeState, ground: &Ground<'_>) -> Vec<Load> {
+        let mut loads = state.catalogue.more_loads(ground.references);
+        loads.extend(state.governed.more_loads());
+        loads
     }
 
     fn evolve(&self, state: &mut ProposeState, event: &PastEvent) {
         if event.stream().category == Category::Tool {
-            if let (None, Some(AgentEvent::ToolRegistered(tool))) = (&state.tool, &event.event) {
-                state.tool = Some(tool.clone());
-            }
+            state.catalogue.evolve(event);
             return;
         }
         let same = |call: &ToolProposed| call.name == self.tool && call.business_key == self.business_key;
@@ -89,12 +88,12 @@ impl Command for ProposeAction {
         state.governed.evolve(event);
     }
 
-    fn is_settled(&self, state: &ProposeState, _: StreamId) -> bool {
-        state.tool.is_some()
+    fn is_settled(&self, state: &ProposeState, stream: StreamId) -> bool {
+        state.catalogue.is_settled(stream)
     }
 
     fn decide(&self, state: &ProposeState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        self.check_schema(state.tool.as_ref(), ground)?;
+        self.check_schema(state.catalogue.tool(ground.references, &self.tool), ground)?;
         let governed = &state.governed;
         let lane = governed.lane();
         governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
@@ -140,8 +139,8 @@ impl ProposeAction {
         session: SessionId,
         ground: &Ground<'_>,
     ) -> lane::ProposeAction {
-        let tool = state.tool.as_ref();
-        let side_effect = tool.map_or_else(SideEffectPolicy::default, |tool| tool.side_effect);
+        let tool = state.catalogue.tool(ground.references, &self.tool);
+        let side_effect = state.catalogue.side_effect(ground.references, &self.tool);
         let arguments = sha256(self.arguments.as_bytes());
         let action = Action {
             agent: self.lane.agent.clone(),
@@ -241,7 +240,7 @@ fn evaluated(call: CallId, action: Digest, ground: &Ground<'_>) -> PolicyEvaluat
 }
 
 /// Digest of the bundle that has no rules: the empty text.
-fn no_policy() -> Digest {
+pub(super) fn no_policy() -> Digest {
     sha256(b"")
 }
 

@@ -30,7 +30,7 @@ impl Command for FireTimers {
         Ok(vec![Load::whole(lane_stream(self.lane))])
     }
 
-    fn more_loads(&self, state: &GovernedState) -> Vec<Load> {
+    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
         state.more_loads()
     }
 

@@ -5,25 +5,28 @@
 //! seen. The key's stream is guarded, so that a key counts by position: of a vote and a revocation that meet, one is
 //! decided again and sees the other.
 
+use ruche_domain::action::Action;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoteRefused,
-    ApprovalVoted, VoteRefusal,
+    ApprovalDecision, ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved,
+    ApprovalVoteRefused, ApprovalVoted, VoteRefusal,
 };
 use ruche_domain::ids::{ApprovalId, LaneId, TurnId};
-use ruche_domain::limits::DSSE_ENVELOPE_BYTES_MAX;
+use ruche_domain::limits::{DSSE_ENVELOPE_BYTES_MAX, VOTE_REFUSALS_PER_REQUEST_MAX};
 use ruche_domain::measures::Digest;
-use ruche_domain::stream::Category;
+use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::vote::{Ballot, Refused, RequestPlace, hinted_key, judge, key_stream, request_facts};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
+use super::propose::{no_policy, sha256};
 use super::{Asked, GovernedState, approval_stream, lane_stream};
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::Ground;
 use crate::error::CommandError;
-use crate::lane::{ApprovalState, Binding, Intent, ResolveApproval};
+use crate::lane::{ApprovalState, Binding, ChannelSettings, Intent, ResolveApproval};
 use crate::reviewer::KeyState;
+use crate::tool::{Catalogue, schema_digest};
 
 /// A reviewer decides on a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +43,9 @@ pub struct VoteState {
     governed: GovernedState,
     request: Option<Request>,
     key: KeyState,
+    catalogue: Catalogue,
+    /// Votes that did not count: why, of which credential, and the record.
+    refused: Vec<(VoteRefusal, Option<Uuid>, RecordedEvent)>,
 }
 
 /// The request as it stands in the ledger.
@@ -71,20 +77,37 @@ impl Command for VoteOnApproval {
         Ok(loads)
     }
 
-    fn more_loads(&self, state: &VoteState) -> Vec<Load> {
+    fn is_settled(&self, state: &VoteState, stream: StreamId) -> bool {
+        state.catalogue.is_settled(stream)
+    }
+
+    fn more_loads(&self, state: &VoteState, ground: &Ground<'_>) -> Vec<Load> {
         let lane = state.request.as_ref().map(|request| request.lane);
         let mut loads: Vec<Load> = lane
             .map(|lane| Load::whole(lane_stream(lane)))
             .into_iter()
             .collect();
         loads.extend(state.governed.more_loads());
+        let tool = state
+            .request
+            .as_ref()
+            .and_then(|request| request.said.tool_name.as_deref());
+        loads.extend(tool.map(|tool| Catalogue::load(ground.references, tool)));
+        loads.extend(state.catalogue.more_loads(ground.references));
         loads
     }
 
     fn evolve(&self, state: &mut VoteState, event: &PastEvent) {
-        if event.stream().category == Category::Key {
-            state.key.evolve(event);
-            return;
+        match event.stream().category {
+            Category::Key => return state.key.evolve(event),
+            Category::Tool => return state.catalogue.evolve(event),
+            _ => {}
+        }
+        if event.stream() == approval_stream(self.approval)
+            && let Some(AgentEvent::ApprovalVoteRefused(refused)) = &event.event
+        {
+            let by = event.recorded.event.actor.reference;
+            state.refused.push((refused.refusal, by, event.recorded.clone()));
         }
         if event.stream() == approval_stream(self.approval)
             && let Some(AgentEvent::ApprovalRequested(said)) = &event.event
@@ -113,7 +136,7 @@ impl Command for VoteOnApproval {
         let request = request.ok_or(CommandError::NotFound { thing: "approval" })?;
         match self.judge(state, request, ground) {
             Ok(voted) => self.carry_out(state, request, voted, ground),
-            Err(refused) => Ok(Decision::Append(vec![self.refusal(request, refused)])),
+            Err(refused) => self.record_refusal(state, request, refused, ground),
         }
     }
 }
@@ -179,7 +202,7 @@ impl VoteOnApproval {
         let resolve = ResolveApproval {
             approval: self.approval,
             resolved,
-            binding: state.binding_now(request),
+            binding: state.binding_now(request, ground),
             new_turn: TurnId(new_turn),
         };
         let asked = Asked::from(Intent::ResolveApproval(resolve));
@@ -194,8 +217,35 @@ impl VoteOnApproval {
         Ok(Decision::Append(std::iter::once(vote).chain(follows).collect()))
     }
 
+    /// A vote that does not count is recorded once for each cause and credential, and for a bounded number of them.
+    fn record_refusal(
+        &self,
+        state: &VoteState,
+        request: &Request,
+        refused: Refused,
+        ground: &Ground<'_>,
+    ) -> Result<Decision, CommandError> {
+        let same = |(cause, by, _): &&(VoteRefusal, Option<Uuid>, RecordedEvent)| {
+            (*cause, *by) == (refused.refusal, ground.actor.reference)
+        };
+        if let Some((_, _, recorded)) = state.refused.iter().find(same) {
+            return Ok(Decision::AlreadySo(vec![recorded.clone()]));
+        }
+        let limit = VOTE_REFUSALS_PER_REQUEST_MAX as u64;
+        let value = state.refused.len() as u64 + 1;
+        if value > limit {
+            return Err(CommandError::LimitExceeded {
+                what: "the request",
+                value,
+                limit,
+                unit: "votes that do not count",
+            });
+        }
+        Ok(Decision::Append(vec![self.refusal(request, refused)]))
+    }
+
     fn refusal(&self, request: &Request, refused: Refused) -> NewEvent {
-        let digest = Digest(Sha256::digest(self.envelope.as_bytes()).into());
+        let digest = sha256(self.envelope.as_bytes());
         let mut event = ApprovalVoteRefused::new(refused.refusal, digest);
         event.detail = Some(refused.detail);
         event.key_id = hinted_key(&self.envelope).map(|key| key.to_string());
@@ -217,15 +267,42 @@ impl VoteOnApproval {
 }
 
 impl VoteState {
-    /// What the approval would have to be bound to now. There is no policy yet that could have changed.
-    fn binding_now(&self, request: &Request) -> Binding {
-        let turn = request.place.turn;
-        let config = turn.and_then(|turn| self.governed.configs.get(&turn).copied());
+    /// What the approval would have to be bound to now: the tool as it is registered, policy, and the settings of the
+    /// turn that is going to start the call. That is the one that asked, where it waits; otherwise one that opens now.
+    fn binding_now(&self, request: &Request, ground: &Ground<'_>) -> Binding {
+        let said = &request.said;
+        let pinned = request
+            .place
+            .turn
+            .and_then(|turn| self.governed.configs.get(&turn).copied());
+        let channel = said.channel.as_deref().unwrap_or_default();
+        let config = match said.mode {
+            ApprovalMode::Blocking => pinned,
+            ApprovalMode::Detached => Some(ChannelSettings::of_channel(channel).digest()),
+        };
+        let action = self.action_now(request, ground);
         Binding {
-            action: request.said.action_digest,
-            policy: request.said.policy_digest,
+            // A request that lacks something was refused before; it equals no action.
+            action: action.map_or(Digest([0; 32]), |action| sha256(action.canonical().as_bytes())),
+            policy: Some(no_policy()),
             config,
-            session_head: request.said.session_head,
+            session_head: said.session_head,
         }
+    }
+
+    fn action_now(&self, request: &Request, ground: &Ground<'_>) -> Option<Action> {
+        let said = &request.said;
+        let tool = said.tool_name.clone()?;
+        let registered = self.catalogue.tool(ground.references, &tool);
+        Some(Action {
+            agent: said.agent_id.clone()?,
+            arguments: sha256(said.arguments.as_ref()?.as_bytes()),
+            schema: registered.and_then(schema_digest),
+            session: request.place.session?,
+            side_effect: self.catalogue.side_effect(ground.references, &tool),
+            tenant: ground.tenant,
+            tool,
+            turn: request.place.turn?,
+        })
     }
 }

@@ -121,7 +121,10 @@ impl ToolMapping {
         tool.compensation_tool.clone_from(&entry.compensation_tool);
         tool.tool_kind = entry.kind;
         tool.description.clone_from(&entry.description);
-        Some(RegisterTool { tool })
+        Some(RegisterTool {
+            tool,
+            is_imported: true,
+        })
     }
 }
 

@@ -4,9 +4,7 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ConfigEffectiveResolved, TurnQueued, TurnReadied};
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
-use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Micros;
-use sha2::{Digest as _, Sha256};
 
 use super::event::LaneEvent;
 use super::intent::{Held, LaneCommand};
@@ -126,12 +124,9 @@ impl<'a> Draft<'a> {
 
     /// A turn that takes no more messages gets its settings, and the lane or a place in the queue.
     pub fn admit(&mut self, id: TurnId) {
-        let values = self.settings().to_values();
-        // Keys are sorted and numbers whole, so equal settings give equal bytes.
-        let bytes = serde_json::to_vec(&values).expect("a map of text keys");
-        let digest = Digest(Sha256::digest(&bytes).into());
-        let mut resolved = ConfigEffectiveResolved::new(self.command.layers.clone(), digest);
-        resolved.values = values;
+        let settings = self.settings();
+        let mut resolved = ConfigEffectiveResolved::new(self.command.layers.clone(), settings.digest());
+        resolved.values = settings.to_values();
         self.push(id, resolved);
         match self.lane.holder().map(|holder| holder.id) {
             Some(behind) => self.push(id, TurnQueued::new(behind)),

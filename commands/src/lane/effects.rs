@@ -1,10 +1,16 @@
-//! Calls that run, and how they come out. Rows 8 and 9.
+//! Calls that run or may not, and how they come out. Rows 8, 9, 32 and 33.
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{ApprovalConsumed, CommitPointKind, TurnCommitPointReached};
-use ruche_domain::ids::{CallId, TurnId};
+use ruche_domain::events::{
+    ApprovalConsumed, ApprovalStale, CommitPointKind, StaleCause, StartRefusal, ToolStartRefused,
+    TurnCommitPointReached,
+};
+use ruche_domain::ids::{ApprovalId, CallId, TurnId};
+use ruche_domain::limits::START_REFUSALS_PER_CAUSE_MAX;
+use ruche_domain::measures::Digest;
 use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 
+use super::approvals::void;
 use super::attempts::again;
 use super::draft::Draft;
 use super::intent::{EffectOutcome, Held, ReportEffect, ResolveOutcome, StartEffect};
@@ -12,54 +18,119 @@ use super::rejection::{Obstacle, Rejection};
 use super::state::{ApprovalState, Awaited, Call, Gate, TurnState};
 use super::winding::{settle, undone};
 
-/// Row 8: the intent is recorded before the effect, together with the approval that it uses up.
+/// Row 8: the intent is recorded before the effect, together with the approval that it uses up. Row 33: so is that it may
+/// not.
 pub(super) fn start(draft: &mut Draft<'_>, held: &Held<StartEffect>) -> Result<(), Rejection> {
     let turn = draft.held(held, &[TurnState::Processing])?;
-    let (id, blocked) = (turn.id, |obstacle| {
-        Rejection::blocked(TurnState::Processing, obstacle)
-    });
+    let id = turn.id;
     let call = draft.named_call(turn, held.what.call)?;
     if !may_run(call) {
-        return Err(blocked(Obstacle::CallNotThere));
+        return Err(Rejection::blocked(TurnState::Processing, Obstacle::CallNotThere));
     }
     let (call_id, side_effect, attempt) = (call.id, call.side_effect, call.attempt + 1);
-    let proposed = call.action_digest;
-    let irreversible = side_effect == SideEffectPolicy::Irreversible;
-    let consumes = match call.gate {
-        Gate::Closed => return Err(blocked(Obstacle::Denied)),
-        Gate::Open if !irreversible => None,
-        Gate::Open | Gate::Approval => Some(call.approval.ok_or(blocked(Obstacle::ApprovalMissing))?),
+    let consumes = match may_start(draft, call, &held.what.changed) {
+        Ok(consumes) => consumes,
+        Err(refusal) => return refuse(draft, call_id, refusal, &held.what.changed),
     };
     let mut started = held.what.started.clone();
     started.side_effect = Some(side_effect);
     started.attempt = Some(attempt);
     draft.row(8);
-    if let Some(approval) = consumes {
-        let approval = &draft.lane.approvals[&approval];
-        let digest = approval.binding.action;
-        if approval.state != ApprovalState::Approved {
-            return Err(blocked(Obstacle::ApprovalMissing));
-        }
-        if approval.expires_at <= draft.now {
-            return Err(blocked(Obstacle::ApprovalExpired));
-        }
-        // The digest of the call as it was proposed, not one that the worker says now.
-        if proposed != Some(digest) {
-            return Err(blocked(Obstacle::ActionChanged));
-        }
-        let (approval, ticket) = (approval.id, approval.id.to_string());
+    if let Some((approval, digest)) = consumes {
+        let ticket = approval.to_string();
         started.ticket = Some(ticket.clone());
         let mut consumed = ApprovalConsumed::new(ticket, call_id, digest);
         consumed.effect_id.clone_from(&started.effect_id);
         draft.event(id, Some(call_id), Some(approval), consumed.into());
     }
     draft.push_call(call_id, started);
-    if irreversible {
+    if side_effect == SideEffectPolicy::Irreversible {
         let mut reached = TurnCommitPointReached::new(CommitPointKind::IrreversibleEffect);
         reached.call_id = Some(call_id);
         draft.event(id, Some(call_id), None, reached.into());
     }
     Ok(())
+}
+
+/// The approval that a start uses up, if it needs one, with the action that it is of; or why the call may not start.
+fn may_start(
+    draft: &Draft<'_>,
+    call: &Call,
+    changed: &[StaleCause],
+) -> Result<Option<(ApprovalId, Digest)>, StartRefusal> {
+    let asks = match call.gate {
+        Gate::Closed => return Err(StartRefusal::Denied),
+        Gate::Open => call.side_effect == SideEffectPolicy::Irreversible,
+        Gate::Approval => true,
+    };
+    let known = call.approval.and_then(|id| draft.lane.approvals.get(&id));
+    let given = known.filter(|approval| approval.state == ApprovalState::Approved);
+    let uses = if asks {
+        let approval = given.ok_or(StartRefusal::NotApproved)?;
+        if approval.expires_at <= draft.now {
+            return Err(StartRefusal::Expired);
+        }
+        // The digest of the call as it was proposed, not one that the worker says now.
+        if call.action_digest != Some(approval.binding.action) {
+            return Err(StartRefusal::OtherAction);
+        }
+        Some((approval.id, approval.binding.action))
+    } else {
+        None
+    };
+    match changed {
+        [] => Ok(uses),
+        changed if changed.contains(&StaleCause::ReviewerKey) => Err(StartRefusal::RevokedKey),
+        _ => Err(StartRefusal::Stale),
+    }
+}
+
+/// Row 33: a start that what was proposed and approved does not bear out. It is recorded once for each cause, and the
+/// approval is gone with it: what people would have to look at now is another request.
+fn refuse(
+    draft: &mut Draft<'_>,
+    id: CallId,
+    refusal: StartRefusal,
+    changed: &[StaleCause],
+) -> Result<(), Rejection> {
+    let call = draft.call(id);
+    let recorded = call.refusals.get(&refusal).copied().unwrap_or_default();
+    if recorded >= START_REFUSALS_PER_CAUSE_MAX {
+        return Err(Rejection::blocked(TurnState::Processing, obstacle(refusal)));
+    }
+    let mut refused = ToolStartRefused::new(call.name.clone(), refusal);
+    refused.action_digest = call.action_digest;
+    refused.attempt = Some(call.attempt + 1);
+    let known = call.approval.and_then(|id| draft.lane.approvals.get(&id));
+    let given = known.filter(|approval| approval.state == ApprovalState::Approved);
+    let given = given.map(|approval| approval.id);
+    draft.row(REFUSED);
+    if let Some(approval) = given {
+        match refusal {
+            StartRefusal::Expired => void(draft, approval, "expired"),
+            StartRefusal::OtherAction => {
+                draft.push_approval(approval, ApprovalStale::new(vec![StaleCause::Action]));
+            }
+            _ => draft.push_approval(approval, ApprovalStale::new(changed.to_vec())),
+        }
+    }
+    draft.push_call(id, refused);
+    Ok(())
+}
+
+/// The row of starts that were refused.
+pub(super) const REFUSED: u8 = 33;
+
+/// What a refused start is told.
+pub fn obstacle(refusal: StartRefusal) -> Obstacle {
+    match refusal {
+        StartRefusal::Denied => Obstacle::Denied,
+        StartRefusal::NotApproved => Obstacle::ApprovalMissing,
+        StartRefusal::Expired => Obstacle::ApprovalExpired,
+        StartRefusal::OtherAction => Obstacle::ActionChanged,
+        StartRefusal::RevokedKey => Obstacle::KeyRevoked,
+        StartRefusal::Stale => Obstacle::Changed,
+    }
 }
 
 /// A call runs once, again after it failed, and again under the same key where twice is once.

@@ -2,10 +2,12 @@
 //!
 //! It needs no payload of a message, so that a conversation whose words were erased is decided as before.
 
+use std::collections::BTreeMap;
+
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalMode, ApprovalOutcome, ApprovalRequested, AssertedOutcome, PolicyVerdict, ToolProposed,
-    TurnOpened, TurnStarted, TurnStrategy,
+    ApprovalMode, ApprovalOutcome, ApprovalRequested, AssertedOutcome, PolicyVerdict, StartRefusal,
+    ToolProposed, TurnOpened, TurnStarted, TurnStrategy,
 };
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::numbers::Micros;
@@ -200,6 +202,13 @@ impl Lane {
                 call.started = starts;
                 call.attempt += 1;
             }
+            AgentEvent::ToolStartRefused(refused) => {
+                *call.refusals.entry(refused.refusal).or_default() += 1;
+                // An approval that is not there yet may still come. Everything else needs another proposal.
+                if refused.refusal != StartRefusal::NotApproved {
+                    call.gate = Gate::Closed;
+                }
+            }
             AgentEvent::ToolCompleted(_) => call.status = Some(EffectStatus::Completed),
             AgentEvent::ToolFailed(_) => call.status = Some(EffectStatus::Failed),
             AgentEvent::ToolOutcomeUnknown(_) => call.status = Some(EffectStatus::OutcomeUnknown),
@@ -355,5 +364,6 @@ fn new_call(id: CallId, turn: TurnId, proposed: &ToolProposed) -> Call {
         started: 0,
         attempt: 0,
         undo_attempts: 0,
+        refusals: BTreeMap::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use ruche_domain::events::{
     ApprovalRequested, ApprovalResolved, ConfigLayer, MessageReceived, MessageSent, PolicyEvaluated,
-    ToolCompensated, ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
+    StaleCause, ToolCompensated, ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
     ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
@@ -139,6 +139,8 @@ pub struct StartEffect {
     pub call: CallId,
     /// What is recorded. `side_effect` and `attempt` are set here.
     pub started: ToolStarted,
+    /// What is not any more as it was when the call was proposed and approved.
+    pub changed: Vec<StaleCause>,
 }
 
 /// How a call came out.

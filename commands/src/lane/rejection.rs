@@ -29,6 +29,10 @@ pub enum Obstacle {
     ApprovalDecided,
     /// What is about to run is not what was approved.
     ActionChanged,
+    /// The key that approved was revoked.
+    KeyRevoked,
+    /// What the call was proposed on is not what holds now.
+    Changed,
     /// The message came in before.
     MessageKnown,
     /// A new id was used before.
@@ -49,6 +53,8 @@ impl Obstacle {
             Self::ApprovalExpired => "the approval has expired",
             Self::ApprovalDecided => "the approval was decided already",
             Self::ActionChanged => "the action is not the one approved",
+            Self::KeyRevoked => "the key that approved was revoked",
+            Self::Changed => "the tool or its settings changed since the proposal",
             Self::MessageKnown => "the message came in before",
             Self::IdKnown => "the new id was used before",
         }
@@ -121,7 +127,7 @@ impl Rejection {
         }
     }
 
-    pub(super) fn blocked(state: TurnState, obstacle: Obstacle) -> Self {
+    pub(crate) fn blocked(state: TurnState, obstacle: Obstacle) -> Self {
         Self::Blocked {
             state,
             obstacle,

@@ -5,8 +5,10 @@
 
 use ruche_domain::Ext;
 use ruche_domain::events::{ApprovalMode, TurnStrategy};
+use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Micros;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Microseconds of a second.
 const SECOND: u64 = 1_000_000;
@@ -125,6 +127,13 @@ impl ChannelSettings {
             Ok(serde_json::Value::Object(values)) => values.into_iter().collect(),
             _ => unreachable!("a struct of numbers, words and booleans is a JSON object"),
         }
+    }
+
+    /// SHA-256 of these values, as pinned configurations name it.
+    pub fn digest(&self) -> Digest {
+        // Keys are sorted and numbers whole, so equal settings give equal bytes.
+        let bytes = serde_json::to_vec(&self.to_values()).expect("a map of text keys");
+        Digest(Sha256::digest(&bytes).into())
     }
 
     /// From the values of a pinned configuration. Only this crate writes them; what it cannot read is a fault of a

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ruche_domain::events::{ApprovalMode, CommitPointKind, TurnEffect, TurnStrategy, TurnTrigger};
+use ruche_domain::events::{
+    ApprovalMode, CommitPointKind, StartRefusal, TurnEffect, TurnStrategy, TurnTrigger,
+};
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Micros;
@@ -215,6 +217,8 @@ pub struct Call {
     pub attempt: u32,
     /// Tries at undoing it that failed.
     pub undo_attempts: u32,
+    /// Why starts of it were refused, each with how often that was recorded.
+    pub refusals: BTreeMap<StartRefusal, usize>,
 }
 
 impl Call {

@@ -1,7 +1,7 @@
 //! The table of the machine: what leads from which state to which. Documents and refusals are made from it, and the
 //! property test holds every decision against it.
 //!
-//! Rows 1 to 27 are those of the design; rows 28 to 32 are what its state READY and its workers need beside them.
+//! Rows 1 to 27 are those of the design; rows 28 to 33 are what its state READY and its workers need beside them.
 
 use std::sync::LazyLock;
 
@@ -127,6 +127,8 @@ pub const TRANSITIONS: &[Transition] = &[
         "tool.outcome_asserted", &["ResolveOutcome"]),
     row(32, &[AwaitingApproval], "a person says how an effect came out", "none is left in doubt", &[Ready],
         "tool.outcome_asserted, turn.readied", &["ResolveOutcome"]),
+    row(33, &[Processing], "effect starts", "denied; or what was proposed and approved does not hold", &[],
+        "approval.stale or approval.voided?, tool.start_refused", &["StartEffect"]),
 ];
 
 /// Names of the commands that a state knows, in alphabetical order.

@@ -1,10 +1,13 @@
 //! People who decide on approvals, for tests of what comes before and after.
 
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE};
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{ApprovalOutcome, ApprovalResolved};
+use ruche_domain::events::{ApprovalDecision, ApprovalOutcome, ApprovalResolved, ApprovalVoted};
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::numbers::Micros;
 use ruche_domain::stream::Category;
+use ruche_ledger::dsse::PrivateKey;
+use ruche_ledger::vote::key_id;
 use serde::Serialize;
 
 use super::tool_calls::World;
@@ -13,6 +16,7 @@ use crate::context::Ground;
 use crate::error::CommandError;
 use crate::governed::*;
 use crate::lane::{self, ChannelSettings, Intent, Lane, LaneCommand, LaneEvent};
+use crate::reviewer::{RegisterReviewerKey, RevokeReviewerKey};
 
 /// Stands for people who decided: what the machine says when they did, and nothing else.
 #[derive(Serialize)]
@@ -36,13 +40,19 @@ impl Command for Decided {
     }
 }
 
+fn key() -> PrivateKey {
+    PrivateKey::from_seed(&[7; 32])
+}
+
 impl World {
-    fn lane_stream(&self) -> ruche_domain::stream::StreamId {
+    pub fn lane_id(&self) -> ruche_domain::ids::LaneId {
         let ledger = self.ledger.context.ledger;
-        lane_stream(
-            self.lane()
-                .id(&self.ledger.commands.secrets_of(ledger).references),
-        )
+        self.lane()
+            .id(&self.ledger.commands.secrets_of(ledger).references)
+    }
+
+    fn lane_stream(&self) -> ruche_domain::stream::StreamId {
+        lane_stream(self.lane_id())
     }
 
     /// The records of the lane's own stream.
@@ -73,6 +83,22 @@ impl World {
     }
 
     pub async fn decided(&self, key: &str, call: CallId, outcome: ApprovalOutcome) -> CommandReceipt {
+        let mut events = self.decision(call, outcome).await;
+        if outcome == ApprovalOutcome::Approved {
+            let mut vote = self.vote(call).await;
+            (vote.session, vote.turn, vote.call) = (events[0].session, events[0].turn, Some(call));
+            events.insert(0, vote);
+        }
+        self.send(key, &Decided { events }).await.unwrap()
+    }
+
+    /// A decision to approve without a vote, which no command makes.
+    pub async fn decided_by_nobody(&self, key: &str, call: CallId) {
+        let events = self.decision(call, ApprovalOutcome::Approved).await;
+        self.send(key, &Decided { events }).await.unwrap();
+    }
+
+    async fn decision(&self, call: CallId, outcome: ApprovalOutcome) -> Vec<NewEvent> {
         let approval = approval_of(call);
         let lane = self.state(&[approval]).await;
         let known = &lane.approvals[&approval];
@@ -99,7 +125,44 @@ impl World {
                 event.fact,
             )
         };
-        let events = events.map(new).collect();
-        self.send(key, &Decided { events }).await.unwrap()
+        events.map(new).collect()
+    }
+
+    /// The vote of a reviewer whose key is registered. Whether it counts was asked before.
+    async fn vote(&self, call: CallId) -> NewEvent {
+        self.register_key().await;
+        let approval = approval_of(call);
+        let lane = self.state(&[approval]).await;
+        let action = lane.approvals[&approval].binding.action;
+        let voted = ApprovalVoted::new(
+            "alice".to_owned(),
+            ApprovalDecision::Approve,
+            key().public().id(),
+            "{}".to_owned(),
+            action,
+            action,
+        );
+        NewEvent::fact(approval_stream(approval), voted)
+    }
+
+    async fn register_key(&self) {
+        let proven = KeyPossession::new(self.ledger.context.tenant, "alice", *key().public().as_bytes());
+        let proof = key().sign(POSSESSION_TYPE, &proven.unwrap().to_bytes()).unwrap();
+        let register = RegisterReviewerKey {
+            reviewer: "alice".to_owned(),
+            public_key: key().public().to_hex(),
+            proof_of_possession: proof.to_json(),
+            label: None,
+        };
+        self.send("register-key", &register).await.unwrap();
+    }
+
+    /// The key of the reviewer is revoked.
+    pub async fn revoke_key(&self) {
+        let revoke = RevokeReviewerKey {
+            key_id: key_id(&key().public()),
+            reason: None,
+        };
+        self.send("revoke-key", &revoke).await.unwrap();
     }
 }

@@ -15,7 +15,7 @@ use crate::governed::*;
 use crate::session::SessionRef;
 
 impl World {
-    async fn proposed(&self, key: &str, tool: &str, business_key: &str) -> CallId {
+    pub(super) async fn proposed(&self, key: &str, tool: &str, business_key: &str) -> CallId {
         let propose = self.propose(tool, Some(business_key));
         self.send(key, &propose).await.unwrap().events[0]
             .event
@@ -23,7 +23,7 @@ impl World {
             .unwrap()
     }
 
-    fn start(&self, call: CallId) -> StartEffect {
+    pub(super) fn start(&self, call: CallId) -> StartEffect {
         StartEffect {
             lane: self.lane(),
             turn: self.turn,

@@ -2,8 +2,11 @@
 //! out is carried out once.
 
 use proptest::prelude::*;
-use ruche_domain::events::{AssertedOutcome, MessageReceived, MessageSent, Role, ToolOutcomeAsserted};
+use ruche_domain::events::{
+    AssertedOutcome, MessageReceived, MessageSent, Role, SessionEndReason, ToolOutcomeAsserted,
+};
 use ruche_domain::ids::CallId;
+use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
 
@@ -11,7 +14,9 @@ use super::tool_calls::World;
 use crate::command::CommandReceipt;
 use crate::error::CommandError;
 use crate::governed::*;
-use crate::session::SessionRef;
+use crate::reviewer::{RegisterReviewerKey, RevokeReviewerKey};
+use crate::session::{EndSession, SessionRef, StartSession};
+use crate::tool::RegisterTool;
 
 const TOOLS: [(&str, SideEffectPolicy); 4] = [
     ("look_up", SideEffectPolicy::Pure),
@@ -51,6 +56,13 @@ enum Try {
     Cancel,
     Wait(u16),
     Stolen,
+    Register {
+        tool: usize,
+        effect: usize,
+        undo: bool,
+    },
+    Vote(usize),
+    Other(u8),
 }
 
 fn tries() -> impl Strategy<Value = Try> {
@@ -70,6 +82,10 @@ fn tries() -> impl Strategy<Value = Try> {
         1 => Just(Try::Cancel),
         2 => (0..40u16).prop_map(Try::Wait),
         1 => Just(Try::Stolen),
+        1 => (0..4usize, 0..4usize, any::<bool>())
+            .prop_map(|(tool, effect, undo)| Try::Register { tool, effect, undo }),
+        2 => (0..6usize).prop_map(Try::Vote),
+        3 => (0..6u8).prop_map(Try::Other),
     ]
 }
 
@@ -124,6 +140,17 @@ impl Course {
                     )
                     .await
             }
+            Try::Register { tool, effect, undo } => {
+                let mut tool = RegisterTool::new(TOOLS[*tool].0, TOOLS[*effect].1);
+                tool.tool.compensation_tool = undo.then(|| "nobody_knows_it".to_owned());
+                world.send(&key, &tool).await
+            }
+            Try::Vote(n) => {
+                let approval = approval_of(call(*n));
+                let envelope = "{}".to_owned();
+                world.send(&key, &VoteOnApproval { approval, envelope }).await
+            }
+            Try::Other(which) => self.other(&key, *which).await,
             Try::Heartbeat => world.send(&key, &HeartbeatTurn { lane, turn, lease }).await,
             Try::Stolen => {
                 let lease = LeaseRef {
@@ -255,6 +282,65 @@ impl Course {
         })
     }
 
+    /// Commands that are not about a call. Most of them are refused.
+    async fn other(&self, key: &str, which: u8) -> Result<CommandReceipt, CommandError> {
+        let world = &self.world;
+        let strange = "strange".to_owned();
+        let reason = None;
+        match which {
+            0 => {
+                let session = SessionRef::External(strange);
+                world
+                    .send(key, &EndSession::new(session, SessionEndReason::Completed))
+                    .await
+            }
+            1 => {
+                let key_id = Digest([7; 32]);
+                world.send(key, &RevokeReviewerKey { key_id, reason }).await
+            }
+            2 => {
+                let register = RegisterReviewerKey {
+                    reviewer: strange.clone(),
+                    public_key: "0".repeat(64),
+                    proof_of_possession: strange,
+                    label: None,
+                };
+                world.send(key, &register).await
+            }
+            3 => world.send(key, &StartSession::new("s")).await,
+            4 => {
+                world
+                    .send(
+                        key,
+                        &FireTimers {
+                            lane: world.lane_id(),
+                        },
+                    )
+                    .await
+            }
+            _ => {
+                let claim = ClaimTurnOfAgent {
+                    agent: strange,
+                    channel: None,
+                    brain_build: None,
+                    lane: Some(world.lane_id()),
+                };
+                world.send(key, &claim).await
+            }
+        }
+    }
+
+    /// How many records from here on say nothing but that a start was refused. Nothing that stands is moved by them.
+    async fn refusals_after(&self, from: u64) -> u64 {
+        let ledger = &self.world.ledger;
+        let from = Position::new(1, from);
+        let page = ledger.store.read_ledger(ledger.context.ledger, from, 10).await;
+        let page = page.expect("the ledger can be read");
+        let types = page.iter().map(|record| record.leaf.event.event_type.as_str());
+        let said = ["tool.start_refused", "approval.stale", "approval.voided"];
+        types.filter(|name| said.contains(name)).count() as u64
+    }
+
     /// What a client learns of an answer.
     fn learn(&mut self, receipt: &CommandReceipt) {
         for event in &receipt.events {
@@ -339,7 +425,9 @@ async fn course(channel: &'static str, tries: &[Try]) -> (usize, usize) {
             }
             Err(CommandError::Internal(fault)) => panic!("{what:?}: {fault}"),
             Err(_) => {
-                assert_eq!(after, before, "{what:?}");
+                let recorded = course.refusals_after(before).await;
+                assert_eq!(after, before + recorded, "{what:?}");
+                assert!(recorded == 0 || matches!(what, Try::Start(_)), "{what:?}");
                 refused += 1;
             }
         }

@@ -79,7 +79,10 @@ impl World {
     pub async fn register(&self, name: &str, side_effect: SideEffectPolicy) {
         let mut tool = RegisterTool::new(name, side_effect);
         if side_effect == SideEffectPolicy::Compensatable {
-            tool.tool.compensation_tool = Some(format!("undo_{name}"));
+            let undo = format!("undo_{name}");
+            let undoing = RegisterTool::new(&undo, SideEffectPolicy::Idempotent);
+            self.send(&format!("register-{undo}"), &undoing).await.unwrap();
+            tool.tool.compensation_tool = Some(undo);
         }
         self.send(&format!("register-{name}"), &tool).await.unwrap();
     }

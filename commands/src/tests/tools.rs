@@ -36,10 +36,46 @@ async fn a_registration_that_changes_nothing_is_unchanged_and_no_duplicate() {
 }
 
 #[test]
-fn a_compensatable_tool_names_what_undoes_it() {
+fn a_compensatable_tool_names_what_undoes_it_without_asking_anybody() {
     let mut book = RegisterTool::new("book", SideEffectPolicy::Compensatable);
     given().when(&book).refused("INVALID_INPUT");
     book.tool.compensation_tool = Some("cancel".to_owned());
+    let cancel = tool_stream(&references(), "cancel");
+    let refused = given().when(&book).refused("INVALID_INPUT");
+    assert_eq!(
+        refused.path(),
+        Some(vec!["compensationTool".to_owned()]),
+        "nobody registered it"
+    );
+    for (effect, may_undo) in [
+        (SideEffectPolicy::Pure, true),
+        (SideEffectPolicy::Idempotent, true),
+        (SideEffectPolicy::Compensatable, false),
+        (SideEffectPolicy::Irreversible, false),
+    ] {
+        let known = given().event(cancel, RegisterTool::new("cancel", effect).tool);
+        if may_undo {
+            assert_eq!(known.when(&book).types(), ["tool.registered"], "{effect}");
+        } else {
+            known.when(&book).refused("INVALID_INPUT");
+        }
+    }
+    // What stands is the last registration of the tool that undoes.
+    let strengthened = given()
+        .event(
+            cancel,
+            RegisterTool::new("cancel", SideEffectPolicy::Idempotent).tool,
+        )
+        .event(
+            cancel,
+            RegisterTool::new("cancel", SideEffectPolicy::Irreversible).tool,
+        );
+    strengthened.when(&book).refused("INVALID_INPUT");
+    // One that puts things back by another call of its own, and records of another system.
+    book.tool.compensation_tool = Some("book".to_owned());
+    given().when(&book).events();
+    book.tool.compensation_tool = Some("cancel".to_owned());
+    book.is_imported = true;
     given().when(&book).events();
     given()
         .when(&RegisterTool::new("", SideEffectPolicy::Pure))

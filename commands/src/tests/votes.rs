@@ -6,9 +6,13 @@ use std::sync::atomic::Ordering;
 use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement};
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{ApprovalDecision, ApprovalRequested, MessageReceived, Role, VoteRefusal};
+use ruche_domain::events::{
+    ApprovalDecision, ApprovalRequested, MessageReceived, Role, StaleCause, VoteRefusal,
+};
 use ruche_domain::ids::{ApprovalId, TurnId};
+use ruche_domain::limits::VOTE_REFUSALS_PER_REQUEST_MAX;
 use ruche_domain::measures::Digest;
+use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 use ruche_ledger::dsse::PrivateKey;
 use ruche_ledger::store::Record;
@@ -21,6 +25,7 @@ use crate::governed::*;
 use crate::reviewer::{RegisterReviewerKey, RevokeReviewerKey};
 use crate::session::{SessionRef, StartSession};
 use crate::testing::{NoObjection, TestLedger};
+use crate::tool::RegisterTool;
 
 const AGENT: u128 = 1;
 const ADMIN: u128 = 2;
@@ -349,4 +354,52 @@ async fn who_registers_a_key_holds_it() {
         world.send(ADMIN, "bob", &of_bob).await.unwrap_err().code(),
         "INVALID_INPUT"
     );
+}
+
+#[tokio::test]
+async fn votes_that_do_not_count_are_recorded_for_a_bounded_number_of_attempts() {
+    let world = World::new().await;
+    let first = world.vote(DESK, "1", "{}".to_owned()).await.unwrap();
+    let size = world.ledger.size().await;
+    let again = world.vote(DESK, "2", "{ }".to_owned()).await.unwrap();
+    assert!(again.unchanged, "the same cause and credential");
+    assert_eq!(again.receipts(), first.receipts());
+    assert_eq!(world.ledger.size().await, size);
+    for who in 100.. {
+        let answer = world.vote(who, &who.to_string(), "{}".to_owned()).await;
+        let recorded = world.events().await.len() - 1;
+        if let Err(refused) = answer {
+            assert_eq!(
+                (refused.code(), recorded),
+                ("LIMIT_EXCEEDED", VOTE_REFUSALS_PER_REQUEST_MAX)
+            );
+            break;
+        }
+        assert!(recorded <= VOTE_REFUSALS_PER_REQUEST_MAX);
+    }
+    // Attempts do not keep a good vote from deciding.
+    world.register().await;
+    let voted = world.vote(DESK, "good", world.approve().await).await.unwrap();
+    assert_eq!(types(&voted)[..2], ["approval.voted", "approval.resolved"]);
+}
+
+#[tokio::test]
+async fn a_vote_on_a_tool_that_was_registered_anew_meanwhile_is_stale() {
+    for channel in ["webchat", "whatsapp"] {
+        let world = World::on(channel).await;
+        world.register().await;
+        let mut tool = RegisterTool::new("charge_card", SideEffectPolicy::Irreversible);
+        tool.tool.schema = Some(serde_json::json!({ "type": "object" }));
+        world.send(ADMIN, "tool", &tool).await.unwrap();
+        let voted = world.vote(DESK, "vote", world.approve().await).await.unwrap();
+        assert_eq!(
+            types(&voted)[..2],
+            ["approval.voted", "approval.stale"],
+            "{channel}"
+        );
+        let Some(AgentEvent::ApprovalStale(stale)) = voted.events[1].agent_event().unwrap() else {
+            panic!("not stale")
+        };
+        assert_eq!(stale.what_changed, [StaleCause::Action]);
+    }
 }

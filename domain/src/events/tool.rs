@@ -17,6 +17,22 @@ words! {
         NotExecuted = "not_executed",
     }
 
+    /// Why a call was not started though its turn could have started it.
+    pub enum StartRefusal {
+        /// Policy or people said no, or an earlier start showed that it may not run any more.
+        Denied = "denied",
+        /// It needs an approval, and has none that is given and unused.
+        NotApproved = "not_approved",
+        /// Its approval lapsed.
+        Expired = "expired",
+        /// Its approval is of another action.
+        OtherAction = "other_action",
+        /// The key that approved it was revoked.
+        RevokedKey = "revoked_key",
+        /// What it was proposed on is not what holds now: the registration of the tool, policy or configuration.
+        Stale = "stale",
+    }
+
     /// Why a proposed call was never run, where that is known.
     pub enum NotExecutedCause {
         /// Policy said no.
@@ -115,6 +131,18 @@ payloads! {
         pub started_at: Option<Micros>,
         /// Free fields of the source, kept as given.
         pub ext: Ext,
+    }
+
+    /// Somebody tried to start the call and may not. It did not run. Recorded once for each call and cause.
+    pub struct ToolStartRefused {
+        /// Name of the tool.
+        pub name: String,
+        /// Why.
+        pub refusal: StartRefusal,
+        /// SHA-256 of the canonical action that was to run.
+        pub action_digest: Option<Digest>,
+        /// Number of the attempt that it would have been, from 1.
+        pub attempt: Option<u32>,
     }
 
     /// The call ran and gave a result.

@@ -9,7 +9,8 @@ use super::{World, held, lane};
 const CALL: &str = "callId gate sideEffect actionDigest deduplicated state result permit { position }
     approval { id actionDigest viewDigest expiresAt } position";
 const STARTED: &str =
-    "callId deduplicated state result permit { position attempt effectKey approvalId } position";
+    "callId deduplicated state result permit { position attempt effectKey approvalId actionDigest arguments }
+    position";
 
 impl World {
     /// What a worker is told that may not do this.
@@ -26,7 +27,17 @@ impl World {
         input["argumentSchema"] = json!({ "type": "object", "properties": { "order": { "type": "integer" } },
             "required": ["order"], "additionalProperties": false });
         if side_effect == "COMPENSATABLE" {
-            input["compensationTool"] = json!(format!("undo_{name}"));
+            let undo = format!("undo_{name}");
+            input["compensationTool"] = json!(undo);
+            let early = self.administer("registerTool", "early", input.clone(), "position");
+            assert_eq!(
+                early["path"],
+                json!(["compensationTool"]),
+                "nobody registered it: {early}"
+            );
+            let undoing = json!({ "name": undo, "sideEffect": "IDEMPOTENT" });
+            let done = self.administer("registerTool", &format!("register-{undo}"), undoing, "position");
+            assert!(done["code"].is_null(), "{done}");
         }
         let by_agent = self.forbidden("registerTool", input.clone());
         assert!(
@@ -364,4 +375,60 @@ fn what_is_refused_names_its_place_and_changes_nothing() {
     let forbidden = world.forbidden("resolveOutcome", resolve(&call["callId"]));
     assert!(forbidden.contains("FORBIDDEN"), "{forbidden}");
     world.audit();
+}
+
+#[test]
+fn a_tool_that_was_registered_anew_does_not_run_on_an_earlier_proposal() {
+    let (world, lane) = (World::on("api"), lane("api"));
+    world.register("create_ticket", "IDEMPOTENT");
+    let worker = turn_of(&world, 1, &lane);
+    let call = world.propose("a", &worker, "create_ticket", "7");
+    let stronger = json!({ "name": "create_ticket", "sideEffect": "IRREVERSIBLE" });
+    let done = world.administer("registerTool", "stronger", stronger, "position");
+    assert!(done["code"].is_null(), "{done}");
+    let before = world.size();
+    for key in ["b", "c", "b"] {
+        let refused = world.start(key, &worker, &call);
+        assert_eq!(refused["code"], "ILLEGAL_TRANSITION", "{refused}");
+    }
+    let records = |size: &Value| size.as_str().and_then(|size| size.parse::<u64>().ok());
+    let added = records(&world.size())
+        .zip(records(&before))
+        .map(|(now, then)| now - then);
+    assert_eq!(
+        added,
+        Some(2),
+        "of three attempts the first of each cause is recorded"
+    );
+    let anew = world.propose("d", &worker, "create_ticket", "7");
+    assert_eq!(
+        (&anew["gate"], &anew["deduplicated"]),
+        (&json!("APPROVAL"), &json!(false)),
+        "{anew}"
+    );
+    world.audit();
+}
+
+#[test]
+fn a_start_that_is_answered_again_is_no_new_leave_to_run() {
+    let (world, lane) = (World::on("api"), lane("api"));
+    world.register("create_ticket", "IDEMPOTENT");
+    let worker = turn_of(&world, 1, &lane);
+    let call = world.propose("a", &worker, "create_ticket", "7");
+    let first = world.start("b", &worker, &call);
+    let again = world.start("b", &worker, &call);
+    assert_eq!(
+        (&first["deduplicated"], &again["deduplicated"], &again["permit"]),
+        (&json!(false), &json!(true), &first["permit"]),
+        "{again}"
+    );
+    assert_eq!(
+        (&first["permit"]["arguments"], &first["permit"]["actionDigest"]),
+        (&json!("{ \"order\": 7 }"), &call["actionDigest"]),
+        "what runs is what was proposed, byte for byte"
+    );
+    let mut strange = worker.clone();
+    strange["lease"]["epoch"] = json!("7");
+    let refused = world.start("c", &strange, &call);
+    assert_eq!(refused["path"], json!(["lease"]), "{refused}");
 }

@@ -216,7 +216,8 @@ pub(in crate::graphql) struct RegisterToolInput {
     version: Option<String>,
     /// JSON schema of its arguments.
     argument_schema: Option<Json>,
-    /// Name of the tool that undoes a call; needed where calls are compensatable.
+    /// Name of the tool that undoes a call; needed where calls are compensatable. It is registered as pure or idempotent,
+    /// since nobody is asked before it runs; or it is the tool itself.
     compensation_tool: Option<String>,
     /// How long a call may take, milliseconds; what takes longer counts as of unknown outcome.
     timeout_ms: Option<Long>,
@@ -238,6 +239,7 @@ impl RegisterToolInput {
                 compensation_tool: self.compensation_tool,
                 ..ToolRegistered::new(self.name, self.side_effect.into())
             },
+            is_imported: false,
         })
     }
 }

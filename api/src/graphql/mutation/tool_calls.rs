@@ -4,7 +4,8 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use ruche_commands::{CommandReceipt, RecordedEvent};
 use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::AssertedOutcome;
+use ruche_domain::events::{AssertedOutcome, ToolProposed};
+use ruche_domain::ids::CallId;
 
 use super::super::refusals::{self, results};
 use super::super::scalars::{DateTime, Hash, Long, PositionScalar};
@@ -134,24 +135,49 @@ pub(in crate::graphql) struct Permit {
     effect_key: Option<String>,
     /// The approval that was used up.
     approval_id: Option<ID>,
+    /// SHA-256 of the canonical action, which the approval is of.
+    action_digest: Option<Hash>,
+    /// The arguments, byte for byte as they were proposed and signed: run these, and not what the model says now.
+    arguments: Option<String>,
+}
+
+/// What was proposed, of the call that the events are about.
+fn proposal_of(receipt: &CommandReceipt, call: Option<CallId>) -> Option<ToolProposed> {
+    let events = receipt.events.iter().chain(&receipt.beside);
+    let of_call = events.filter(|event| event.event.call == call);
+    let facts = of_call.filter_map(|event| RecordedEvent::agent_event(event).ok()?);
+    facts.into_iter().find_map(|fact| match fact {
+        AgentEvent::ToolProposed(proposed) => Some(proposed),
+        _ => None,
+    })
 }
 
 fn permit_of(receipt: &CommandReceipt) -> Option<Permit> {
-    facts(receipt)
-        .filter_map(|(event, fact)| match fact {
-            AgentEvent::ToolStarted(started) => Some(Permit {
-                position: PositionScalar(event.receipt.position),
-                attempt: started.attempt.map(|attempt| Long(attempt.into())),
-                effect_key: started.idempotency_key,
-                approval_id: started.ticket.map(Into::into),
-            }),
-            _ => None,
-        })
-        .last()
+    let starts = facts(receipt).filter_map(|(event, fact)| match fact {
+        AgentEvent::ToolStarted(started) => Some((event, started)),
+        _ => None,
+    });
+    let (event, started) = starts.last()?;
+    let (action, arguments) = proposal_of(receipt, event.event.call)
+        .map(|proposed| (proposed.action_digest, proposed.arguments))
+        .unzip();
+    Some(Permit {
+        position: PositionScalar(event.receipt.position),
+        attempt: started.attempt.map(|attempt| Long(attempt.into())),
+        effect_key: started.idempotency_key,
+        approval_id: started.ticket.map(Into::into),
+        action_digest: action.flatten().map(|digest| Hash(digest.0)),
+        arguments,
+    })
 }
 
 fn deduplicated(receipt: &CommandReceipt) -> bool {
     receipt.unchanged
+}
+
+/// A start that is answered again may have been run on already, so it is no new leave to run.
+fn started_before(receipt: &CommandReceipt) -> bool {
+    receipt.unchanged || receipt.duplicate
 }
 
 payloads! {
@@ -182,8 +208,9 @@ payloads! {
         call_id: Option<ID> = call_of,
         /// The permit. If `deduplicated`, that of the earlier start: do not run anything.
         permit: Option<Permit> = permit_of,
-        /// Whether the effect stands or is under way already: nothing was started, and this is what is recorded.
-        deduplicated: bool = deduplicated,
+        /// Whether the effect stands or is under way already: nothing was started now, and this is what is recorded. So it
+        /// is too where the same request was answered before: only who knows that the call was not run may run it then.
+        deduplicated: bool = started_before,
         /// Where the call stands.
         state: Option<EffectState> = state_of,
         /// Its result, if it has one.
@@ -251,7 +278,9 @@ impl ToolCallMutation {
     }
 
     /// Says that a call is about to run, and gives the permit. An approval that is needed is used up in the same append.
-    /// While another call holds the business key nothing is started; the answer is that call, `deduplicated`.
+    /// While another call holds the business key nothing is started; the answer is that call, `deduplicated`. A start is
+    /// refused, and that it was is recorded, where the call was denied, its approval is missing, lapsed, of another action
+    /// or under a key that was revoked since, or where the tool was registered otherwise since.
     async fn start_effect(&self, ctx: &Context<'_>, input: StartEffectInput) -> Result<StartEffectResult> {
         carry_out!(ctx, Attested, input, StartEffectResult, StartEffectPayload)
     }

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalMode, ApprovalOutcome, AssertedOutcome, PolicyVerdict, TurnCommitted, TurnStrategy,
+    ApprovalMode, ApprovalOutcome, AssertedOutcome, PolicyVerdict, StaleCause, TurnCommitted, TurnStrategy,
 };
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::measures::Digest;
@@ -42,7 +43,9 @@ enum Step {
         side_effect: SideEffectPolicy,
         settles: bool,
     },
-    Start,
+    Start {
+        changed: bool,
+    },
     Report(u8),
     Assert(AssertedOutcome),
     Decide {
@@ -82,7 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         6 => (prop::sample::select(SideEffectPolicy::ALL), prop::bool::weighted(0.7))
             .prop_map(|(side_effect, settles)| Step::Call { side_effect, settles }),
-        8 => Just(Step::Start),
+        8 => prop::bool::weighted(0.1).prop_map(|changed| Step::Start { changed }),
         6 => (0..4_u8).prop_map(Step::Report),
         2 => asserted.prop_map(Step::Assert),
         5 => (prop::bool::weighted(0.8), prop::bool::weighted(0.1))
@@ -173,7 +176,7 @@ fn calls(world: &World, step: &Step, picks: &Picks) -> Vec<CallId> {
     let holder = world.lane.holder().map(|turn| turn.id);
     let fits = |call: &&Call| {
         let fits = match step {
-            Step::Start => call.status.is_none() && call.gate != Gate::Closed,
+            Step::Start { .. } => call.status.is_none() && call.gate != Gate::Closed,
             Step::Report(_) => call.is_in_flight(),
             Step::Assert(_) => call.is_in_doubt(),
             Step::Compensate { .. } => call.is_to_undo(),
@@ -238,9 +241,18 @@ fn intent(world: &mut World, step: &Step, picks: &Picks) -> Option<Intent> {
             }
             Intent::ProposeAction(held(world, picks, what))
         }
-        Step::Start => {
+        Step::Start { changed } => {
+            let changed = changed.then_some(StaleCause::ReviewerKey).into_iter().collect();
             let started = ruche_domain::events::ToolStarted::new("tool".to_owned());
-            Intent::StartEffect(held(world, picks, StartEffect { call: call?, started }))
+            Intent::StartEffect(held(
+                world,
+                picks,
+                StartEffect {
+                    call: call?,
+                    started,
+                    changed,
+                },
+            ))
         }
         Step::Report(outcome) => {
             let outcome = match outcome {
@@ -311,6 +323,13 @@ fn check_honesty(intent: &Intent, step: &Step, decided: &Decided) {
         shown.is_none_or(|lease| lease.id != "stolen"),
         "a stranger did {intent:?}"
     );
+    if matches!(step, Step::Start { changed: true }) {
+        let starts = |event: &LaneEvent| matches!(event.fact, AgentEvent::ToolStarted(_));
+        assert!(
+            !decided.events.iter().any(starts),
+            "what was approved is not what is"
+        );
+    }
     if let (Intent::ResolveApproval(resolve), Step::Decide { changed: true, .. }) = (intent, step) {
         let state = decided.lane.approvals[&resolve.approval].state;
         assert_eq!(state, ApprovalState::Closed, "what was signed is not what is");
@@ -377,7 +396,15 @@ fn call(
         attempt(world, approve, &step, seen);
     }
     let started = ruche_domain::events::ToolStarted::new("tool".to_owned());
-    let start = Intent::StartEffect(held(world, picks, StartEffect { call, started }));
+    let start = Intent::StartEffect(held(
+        world,
+        picks,
+        StartEffect {
+            call,
+            started,
+            changed: Vec::new(),
+        },
+    ));
     attempt(world, start, &step, seen);
     if settles {
         let outcome = world::completed();

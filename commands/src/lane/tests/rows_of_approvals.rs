@@ -60,7 +60,7 @@ fn row_11_a_turn_goes_on_without_a_detached_approval() {
         (world.rows.as_slice(), world.state(turn)),
         (&[11][..], TurnState::Processing)
     );
-    assert_eq!(world.blocked(world.start(call)), Obstacle::ApprovalMissing);
+    assert_eq!(world.start_refused(call), Obstacle::ApprovalMissing);
     let commit = world.commit();
     assert_eq!(
         world.when(commit),
@@ -106,7 +106,7 @@ fn row_11_a_denial_opens_a_turn_too_and_nothing_starts() {
         assert_eq!(world.rows, [13, 11]);
         let claim = world.claim();
         world.when(claim);
-        assert_eq!(world.blocked(world.start(call)), Obstacle::Denied);
+        assert_eq!(world.start_refused(call), Obstacle::Denied);
     }
 }
 
@@ -193,7 +193,7 @@ fn row_13_a_denial_is_told_to_the_agent_or_ends_the_turn() {
         (world.rows.as_slice(), world.state(world.last())),
         (&[13][..], TurnState::Processing)
     );
-    assert_eq!(world.blocked(world.start(call)), Obstacle::Denied);
+    assert_eq!(world.start_refused(call), Obstacle::Denied);
 
     let (mut world, _) = asking(ApprovalMode::Blocking);
     world.wait(world.settings.approval_us);
@@ -219,7 +219,7 @@ fn row_13_an_approval_that_comes_too_late_is_none() {
     world.wait(world.settings.approval_us);
     let approve = world.approve(call);
     assert_eq!(world.when(approve), ["approval.expired", "infra.lease_renewed"]);
-    assert_eq!(world.blocked(world.start(call)), Obstacle::Denied);
+    assert_eq!(world.start_refused(call), Obstacle::Denied);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn row_14_an_approval_of_what_changed_meanwhile_is_stale() {
         (&[14][..], TurnState::Processing)
     );
     assert_eq!(
-        world.blocked(world.start(call)),
+        world.start_refused(call),
         Obstacle::Denied,
         "it has to be proposed anew"
     );

@@ -1,7 +1,7 @@
 //! Rows 8, 9, 23, 24 and 26: what workers do.
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{AssertedOutcome, PolicyVerdict};
+use ruche_domain::events::{AssertedOutcome, PolicyVerdict, StaleCause};
 use ruche_domain::side_effect::SideEffectPolicy;
 
 use super::world::{EffectStatus, World, completed, failed, unknown};
@@ -43,7 +43,7 @@ fn row_08_an_irreversible_effect_uses_up_its_approval_and_is_a_commit_point() {
     assert_eq!(point.call, Some(call));
     world.when(world.report(call, failed()));
     assert_eq!(
-        world.blocked(world.start(call)),
+        world.start_refused(call),
         Obstacle::ApprovalMissing,
         "an approval is used once"
     );
@@ -55,13 +55,46 @@ fn row_08_what_was_denied_or_is_too_old_does_not_start() {
     world.processing();
     let (call, propose) = world.proposal(SideEffectPolicy::Pure, PolicyVerdict::Deny);
     world.when(propose);
-    assert_eq!(world.blocked(world.start(call)), Obstacle::Denied);
+    assert_eq!(world.start_refused(call), Obstacle::Denied);
     let (call, propose) = world.proposal(SideEffectPolicy::Irreversible, PolicyVerdict::Allow);
     world.when(propose);
     let approve = world.approve(call);
     world.when(approve);
     world.wait(world.settings.approval_us);
-    assert_eq!(world.blocked(world.start(call)), Obstacle::ApprovalExpired);
+    assert_eq!(world.start_refused(call), Obstacle::ApprovalExpired);
+}
+
+#[test]
+fn row_33_what_was_approved_does_not_start_once_it_is_not_so_any_more() {
+    for (cause, obstacle) in [
+        (StaleCause::ReviewerKey, Obstacle::KeyRevoked),
+        (StaleCause::Action, Obstacle::Changed),
+    ] {
+        let mut world = World::queueing();
+        world.processing();
+        let (call, propose) = world.proposal(SideEffectPolicy::Irreversible, PolicyVerdict::Allow);
+        world.when(propose);
+        let approve = world.approve(call);
+        world.when(approve);
+        let Intent::StartEffect(mut held) = world.start(call) else {
+            unreachable!()
+        };
+        held.what.changed = vec![cause];
+        let start = Intent::StartEffect(held);
+        assert_eq!(world.when(start), ["approval.stale", "tool.start_refused"]);
+        assert_eq!(world.rows, [33]);
+        let AgentEvent::ToolStartRefused(refused) = &world.log.last().unwrap().fact else {
+            panic!("{:?}", world.log.last());
+        };
+        assert_eq!(crate::lane::obstacle(refused.refusal), obstacle);
+        assert_eq!(
+            world.start_refused(call),
+            Obstacle::Denied,
+            "it has to be proposed anew"
+        );
+        let approval = world.lane.calls[&call].approval.unwrap();
+        assert_eq!(world.lane.approvals[&approval].state, ApprovalState::Closed);
+    }
 }
 
 #[test]
@@ -76,7 +109,7 @@ fn row_08_what_starts_is_what_was_approved() {
     world.when(Intent::ProposeAction(held));
     let approve = world.approve(call);
     world.when(approve);
-    assert_eq!(world.blocked(world.start(call)), Obstacle::ActionChanged);
+    assert_eq!(world.start_refused(call), Obstacle::ActionChanged);
 }
 
 #[test]

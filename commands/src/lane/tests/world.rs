@@ -1,5 +1,6 @@
 //! A lane to tell stories with: given what was done, when something is asked, then these events follow.
 
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalRule, AssertedOutcome,
     InterventionPoint, MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role, ToolCompensated,
@@ -233,7 +234,29 @@ impl World {
         Intent::StartEffect(self.held(StartEffect {
             call,
             started: ToolStarted::new("tool".to_owned()),
+            changed: Vec::new(),
         }))
+    }
+
+    /// A start that is refused. That is recorded once, with the obstacle that it names, and then only refused.
+    #[track_caller]
+    pub fn start_refused(&mut self, call: CallId) -> Obstacle {
+        let decided = self.ask(self.start(call)).expect("a refusal that is recorded");
+        assert_eq!(decided.rows, [33]);
+        let refused = decided.events.iter().find_map(|event| match &event.fact {
+            AgentEvent::ToolStartRefused(refused) => Some(refused.refusal),
+            AgentEvent::ToolStarted(_) => panic!("it started"),
+            _ => None,
+        });
+        self.take(decided);
+        let again = self.ask(self.start(call)).map(|decided| decided.rows);
+        // Where the gate has closed for another cause, the next attempt is one more cause, and then no more.
+        if again.is_ok() {
+            let closed = self.start(call);
+            assert_eq!(self.when(closed), ["tool.start_refused"]);
+            assert_eq!(self.blocked(self.start(call)), Obstacle::Denied);
+        }
+        obstacle(refused.expect("a refusal"))
     }
 
     pub fn report(&self, call: CallId, outcome: EffectOutcome) -> Intent {
