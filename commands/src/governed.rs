@@ -5,7 +5,8 @@
 //!
 //! 1. A message comes in (`messages`). A worker takes the turn that is ready, of a lane (`turns`) or of an agent (`claims`).
 //! 2. It wants a call (`propose`); of an irreversible one a reviewer decides first (`votes`).
-//! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key.
+//! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key. A turn that ends
+//!    early undoes what it did (`undoing`).
 //! 4. It answers and commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and
 //!    in front of a claim, in its append.
 
@@ -15,6 +16,7 @@ mod claims;
 mod propose;
 mod votes;
 mod effects;
+mod undoing;
 mod calls;
 mod timers;
 
@@ -41,13 +43,12 @@ use crate::lane::{
 use crate::session::SessionState;
 
 pub use claims::ClaimTurnOfAgent;
-pub use effects::{
-    CompensationReport, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect,
-};
+pub use effects::{ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect};
 pub use messages::SubmitMessage;
 pub use propose::ProposeAction;
 pub use timers::FireTimers;
 pub use turns::{CancelTurn, ClaimTurn, CommitTurn, FailTurn, HeartbeatTurn};
+pub use undoing::{CompensationReport, ReportCompensation, StartCompensation};
 pub use votes::VoteOnApproval;
 
 /// How a client names a lane: who talks with whom, and where. The tenant is that of the credential.
@@ -361,7 +362,7 @@ impl From<Intent> for Asked {
 }
 
 /// Commands of the machine that a client can send. The others come with tools and approvals.
-const SENDABLE: [&str; 12] = [
+const SENDABLE: [&str; 13] = [
     "CancelTurn",
     "ClaimTurn",
     "CommitTurn",
@@ -372,6 +373,7 @@ const SENDABLE: [&str; 12] = [
     "ReportEffect",
     "ResolveOutcome",
     "SendMessage",
+    "StartCompensation",
     "StartEffect",
     "SubmitMessage",
 ];

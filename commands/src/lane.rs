@@ -84,6 +84,7 @@ pub fn explain(lane: &Lane, command: &LaneCommand) -> Result<Decided, Rejection>
         Intent::ReportEffect(held) => effects::report(&mut draft, held),
         Intent::ResolveOutcome(resolve) => effects::resolve_outcome(&mut draft, resolve),
         Intent::ResolveApproval(resolve) => approvals::resolve(&mut draft, resolve),
+        Intent::StartCompensation(start) => winding::start_compensation(&mut draft, start),
         Intent::ReportCompensation(report) => winding::compensation(&mut draft, report),
         Intent::SendMessage(held) => attempts::send(&mut draft, held),
         Intent::CommitTurn(held) => attempts::commit(&mut draft, held),

@@ -15,4 +15,5 @@ mod starts;
 mod tool_calls;
 mod tools;
 mod turns;
+mod undoing;
 mod votes;

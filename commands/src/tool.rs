@@ -91,6 +91,14 @@ impl Catalogue {
         }
     }
 
+    /// The tool that undoes calls of this one, where it may be run for that as things stand.
+    pub fn undo_tool(&self, references: &ReferenceKey, name: &str) -> Option<&str> {
+        let tool = self.tool(references, name)?;
+        let undo = tool.compensation_tool.as_deref()?;
+        let allowed = undo == tool.name || self.may_undo(references, undo);
+        (self.side_effect(references, name) == SideEffectPolicy::Compensatable && allowed).then_some(undo)
+    }
+
     /// Whether a tool may be run to undo calls of another one: without asking anybody, and again where it failed.
     fn may_undo(&self, references: &ReferenceKey, name: &str) -> bool {
         let effect = self.tool(references, name).map(|tool| tool.side_effect);

@@ -193,6 +193,7 @@ catalogue! {
         "tool.failed" 1 ToolFailed;
         "tool.outcome_unknown" 1 ToolOutcomeUnknown;
         "tool.outcome_asserted" 1 ToolOutcomeAsserted;
+        "tool.compensation_started" 1 ToolCompensationStarted;
         "tool.compensated" 1 ToolCompensated;
         "tool.compensation_failed" 1 ToolCompensationFailed;
         "tool.deferred" 1 ToolDeferred;

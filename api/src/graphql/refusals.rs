@@ -258,6 +258,7 @@ fn mutation_of(command: &'static str) -> &'static str {
         "CancelTurn" => "cancelTurn",
         "ProposeAction" => "proposeAction",
         "RegisterReviewerKey" => "registerReviewerKey",
+        "StartCompensation" => "startCompensation",
         "StartEffect" => "startEffect",
         "ReportEffect" => "reportEffect",
         "ReportCompensation" => "reportCompensation",

@@ -4,8 +4,8 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    MessageSent, StaleCause, StartRefusal, ToolCompensated, ToolCompensationFailed, ToolCompleted,
-    ToolFailed, ToolOutcomeAsserted, ToolOutcomeUnknown, ToolStarted,
+    MessageSent, StaleCause, StartRefusal, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
+    ToolOutcomeUnknown, ToolStarted,
 };
 use ruche_domain::ids::{CallId, MessageId, TurnId};
 use ruche_domain::numbers::Position;
@@ -21,7 +21,7 @@ use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, Reco
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{
-    self, Call, EffectOutcome, Intent, Lane, LaneEvent, Rejection, SentMessage, TurnState, Undone, obstacle,
+    self, Call, EffectOutcome, Intent, Lane, LaneEvent, Rejection, SentMessage, TurnState, obstacle,
 };
 use crate::reviewer::KeyState;
 use crate::tool::{Catalogue, schema_digest};
@@ -256,7 +256,7 @@ pub struct ReportEffect {
     pub outcome: Reported,
 }
 
-fn as_text<S: Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(position)
 }
 
@@ -286,20 +286,8 @@ impl Command for ReportEffect {
         state.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
-        let is_start = |event: &LaneEvent| {
-            event.call == Some(self.call) && matches!(event.fact, AgentEvent::ToolStarted(_))
-        };
-        let last = state.past.iter().rfind(|(_, event)| is_start(event));
-        if last.map(|(position, _)| *position) != Some(self.permit) {
-            let turn = lane.turn(self.turn).map(|turn| turn.state);
-            return Err(CommandError::IllegalTransition {
-                field: "/permit",
-                thing: "permit",
-                state: "not that of the last start",
-                obstacle: None,
-                legal: turn.map_or(&[], sendable),
-            });
-        }
+        let is_start = |fact: &AgentEvent| matches!(fact, AgentEvent::ToolStarted(_));
+        state.require_permit(&lane, call, self.permit, is_start)?;
         let report = lane::ReportEffect {
             call: self.call,
             outcome: self.outcome(call),
@@ -346,6 +334,31 @@ impl ReportEffect {
     }
 }
 
+impl GovernedState {
+    /// Whether this is the place of the last start of a call, or of undoing it.
+    pub(super) fn require_permit(
+        &self,
+        lane: &Lane,
+        call: &Call,
+        permit: Position,
+        is_start: impl Fn(&AgentEvent) -> bool,
+    ) -> Result<(), CommandError> {
+        let of_call = |event: &LaneEvent| event.call == Some(call.id) && is_start(&event.fact);
+        let last = self.past.iter().rfind(|(_, event)| of_call(event));
+        if last.map(|(position, _)| *position) == Some(permit) {
+            return Ok(());
+        }
+        let turn = lane.turn(call.turn).map(|turn| turn.state);
+        Err(CommandError::IllegalTransition {
+            field: "/permit",
+            thing: "permit",
+            state: "not that of the last start",
+            obstacle: None,
+            legal: turn.map_or(&[], sendable),
+        })
+    }
+}
+
 fn check_words(field: &str, text: &str) -> Result<(), CommandError> {
     if text.trim().is_empty() {
         return Err(CommandError::input(field, "must not be empty"));
@@ -374,16 +387,6 @@ lane_commands! {
             ..Asked::from(Intent::ResolveOutcome(lane::ResolveOutcome { call, asserted }))
         }
     };
-    /// An effect was undone.
-    ReportCompensation {
-        /// The call whose effect it was.
-        call: CallId,
-        /// How undoing went.
-        outcome: CompensationReport,
-    } (command, _ground) => {
-        let outcome = command.outcome.undone()?;
-        Intent::ReportCompensation(lane::ReportCompensation { call: command.call, outcome }).into()
-    };
     /// A worker sends words before its turn is over.
     SendMessage {
         /// Which turn.
@@ -398,44 +401,4 @@ lane_commands! {
         let sent = SentMessage { message_id, message: command.message.clone() };
         Intent::SendMessage(held(command.turn, &command.lease, sent)).into()
     };
-}
-
-/// How undoing an effect went.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum CompensationReport {
-    /// It is undone.
-    Compensated {
-        /// Name of the tool that undid it.
-        compensation_tool: Option<String>,
-        /// Reference of the undoing in the system that carried it out.
-        external_ref: Option<String>,
-    },
-    /// It is not.
-    Failed {
-        /// Stable word for the kind of error.
-        error_type: String,
-        /// The error in words.
-        error: Option<String>,
-    },
-}
-
-impl CompensationReport {
-    fn undone(&self) -> Result<Undone, CommandError> {
-        match self.clone() {
-            Self::Compensated {
-                compensation_tool,
-                external_ref,
-            } => Ok(Undone::Compensated(ToolCompensated {
-                compensation_tool,
-                external_ref,
-                ..ToolCompensated::default()
-            })),
-            Self::Failed { error_type, error } => {
-                check_external_id("/failed/errorType", &error_type)?;
-                let mut failed = ToolCompensationFailed::new(error_type);
-                failed.error = error;
-                Ok(Undone::Failed(failed))
-            }
-        }
-    }
 }

@@ -218,8 +218,16 @@ impl Lane {
                     AssertedOutcome::NotExecuted => EffectStatus::Failed,
                 });
             }
-            AgentEvent::ToolCompensated(_) => call.status = Some(EffectStatus::Compensated),
+            AgentEvent::ToolCompensationStarted(_) => {
+                call.undo_starts += 1;
+                call.is_being_undone = true;
+            }
+            AgentEvent::ToolCompensated(_) => {
+                call.status = Some(EffectStatus::Compensated);
+                call.is_being_undone = false;
+            }
             AgentEvent::ToolCompensationFailed(failed) => {
+                call.is_being_undone = false;
                 call.undo_attempts += 1;
                 if failed.exhausted == Some(true) {
                     call.status = Some(EffectStatus::CompensationFailed);
@@ -364,6 +372,8 @@ fn new_call(id: CallId, turn: TurnId, proposed: &ToolProposed) -> Call {
         started: 0,
         attempt: 0,
         undo_attempts: 0,
+        undo_starts: 0,
+        is_being_undone: false,
         refusals: BTreeMap::new(),
     }
 }

@@ -2,8 +2,8 @@
 
 use ruche_domain::events::{
     ApprovalRequested, ApprovalResolved, ConfigLayer, MessageReceived, MessageSent, PolicyEvaluated,
-    StaleCause, ToolCompensated, ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
-    ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted,
+    StaleCause, ToolCompensated, ToolCompensationFailed, ToolCompensationStarted, ToolCompleted, ToolFailed,
+    ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::numbers::Micros;
@@ -76,6 +76,8 @@ pub enum Intent {
     ResolveOutcome(ResolveOutcome),
     /// People decided on an approval.
     ResolveApproval(ResolveApproval),
+    /// An effect is about to be undone.
+    StartCompensation(StartCompensation),
     /// An effect was undone, or could not be.
     ReportCompensation(ReportCompensation),
     /// The worker sends words before the turn is over.
@@ -195,6 +197,15 @@ pub enum Undone {
     Failed(ToolCompensationFailed),
 }
 
+/// An effect is about to be undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartCompensation {
+    /// The call to undo.
+    pub call: CallId,
+    /// What is recorded. `attempt` is set here.
+    pub started: ToolCompensationStarted,
+}
+
 /// How undoing an effect went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportCompensation {
@@ -248,6 +259,7 @@ impl Intent {
             Self::ReportEffect(_) => "ReportEffect",
             Self::ResolveOutcome(_) => "ResolveOutcome",
             Self::ResolveApproval(_) => "ResolveApproval",
+            Self::StartCompensation(_) => "StartCompensation",
             Self::ReportCompensation(_) => "ReportCompensation",
             Self::SendMessage(_) => "SendMessage",
             Self::CommitTurn(_) => "CommitTurn",

@@ -33,6 +33,8 @@ pub enum Obstacle {
     KeyRevoked,
     /// What the call was proposed on is not what holds now.
     Changed,
+    /// It was tried as often as it may be.
+    TriesUsedUp,
     /// The message came in before.
     MessageKnown,
     /// A new id was used before.
@@ -55,6 +57,7 @@ impl Obstacle {
             Self::ActionChanged => "the action is not the one approved",
             Self::KeyRevoked => "the key that approved was revoked",
             Self::Changed => "the tool or its settings changed since the proposal",
+            Self::TriesUsedUp => "it was tried as often as it may be",
             Self::MessageKnown => "the message came in before",
             Self::IdKnown => "the new id was used before",
         }

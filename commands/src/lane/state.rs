@@ -217,6 +217,10 @@ pub struct Call {
     pub attempt: u32,
     /// Tries at undoing it that failed.
     pub undo_attempts: u32,
+    /// Tries at undoing it that began.
+    pub undo_starts: u32,
+    /// Whether the last of them has no outcome yet.
+    pub is_being_undone: bool,
     /// Why starts of it were refused, each with how often that was recorded.
     pub refusals: BTreeMap<StartRefusal, usize>,
 }

@@ -1,7 +1,7 @@
 //! The table of the machine: what leads from which state to which. Documents and refusals are made from it, and the
 //! property test holds every decision against it.
 //!
-//! Rows 1 to 27 are those of the design; rows 28 to 33 are what its state READY and its workers need beside them.
+//! Rows 1 to 27 are those of the design; rows 28 to 34 are what its state READY and its workers need beside them.
 
 use std::sync::LazyLock;
 
@@ -94,10 +94,10 @@ pub const TRANSITIONS: &[Transition] = &[
     row(19, &[Cancelling], "drained", "nothing to undo", &[Superseded, Cancelled, Failed],
         "turn.drained?, turn.superseded, turn.cancelled or turn.failed",
         &["ReportEffect", "ResolveOutcome", "FireTimer"]),
-    row(20, &[Compensating], "effect undone", "others are left", &[], "tool.compensated", &["ReportCompensation"]),
+    row(20, &[Compensating], "effect undone", "was started; others are left", &[], "tool.compensated", &["ReportCompensation"]),
     row(20, &[Compensating], "all undone", "", &[Superseded, Cancelled, Failed],
         "tool.compensated, turn.superseded, turn.cancelled or turn.failed", &["ReportCompensation", "ResolveOutcome"]),
-    row(21, &[Compensating], "undoing failed", "tries left", &[], "tool.compensation_failed", &["ReportCompensation"]),
+    row(21, &[Compensating], "undoing failed", "was started; tries left", &[], "tool.compensation_failed", &["ReportCompensation"]),
     row(21, &[Compensating], "undoing given up", "", &[Failed],
         "tool.compensation_failed, turn.failed, infra.manual_intervention_required",
         &["ReportCompensation", "FireTimer"]),
@@ -129,6 +129,8 @@ pub const TRANSITIONS: &[Transition] = &[
         "tool.outcome_asserted, turn.readied", &["ResolveOutcome"]),
     row(33, &[Processing], "effect starts", "denied; or what was proposed and approved does not hold", &[],
         "approval.stale or approval.voided?, tool.start_refused", &["StartEffect"]),
+    row(34, &[Compensating], "an effect is about to be undone", "to undo, tries left", &[],
+        "tool.compensation_started", &["StartCompensation"]),
 ];
 
 /// Names of the commands that a state knows, in alphabetical order.

@@ -11,7 +11,7 @@ use ruche_domain::side_effect::EffectStatus;
 
 use super::approvals::withdraw;
 use super::draft::Draft;
-use super::intent::{CancelTurn, ReportCompensation, Undone};
+use super::intent::{CancelTurn, ReportCompensation, StartCompensation, Undone};
 use super::rejection::{Obstacle, Rejection};
 use super::state::{Call, PendingOutcome, TurnState};
 
@@ -160,6 +160,33 @@ pub(super) fn ask_person(draft: &mut Draft<'_>, id: TurnId, call: CallId) {
     draft.event(id, Some(call), None, required.into());
 }
 
+/// Row 34: undoing is recorded before the tool that undoes runs. Who tries again, because nobody reported the last try,
+/// starts again; the tool is one that may run twice.
+pub(super) fn start_compensation(draft: &mut Draft<'_>, start: &StartCompensation) -> Result<(), Rejection> {
+    let known = draft.lane.calls.get(&start.call);
+    let call = known.ok_or(Rejection::NoSuch { thing: "call" })?;
+    let (id, is_to_undo, attempt) = (call.id, call.is_to_undo(), call.undo_starts + 1);
+    let turn = draft.turn(call.turn);
+    let (state, tries_max) = (turn.state, turn.settings.compensation_attempts_max);
+    if state != TurnState::Compensating {
+        return Err(Rejection::illegal(state));
+    }
+    if !is_to_undo {
+        return Err(Rejection::blocked(state, Obstacle::CallNotThere));
+    }
+    if attempt > tries_max {
+        return Err(Rejection::blocked(state, Obstacle::TriesUsedUp));
+    }
+    draft.row(UNDOING);
+    let mut started = start.started.clone();
+    started.attempt = Some(attempt);
+    draft.push_call(id, started);
+    Ok(())
+}
+
+/// The row of effects that are about to be undone.
+const UNDOING: u8 = 34;
+
 /// Rows 20 and 21.
 pub(super) fn compensation(draft: &mut Draft<'_>, report: &ReportCompensation) -> Result<(), Rejection> {
     let call = draft
@@ -167,7 +194,9 @@ pub(super) fn compensation(draft: &mut Draft<'_>, report: &ReportCompensation) -
         .calls
         .get(&report.call)
         .ok_or(Rejection::NoSuch { thing: "call" })?;
-    let (id, turn, is_to_undo, tries) = (call.id, call.turn, call.is_to_undo(), call.undo_attempts + 1);
+    let (id, turn, tries) = (call.id, call.turn, call.undo_attempts + 1);
+    let is_to_undo = call.is_to_undo() && call.is_being_undone;
+    let begun = call.undo_starts;
     let (state, tries_max) = {
         let turn = draft.turn(turn);
         (turn.state, turn.settings.compensation_attempts_max)
@@ -188,7 +217,8 @@ pub(super) fn compensation(draft: &mut Draft<'_>, report: &ReportCompensation) -
             }
         }
         Undone::Failed(failed) => {
-            let exhausted = tries >= tries_max;
+            // A try that nobody reported is one too.
+            let exhausted = tries.max(begun) >= tries_max;
             draft.push_call(
                 id,
                 ToolCompensationFailed {

@@ -42,6 +42,7 @@ enum Try {
         permit: usize,
         how: u8,
     },
+    Undo(usize),
     Compensate {
         call: usize,
         done: bool,
@@ -74,6 +75,7 @@ fn tries() -> impl Strategy<Value = Try> {
             .prop_map(|(tool, key, whole)| Try::Propose { tool, key, whole }),
         5 => (0..6usize).prop_map(Try::Start),
         5 => (0..6usize, 0..3usize, 0..3u8).prop_map(|(call, permit, how)| Try::Report { call, permit, how }),
+        3 => (0..6usize).prop_map(Try::Undo),
         3 => (0..6usize, any::<bool>()).prop_map(|(call, done)| Try::Compensate { call, done }),
         2 => (0..6usize, any::<bool>()).prop_map(|(call, evidence)| Try::Resolve { call, evidence }),
         1 => Just(Try::Send),
@@ -203,18 +205,18 @@ impl Course {
                 };
                 world.send(&key, &report).await
             }
+            Try::Undo(n) => {
+                let call = call(*n);
+                world.send(&key, &StartCompensation { lane, call }).await
+            }
             Try::Compensate { call: n, done } => {
-                let outcome = undone(*done);
-                world
-                    .send(
-                        &key,
-                        &ReportCompensation {
-                            lane,
-                            call: call(*n),
-                            outcome,
-                        },
-                    )
-                    .await
+                let report = ReportCompensation {
+                    lane,
+                    call: call(*n),
+                    permit: self.permits.last().copied().unwrap_or(Position::new(1, 0)),
+                    outcome: undone(*done),
+                };
+                world.send(&key, &report).await
             }
             Try::Resolve { call: n, evidence } => {
                 let evidence = if *evidence { "seen" } else { "" }.to_owned();
@@ -347,7 +349,7 @@ impl Course {
             let envelope = &event.event;
             match envelope.event_type.as_str() {
                 "tool.proposed" if !receipt.unchanged => self.calls.extend(envelope.call),
-                "tool.started" => self.permits.push(event.receipt.position),
+                "tool.started" | "tool.compensation_started" => self.permits.push(event.receipt.position),
                 _ => {}
             }
         }

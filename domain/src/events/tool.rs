@@ -241,6 +241,16 @@ payloads! {
         pub result: Option<String>,
     }
 
+    /// The effect of the call is about to be undone. Written before the tool that undoes it runs.
+    pub struct ToolCompensationStarted {
+        /// Name of the tool that undoes it.
+        pub compensation_tool: String,
+        /// Number of the attempt at undoing, from 1.
+        pub attempt: Option<u32>,
+        /// Key that the tool is given to tell a repeat: the same over all attempts.
+        pub idempotency_key: Option<String>,
+    }
+
     /// The effect of the call was undone.
     pub struct ToolCompensated {
         /// The call that undid it.

@@ -79,7 +79,13 @@ impl World {
     }
 
     fn compensate(&self, key: &str, lane: &Value, call: &Value, outcome: Value) -> Value {
-        let input = json!({ "lane": lane, "callId": call["callId"], "outcome": outcome });
+        let mut input = json!({ "lane": lane, "callId": call["callId"] });
+        let fields = "permit { position attempt compensationTool effectKey }";
+        let start = self.mutate("startCompensation", &format!("{key}-s"), input.clone(), fields);
+        if !start["code"].is_null() {
+            return start;
+        }
+        (input["permit"], input["outcome"]) = (start["permit"]["position"].clone(), outcome);
         self.mutate("reportCompensation", key, input, "callId state position")
     }
 
@@ -115,7 +121,7 @@ fn a_02_a_turn_whose_place_is_taken_undoes_what_it_did() {
         (&refused["state"], &refused["legal"]),
         (
             &json!("compensating"),
-            &json!(["reportCompensation", "resolveOutcome"])
+            &json!(["reportCompensation", "resolveOutcome", "startCompensation"])
         ),
         "{refused}"
     );

@@ -231,10 +231,17 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             { __typename ... on Refusal { code message path } } }",
     ),
     (
+        "startCompensation",
+        Open::Writers,
+        "mutation ($key: String!, $call: ID!) { startCompensation(input: { idempotencyKey: $key,
+            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
         "reportCompensation",
         Open::Writers,
-        "mutation ($key: String!, $call: ID!) { reportCompensation(input: { idempotencyKey: $key,
-            callId: $call, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+        "mutation ($key: String!, $call: ID!, $position: Position!) { reportCompensation(input: { idempotencyKey: $key,
+            callId: $call, permit: $position, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
             outcome: { failed: { errorType: \"x\" } } })
             { __typename ... on Refusal { code message path } } }",
     ),

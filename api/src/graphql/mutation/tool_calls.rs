@@ -13,7 +13,7 @@ use super::super::session::id;
 use super::super::words::{EffectState, SideEffectPolicy};
 use super::tool_input::{
     ProposeActionInput, ReportCompensationInput, ReportEffectInput, ResolveOutcomeInput, SendMessageInput,
-    StartEffectInput,
+    StartCompensationInput, StartEffectInput,
 };
 use super::{Receipt, Writing, carry_out, payloads, turn_of};
 use crate::auth::Role;
@@ -171,6 +171,31 @@ fn permit_of(receipt: &CommandReceipt) -> Option<Permit> {
     })
 }
 
+/// That the tool which undoes a call may run: one try.
+#[derive(SimpleObject)]
+pub(in crate::graphql) struct CompensationPermit {
+    /// Where the start stands. `reportCompensation` shows it.
+    position: PositionScalar,
+    /// Number of the attempt, from 1.
+    attempt: Option<Long>,
+    /// Name of the tool to run.
+    compensation_tool: String,
+    /// What to give the tool so that it can tell a repeat: the same for all attempts.
+    effect_key: Option<String>,
+}
+
+fn undoing_of(receipt: &CommandReceipt) -> Option<CompensationPermit> {
+    facts(receipt).find_map(|(event, fact)| match fact {
+        AgentEvent::ToolCompensationStarted(started) => Some(CompensationPermit {
+            position: PositionScalar(event.receipt.position),
+            attempt: started.attempt.map(|attempt| Long(attempt.into())),
+            compensation_tool: started.compensation_tool,
+            effect_key: started.idempotency_key,
+        }),
+        _ => None,
+    })
+}
+
 fn deduplicated(receipt: &CommandReceipt) -> bool {
     receipt.unchanged
 }
@@ -223,6 +248,13 @@ payloads! {
         /// Where it stands.
         state: Option<EffectState> = state_of,
     }
+    /// The tool that undoes the call may run.
+    StartCompensationPayload {
+        /// The call whose effect it is.
+        call_id: Option<ID> = call_of,
+        /// The permit.
+        permit: Option<CompensationPermit> = undoing_of,
+    }
     /// How undoing went is recorded.
     ReportCompensationPayload {
         /// The call whose effect it was.
@@ -251,6 +283,8 @@ results! {
     StartEffectResult = StartEffectPayload;
     /// What came of `reportEffect`.
     ReportEffectResult = ReportEffectPayload;
+    /// What came of `startCompensation`.
+    StartCompensationResult = StartCompensationPayload;
     /// What came of `reportCompensation`.
     ReportCompensationResult = ReportCompensationPayload;
     /// What came of `resolveOutcome`.
@@ -289,6 +323,22 @@ impl ToolCallMutation {
     /// it is irreversible: then a person has to (`resolveOutcome`).
     async fn report_effect(&self, ctx: &Context<'_>, input: ReportEffectInput) -> Result<ReportEffectResult> {
         carry_out!(ctx, Reported, input, ReportEffectResult, ReportEffectPayload)
+    }
+
+    /// Says that an effect is about to be undone, for a turn that undoes what it did, and gives the permit. The last start
+    /// is undone first. Where nobody reported the last try, this starts another one.
+    async fn start_compensation(
+        &self,
+        ctx: &Context<'_>,
+        input: StartCompensationInput,
+    ) -> Result<StartCompensationResult> {
+        carry_out!(
+            ctx,
+            Attested,
+            input,
+            StartCompensationResult,
+            StartCompensationPayload
+        )
     }
 
     /// Says how undoing an effect went, for a turn that undoes what it did. The last start is undone first.

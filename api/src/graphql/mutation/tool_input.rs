@@ -4,7 +4,7 @@ use async_graphql::{Enum, ID, InputObject, OneofObject};
 use ruche_commands::CommandError;
 use ruche_commands::governed::{
     CompensationReport, LaneName, ProposeAction, ReportCompensation, ReportEffect, Reported, ResolveOutcome,
-    SendMessage, StartEffect,
+    SendMessage, StartCompensation, StartEffect,
 };
 use ruche_domain::events::{self, MessageSent, Role, ToolOutcomeAsserted};
 use ruche_domain::ids::CallId;
@@ -207,6 +207,26 @@ pub(in crate::graphql) enum CompensationOutcomeInput {
     Failed(CompensationFailedInput),
 }
 
+/// Input of `startCompensation`.
+#[derive(InputObject)]
+pub(in crate::graphql) struct StartCompensationInput {
+    /// The client's own key of this request.
+    pub(super) idempotency_key: String,
+    /// Which lane.
+    lane: LaneInput,
+    /// The call whose effect is to be undone.
+    call_id: ID,
+}
+
+impl StartCompensationInput {
+    pub(super) fn into_command(self) -> Made<StartCompensation> {
+        Ok(StartCompensation {
+            lane: self.lane.into(),
+            call: call(&self.call_id)?,
+        })
+    }
+}
+
 /// Input of `reportCompensation`.
 #[derive(InputObject)]
 pub(in crate::graphql) struct ReportCompensationInput {
@@ -216,6 +236,8 @@ pub(in crate::graphql) struct ReportCompensationInput {
     lane: LaneInput,
     /// The call whose effect it was.
     call_id: ID,
+    /// The permit of the last `startCompensation`.
+    permit: PositionScalar,
     /// How undoing went.
     outcome: CompensationOutcomeInput,
 }
@@ -235,6 +257,7 @@ impl ReportCompensationInput {
         Ok(ReportCompensation {
             lane: self.lane.into(),
             call: call(&self.call_id)?,
+            permit: self.permit.0,
             outcome,
         })
     }

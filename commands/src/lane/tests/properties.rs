@@ -264,6 +264,9 @@ fn intent(world: &mut World, step: &Step, picks: &Picks) -> Option<Intent> {
         }
         Step::Assert(outcome) => world.assert_outcome(call?, *outcome),
         Step::Decide { approves, changed } => return decision(world, which, *approves, *changed),
+        Step::Compensate { .. } if !world.lane.calls.get(&call?)?.is_being_undone => {
+            world::start_undoing(call?)
+        }
         Step::Compensate { works: true } => world.undone(call?),
         Step::Compensate { works: false } => world.not_undone(call?),
         Step::Send => {

@@ -358,3 +358,32 @@ fn a_refusal_names_the_state_and_the_commands_that_it_knows() {
     );
     assert_eq!(refused.to_string(), "not possible while the turn is ready");
 }
+
+#[test]
+fn row_34_nothing_is_undone_without_a_start_and_starts_are_bounded() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let call = world.completed(SideEffectPolicy::Compensatable);
+    assert!(
+        world.ask(super::world::start_undoing(call)).is_err(),
+        "its turn goes on"
+    );
+    world.when(world.cancel(turn));
+    assert_eq!(world.state(turn), TurnState::Compensating);
+    assert_eq!(world.blocked(world.undone(call)), Obstacle::CallNotThere);
+    for _ in 0..world.settings.compensation_attempts_max {
+        assert_eq!(
+            world.when(super::world::start_undoing(call)),
+            ["tool.compensation_started"]
+        );
+        assert_eq!(world.rows, [34]);
+    }
+    assert_eq!(
+        world.blocked(super::world::start_undoing(call)),
+        Obstacle::TriesUsedUp
+    );
+    let failed = world.ask(world.not_undone(call)).unwrap();
+    assert!(failed.events.len() > 1, "the tries that nobody reported count");
+    let done = world.ask(world.undone(call)).unwrap();
+    assert_eq!(done.lane.turn(turn).unwrap().state, TurnState::Cancelled);
+}

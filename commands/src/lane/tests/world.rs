@@ -4,8 +4,8 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalRule, AssertedOutcome,
     InterventionPoint, MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role, ToolCompensated,
-    ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed,
-    ToolStarted, TurnCommitted, TurnStrategy,
+    ToolCompensationFailed, ToolCompensationStarted, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
+    ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted, TurnStrategy,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::measures::Digest;
@@ -100,6 +100,12 @@ impl World {
     #[track_caller]
     pub fn when(&mut self, intent: Intent) -> Vec<&'static str> {
         let name = intent.name();
+        if let Intent::ReportCompensation(report) = &intent {
+            // Stories leave out that undoing is started before it is reported.
+            if let Ok(started) = self.ask(start_undoing(report.call)) {
+                self.take(started);
+            }
+        }
         match self.ask(intent) {
             Ok(decided) => {
                 let types = decided
@@ -318,6 +324,11 @@ impl World {
             retryable,
         }))
     }
+}
+
+pub fn start_undoing(call: CallId) -> Intent {
+    let started = ToolCompensationStarted::new("undo".to_owned());
+    Intent::StartCompensation(StartCompensation { call, started })
 }
 
 pub fn sent(id: Uuid) -> SentMessage {
