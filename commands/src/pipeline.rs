@@ -297,9 +297,7 @@ impl Commands {
                     let duplicate = first != request.events.first().map(|ours| ours.event.event_id);
                     return Ok(Tried::Written(CommandReceipt {
                         duplicate,
-                        unchanged: false,
-                        events,
-                        beside: Vec::new(),
+                        ..first_answer(events)
                     }));
                 }
                 AppendOutcome::KeyMismatch { .. } => return Err(CommandError::IdempotencyMismatch),
