@@ -17,6 +17,8 @@ pub fn tools() -> Vec<RegisterTool> {
         register.tool.tool_kind = Some(tool.kind);
         register.tool.description = Some(tool.description.to_owned());
         register.tool.compensation_tool = tool.compensation.map(str::to_owned);
+        // What the shop did is told afterwards, whatever may undo it here.
+        register.is_imported = true;
         register
     };
     TOOLS.iter().map(register).collect()
