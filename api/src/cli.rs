@@ -33,6 +33,7 @@ mod ledger;
 mod migrate;
 mod projections;
 mod rebuild;
+mod replay;
 mod reviewer;
 mod seed;
 mod serve;
@@ -135,6 +136,9 @@ enum Command {
     /// See what waits for a decision, exactly as it will run, and decide with your own key
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
+    /// Go back to any position, or hold a range of the ledger against all rules, signatures and decisions among them
+    #[command(subcommand)]
+    Replay(replay::ReplayCommand),
     /// Make all read models anew from the ledgers, compare, and switch to them
     Rebuild,
     /// See and settle events that a read model cannot take in
@@ -255,6 +259,7 @@ impl Cli {
             Command::Seed(args) => block_on(seed::run(common, args)),
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Approvals(command) => block_on(approvals::run(common, command)),
+            Command::Replay(command) => block_on(replay::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
             Command::Projections(command) => block_on(projections::run(common, command)),
             Command::Migrate(args) => block_on(migrate::run(common, args)),

@@ -4,9 +4,29 @@
 //!
 //! 1. A replay cannot append. It is given a [`ReadOnlyLedger`], which refuses every write by type and by answer.
 //! 2. A replay calls no model and no tool: it knows none.
+//! 3. It believes records only: no read model is asked.
 //!
-//! Time travel, re-run and what-if stand on this; they come with the governed turns that they re-decide.
+//! # The levels
+//!
+//! - R0, [`StateAt`]: what a lane, a turn, an approval, a session, a tool or a configuration was at any position, by the
+//!   folds that decided live.
+//! - R1, [`verify`]: a range held against the rules: bytes, chain, signatures, votes, keys, and every decision of a lane
+//!   decided again.
+//!
+//! What-if comes with policies; re-run of agents with what they need to be run again.
 
+mod error;
 mod read_only;
+mod read;
+mod recorded;
+mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
+pub use error::ReplayError;
+pub use read::position_at;
 pub use read_only::ReadOnlyLedger;
+pub use state::{
+    ApprovalView, CallView, ConfigurationView, LaneApproval, LaneView, LeaseView, SessionView, State,
+    StateAt, ToolView, TurnOfSession, TurnView, View, VoteView, What,
+};

@@ -26,6 +26,7 @@ mod lanes;
 mod approvals;
 mod live;
 mod steps;
+mod replay;
 mod websocket;
 mod bench;
 mod restore;

@@ -1,0 +1,102 @@
+//! What was registered and published: tools and configurations.
+
+use std::collections::BTreeMap;
+
+use ruche_commands::configuration::digest;
+use ruche_domain::event::AgentEvent;
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Position;
+use ruche_domain::stream::StreamId;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Found, StateAt};
+use crate::error::ReplayError;
+use crate::read;
+use crate::recorded::fact;
+
+/// A registered tool.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToolView {
+    /// Name.
+    pub name: String,
+    /// What a call does to the world.
+    pub side_effect: &'static str,
+    /// Kind of work.
+    pub kind: Option<&'static str>,
+    /// Version of the tool.
+    pub version: Option<String>,
+    /// SHA-256 of the schema of its arguments.
+    pub schema_digest: Option<Digest>,
+    /// The tool that undoes a call.
+    pub compensation_tool: Option<String>,
+    /// The record that says so.
+    pub registered: Position,
+}
+
+/// The configuration of a scope.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConfigurationView {
+    /// Level.
+    pub scope: &'static str,
+    /// The client's own id of the agent or channel.
+    pub scope_id: Option<String>,
+    /// Version, from 1.
+    pub version: u64,
+    /// The values, by key.
+    pub values: BTreeMap<String, Value>,
+    /// SHA-256 of the values.
+    pub values_digest: Digest,
+    /// The record that published the version.
+    pub published: Position,
+}
+
+impl StateAt {
+    pub(super) async fn tool(&self, stream: StreamId) -> Result<Found<ToolView>, ReplayError> {
+        let records = read::stream(&self.store, self.ledger, stream).await?;
+        let Some(last) = records.last() else {
+            return Ok((None, None));
+        };
+        let Some(AgentEvent::ToolRegistered(tool)) = fact(last) else {
+            return Ok((None, Some(last.position)));
+        };
+        let view = ToolView {
+            side_effect: tool.side_effect.name(),
+            kind: tool.tool_kind.map(|kind| kind.name()),
+            version: tool.version,
+            schema_digest: tool.schema_digest,
+            compensation_tool: tool.compensation_tool,
+            name: tool.name,
+            registered: last.position,
+        };
+        Ok((Some(view), None))
+    }
+
+    pub(super) async fn configuration(
+        &self,
+        stream: StreamId,
+    ) -> Result<Found<ConfigurationView>, ReplayError> {
+        let mut view: Option<ConfigurationView> = None;
+        for record in read::stream(&self.store, self.ledger, stream).await? {
+            let published = match fact(&record) {
+                Some(AgentEvent::ConfigPublished(published)) => published,
+                Some(_) => continue,
+                None => return Ok((view, Some(record.position))),
+            };
+            let mut values = view.map(|view| view.values).unwrap_or_default();
+            for key in &published.removed {
+                values.remove(key);
+            }
+            values.extend(published.set);
+            view = Some(ConfigurationView {
+                scope: published.scope.name(),
+                scope_id: published.scope_id,
+                version: published.version,
+                values_digest: digest(&values),
+                values,
+                published: record.position,
+            });
+        }
+        Ok((view, None))
+    }
+}

@@ -1,0 +1,470 @@
+//! For tests of this crate and of the whole (feature `testing`): people, agents and clocks that do things at random,
+//! the same ones for the same seed, so that lanes get into states that nobody thought of.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ruche_commands::command::{Command, CommandReceipt};
+use ruche_commands::governed::{
+    CancelTurn, ClaimTurn, CommitTurn, CompensationReport, FailTurn, FireTimers, HeartbeatTurn, LaneName,
+    LeaseRef, ProposeAction, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage,
+    StartEffect, SubmitMessage, VoteOnApproval, approval_stream,
+};
+use ruche_commands::{
+    CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RegisterReviewerKey,
+    RegisterTool, SessionRef, StartSession,
+};
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement};
+use ruche_domain::envelope::{Actor, ActorKind};
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{
+    ApprovalDecision, AssertedOutcome, ConfigScope, MessageReceived, MessageSent, OutcomeCategory, Role,
+    SessionEndReason, ToolOutcomeAsserted,
+};
+use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, TurnId};
+use ruche_domain::numbers::{Position, StreamVersion};
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_ledger::dsse::PrivateKey;
+use ruche_ledger::store::EventStore;
+use ruche_ledger::testing::{FixedClock, SeededRandom};
+use ruche_ledger::vote::{RequestPlace, request_facts};
+use uuid::Uuid;
+
+use crate::recorded::fact;
+
+const AGENT: u128 = 1;
+const DESK: u128 = 2;
+const CHANNELS: [&str; 4] = ["web", "whatsapp", "api", "voice"];
+const TOOLS: [&str; 4] = ["find_order", "set_note", "book_seat", "charge_card"];
+
+/// A ledger, and everybody who does things in it.
+pub struct Crowd {
+    /// The pipeline.
+    pub commands: Arc<Commands>,
+    /// The records.
+    pub store: Arc<dyn EventStore>,
+    /// The clock of the pipeline.
+    pub clock: Arc<FixedClock>,
+    /// The tenant's credential.
+    pub context: CommandContext,
+    random: SeededRandom,
+    number: u64,
+    turns: Vec<(LaneName, TurnId, LeaseRef)>,
+    calls: Vec<(LaneName, TurnId, CallId)>,
+    permits: Vec<(LaneName, TurnId, CallId, Position)>,
+    approvals: Vec<ApprovalId>,
+}
+
+impl Crowd {
+    /// Everybody is there and knows each other: sessions, tools, a configuration and a reviewer's key.
+    ///
+    /// # Panics
+    /// If the ledger does not take that.
+    pub async fn new(
+        commands: Arc<Commands>,
+        store: Arc<dyn EventStore>,
+        clock: Arc<FixedClock>,
+        context: CommandContext,
+        seed: u64,
+    ) -> Self {
+        let mut crowd = Self {
+            commands,
+            store,
+            clock,
+            context,
+            random: SeededRandom::new(seed),
+            number: 0,
+            turns: Vec::new(),
+            calls: Vec::new(),
+            permits: Vec::new(),
+            approvals: Vec::new(),
+        };
+        for channel in CHANNELS {
+            crowd.must(&StartSession::new(channel)).await;
+        }
+        for (tool, side_effect) in TOOLS.iter().zip(SideEffectPolicy::ALL) {
+            let mut register = RegisterTool::new(*tool, *side_effect);
+            register.tool.compensation_tool =
+                (*side_effect == SideEffectPolicy::Compensatable).then(|| "free_seat".to_owned());
+            crowd.must(&register).await;
+        }
+        let value = serde_json::json!("kind");
+        let config = PublishConfiguration::new(ConfigScope::Agent, Some("shop".to_owned()), "tone", value);
+        crowd.must(&config).await;
+        let key = alice();
+        let proven = KeyPossession::new(crowd.context.tenant, "alice", *key.public().as_bytes());
+        let proven = proven.expect("a name").to_bytes();
+        let registration = RegisterReviewerKey {
+            reviewer: "alice".to_owned(),
+            public_key: key.public().to_hex(),
+            proof_of_possession: key.sign(POSSESSION_TYPE, &proven).expect("a signature").to_json(),
+            label: None,
+        };
+        crowd.must(&registration).await;
+        crowd
+    }
+
+    /// The session on a channel.
+    pub fn session(&self, channel: &str) -> SessionId {
+        self.commands
+            .secrets_of(self.context.ledger)
+            .references
+            .session(channel)
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        CHANNELS.iter().map(|channel| self.session(channel)).collect()
+    }
+
+    /// All lanes.
+    pub fn lanes(&self) -> Vec<LaneId> {
+        let references = self.commands.secrets_of(self.context.ledger).references;
+        CHANNELS
+            .iter()
+            .map(|channel| lane(channel).id(&references))
+            .collect()
+    }
+
+    /// All requests for approval so far.
+    pub fn approvals(&self) -> &[ApprovalId] {
+        &self.approvals
+    }
+
+    fn pick(&self, below: usize) -> usize {
+        usize::try_from(self.random.next() % below.max(1) as u64).expect("a remainder is small")
+    }
+
+    fn one_of<T: Clone>(&self, all: &[T]) -> Option<T> {
+        // Mostly what is new: what is old is over.
+        let recent = all.len().saturating_sub(3);
+        let from = if self.pick(4) == 0 { 0 } else { recent };
+        let some = &all[from..];
+        (!some.is_empty()).then(|| some[self.pick(some.len())].clone())
+    }
+
+    async fn send<C: Command>(&mut self, who: u128, command: &C) -> Result<CommandReceipt, CommandError> {
+        self.number += 1;
+        let mut context = self.context.with_key(format!("crowd-{}", self.number));
+        context.actor = Actor {
+            kind: ActorKind::Client,
+            reference: Some(Uuid::from_u128(who)),
+        };
+        self.commands.execute(&context, command).await
+    }
+
+    async fn must<C: Command>(&mut self, command: &C) {
+        let sent = self.send(AGENT, command).await;
+        sent.unwrap_or_else(|error| panic!("{}: {error}", C::NAME));
+    }
+
+    /// Somebody does something. Whether the ledger takes it is its business; a fault of Ruche is none.
+    ///
+    /// # Panics
+    /// On such a fault.
+    pub async fn step(&mut self) {
+        let done = match self.pick(26) {
+            0..3 => self.message().await,
+            3..7 => self.claim().await,
+            7..10 => self.propose().await,
+            10..14 => self.start().await,
+            14..17 => self.report().await,
+            17..19 => self.vote().await,
+            19 => self.fire().await,
+            20 => {
+                let wait = [100_000, 700_000, 5_000_000, 31_000_000, 90_000_000_000][self.pick(5)];
+                self.clock.0.fetch_add(wait, Ordering::SeqCst);
+                Ok(())
+            }
+            21 => self.compensate().await,
+            22 => self.resolve().await,
+            _ => self.worker().await,
+        };
+        match done {
+            Err(CommandError::Internal(error)) => panic!("a fault of Ruche: {error}"),
+            Ok(()) | Err(_) => {}
+        }
+        self.clock
+            .0
+            .fetch_add(1_000 + self.random.next() % 400_000, Ordering::SeqCst);
+    }
+
+    /// The session on a channel is over.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub async fn end(&mut self, channel: &str) -> Result<(), CommandError> {
+        let end = EndSession::new(
+            SessionRef::External(channel.to_owned()),
+            SessionEndReason::Completed,
+        );
+        self.send(AGENT, &end).await.map(drop)
+    }
+
+    async fn message(&mut self) -> Result<(), CommandError> {
+        let channel = CHANNELS[self.pick(CHANNELS.len())];
+        let submit = SubmitMessage {
+            session: SessionRef::External(channel.to_owned()),
+            lane: lane(channel),
+            message: MessageReceived {
+                text: Some("any news?".to_owned()),
+                ..MessageReceived::new(Role::User)
+            },
+        };
+        self.send(AGENT, &submit).await.map(drop)
+    }
+
+    async fn claim(&mut self) -> Result<(), CommandError> {
+        let lane = lane(CHANNELS[self.pick(CHANNELS.len())]);
+        let claim = ClaimTurn {
+            lane: lane.clone(),
+            brain_build: None,
+        };
+        let receipt = self.send(AGENT, &claim).await?;
+        for event in receipt.events {
+            if let (Some(AgentEvent::TurnStarted(started)), Some(turn)) =
+                (event.agent_event()?, event.event.turn)
+            {
+                let lease = LeaseRef {
+                    id: started.lease_id.unwrap_or_default(),
+                    epoch: started.lease_epoch.unwrap_or_default(),
+                };
+                self.turns.push((lane.clone(), turn, lease));
+            }
+        }
+        Ok(())
+    }
+
+    async fn propose(&mut self) -> Result<(), CommandError> {
+        let Some((lane, turn, lease)) = self.one_of(&self.turns) else {
+            return Ok(());
+        };
+        let propose = ProposeAction {
+            lane: lane.clone(),
+            turn,
+            lease,
+            tool: TOOLS[self.pick(TOOLS.len())].to_owned(),
+            arguments: r#"{ "amount": 7 }"#.to_owned(),
+            business_key: Some(format!("order-{}", self.random.next() % 40)),
+            provider_call_id: None,
+            justification: None,
+        };
+        let receipt = self.send(AGENT, &propose).await?;
+        for event in receipt.events {
+            match (event.event.event_type.as_str(), event.event.call) {
+                ("tool.proposed", Some(call)) => self.calls.push((lane.clone(), turn, call)),
+                ("approval.requested", Some(_)) => self.approvals.push(ApprovalId(event.event.stream.id)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self) -> Result<(), CommandError> {
+        let Some((lane, _, call)) = self.one_of(&self.calls) else {
+            return Ok(());
+        };
+        // Of a decision that nobody waited for, the turn that it opened may start the call.
+        let of_lane: Vec<_> = self
+            .turns
+            .iter()
+            .filter(|(of, ..)| *of == lane)
+            .cloned()
+            .collect();
+        let Some((lane, turn, lease)) = of_lane.last().cloned() else {
+            return Ok(());
+        };
+        let start = StartEffect {
+            lane: lane.clone(),
+            turn,
+            lease,
+            call,
+        };
+        let receipt = self.send(AGENT, &start).await?;
+        for event in receipt.events {
+            if event.event.event_type == "tool.started" {
+                self.permits
+                    .push((lane.clone(), turn, call, event.receipt.position));
+            }
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self) -> Result<(), CommandError> {
+        let Some((lane, turn, call, permit)) = self.one_of(&self.permits) else {
+            return Ok(());
+        };
+        let Some((.., lease)) = self.turns.iter().rev().find(|(_, of, _)| *of == turn).cloned() else {
+            return Ok(());
+        };
+        let outcome = match self.pick(4) {
+            0 => Reported::Failed {
+                error_type: "refused".to_owned(),
+                error: None,
+                retryable: None,
+                result: None,
+            },
+            1 => Reported::Unknown {
+                cause: "timed_out".to_owned(),
+                external_ref: None,
+            },
+            _ => Reported::Completed {
+                result: Some("{}".to_owned()),
+                external_ref: None,
+            },
+        };
+        let report = ReportEffect {
+            lane,
+            turn,
+            lease,
+            call,
+            permit,
+            outcome,
+        };
+        self.send(AGENT, &report).await.map(drop)
+    }
+
+    async fn vote(&mut self) -> Result<(), CommandError> {
+        let Some(approval) = self.one_of(&self.approvals) else {
+            return Ok(());
+        };
+        let envelope = match self.pick(6) {
+            0 => "{}".to_owned(),
+            1 => self.envelope(approval, ApprovalDecision::Reject).await,
+            _ => self.envelope(approval, ApprovalDecision::Approve).await,
+        };
+        self.send(DESK, &VoteOnApproval { approval, envelope })
+            .await
+            .map(drop)
+    }
+
+    async fn envelope(&self, approval: ApprovalId, decision: ApprovalDecision) -> String {
+        let stream = approval_stream(approval);
+        let read = self
+            .store
+            .read_stream(self.context.ledger, stream, StreamVersion::FIRST, 1)
+            .await;
+        let record = read.expect("the store reads").remove(0);
+        let Some(AgentEvent::ApprovalRequested(requested)) = fact(&record) else {
+            panic!("an approval begins with its request");
+        };
+        let event = &record.leaf.event;
+        let place = RequestPlace {
+            origin: record.leaf.origin.clone(),
+            position: record.position,
+            leaf_hash: record.leaf_hash(),
+            approval,
+            session: event.session,
+            turn: event.turn,
+        };
+        let facts = request_facts(&place, &requested).expect("the record is true");
+        let key = alice();
+        let statement = Statement::new(facts, "alice", &key.public().id(), decision, Some("seen"));
+        let statement = statement.expect("it can be said").to_bytes();
+        key.sign(STATEMENT_TYPE, &statement)
+            .expect("a signature")
+            .to_json()
+    }
+
+    async fn fire(&mut self) -> Result<(), CommandError> {
+        for lane in self.lanes() {
+            match self.send(AGENT, &FireTimers { lane }).await {
+                Ok(_) | Err(CommandError::IllegalTransition { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn compensate(&mut self) -> Result<(), CommandError> {
+        let Some((lane, _, call)) = self.one_of(&self.calls) else {
+            return Ok(());
+        };
+        let outcome = if self.pick(3) == 0 {
+            CompensationReport::Failed {
+                error_type: "refused".to_owned(),
+                error: None,
+            }
+        } else {
+            CompensationReport::Compensated {
+                compensation_tool: None,
+                external_ref: None,
+            }
+        };
+        self.send(AGENT, &ReportCompensation { lane, call, outcome })
+            .await
+            .map(drop)
+    }
+
+    async fn resolve(&mut self) -> Result<(), CommandError> {
+        let Some((lane, _, call)) = self.one_of(&self.calls) else {
+            return Ok(());
+        };
+        let outcome = [AssertedOutcome::Completed, AssertedOutcome::NotExecuted][self.pick(2)];
+        let asserted =
+            ToolOutcomeAsserted::new(outcome, "bob".to_owned(), "looked at the account".to_owned());
+        self.send(AGENT, &ResolveOutcome { lane, call, asserted })
+            .await
+            .map(drop)
+    }
+
+    /// What a worker does with its turn.
+    async fn worker(&mut self) -> Result<(), CommandError> {
+        let Some((lane, turn, lease)) = self.one_of(&self.turns) else {
+            return Ok(());
+        };
+        let response = Some(MessageSent::new(Role::Assistant));
+        match self.pick(8) {
+            0 => self.send(AGENT, &HeartbeatTurn { lane, turn, lease }).await,
+            1 => {
+                let message = MessageSent::new(Role::Assistant);
+                let send = SendMessage {
+                    lane,
+                    turn,
+                    lease,
+                    message,
+                };
+                self.send(AGENT, &send).await
+            }
+            2 | 3 => {
+                let fail = FailTurn {
+                    lane,
+                    turn,
+                    lease,
+                    error_type: "model_failed".to_owned(),
+                    error: None,
+                    retryable: self.pick(2) == 0,
+                };
+                self.send(AGENT, &fail).await
+            }
+            4 => {
+                let reason = Some("changed my mind".to_owned());
+                self.send(AGENT, &CancelTurn { lane, turn, reason }).await
+            }
+            _ => {
+                let commit = CommitTurn {
+                    lane,
+                    turn,
+                    lease,
+                    outcome: Some(OutcomeCategory::Answered),
+                    response,
+                };
+                self.send(AGENT, &commit).await
+            }
+        }
+        .map(drop)
+    }
+}
+
+fn alice() -> PrivateKey {
+    PrivateKey::from_seed(&[7; 32])
+}
+
+fn lane(channel: &str) -> LaneName {
+    LaneName {
+        agent: "shop".to_owned(),
+        interlocutor: "ann".to_owned(),
+        channel: channel.to_owned(),
+        thread: None,
+    }
+}
