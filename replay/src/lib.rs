@@ -20,6 +20,7 @@ mod read_only;
 mod read;
 mod recorded;
 mod state;
+pub mod verify;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -81,7 +81,8 @@ impl Subject {
             }),
             Self { tool: Some(tool), .. } => What::Tool(tool_stream(references, tool)),
             Self {
-                configuration: Some(config), ..
+                configuration: Some(config),
+                ..
             } => {
                 let (scope, id) = config
                     .split_once(':')

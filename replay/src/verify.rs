@@ -1,0 +1,215 @@
+//! R1: a range of a ledger held against the rules. Nothing is believed that can be worked out again.
+//!
+//! # What is done
+//!
+//! 1. All records up to the end of the range are read, once, because what is right in the range depends on them. What is
+//!    wrong before the range is not reported.
+//! 2. The record checker, which the offline verifier uses too, judges bytes, chain, appends, streams, commitments and
+//!    reviewers' votes.
+//! 3. `heads` judges the signed tree heads that cover the range: signature and root.
+//! 4. `decisions` lets the machine of lanes decide every append again, from nothing but the records before it.
+//! 5. `keys` looks whether an idempotency key stands for one append.
+//!
+//! Memory: that of the record checker, and the state of all lanes.
+
+mod decisions;
+mod heads;
+mod intents;
+mod keys;
+mod report;
+
+use std::sync::Arc;
+
+use ruche_domain::ids::LedgerId;
+use ruche_domain::limits::READ_RECORDS_MAX;
+use ruche_domain::numbers::{LeafIndex, Position, TreeSize};
+use ruche_ledger::seal::{LogKeys, TreeHeadStore, TreeStore};
+use ruche_ledger::store::{EpochInfo, EventStore, Record, StoreError};
+use ruche_ledger::verify::{Findings, RecordChecker};
+
+use crate::error::ReplayError;
+use crate::read::record_at;
+use crate::read_only::ReadOnlyLedger;
+
+pub use report::{Decided, Fault, HeadChecked, NAMES, NotCovered, Report};
+
+use decisions::Decisions;
+use heads::Heads;
+use keys::Keys;
+use report::Collected;
+
+/// Findings that a report tells in full; of the others it has the number.
+pub const FINDINGS_TOLD_MAX: usize = 100;
+
+/// A range of a ledger, ends included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The first record; that of the ledger if absent.
+    pub from: Option<Position>,
+    /// The last record; that of the ledger if absent. The range goes on to the end of its append.
+    pub to: Option<Position>,
+}
+
+/// Where a ledger is, with what its tree heads are checked.
+pub struct Verification {
+    /// The records.
+    pub events: Arc<dyn EventStore>,
+    /// Leaf hashes, and the copies of tree heads beside the records.
+    pub trees: Arc<dyn TreeStore>,
+    /// The promises.
+    pub heads: Arc<dyn TreeHeadStore>,
+    /// The keys that tree heads have to be signed with.
+    pub keys: Arc<dyn LogKeys>,
+}
+
+/// What goes along with the records.
+struct Walk {
+    collected: Collected,
+    checker: RecordChecker,
+    decisions: Decisions,
+    keys: Keys,
+}
+
+impl Verification {
+    /// Verifies a range. At most `records_max` records are read. `progress` is told how many were read, and of how many.
+    ///
+    /// # Errors
+    /// If the stores cannot be read, if there is no such range, or if it takes more than `records_max` records.
+    pub async fn verify(
+        &self,
+        ledger: LedgerId,
+        range: Range,
+        records_max: u64,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Report, ReplayError> {
+        let (from, to) = self.ends(ledger, range).await?;
+        let mut epochs = self.events.epochs(ledger).await?;
+        epochs.retain(|epoch| epoch.epoch <= to.epoch);
+        if let Some(last) = epochs.last_mut() {
+            last.size = TreeSize(to.index.0 + 1);
+        }
+        let total: u64 = epochs.iter().map(|epoch| epoch.size.0).sum();
+        if total > records_max {
+            return Err(ReplayError::TooMany { records_max });
+        }
+        let mut walk = Walk {
+            collected: Collected::new(from, to),
+            checker: RecordChecker::new(),
+            decisions: Decisions::default(),
+            keys: Keys::default(),
+        };
+        let mut read = 0;
+        for epoch in &epochs {
+            self.epoch(ledger, epoch, &mut walk, &mut |records| {
+                read += records;
+                progress(read, total);
+            })
+            .await?;
+        }
+        walk.decisions.end(&mut walk.collected);
+        Ok(walk.collected.report(read))
+    }
+
+    /// First and last record of a range.
+    async fn ends(&self, ledger: LedgerId, range: Range) -> Result<(Position, Position), ReplayError> {
+        let head = self.events.head(ledger).await?.ok_or(StoreError::NoSuchLedger)?;
+        let last = head
+            .last_position()
+            .ok_or(ReplayError::NoRecord(Position::START))?;
+        let to = range.to.unwrap_or(last);
+        let from = range.from.unwrap_or(Position::START);
+        if from > to {
+            return Err(ReplayError::EmptyRange { from, to });
+        }
+        // A record that cannot be read is a finding of the walk; one that is not there makes no range.
+        for end in [from, to] {
+            match record_at(&*self.events, ledger, end).await {
+                Err(ReplayError::NoRecord(position)) => return Err(ReplayError::NoRecord(position)),
+                Ok(record) if end == to => {
+                    let append = record.leaf.append;
+                    let index = LeafIndex(append.first.0 + u64::from(append.count) - 1);
+                    return Ok((from, Position { index, ..to }.min(last.max(to))));
+                }
+                Ok(_) | Err(ReplayError::Store(StoreError::Corrupt { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((from, to))
+    }
+
+    async fn epoch(
+        &self,
+        ledger: LedgerId,
+        epoch: &EpochInfo,
+        walk: &mut Walk,
+        read: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<(), ReplayError> {
+        let store = ReadOnlyLedger::new(self.events.clone());
+        let mut heads = Heads::load(self, ledger, epoch).await?;
+        walk.checker.begin_epoch(epoch.epoch, &epoch.origin, epoch.size);
+        let (mut next, mut limit) = (0, READ_RECORDS_MAX);
+        while next < epoch.size.0 {
+            let from = Position {
+                epoch: epoch.epoch,
+                index: LeafIndex(next),
+            };
+            let left = usize::try_from(epoch.size.0 - next).unwrap_or(limit);
+            let page = match store.read_ledger(ledger, from, limit.min(left)).await {
+                Ok(page) => page,
+                // One of the page contradicts itself; which, is found out one by one.
+                Err(StoreError::Corrupt { .. }) if limit > 1 => {
+                    limit = 1;
+                    continue;
+                }
+                Err(StoreError::Corrupt { reason, .. }) => {
+                    walk.unreadable(from, reason);
+                    heads.lose();
+                    (next, limit) = (next + 1, READ_RECORDS_MAX);
+                    read(1);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let of_epoch: Vec<Record> = page
+                .into_iter()
+                .filter(|r| r.position.epoch == epoch.epoch)
+                .collect();
+            let Some(last) = of_epoch.last() else {
+                walk.collected.push(Fault::missing(from));
+                break;
+            };
+            next = last.position.index.0 + 1;
+            for record in &of_epoch {
+                heads.leaf(walk.record(record));
+            }
+            read(of_epoch.len() as u64);
+        }
+        let mut findings = Findings::keeping(usize::MAX);
+        walk.checker.end_epoch(&mut findings);
+        walk.collected.take(&findings);
+        heads.end(self, ledger, &mut walk.collected).await
+    }
+}
+
+impl Walk {
+    fn record(&mut self, record: &Record) -> ruche_ledger::hash::Hash {
+        let mut findings = Findings::keeping(usize::MAX);
+        let hash = self.checker.record(record, &mut findings);
+        self.collected.take(&findings);
+        self.collected.read(record);
+        self.keys.take(record, &mut self.collected);
+        self.decisions.take(record, &mut self.collected);
+        hash
+    }
+
+    fn unreadable(&mut self, position: Position, reason: String) {
+        let mut findings = Findings::keeping(usize::MAX);
+        self.checker.skip_records(1, &mut findings);
+        self.collected.take(&findings);
+        self.collected.push(Fault::unreadable(position, reason));
+        self.decisions.lose(position);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+//! Every append of a lane decided again: the machine is asked, on nothing but the records before it, what it is told to have
+//! been asked then, and must say what was recorded, event by event.
+//!
+//! Which worker showed which lease is not recorded, nor what a client said beside what stands in the events; so it is
+//! decided that there is a command that leads to these records, not which client sent it. Settings of channels are those
+//! of this program, or those that the append pins.
+
+use std::collections::HashMap;
+
+use ruche_commands::lane::{self, ChannelSettings, Intent, Lane, LaneCommand, LaneEvent};
+use ruche_domain::event::AgentEvent;
+use ruche_domain::ids::TurnId;
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Position;
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::store::Record;
+
+use super::intents::Rest;
+use super::report::{Collected, Fault, ILLEGAL_TRANSITION};
+use crate::recorded::{OfLane, of_lane};
+
+const GONE: &str = "appends of lanes behind a payload that is gone";
+
+/// All lanes, as far as the ledger was read.
+#[derive(Default)]
+pub(super) struct Decisions {
+    lanes: HashMap<StreamId, Audited>,
+    /// The lane of each turn; an approval says its turn.
+    lane_of: HashMap<TurnId, StreamId>,
+    /// First record of the append that is being read.
+    append: Option<Position>,
+    /// Its events, by lane, in the order of the ledger.
+    waiting: Vec<(StreamId, Position, OfLane)>,
+    /// A record could not be read: it may have been of any lane.
+    lost: bool,
+}
+
+/// A lane.
+#[derive(Default)]
+struct Audited {
+    lane: Lane,
+    channel: String,
+    configs: HashMap<TurnId, Digest>,
+    /// Words of messages are erased, so that messages cannot be compared any more.
+    is_wordless: bool,
+    /// Something that the machine needs is gone.
+    is_gone: bool,
+}
+
+impl Decisions {
+    /// Takes the next record.
+    pub fn take(&mut self, record: &Record, collected: &mut Collected) {
+        let append = Position {
+            index: record.leaf.append.first,
+            ..record.position
+        };
+        if self.append != Some(append) {
+            self.end(collected);
+            self.append = Some(append);
+        }
+        let event = &record.leaf.event;
+        let Some(turn) = event.turn else { return };
+        let lane = match event.stream.category {
+            Category::Lane => Some(event.stream),
+            Category::Approval => self.lane_of.get(&turn).copied(),
+            _ => None,
+        };
+        let Some(lane) = lane else { return };
+        if event.stream.category == Category::Lane {
+            self.lane_of.insert(turn, lane);
+        }
+        self.waiting.push((lane, record.position, of_lane(record)));
+    }
+
+    /// A record could not be read.
+    pub fn lose(&mut self, _: Position) {
+        self.lost = true;
+    }
+
+    /// Decides on the append that was read last.
+    pub fn end(&mut self, collected: &mut Collected) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        while let Some((lane, ..)) = waiting.first() {
+            let lane = *lane;
+            let (of_lane, others) = waiting.into_iter().partition(|(of, ..)| *of == lane);
+            waiting = others;
+            let audited = self.lanes.entry(lane).or_default();
+            audited.is_gone |= self.lost;
+            audited.append(of_lane, collected);
+        }
+    }
+}
+
+impl Audited {
+    fn append(&mut self, recorded: Vec<(StreamId, Position, OfLane)>, collected: &mut Collected) {
+        let first = recorded[0].1;
+        self.is_gone |= recorded.iter().any(|(.., of_lane)| *of_lane == OfLane::Gone);
+        self.is_wordless |= recorded
+            .iter()
+            .any(|(.., of_lane)| *of_lane == OfLane::ErasedWords);
+        let all: Vec<(Position, LaneEvent)> = recorded
+            .into_iter()
+            .filter_map(|(_, position, of_lane)| match of_lane {
+                OfLane::Event(event) => Some((position, event)),
+                _ => None,
+            })
+            .collect();
+        self.name(&all);
+        let (places, events): (Vec<_>, Vec<_>) = all
+            .iter()
+            .filter(|(_, event)| self.is_compared(event))
+            .cloned()
+            .unzip();
+        if self.is_gone {
+            collected.not_covered(GONE, first);
+        } else if !events.is_empty() {
+            match self.decide(&events) {
+                Ok(()) => collected.decided(first, |decided| decided.appends += 1),
+                Err((number, detail)) => {
+                    let last = places.len() - 1;
+                    collected.push(Fault::at(ILLEGAL_TRANSITION, places[number.min(last)], detail));
+                }
+            }
+        }
+        for (_, event) in &all {
+            if let AgentEvent::ConfigEffectiveResolved(resolved) = &event.fact {
+                self.configs.insert(event.turn, resolved.result_digest);
+            }
+            self.lane.apply(event);
+        }
+    }
+
+    /// The channel of the lane, as the turns that messages opened say.
+    fn name(&mut self, events: &[(Position, LaneEvent)]) {
+        for (_, event) in events {
+            if let AgentEvent::TurnOpened(opened) = &event.fact
+                && let Some(channel) = &opened.channel
+            {
+                self.channel.clone_from(channel);
+            }
+        }
+    }
+
+    fn is_compared(&self, event: &LaneEvent) -> bool {
+        match &event.fact {
+            AgentEvent::MessageReceived(_) | AgentEvent::MessageSent(_) | AgentEvent::MessageRetracted(_) => {
+                !self.is_wordless
+            }
+            // What people said and saw moves nothing; votes are judged where signatures are.
+            AgentEvent::ApprovalVoted(_) | AgentEvent::ApprovalVoteRefused(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Finds commands that lead to these events, one after the other.
+    ///
+    /// # Errors
+    /// The number of the first event that no command leads to, and why.
+    fn decide(&self, events: &[LaneEvent]) -> Result<(), (usize, String)> {
+        let (mut lane, mut done) = (self.lane.clone(), 0);
+        let mut configs = self.configs.clone();
+        while done < events.len() {
+            let config_of = |turn| configs.get(&turn).copied();
+            let rest = Rest {
+                events: &events[done..],
+                lane: &lane,
+                config_of: &config_of,
+            };
+            let step = self
+                .step(&rest)
+                .map_err(|(number, detail)| (done + number, detail))?;
+            for event in &events[done..done + step.count] {
+                if let AgentEvent::ConfigEffectiveResolved(resolved) = &event.fact {
+                    configs.insert(event.turn, resolved.result_digest);
+                }
+            }
+            done += step.count;
+            lane = step.lane;
+        }
+        Ok(())
+    }
+
+    /// The next command: one whose events are the next ones, all of them.
+    fn step(&self, rest: &Rest<'_>) -> Result<Step, (usize, String)> {
+        let fire = Intent::FireTimer {
+            new_turn: rest.new_turn(),
+        };
+        let mut best = (
+            0,
+            format!("nothing that may happen leads to {}", told(&rest.events[0])),
+        );
+        let by_event = rest.events.iter().flat_map(|event| rest.intents_of(event));
+        for intent in std::iter::once(fire).chain(by_event) {
+            for settings in self.settings(rest.events) {
+                let command = LaneCommand {
+                    now: rest.events[0].at,
+                    settings,
+                    layers: Vec::new(),
+                    intent: intent.clone(),
+                };
+                let decided = match lane::explain(rest.lane, &command) {
+                    Ok(decided) => decided,
+                    Err(refusal) => {
+                        if best.0 == 0 && !matches!(intent, Intent::FireTimer { .. }) {
+                            let detail = format!("{}: {}: {refusal}", told(&rest.events[0]), intent.name());
+                            best = (0, detail);
+                        }
+                        continue;
+                    }
+                };
+                let expected: Vec<&LaneEvent> = decided
+                    .events
+                    .iter()
+                    .filter(|event| self.is_compared(event))
+                    .collect();
+                let alike = expected
+                    .iter()
+                    .zip(rest.events)
+                    .take_while(|(a, b)| same(a, b))
+                    .count();
+                if alike == expected.len() && alike > 0 {
+                    return Ok(Step {
+                        count: alike,
+                        lane: decided.lane,
+                    });
+                }
+                if alike > best.0 {
+                    let found = rest.events.get(alike).map_or("nothing".to_owned(), told);
+                    let detail = format!(
+                        "{} leads to {} here, not to {found}",
+                        intent.name(),
+                        told(expected[alike])
+                    );
+                    best = (alike, detail);
+                }
+            }
+        }
+        Err(best)
+    }
+
+    /// The settings that the events may have been decided under.
+    fn settings(&self, events: &[LaneEvent]) -> Vec<ChannelSettings> {
+        let of_channel = ChannelSettings::of_channel(&self.channel);
+        let pinned = events.iter().find_map(|event| match &event.fact {
+            AgentEvent::ConfigEffectiveResolved(resolved) => {
+                Some(ChannelSettings::from_values(&resolved.values))
+            }
+            _ => None,
+        });
+        let other = pinned.filter(|pinned| *pinned != of_channel);
+        std::iter::once(of_channel).chain(other).collect()
+    }
+}
+
+/// A command that was found, and the lane after it.
+struct Step {
+    count: usize,
+    lane: Lane,
+}
+
+fn told(event: &LaneEvent) -> String {
+    format!("{} of turn {}", event.fact.event_type(), event.turn)
+}
+
+/// Whether the machine says what was recorded. The names of a lane are put in behind it.
+fn same(decided: &LaneEvent, recorded: &LaneEvent) -> bool {
+    let (AgentEvent::TurnOpened(a), AgentEvent::TurnOpened(b)) = (&decided.fact, &recorded.fact) else {
+        return decided == recorded;
+    };
+    let mut named = a.clone();
+    named.interlocutor_id.clone_from(&b.interlocutor_id);
+    named.channel.clone_from(&b.channel);
+    named.thread_id.clone_from(&b.thread_id);
+    let decided = LaneEvent {
+        fact: named.into(),
+        ..decided.clone()
+    };
+    decided == *recorded
+}
