@@ -425,6 +425,7 @@ impl App {
             guard: self.guarded.clone(),
             append_health: self.append_health.clone(),
             trees: self.trees.clone(),
+            sealer: self.sealer.clone(),
             commands: self.commands.clone(),
             runner: self.runner.clone(),
             ready_turns: Arc::new(ready_turns),

@@ -42,6 +42,7 @@ mod root_field;
 mod score;
 mod session;
 mod analysis;
+mod replay;
 mod query;
 mod refusals;
 mod mutation;

@@ -45,6 +45,11 @@ pub const PAGE_ITEMS_MAX: usize = 100;
 /// Items of a page whose `first` is not given.
 pub const PAGE_ITEMS_DEFAULT: usize = 20;
 
+/// Records that one replay over the API reads.
+pub const REPLAY_RECORDS_MAX: u64 = 50_000;
+/// Longest time of such a replay.
+pub const REPLAY_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Bytes of one message from a WebSocket client.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 1_048_576;
 /// WebSocket connections of a process.

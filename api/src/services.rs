@@ -6,7 +6,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use ruche_commands::Commands;
 use ruche_domain::ports::{Clock, Random};
 use ruche_ledger::guard::GuardedStore;
-use ruche_ledger::seal::TreeStore;
+use ruche_ledger::seal::{Sealer, TreeStore};
 use ruche_ledger::store::EventStore;
 use ruche_projections::runner::Runner;
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ pub struct Services {
     pub append_health: Arc<AppendHealth>,
     /// Tiles and tree heads.
     pub trees: Arc<dyn TreeStore>,
+    /// The promises, and the keys that they are signed with.
+    pub sealer: Arc<Sealer>,
     /// The write side.
     pub commands: Arc<Commands>,
     /// The read models, and how far they are.

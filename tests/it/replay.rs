@@ -1,5 +1,7 @@
 //! Replay: what something was at any position, and the rules decided again, on a ledger that the real machinery wrote.
 
+mod verified;
+
 use std::sync::Arc;
 
 use ruche_api::app::App;

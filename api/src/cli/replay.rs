@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
+use ruche_replay::verify::{Range, Verification};
 use ruche_replay::{ReplayError, StateAt, position_at};
 
 use super::{CliError, Common, known_tenant, print, tenant_name};
 use crate::app::{App, AppError};
+use crate::out::progress;
 use arguments::{Moment, Subject};
 
 /// What is replayed.
@@ -20,6 +22,9 @@ pub enum ReplayCommand {
     /// Show what a lane, turn, approval, session, tool or configuration was at a position
     #[command(after_help = STATE_EXAMPLES)]
     State(StateArgs),
+    /// Hold a range of the ledger against all rules, and decide again what was decided in it
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
 }
 
 const STATE_EXAMPLES: &str = "\
@@ -32,6 +37,38 @@ Examples:
   ruche replay state --tenant acme --at 2026-11-29T12:00:00Z --session order-17 --json
 
 The words for where a turn stands are those of docs/turns.md; more is in docs/replay.md.";
+
+const VERIFY_EXAMPLES: &str = "\
+What is checked: stored bytes, chain and streams; signature and root of the tree heads that cover the range; reviewers'
+votes; that an idempotency key stands for one append; and every decision of a lane: the machine of turns, asked again on
+nothing but the records before, has to say what was recorded. Records before the range are read, too, since what is
+right in it depends on them; what is wrong with them is not reported.
+
+Exit codes, as those of ruche-verify:
+  0  nothing is wrong
+  1  there is no answer: the store cannot be read, or there is no such range
+  2  something is wrong
+  3  payloads are missing and no erasure explains them; nothing else is wrong
+
+Examples:
+  ruche replay verify --tenant acme
+  ruche replay verify --tenant acme --from 1:1000 --to 1:1999 --json
+
+Names of findings are explained in docs/replay.md.";
+
+/// Which range.
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Tenant whose ledger it is
+    #[arg(long, value_parser = tenant_name)]
+    tenant: String,
+    /// The first record of the range, such as `1:1000`; that of the ledger if absent
+    #[arg(long, value_name = "POSITION")]
+    from: Option<Position>,
+    /// The last record of the range; that of the ledger if absent. The range goes on to the end of its append
+    #[arg(long, value_name = "POSITION")]
+    to: Option<Position>,
+}
 
 /// Of what, and when.
 #[derive(Args)]
@@ -51,6 +88,7 @@ pub async fn run(common: Common, command: ReplayCommand) -> Result<ExitCode, Cli
     let app = App::open_to_read(&common, "ruche replay").await?;
     let done = match command {
         ReplayCommand::State(args) => state(&app, &common, args).await,
+        ReplayCommand::Verify(args) => verify(&app, &common, args).await,
     };
     app.close().await?;
     done
@@ -66,6 +104,30 @@ async fn state(app: &App, common: &Common, args: StateArgs) -> Result<ExitCode, 
     let state = at.map_err(failed)?.of(what, None).await.map_err(failed)?;
     print(common, &state, show::state)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn verify(app: &App, common: &Common, args: VerifyArgs) -> Result<ExitCode, CliError> {
+    let ledger = LedgerId::main_of(known_tenant(app, &args.tenant).await?);
+    let verification = Verification {
+        events: app.events.clone(),
+        trees: app.trees.clone(),
+        heads: app.sealer.heads.clone(),
+        keys: app.sealer.keys.clone(),
+    };
+    let range = Range {
+        from: args.from,
+        to: args.to,
+    };
+    let bar = progress(0, "verifying");
+    let told = |records, total| {
+        bar.set_length(total);
+        bar.set_position(records);
+    };
+    let report = verification.verify(ledger, range, u64::MAX, &told).await;
+    bar.finish_and_clear();
+    let report = report.map_err(failed)?;
+    print(common, &report, show::report)?;
+    Ok(ExitCode::from(report.exit_code()))
 }
 
 /// The position that is meant; the last one if none is named.
@@ -87,6 +149,7 @@ fn failed(error: ReplayError) -> CliError {
         ReplayError::NoRecord(position) => CliError::NotFound(format!(
             "the ledger has no record {position}; `ruche ledger show` says how many there are"
         )),
+        ReplayError::EmptyRange { .. } => CliError::Usage(error.to_string()),
         error => CliError::Failed(crate::error::chain(&error)),
     }
 }

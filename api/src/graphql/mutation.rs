@@ -9,6 +9,7 @@ mod turn_input;
 mod tool_calls;
 mod tool_input;
 
+pub(super) use lane_input::LaneInput;
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, MergedObject, Object, Result, SimpleObject};

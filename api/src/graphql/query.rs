@@ -18,7 +18,8 @@ use super::ledger::{self, ConsistencyProof, InclusionProof, Ledger, services};
 use super::page::{Cursor, cost};
 use super::read::{Asked, Reading, of_read_store};
 use super::record::Record;
-use super::scalars::{Long, PositionScalar};
+use super::replay::{self, RangeVerification, StateAtPosition, StateOf};
+use super::scalars::{DateTime, Long, PositionScalar};
 use super::session::{Session, SessionFilter, Totals, parse_id};
 use super::turn::{Turn, TurnFilter};
 use super::words::Dimension;
@@ -347,5 +348,38 @@ impl Query {
             to_size,
         )
         .await
+    }
+
+    /// What a lane, a turn, an approval, a session, a tool or a configuration was at a position, folded from its records
+    /// by the code that decided live. A session, and a turn that no read model knows, are looked for in at most 50,000
+    /// records.
+    #[graphql(complexity = "200 + child_complexity")]
+    async fn state_at(
+        &self,
+        ctx: &Context<'_>,
+        of: StateOf,
+        #[graphql(
+            desc = "The last record that counts; that of the ledger if neither this nor `time` is given."
+        )]
+        position: Option<PositionScalar>,
+        #[graphql(desc = "In place of a position: the last record that the ledger took by then.")]
+        time: Option<DateTime>,
+    ) -> Result<StateAtPosition> {
+        let principal = require(ctx, RECORDS)?;
+        replay::state_at(ctx, principal.ledger(), of, position, time).await
+    }
+
+    /// Holds a range of the ledger against the rules: bytes, chain, tree heads, votes, idempotency keys, and every decision
+    /// of a lane decided again. Reads all records up to the end of the range, at most 50,000, for at most 10 s; the
+    /// command `ruche replay verify` has no such bounds.
+    #[graphql(complexity = "2000 + child_complexity")]
+    async fn verify_range(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first record; that of the ledger if absent.")] from: Option<PositionScalar>,
+        #[graphql(desc = "The last record; that of the ledger if absent.")] to: Option<PositionScalar>,
+    ) -> Result<RangeVerification> {
+        let principal = require(ctx, RECORDS)?;
+        replay::verify_range(ctx, principal.ledger(), from, to).await
     }
 }

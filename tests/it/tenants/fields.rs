@@ -102,6 +102,22 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "query ($size: Long!) { consistencyProof(epoch: 1, fromSize: 1, toSize: $size) { hashes } }",
     ),
     (
+        "stateAt",
+        Open::ReadersAndAuditors,
+        "query ($turn: ID!, $session: ID!, $call: ID!, $externalId: String, $position: Position) {
+            a: stateAt(of: { turn: $turn }) { state } b: stateAt(of: { session: $session }) { state }
+            c: stateAt(of: { approval: $call }) { state } d: stateAt(of: { tool: \"find_order\" }) { state }
+            e: stateAt(of: { sessionNamed: $externalId }) { state } f: stateAt(of: { lane: $call }) { state }
+            g: stateAt(of: { laneNamed: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" } }) { state }
+            h: stateAt(of: { configuration: { scope: AGENT, scopeId: \"support\" } }) { state }
+            i: stateAt(of: { turn: $turn }, position: $position) { state } }",
+    ),
+    (
+        "verifyRange",
+        Open::ReadersAndAuditors,
+        "query ($position: Position) { verifyRange(from: $position) { holds records findings { name } } }",
+    ),
+    (
         "startSession",
         Open::Writers,
         "mutation ($key: String!, $session: ID!) { startSession(input: { idempotencyKey: $key, externalId: $key,

@@ -1,6 +1,7 @@
 //! States for people.
 
 use ruche_domain::numbers::Micros;
+use ruche_replay::verify::Report;
 use ruche_replay::{
     ApprovalView, CallView, ConfigurationView, LaneView, SessionView, State, ToolView, TurnView, View,
 };
@@ -200,4 +201,62 @@ fn of_configuration(config: &ConfigurationView) -> String {
         table.row([key.clone(), harmless(&value.to_string())]);
     }
     format!("{text}\n\n{table}")
+}
+
+/// What a verification found.
+pub fn report(report: &Report) -> String {
+    let verdict = match report.exit_code() {
+        0 => "HOLDS: nothing is wrong".to_owned(),
+        3 => "PAYLOADS MISSING: nothing else is wrong".to_owned(),
+        _ => format!("DOES NOT HOLD: {} findings", report.total()),
+    };
+    let mut text = format!(
+        "{verdict}\n{} to {}: {} records ({} read)\n\n",
+        report.from, report.to, report.records, report.records_read
+    );
+    if !report.findings.is_empty() {
+        let mut table = Table::new(["finding", "at", "what"]);
+        for found in &report.findings {
+            let epoch = || {
+                found
+                    .epoch
+                    .map_or_else(String::new, |epoch| format!("epoch {epoch}"))
+            };
+            let place = found.position.map_or_else(epoch, |position| position.to_string());
+            table.row([found.name.to_owned(), place, found.detail.clone()]);
+        }
+        text.push_str(&format!("{table}\n"));
+        let more = report.total() - report.findings.len() as u64;
+        if more > 0 {
+            text.push_str(&format!("and {more} more\n"));
+        }
+        text.push('\n');
+    }
+    let heads: Vec<String> = report
+        .tree_heads
+        .iter()
+        .map(|head| format!("{} ({})", head.size, head.kept))
+        .collect();
+    let heads = if heads.is_empty() {
+        "none".to_owned()
+    } else {
+        heads.join(", ")
+    };
+    text.push_str(&pairs(&[
+        (
+            "appends of lanes decided again",
+            Some(report.decided.appends.to_string()),
+        ),
+        ("idempotency keys", Some(report.decided.keys.to_string())),
+        ("votes", Some(report.decided.votes.to_string())),
+        ("tree heads, by size", Some(heads)),
+        ("records that none signs yet", Some(report.unsealed.to_string())),
+    ]));
+    for not in &report.not_covered {
+        text.push_str(&format!(
+            "\nnot covered: {} of {}, from {} on",
+            not.count, not.what, not.first
+        ));
+    }
+    text
 }
