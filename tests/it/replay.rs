@@ -11,7 +11,10 @@ use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::envelope::{Actor, Provenance};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
-use ruche_ledger::testing::{FixedClock, SeededRandom};
+use ruche_ledger::keys::MasterSeed;
+use ruche_ledger::memory::MemoryStore;
+use ruche_ledger::store::EventStore;
+use ruche_ledger::testing::{Author, FixedClock, SeededRandom};
 use ruche_projections::runner::Runner;
 use ruche_projections::{lanes, sessions, tool_effects, turns};
 use ruche_replay::testing::Crowd;
@@ -46,17 +49,23 @@ struct World {
 
 impl World {
     async fn of(seed: u64) -> Self {
+        Self::with(seed, None).await
+    }
+
+    /// With the secrets of another master seed than the folder's, if one is given: then ids do not depend on the folder.
+    async fn with(seed: u64, master: Option<MasterSeed>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = Home::new(PROGRAM, folder.path());
         let app = App::open(&home.common(), "test").await.expect("the store opens");
         let tenant = ruche_api::cli::tenant("acme");
         app.ensure_ledger(tenant).await.expect("a ledger");
         let clock = Arc::new(FixedClock::at(START_US));
+        let same = || -> Arc<dyn SecretsOf> { Arc::new(SameSecrets(app.commands.clone())) };
         let commands = Commands::new(
             app.events.clone(),
             clock.clone(),
             Arc::new(SeededRandom::new(seed)),
-            Arc::new(SameSecrets(app.commands.clone())),
+            master.map_or_else(same, |master| Arc::new(master)),
             Arc::new(CatalogueValidator::new().expect("the schemas are there")),
         );
         let context = CommandContext::new(tenant, Actor::SYSTEM, Provenance::Reported, "crowd");
@@ -381,4 +390,52 @@ async fn a_21_state_is_shown_on_the_command_line() {
         "{}",
         told.said
     );
+}
+
+/// The same things done in memory.
+async fn in_memory(seed: u64, master: MasterSeed, steps: usize) -> (Arc<MemoryStore>, Crowd) {
+    let clock = Arc::new(FixedClock::at(START_US));
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    let commands = Commands::new(
+        store.clone(),
+        clock.clone(),
+        Arc::new(SeededRandom::new(seed)),
+        Arc::new(master),
+        Arc::new(CatalogueValidator::new().expect("the schemas are there")),
+    );
+    let tenant = ruche_api::cli::tenant("acme");
+    let context = CommandContext::new(tenant, Actor::SYSTEM, Provenance::Reported, "crowd");
+    let opening = Author::new(1).opening(context.ledger, 1, None);
+    store.open_epoch(context.ledger, opening).await.expect("a ledger");
+    let mut crowd = Crowd::new(Arc::new(commands), store.clone(), clock, context, seed).await;
+    for _ in 0..steps {
+        crowd.step().await;
+    }
+    (store, crowd)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_21_state_has_the_same_digest_on_every_engine() {
+    let master = || MasterSeed::from_slice(&[9; 32]).expect("32 bytes");
+    let world = World::with(7, Some(master())).await;
+    let (memory, crowd) = in_memory(7, master(), STEPS).await;
+    let memory: Arc<dyn EventStore> = memory;
+    let mut compared = 0;
+    for index in (0..world.last().await.index.0).step_by(7) {
+        let position = Position::new(1, index);
+        let here = world.at(position).await;
+        let there = StateAt::new(memory.clone(), world.ledger, position, u64::MAX).await;
+        let there = there.expect("the same ledger");
+        let lanes = crowd.lanes().into_iter().map(What::Lane);
+        let sessions = crowd.sessions().into_iter().map(What::Session);
+        let approvals = crowd.approvals().iter().copied().map(What::Approval);
+        for what in lanes.chain(sessions).chain(approvals) {
+            let [a, b] = [&here, &there].map(|at| at.of(what, None));
+            let (a, b) = (a.await.expect("a state"), b.await.expect("a state"));
+            assert_eq!((a.state, a.digest), (b.state, b.digest), "{position}: {what:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 200, "{compared}");
+    world.app.close().await.expect("it closes");
 }
