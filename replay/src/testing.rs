@@ -180,9 +180,8 @@ impl Crowd {
             22 => self.resolve().await,
             _ => self.worker().await,
         };
-        match done {
-            Err(CommandError::Internal(error)) => panic!("a fault of Ruche: {error}"),
-            Ok(()) | Err(_) => {}
+        if let Err(CommandError::Internal(error)) = done {
+            panic!("a fault of Ruche: {error}");
         }
         self.clock
             .0
