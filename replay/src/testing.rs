@@ -4,11 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ruche_commands::command::{Command, CommandReceipt};
+use ruche_commands::command::{Command, CommandReceipt, RecordedEvent};
 use ruche_commands::governed::{
     CancelTurn, ClaimTurn, CommitTurn, CompensationReport, FailTurn, FireTimers, HeartbeatTurn, LaneName,
     LeaseRef, ProposeAction, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage,
-    StartEffect, SubmitMessage, VoteOnApproval, approval_stream,
+    StartCompensation, StartEffect, SubmitMessage, VoteOnApproval, approval_stream,
 };
 use ruche_commands::{
     CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RegisterReviewerKey,
@@ -82,6 +82,9 @@ impl Crowd {
         for channel in CHANNELS {
             crowd.must(&StartSession::new(channel)).await;
         }
+        crowd
+            .must(&RegisterTool::new("free_seat", SideEffectPolicy::Idempotent))
+            .await;
         for (tool, side_effect) in TOOLS.iter().zip(SideEffectPolicy::ALL) {
             let mut register = RegisterTool::new(*tool, *side_effect);
             register.tool.compensation_tool =
@@ -390,9 +393,26 @@ impl Crowd {
                 external_ref: None,
             }
         };
-        self.send(AGENT, &ReportCompensation { lane, call, outcome })
-            .await
-            .map(drop)
+        let start = StartCompensation {
+            lane: lane.clone(),
+            call,
+        };
+        let begun = self.send(AGENT, &start).await?;
+        let started = |event: &&RecordedEvent| event.event.event_type == "tool.compensation_started";
+        let Some(started) = begun.events.iter().find(started) else {
+            return Ok(());
+        };
+        // Now and then nobody reports how it went, and the next one starts again.
+        if self.pick(4) == 0 {
+            return Ok(());
+        }
+        let report = ReportCompensation {
+            lane,
+            call,
+            permit: started.receipt.position,
+            outcome,
+        };
+        self.send(AGENT, &report).await.map(drop)
     }
 
     async fn resolve(&mut self) -> Result<(), CommandError> {

@@ -4,11 +4,12 @@
 use ruche_commands::lane::{
     CancelTurn, ClaimTurn, CommitTurn, EffectOutcome, FailTurn, Held, Intent, Lane, LaneEvent, LeaseProof,
     ProposeAction, ReportCompensation, ReportEffect, ResolveApproval, ResolveOutcome, SentMessage,
-    StartEffect, SubmitMessage, Undone,
+    StartCompensation, StartEffect, SubmitMessage, Undone,
 };
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalOutcome, ApprovalResolved, MessageReceived, MessageSent, PolicyEvaluated, Role, TurnTrigger,
+    ApprovalOutcome, ApprovalResolved, MessageReceived, MessageSent, PolicyEvaluated, Role, StaleCause,
+    StartRefusal, ToolStarted, TurnTrigger,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::measures::Digest;
@@ -24,7 +25,8 @@ pub(super) struct Rest<'a> {
 impl Rest<'_> {
     /// What may have been asked, so that one of these events came of it.
     pub fn intents_of(&self, event: &LaneEvent) -> Vec<Intent> {
-        self.of_message(event)
+        self.of_refused_start(event)
+            .or_else(|| self.of_message(event))
             .or_else(|| self.of_worker(event))
             .or_else(|| self.of_call(event))
             .or_else(|| self.of_end(event))
@@ -50,6 +52,37 @@ impl Rest<'_> {
             lease: LeaseProof { id, epoch },
             what,
         }
+    }
+
+    /// A start that was refused is recorded behind the end of the approval that it would have used up.
+    fn of_refused_start(&self, event: &LaneEvent) -> Option<Vec<Intent>> {
+        let ends_approval = matches!(
+            event.fact,
+            AgentEvent::ApprovalStale(_) | AgentEvent::ApprovalVoided(_)
+        );
+        if !ends_approval && !matches!(event.fact, AgentEvent::ToolStartRefused(_)) {
+            return None;
+        }
+        let (turn, call, refused) = self.events.iter().find_map(|event| match &event.fact {
+            AgentEvent::ToolStartRefused(refused) => Some((event.turn, event.call?, refused)),
+            _ => None,
+        })?;
+        let causes = self.events.iter().find_map(|event| match &event.fact {
+            AgentEvent::ApprovalStale(stale) => Some(stale.what_changed.to_vec()),
+            _ => None,
+        });
+        // What changed is recorded with the approval. Where there is none, that something did is all that is known.
+        let changed = match refused.refusal {
+            StartRefusal::RevokedKey => causes.unwrap_or_else(|| vec![StaleCause::ReviewerKey]),
+            StartRefusal::Stale => causes.unwrap_or_else(|| vec![StaleCause::Action]),
+            _ => Vec::new(),
+        };
+        let start = StartEffect {
+            call,
+            started: ToolStarted::new(refused.name.clone()),
+            changed,
+        };
+        Some(vec![Intent::StartEffect(self.held(turn, start))])
     }
 
     fn of_message(&self, event: &LaneEvent) -> Option<Vec<Intent>> {
@@ -129,7 +162,19 @@ impl Rest<'_> {
                 Intent::ProposeAction(self.held(turn, wanted))
             }
             AgentEvent::ToolStarted(started) => {
-                Intent::StartEffect(self.held(turn, StartEffect { call, started }))
+                // A start that is recorded found nothing changed.
+                let changed = Vec::new();
+                Intent::StartEffect(self.held(
+                    turn,
+                    StartEffect {
+                        call,
+                        started,
+                        changed,
+                    },
+                ))
+            }
+            AgentEvent::ToolCompensationStarted(started) => {
+                Intent::StartCompensation(StartCompensation { call, started })
             }
             AgentEvent::ToolCompleted(completed) => report(EffectOutcome::Completed(completed)),
             AgentEvent::ToolFailed(failed) => report(EffectOutcome::Failed(failed)),
@@ -178,6 +223,20 @@ impl Rest<'_> {
         let known = self.lane.approvals.get(&approval)?;
         let mut binding = known.binding;
         binding.config = (self.config_of)(known.turn);
+        if let AgentEvent::ApprovalStale(stale) = &event.fact {
+            let other =
+                |digest: Option<Digest>| Some(Digest(digest.map_or([1; 32], |of| of.0.map(|byte| !byte))));
+            // What changed is taken as it is recorded; that a change ends the request is decided again.
+            for cause in stale.what_changed.iter() {
+                match cause {
+                    StaleCause::Action => binding.action = Digest(binding.action.0.map(|byte| !byte)),
+                    StaleCause::Policy => binding.policy = other(known.binding.policy),
+                    StaleCause::Config => binding.config = other(known.binding.config),
+                    StaleCause::Session => binding.session_head = other(known.binding.session_head),
+                    _ => {}
+                }
+            }
+        }
         Some(vec![Intent::ResolveApproval(ResolveApproval {
             approval,
             resolved,

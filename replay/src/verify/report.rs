@@ -207,6 +207,11 @@ impl Collected {
         if !covered {
             return;
         }
+        // Two judges that were written apart look at each turn. What both find is one thing.
+        let same = |known: &Fault| (known.name, known.position) == (fault.name, fault.position);
+        if fault.position.is_some() && self.report.findings.iter().any(same) {
+            return;
+        }
         *self.report.counts.entry(fault.name).or_default() += 1;
         if self.report.findings.len() < FINDINGS_TOLD_MAX {
             self.report.findings.push(fault);

@@ -206,7 +206,11 @@ impl Course {
         match self.below(10) {
             0..=2 => {
                 let started = ToolStarted::new("tool".to_owned());
-                Intent::StartEffect(self.held(StartEffect { call, started }))
+                Intent::StartEffect(self.held(StartEffect {
+                    call,
+                    started,
+                    changed: Vec::new(),
+                }))
             }
             3 | 4 => {
                 let outcome = match self.below(4) {
