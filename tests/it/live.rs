@@ -27,6 +27,8 @@ const VERIFIER: &str = env!("CARGO_BIN_EXE_ruche-verify-under-test");
 const SIDE_BY_SIDE: usize = 8;
 /// The tools of the file and what they do to the world, as the data's own page says.
 const TOOLS: &str = "docs/import/tau-bench-airline.json";
+/// What undoes a booking.
+const RELEASE: &str = "release_booking";
 /// Half of the conversations are on a channel whose turns wait for approvals, half on one where the decision opens a
 /// turn of its own. Neither merges messages, so that each message of the file is a turn.
 const BLOCKING: &str = "api";
@@ -85,14 +87,23 @@ impl World {
         let file = std::fs::read(data::of_repository(TOOLS)).expect("the file of the tools");
         let file: Value = serde_json::from_slice(&file).expect("JSON");
         let mut irreversible = BTreeSet::new();
+        // The file has bookings undone by a cancellation, which is irreversible itself, and then nobody may run it
+        // unasked. This airline has a way of its own to give a booking back; no conversation needs it.
+        let release = json!({ "name": RELEASE, "sideEffect": "IDEMPOTENT", "owner": "airline" });
+        self.admin
+            .sent("registerTool", "register-release", release, "position");
         for tool in file["tools"].as_array().expect("tools") {
             let name = tool["name"].as_str().expect("a name");
             let side_effect = tool["side_effect"]
                 .as_str()
                 .expect("a side effect")
                 .to_uppercase();
+            let undone_by = match tool["compensation_tool"].as_str() {
+                Some("cancel_reservation") => Some(RELEASE),
+                other => other,
+            };
             let input = json!({ "name": name, "sideEffect": side_effect, "owner": "airline",
-                "argumentSchema": { "type": "object" }, "compensationTool": tool["compensation_tool"] });
+                "argumentSchema": { "type": "object" }, "compensationTool": undone_by });
             self.admin
                 .sent("registerTool", &format!("register-{name}"), input, "position");
             if side_effect == "IRREVERSIBLE" {

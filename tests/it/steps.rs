@@ -271,6 +271,11 @@ fn turn_with_a_crash(mut world: World, outside: &mut Outside, victim: Victim, at
                 let mut again = again.send();
                 assert_eq!(again["duplicate"], true, "{order}: {again}");
                 again["duplicate"] = answer["duplicate"].clone();
+                if step == Step::Start {
+                    // The permit that it has, and no second one.
+                    assert_eq!(again["deduplicated"], true, "{order}: {again}");
+                    again["deduplicated"] = answer["deduplicated"].clone();
+                }
                 assert_eq!(again, answer, "{order}");
             }
         }
