@@ -140,6 +140,23 @@ impl World {
 pub fn audit(home: &Home, folder: &Path) -> Value {
     let parked = home.run(&["projections", "list"]).expect("a list");
     assert_eq!(parked, json!([]), "nothing is parked");
+    // Every decision of every lane is decided again, and comes out the same.
+    let again = home
+        .end_of(&["replay", "verify", "--tenant", "acme"])
+        .expect("it starts");
+    let counts = &again.json["counts"];
+    assert_eq!(
+        (again.code, counts),
+        (Some(0), &json!({})),
+        "{} {}",
+        again.json,
+        again.said
+    );
+    assert!(
+        again.json["decided"]["appends"].as_u64() > Some(0),
+        "{}",
+        again.json
+    );
     let export = folder.join("export");
     let export = export.to_str().expect("a path in UTF-8");
     let told = home

@@ -62,7 +62,7 @@ kinds! {
     EventIdRepeated = "EVENT_ID_REPEATED": "an event id stands twice",
     StreamBroken = "STREAM_BROKEN": "a stream skips or repeats a version",
     OpeningRecordWrong = "OPENING_RECORD_WRONG": "record 0, and only it, opens the epoch and fits it",
-    EffectWithoutIntent = "EFFECT_WITHOUT_INTENT": "the outcome of a tool call without a `tool.started` before it",
+    EffectWithoutIntent = "EFFECT_WITHOUT_INTENT": "the outcome of a tool call, or of undoing it, without the start before it",
     IllegalTransition = "ILLEGAL_TRANSITION": "a governed turn or call does what it may not do where it stands",
     AttemptOutOfOrder = "ATTEMPT_OUT_OF_ORDER": "an attempt that is skipped, comes twice, or is another one's",
     LeaseOutOfOrder = "LEASE_OUT_OF_ORDER": "a lease whose number does not rise, or that is over, another one's or taken too early",

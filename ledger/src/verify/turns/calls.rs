@@ -1,12 +1,12 @@
 //! Calls of governed turns: proposed, allowed, started, settled, undone; each attempt once and in order.
 
-use ruche_domain::events::PolicyVerdict;
+use ruche_domain::events::{PolicyVerdict, StartRefusal};
 use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 
 use super::check::check_attempt;
 use super::table::{Kind, Said};
 use super::{Fault, Id, Step, TurnRules, require};
-use crate::verify::finding::FindingKind::EffectWithoutApproval;
+use crate::verify::finding::FindingKind::{EffectWithoutApproval, EffectWithoutIntent};
 use ruche_domain::numbers::Position;
 
 /// A call.
@@ -18,6 +18,10 @@ pub(super) struct Call {
     pub status: Option<EffectStatus>,
     pub attempt: u32,
     pub undo_attempt: u32,
+    /// Starts of the tool that undoes it.
+    pub undo_starts: u32,
+    /// One of them was not reported yet.
+    pub is_being_undone: bool,
     /// The request for approval.
     pub approval: Option<Id>,
     /// The turn goes on without it: the decision opens a turn.
@@ -48,6 +52,8 @@ impl Call {
             status: None,
             attempt: 0,
             undo_attempt: 0,
+            undo_starts: 0,
+            is_being_undone: false,
             approval: None,
             is_detached: false,
             is_decided: false,
@@ -151,10 +157,22 @@ impl TurnRules {
                 status(call.is_in_flight() || call.is_in_doubt() && !call.needs_person())
             }
             Kind::CallAsserted => status(call.is_in_doubt()),
-            Kind::CallUndone => status(call.is_to_undo()),
+            Kind::UndoingStarted => {
+                status(call.is_to_undo())?;
+                check_attempt(call.undo_starts + 1, said.attempt)
+            }
+            Kind::CallUndone => {
+                status(call.is_to_undo())?;
+                call.check_undoing()
+            }
             Kind::UndoingFailed => {
                 status(call.is_to_undo())?;
-                check_attempt(call.undo_attempt + 1, said.attempt)
+                check_attempt(call.undo_attempt + 1, said.attempt)?;
+                // What takes too long is given up, whether somebody had begun with it or not.
+                match said.exhausted {
+                    Some(true) => Ok(()),
+                    _ => call.check_undoing(),
+                }
             }
             _ => Ok(()),
         }
@@ -178,6 +196,13 @@ fn check_start(call: &Call, step: &Step, said: &Said) -> Result<(), Fault> {
 }
 
 impl Call {
+    /// What undoes an effect is recorded before it runs, as the effect was.
+    fn check_undoing(&self) -> Result<(), Fault> {
+        require(self.is_being_undone, || {
+            Fault::new(EffectWithoutIntent, "no try at undoing it was recorded before")
+        })
+    }
+
     fn words(&self) -> &'static str {
         match self.status {
             None => "not started",
@@ -226,8 +251,22 @@ impl Call {
                     EffectStatus::Failed
                 });
             }
-            Kind::CallUndone => self.status = Some(EffectStatus::Compensated),
+            // An approval that is not there yet may still come. Everything else needs another proposal.
+            Kind::StartRefused => {
+                if said.and_then(|said| said.refusal) != Some(StartRefusal::NotApproved) {
+                    self.gate = Gate::Closed;
+                }
+            }
+            Kind::UndoingStarted => {
+                self.undo_starts += 1;
+                self.is_being_undone = true;
+            }
+            Kind::CallUndone => {
+                self.status = Some(EffectStatus::Compensated);
+                self.is_being_undone = false;
+            }
             Kind::UndoingFailed => {
+                self.is_being_undone = false;
                 self.undo_attempt += 1;
                 if said.is_some_and(|said| said.exhausted == Some(true)) {
                     self.status = Some(EffectStatus::CompensationFailed);

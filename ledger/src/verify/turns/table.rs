@@ -1,7 +1,7 @@
 //! The table: which event of a governed turn may stand where, and what is read of its payload. Written from
 //! `docs/turns.md`, not from the machine that decides: that one has to be judged by it.
 
-use ruche_domain::events::{ApprovalMode, PolicyVerdict};
+use ruche_domain::events::{ApprovalMode, PolicyVerdict, StartRefusal};
 use ruche_domain::ids::TurnId;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::SideEffectPolicy;
@@ -114,6 +114,8 @@ table! {
     CallUnknown = "tool.outcome_unknown" in Lane, reads, [Processing Cancelling];
     CallAsserted = "tool.outcome_asserted" in Lane, reads,
         [Ready Processing AwaitingApproval Cancelling Compensating];
+    StartRefused = "tool.start_refused" in Lane, reads, [Processing];
+    UndoingStarted = "tool.compensation_started" in Lane, reads, [Compensating];
     CallUndone = "tool.compensated" in Lane, blind, [Compensating];
     UndoingFailed = "tool.compensation_failed" in Lane, reads, [Compensating];
     Requested = "approval.requested" in Approval, reads, [Processing];
@@ -163,6 +165,7 @@ pub(super) struct Said {
     pub verdict: Option<PolicyVerdict>,
     pub mode: Option<ApprovalMode>,
     pub outcome: Option<String>,
+    pub refusal: Option<StartRefusal>,
     pub successor_turn_id: Option<TurnId>,
 }
 
@@ -187,6 +190,8 @@ impl Said {
             Kind::Evaluated => said.verdict.is_none(),
             Kind::CallAsserted | Kind::Resolved => said.outcome.is_none(),
             Kind::Requested => said.mode.is_none(),
+            Kind::StartRefused => said.refusal.is_none(),
+            Kind::UndoingStarted => said.attempt.is_none(),
             _ => false,
         };
         if lacks {

@@ -31,7 +31,9 @@ const GOOD: &str = r#"
 12 turn.supersede_requested 1 - {"successor_turn_id":"02020202-0202-0202-0202-020202020202"}
 12 turn.drained 1 -
 12 turn.compensating 1 -
+13 tool.compensation_started 1 7 {"attempt":1}
 13 tool.compensation_failed 1 7 {"attempt":1,"exhausted":false}
+14 tool.compensation_started 1 7 {"attempt":2}
 14 tool.compensated 1 7
 14 turn.superseded 1 - {"successor_turn_id":"02020202-0202-0202-0202-020202020202"}
 14 turn.readied 2 - {"attempt":1,"not_before":14}
@@ -125,7 +127,7 @@ fn found(change: impl FnOnce(&mut Vec<String>)) -> Vec<String> {
 
 #[test]
 fn a_good_story_has_no_finding_and_says_which_turn_is_not_over() {
-    assert_eq!(judged(GOOD, &[]), (vec![], vec!["47 3 PROCESSING".to_owned()]));
+    assert_eq!(judged(GOOD, &[]), (vec![], vec!["49 3 PROCESSING".to_owned()]));
 }
 
 /// Each line left out that something later rests on.
@@ -161,6 +163,14 @@ fn what_is_left_out_is_missed_where_it_is_needed() {
             r#"ILLEGAL_TRANSITION at 9 turn.readied 1 - {"attempt":2,"not_before":9}"#,
         ),
         (
+            r#"13 tool.compensation_started 1 7 {"attempt":1}"#,
+            r#"EFFECT_WITHOUT_INTENT at 13 tool.compensation_failed 1 7 {"attempt":1,"exhausted":false}"#,
+        ),
+        (
+            r#"14 tool.compensation_started 1 7 {"attempt":2}"#,
+            "EFFECT_WITHOUT_INTENT at 14 tool.compensated 1 7",
+        ),
+        (
             "14 tool.compensated 1 7",
             r#"ILLEGAL_TRANSITION at 14 turn.superseded 1 - {"successor_turn_id":"02020202-0202-0202-0202-020202020202"}"#,
         ),
@@ -179,6 +189,24 @@ fn what_is_left_out_is_missed_where_it_is_needed() {
             told.first().map(String::as_str),
             Some(expected),
             "without {line}: {told:?}"
+        );
+    }
+}
+
+/// What a refused start leaves of a call: one that lacked an approval may still start.
+#[test]
+fn a_call_whose_start_was_refused_starts_no_more() {
+    let with = |refusal: &str| {
+        let at = line_of(r#"6 policy.evaluated 1 7 {"verdict":"allow"}"#);
+        let line = format!(r#"6 tool.start_refused 1 7 {{"refusal":"{refusal}"}}"#);
+        found(|lines| lines.insert(at + 1, line))
+    };
+    assert_eq!(with("not_approved"), [""; 0]);
+    for refusal in ["denied", "expired", "other_action", "revoked_key", "stale"] {
+        assert_eq!(
+            with(refusal)[0],
+            r#"ILLEGAL_TRANSITION at 7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#,
+            "{refusal}"
         );
     }
 }
@@ -236,6 +264,17 @@ fn what_may_not_stand_there_is_found() {
         (
             r#"8 tool.completed 1 7 {"attempt":1}"#,
             r#"8 tool.failed 1 7 {"attempt":1}"#,
+            "ILLEGAL_TRANSITION",
+        ),
+        // Undoing is one try behind the other, when the turn has come to that.
+        (
+            r#"14 tool.compensation_started 1 7 {"attempt":2}"#,
+            r#"14 tool.compensation_started 1 7 {"attempt":2}"#,
+            "ATTEMPT_OUT_OF_ORDER",
+        ),
+        (
+            r#"8 tool.completed 1 7 {"attempt":1}"#,
+            r#"8 tool.compensation_started 1 7 {"attempt":1}"#,
             "ILLEGAL_TRANSITION",
         ),
         // Behind a commit point nobody takes the turn's place.
@@ -359,7 +398,7 @@ fn an_erased_payload_is_no_finding_and_hides_nothing_of_others() {
     let told = judged(&other, &[erased]).0;
     assert_eq!(
         told,
-        ["ATTEMPT_OUT_OF_ORDER 25"],
+        ["ATTEMPT_OUT_OF_ORDER 27"],
         "the other turn of the lane is judged"
     );
 }
@@ -379,5 +418,5 @@ fn holes_explain_what_is_not_known() {
         r#""attempt":2,"lease_epoch":3"#,
         1,
     );
-    assert_eq!(judged(&story, &[]).0, ["ATTEMPT_OUT_OF_ORDER 26"]);
+    assert_eq!(judged(&story, &[]).0, ["ATTEMPT_OUT_OF_ORDER 28"]);
 }
