@@ -30,7 +30,7 @@ async fn a_database_that_is_not_migrated_or_too_new_is_refused() {
     );
     let error = PostgresReadStore::open(pool(&url)).await.err().unwrap();
     assert!(
-        matches!(error, OpenError::Newer { found: 99, known: 2 }),
+        matches!(error, OpenError::Newer { found: 99, known: 3 }),
         "{error}"
     );
 }
