@@ -252,10 +252,8 @@ impl Call {
                 });
             }
             // An approval that is not there yet may still come. Everything else needs another proposal.
-            Kind::StartRefused => {
-                if said.and_then(|said| said.refusal) != Some(StartRefusal::NotApproved) {
-                    self.gate = Gate::Closed;
-                }
+            Kind::StartRefused if said.and_then(|said| said.refusal) != Some(StartRefusal::NotApproved) => {
+                self.gate = Gate::Closed;
             }
             Kind::UndoingStarted => {
                 self.undo_starts += 1;
