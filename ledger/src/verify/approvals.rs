@@ -41,8 +41,8 @@ pub(super) struct ApprovalRules {
     unknown_uses: HashSet<CallId>,
     /// What each call of a governed turn was proposed as.
     proposals: HashMap<CallId, Proposal>,
-    /// First record of the append in which each call used up an approval, and the digest of the action.
-    consumed: HashMap<CallId, (Position, Digest)>,
+    /// The approval that each call used up and did not start with yet.
+    consumed: HashMap<CallId, Use>,
     /// Calls of governed turns that were asked for and did not start.
     waiting: BTreeMap<Position, CallId>,
     asked_at: HashMap<CallId, Position>,
@@ -57,11 +57,23 @@ struct Proposal {
     action: Option<Digest>,
 }
 
+/// An approval that was used up.
+#[derive(Debug)]
+struct Use {
+    /// First record of the append that says so.
+    append: Position,
+    action: Digest,
+    /// Tool and arguments of the request that was signed; nothing where the request was erased.
+    signed: Option<(String, Digest)>,
+}
+
 /// A request, and how far it is.
 #[derive(Debug)]
 struct Request {
     facts: Result<RequestFacts, RequestFault>,
     action: Digest,
+    /// What is to run, where the request says it; nobody can vote on one that does not.
+    runs: Option<(String, Digest)>,
     call: Option<CallId>,
     requester: Option<Uuid>,
     expires_at: Micros,
@@ -245,7 +257,7 @@ impl ApprovalRules {
             return;
         };
         let proposal = Proposal {
-            arguments: Digest(Hash::sha256(said.arguments.as_bytes()).0),
+            arguments: digest(&said.arguments),
             tool: said.name,
             side_effect: said.side_effect.unwrap_or_default(),
             action: said.action_digest,
@@ -267,6 +279,7 @@ impl ApprovalRules {
         let request = Request {
             facts: request_facts(&place, said),
             action: said.action_digest,
+            runs: said.tool_name.clone().zip(said.arguments.as_deref().map(digest)),
             call: event.call,
             requester: event.actor.reference,
             expires_at: said.expires_at,
@@ -358,7 +371,15 @@ impl ApprovalRules {
         let approval = ApprovalId(seen.leaf.event.stream.id);
         let Some(request) = self.requests.get_mut(&approval) else {
             if self.unknown.contains(&approval) {
-                self.consumed.insert(said.call_id, (append, said.action_digest));
+                let (action, signed) = (said.action_digest, None);
+                self.consumed.insert(
+                    said.call_id,
+                    Use {
+                        append,
+                        action,
+                        signed,
+                    },
+                );
             } else if !has_holes {
                 seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
             }
@@ -391,7 +412,17 @@ impl ApprovalRules {
         request.state = State::Consumed;
         match fault {
             Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
-            None => drop(self.consumed.insert(said.call_id, (append, said.action_digest))),
+            None => {
+                let (action, signed) = (said.action_digest, request.runs.clone());
+                self.consumed.insert(
+                    said.call_id,
+                    Use {
+                        append,
+                        action,
+                        signed,
+                    },
+                );
+            }
         }
     }
 
@@ -427,6 +458,7 @@ impl ApprovalRules {
         {
             let detail = format!("call {call} starts as something else than was proposed");
             seen.found(FindingKind::EffectWithoutApproval, detail);
+            return;
         }
         let irreversible = SideEffectPolicy::Irreversible;
         let is_irreversible = said.side_effect.unwrap_or_default() == irreversible
@@ -439,16 +471,31 @@ impl ApprovalRules {
         if self.unknown_uses.contains(&call) {
             return;
         }
-        if used.is_none_or(|(append, _)| append != seen.append()) {
+        let Some(used) = used.filter(|used| used.append == seen.append()) else {
             let detail = format!("call {call} used up no approval of its action in this append");
             seen.found(FindingKind::EffectWithoutApproval, detail);
-        } else if let (Some((_, signed)), Some(asked)) = (used, proposal.and_then(|proposal| proposal.action))
-            && signed != asked
-        {
+            return;
+        };
+        let asked = proposal.and_then(|proposal| proposal.action);
+        if asked.is_some_and(|asked| asked != used.action) {
             let detail = format!("call {call} used up the approval of another action than was proposed");
             seen.found(FindingKind::EffectWithoutApproval, detail);
         }
+        // Not by digests that somebody wrote down: by what the reviewer read.
+        let starts = (Some(&said.name), said.args_digest);
+        let signed = used
+            .signed
+            .as_ref()
+            .map(|(tool, arguments)| (Some(tool), Some(*arguments)));
+        if signed.is_some_and(|signed| signed != starts) {
+            let detail = format!("call {call} starts as something else than was signed");
+            seen.found(FindingKind::EffectWithoutApproval, detail);
+        }
     }
+}
+
+fn digest(text: &str) -> Digest {
+    Digest(Hash::sha256(text.as_bytes()).0)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::memory::MemoryStore;
 use crate::payload::StoredFragment;
 use crate::store::{EventStore, PreparedEvent};
 use crate::testing::{Author, FixedClock, appended, ledger};
+use crate::verify::approvals::digest;
 use crate::verify::{Finding, FindingKind, Findings, RecordChecker};
 use crate::vote::{RequestPlace, key_id, key_stream, request_facts};
 
@@ -200,6 +201,7 @@ impl Story {
 
     fn started(&self) -> PreparedEvent {
         let mut said = ToolStarted::new("delete_file".to_owned());
+        said.args_digest = Some(digest(r#"{"path":"/a"}"#));
         said.side_effect = Some(SideEffectPolicy::Irreversible);
         self.event(lane(), AGENT, said)
     }
@@ -352,12 +354,30 @@ async fn what_starts_is_what_was_proposed_and_signed() {
         .await;
     story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
 
+    // Something else was proposed and starts, under the digest of what was shown and signed.
+    for change in [
+        |said: &mut ToolProposed| said.name = "delete_all".to_owned(),
+        |said: &mut ToolProposed| said.arguments = r#"{"path":"/"}"#.to_owned(),
+    ] {
+        let mut proposed = ToolProposed::new("delete_file".to_owned(), r#"{"path":"/a"}"#.to_owned());
+        change(&mut proposed);
+        let story = voted(change).await;
+        let mut said = ToolStarted::new(proposed.name);
+        said.side_effect = Some(SideEffectPolicy::Irreversible);
+        said.args_digest = Some(digest(&proposed.arguments));
+        let started = story.event(lane(), AGENT, said);
+        story.append(vec![story.consumed(action()), started]).await;
+        story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+    }
+
     for change in [
         |said: &mut ToolStarted| said.name = "delete_all".to_owned(),
         |said: &mut ToolStarted| said.args_digest = Some(Digest([7; 32])),
+        |said: &mut ToolStarted| said.args_digest = None,
     ] {
         let story = voted(|_| ()).await;
         let mut said = ToolStarted::new("delete_file".to_owned());
+        said.args_digest = Some(digest(r#"{"path":"/a"}"#));
         said.side_effect = Some(SideEffectPolicy::Irreversible);
         change(&mut said);
         let started = story.event(lane(), AGENT, said);
