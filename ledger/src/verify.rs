@@ -80,6 +80,14 @@ struct History {
     has_holes: bool,
 }
 
+impl History {
+    /// What rules know of turns, calls and requests may have changed in records that are not there.
+    fn forget(&mut self) {
+        self.turns.forget();
+        self.approvals.forget();
+    }
+}
+
 /// Checks the records of one ledger, epoch after epoch.
 #[derive(Debug, Default)]
 pub struct RecordChecker {
@@ -113,11 +121,9 @@ impl EpochState {
         let Some((leaf, position, hash)) = self.pending.take() else {
             return;
         };
-        let has_holes = history.has_holes;
-        let place = (position, hash);
         history
             .approvals
-            .record(&leaf, place, payload, has_holes, findings);
+            .record(&leaf, (position, hash), payload, findings);
     }
 }
 
@@ -183,7 +189,7 @@ impl RecordChecker {
     /// missing, or it declares lost records.
     pub fn skip_epoch(&mut self) {
         self.history.has_holes = true;
-        self.history.turns.forget();
+        self.history.forget();
     }
 
     /// Says that the next `count` records of the epoch cannot be read.
@@ -195,7 +201,7 @@ impl RecordChecker {
         state.settle(None, &mut self.history, findings);
         state.order.skip(count, &mut self.history, findings);
         self.history.has_holes = true;
-        self.history.turns.forget();
+        self.history.forget();
     }
 
     /// Takes the next leaf of the epoch. That there are more than its size is the caller's finding.
@@ -219,7 +225,7 @@ impl RecordChecker {
                 reason,
             ));
             state.fragments = FragmentViews::default();
-            self.history.turns.forget();
+            self.history.forget();
             state
                 .order
                 .entry(Entry::unreadable(hash), &mut self.history, findings);
@@ -238,7 +244,7 @@ impl RecordChecker {
                 state.at,
                 reason,
             ));
-            self.history.turns.forget();
+            self.history.forget();
             state
                 .order
                 .entry(Entry::unreadable(hash), &mut self.history, findings);

@@ -26,6 +26,10 @@ use crate::vote::{
     Ballot, RequestFault, RequestPlace, ReviewerKey, hinted_key, judge, key_stream, request_facts,
 };
 
+/// Longest time from a decision to its record that is believed, µs: waiting, trying again and finding out what became of
+/// an append take less.
+const RECORDING_US_MAX: u64 = 5 * 60 * 1_000_000;
+
 /// What is known of requests, keys and proposed calls up to a position.
 #[derive(Debug, Default)]
 pub(super) struct ApprovalRules {
@@ -46,6 +50,8 @@ pub(super) struct ApprovalRules {
     /// Calls of governed turns that were asked for and did not start.
     waiting: BTreeMap<Position, CallId>,
     asked_at: HashMap<CallId, Position>,
+    /// Records before this point could not be read.
+    has_holes: bool,
 }
 
 /// A call as it was proposed.
@@ -106,6 +112,12 @@ impl Seen<'_> {
         self.findings.push(finding);
     }
 
+    /// When it happened, by its own word, but not long before it was recorded: nobody may say so to be in time.
+    fn now(&self) -> Micros {
+        let recorded = self.leaf.recorded_at.0.saturating_sub(RECORDING_US_MAX);
+        Micros(self.leaf.event.occurred_at.0.max(recorded))
+    }
+
     /// First record of the append that it came in.
     fn append(&self) -> Position {
         Position {
@@ -131,13 +143,25 @@ impl ApprovalRules {
         self.tenant = Some(TenantId(ledger));
     }
 
-    /// Takes a record. `has_holes` says that records before it could not be read.
+    /// Says that records are not there. What is known of requests and calls may have changed in them, so nothing is judged
+    /// of those; what is proposed and asked for from now on is. A key counts as registered as it was: that it was revoked
+    /// there nobody can say.
+    pub(super) fn forget(&mut self) {
+        self.has_holes = true;
+        self.unknown
+            .extend(self.requests.drain().map(|(approval, _)| approval));
+        self.proposals.clear();
+        self.consumed.clear();
+        self.waiting.clear();
+        self.asked_at.clear();
+    }
+
+    /// Takes a record.
     pub(super) fn record(
         &mut self,
         leaf: &Leaf,
         (position, hash): (Position, Hash),
         payload: Option<&[u8]>,
-        has_holes: bool,
         findings: &mut Findings,
     ) {
         let event = &leaf.event;
@@ -168,14 +192,14 @@ impl ApprovalRules {
             AgentEvent::InfraKeyRevoked(_) => self.revoked(leaf),
             AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
             AgentEvent::ApprovalRequested(said) => self.requested(&said, &mut seen),
-            AgentEvent::ApprovalVoted(said) => self.voted(&said, has_holes, &mut seen),
-            AgentEvent::ApprovalResolved(said) => self.resolved(&said, has_holes, &mut seen),
-            AgentEvent::ApprovalConsumed(said) => self.used(&said, has_holes, &mut seen),
+            AgentEvent::ApprovalVoted(said) => self.voted(&said, &mut seen),
+            AgentEvent::ApprovalResolved(said) => self.resolved(&said, &mut seen),
+            AgentEvent::ApprovalConsumed(said) => self.used(&said, &mut seen),
             AgentEvent::ApprovalExpired(_)
             | AgentEvent::ApprovalCancelled(_)
             | AgentEvent::ApprovalVoided(_)
             | AgentEvent::ApprovalStale(_) => self.close(&mut seen),
-            AgentEvent::ToolStarted(said) => self.started(&said, has_holes, &mut seen),
+            AgentEvent::ToolStarted(said) => self.started(&said, &mut seen),
             _ => {}
         }
     }
@@ -298,10 +322,10 @@ impl ApprovalRules {
         self.requests.insert(approval, request);
     }
 
-    fn voted(&mut self, said: &ApprovalVoted, has_holes: bool, seen: &mut Seen<'_>) {
+    fn voted(&mut self, said: &ApprovalVoted, seen: &mut Seen<'_>) {
         let event = &seen.leaf.event;
         let Some(request) = self.requests.get_mut(&ApprovalId(event.stream.id)) else {
-            if !has_holes && !self.unknown.contains(&ApprovalId(event.stream.id)) {
+            if !self.has_holes && !self.unknown.contains(&ApprovalId(event.stream.id)) {
                 seen.found(FindingKind::VoteInvalid, "there is no such request before it");
             }
             return;
@@ -312,10 +336,8 @@ impl ApprovalRules {
         };
         let hinted = hinted_key(&said.signature).map(|key| key_stream(key).id);
         let key = hinted.and_then(|id| self.keys.get(&id));
-        if key.is_none() && has_holes {
-            return;
-        }
-        if key.is_none() && hinted.is_some_and(|id| self.unknown_keys.contains(&id)) {
+        let may_be_unknown = self.has_holes || hinted.is_some_and(|id| self.unknown_keys.contains(&id));
+        if key.is_none() && may_be_unknown {
             return self.doubt(ApprovalId(event.stream.id));
         }
         let judged = judge(&Ballot {
@@ -324,7 +346,7 @@ impl ApprovalRules {
             request: facts,
             requester: request.requester,
             voter: event.actor.reference,
-            now: event.occurred_at,
+            now: seen.now(),
             is_open: request.state == State::Requested,
         });
         match judged {
@@ -347,7 +369,7 @@ impl ApprovalRules {
         }
     }
 
-    fn resolved(&mut self, said: &ApprovalResolved, has_holes: bool, seen: &mut Seen<'_>) {
+    fn resolved(&mut self, said: &ApprovalResolved, seen: &mut Seen<'_>) {
         let append = seen.append();
         let Some(request) = self.requests.get_mut(&ApprovalId(seen.leaf.event.stream.id)) else {
             return;
@@ -359,18 +381,18 @@ impl ApprovalRules {
             return;
         }
         request.state = if approved { State::Approved } else { State::Closed };
-        if approved && request.vote != Some((append, ApprovalDecision::Approve)) && !has_holes {
+        if approved && request.vote != Some((append, ApprovalDecision::Approve)) {
             let detail = "no vote that counts stands in its append";
             seen.found(FindingKind::DecisionWithoutVote, detail);
         }
     }
 
-    fn used(&mut self, said: &ApprovalConsumed, has_holes: bool, seen: &mut Seen<'_>) {
+    fn used(&mut self, said: &ApprovalConsumed, seen: &mut Seen<'_>) {
         let append = seen.append();
-        let now = seen.leaf.event.occurred_at;
+        let now = seen.now();
         let approval = ApprovalId(seen.leaf.event.stream.id);
         let Some(request) = self.requests.get_mut(&approval) else {
-            if self.unknown.contains(&approval) {
+            if self.unknown.contains(&approval) || self.has_holes {
                 let (action, signed) = (said.action_digest, None);
                 self.consumed.insert(
                     said.call_id,
@@ -380,7 +402,7 @@ impl ApprovalRules {
                         signed,
                     },
                 );
-            } else if !has_holes {
+            } else {
                 seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
             }
             return;
@@ -392,7 +414,7 @@ impl ApprovalRules {
             );
             return;
         }
-        let fault = if request.state != State::Approved && !has_holes {
+        let fault = if request.state != State::Approved {
             Some("it is not approved")
         } else if said.action_digest != request.action {
             Some("it is used for another action")
@@ -441,8 +463,8 @@ impl ApprovalRules {
     }
 
     /// The proposal says what was asked for and signed, so a start may not be something else or anything weaker.
-    fn started(&mut self, said: &ToolStarted, has_holes: bool, seen: &mut Seen<'_>) {
-        if seen.leaf.event.stream.category != Category::Lane || has_holes {
+    fn started(&mut self, said: &ToolStarted, seen: &mut Seen<'_>) {
+        if seen.leaf.event.stream.category != Category::Lane {
             return;
         }
         let Some(call) = seen.leaf.event.call else {
@@ -450,6 +472,9 @@ impl ApprovalRules {
             return;
         };
         let proposal = self.proposals.get(&call);
+        if proposal.is_none() && self.has_holes {
+            return;
+        }
         if let Some(proposal) = proposal
             && (proposal.tool != said.name
                 || said

@@ -1,6 +1,7 @@
 //! Faults that are planted in the story of one approval, as they come out of a store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ruche_domain::action::Action;
 use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement, view};
@@ -39,6 +40,7 @@ const NOW: Micros = Micros(1_700_000_000_000_000);
 
 /// A ledger that is written event by event, whatever they say.
 struct Story {
+    clock: Arc<FixedClock>,
     store: MemoryStore,
     author: Author,
     ledger: LedgerId,
@@ -92,8 +94,10 @@ impl Story {
     }
 
     async fn of(ledger: LedgerId) -> Self {
+        let clock = Arc::new(FixedClock::at(NOW.0));
         let story = Self {
-            store: MemoryStore::new(Arc::new(FixedClock::at(NOW.0))),
+            store: MemoryStore::new(clock.clone()),
+            clock,
             author: Author::new(1),
             ledger,
         };
@@ -213,6 +217,11 @@ impl Story {
 
     /// The same where the payloads of these records were erased.
     async fn judged_without(&self, erased: &[u64]) -> (Vec<String>, Vec<u64>) {
+        self.judged_with(erased, &[]).await
+    }
+
+    /// The same where these records cannot be read at all.
+    async fn judged_with(&self, erased: &[u64], unreadable: &[u64]) -> (Vec<String>, Vec<u64>) {
         let records = self
             .store
             .read_ledger(self.ledger, Position::START, 100)
@@ -226,6 +235,10 @@ impl Story {
             TreeSize(records.len() as u64),
         );
         for mut record in records {
+            if unreadable.contains(&record.position.index.0) {
+                checker.skip_records(1, &mut findings);
+                continue;
+            }
             if erased.contains(&record.position.index.0) {
                 record.payload = vec![StoredFragment::Missing];
             }
@@ -557,6 +570,50 @@ async fn a_request_is_settled_once() {
         "DECISION_WITHOUT_VOTE 7",
     ];
     story.finds(&found).await;
+}
+
+#[tokio::test]
+async fn a_hole_excuses_what_began_before_it_and_nothing_behind_it() {
+    // Proposed, asked for and never voted on: the start is found, whatever cannot be read in front of the proposal.
+    let story = Story::asked().await;
+    story.append(vec![story.started()]).await;
+    let found = vec!["EFFECT_WITHOUT_APPROVAL 4".to_owned()];
+    assert_eq!(story.judged().await.0, found);
+    assert_eq!(story.judged_with(&[], &[1]).await.0, found);
+    // The vote and the use may have stood in what lies between. Whether the call ran before is not known either.
+    let nothing: (Vec<String>, Vec<u64>) = (vec![], vec![]);
+    assert_eq!(story.judged_with(&[], &[3]).await, nothing);
+
+    // A whole story in which single records cannot be read.
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    for unreadable in 1..=7 {
+        assert_eq!(
+            story.judged_with(&[], &[unreadable]).await,
+            nothing,
+            "{unreadable}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_in_time_by_their_own_word() {
+    // Recorded six minutes behind the end of the request, said to be in time.
+    let used = async |late: u64| {
+        let story = voted(|_| ()).await;
+        story.clock.0.store(NOW.0 + 1_000 + late, Ordering::SeqCst);
+        story
+            .append(vec![story.consumed(action()), story.started()])
+            .await;
+        story.judged().await.0
+    };
+    assert_eq!(used(60 * 1_000_000).await, [""; 0]);
+    assert_eq!(
+        used(6 * 60 * 1_000_000).await,
+        ["APPROVAL_MISUSED 6", "EFFECT_WITHOUT_APPROVAL 7"]
+    );
 }
 
 #[tokio::test]
