@@ -263,6 +263,22 @@ impl RecordChecker {
         if view.index == 0 && view.stream.category() == Category::Ledger {
             self.history.approvals.ledger(view.stream.id().id);
         }
+        let (event_type, category) = (view.event_type, view.stream.category());
+        if let Some(call) = view.call
+            && self
+                .history
+                .approvals
+                .strays(event_type, category, CallId::from_bytes(*call))
+        {
+            let detail = format!("{event_type} of a governed call outside of its lane");
+            let found = Finding::at(
+                FindingKind::EffectWithoutApproval,
+                state.epoch,
+                view.index,
+                detail,
+            );
+            findings.push(found);
+        }
         state.await_payload(&view, (bytes, hash), findings);
         state
             .order

@@ -10,7 +10,7 @@ use ruche_domain::approval::RequestFacts;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
-    InfraKeyRegistered, ToolProposed, ToolStarted,
+    InfraKeyRegistered, ToolCompensationStarted, ToolProposed, ToolStarted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
@@ -25,6 +25,10 @@ use crate::leaf::Leaf;
 use crate::vote::{
     Ballot, RequestFault, RequestPlace, ReviewerKey, hinted_key, judge, key_stream, request_facts,
 };
+
+mod catalogue;
+
+use catalogue::Catalogue;
 
 /// Longest time from a decision to its record that is believed, µs: waiting, trying again and finding out what became of
 /// an append take less.
@@ -50,6 +54,7 @@ pub(super) struct ApprovalRules {
     /// Calls of governed turns that were asked for and did not start.
     waiting: BTreeMap<Position, CallId>,
     asked_at: HashMap<CallId, Position>,
+    catalogue: Catalogue,
     /// Records before this point could not be read.
     has_holes: bool,
 }
@@ -132,7 +137,11 @@ impl Seen<'_> {
 pub(super) fn concern(event_type: &str, category: Category) -> bool {
     match category {
         Category::Approval | Category::Key => true,
-        Category::Lane => matches!(event_type, "tool.proposed" | "tool.started"),
+        Category::Lane => matches!(
+            event_type,
+            "tool.proposed" | "tool.started" | "tool.compensation_started"
+        ),
+        Category::Tool => event_type == "tool.registered",
         _ => false,
     }
 }
@@ -148,6 +157,7 @@ impl ApprovalRules {
     /// there nobody can say.
     pub(super) fn forget(&mut self) {
         self.has_holes = true;
+        self.catalogue.forget();
         self.unknown
             .extend(self.requests.drain().map(|(approval, _)| approval));
         self.proposals.clear();
@@ -190,7 +200,9 @@ impl ApprovalRules {
         match fact {
             AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
             AgentEvent::InfraKeyRevoked(_) => self.revoked(leaf),
+            AgentEvent::ToolRegistered(said) => self.catalogue.registered(event.stream.id, said),
             AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
+            AgentEvent::ToolCompensationStarted(said) => self.undoing(&said, &mut seen),
             AgentEvent::ApprovalRequested(said) => self.requested(&said, &mut seen),
             AgentEvent::ApprovalVoted(said) => self.voted(&said, &mut seen),
             AgentEvent::ApprovalResolved(said) => self.resolved(&said, &mut seen),
@@ -202,6 +214,18 @@ impl ApprovalRules {
             AgentEvent::ToolStarted(said) => self.started(&said, &mut seen),
             _ => {}
         }
+    }
+
+    /// Whether a record says something of a governed call in a place where no rule of turns would look. Then nobody can say
+    /// that it did not run.
+    pub(super) fn strays(&mut self, event_type: &str, category: Category, call: CallId) -> bool {
+        let strays = category != Category::Lane
+            && event_type.starts_with("tool.")
+            && self.proposals.contains_key(&call);
+        if strays && let Some(asked) = self.asked_at.remove(&call) {
+            self.waiting.remove(&asked);
+        }
+        strays
     }
 
     /// Calls of governed turns that were asked for and did not start, with their places, in order.
@@ -244,6 +268,7 @@ impl ApprovalRules {
         let stream = leaf.event.stream.id;
         match leaf.event.event_type.as_str() {
             "infra.key.registered" => drop(self.unknown_keys.insert(stream)),
+            "tool.registered" => self.catalogue.erased(stream),
             "infra.key.revoked" => self.revoked(leaf),
             "approval.requested" | "approval.voted" | "approval.resolved" => self.doubt(ApprovalId(stream)),
             "approval.consumed" => {
@@ -487,7 +512,8 @@ impl ApprovalRules {
         }
         let irreversible = SideEffectPolicy::Irreversible;
         let is_irreversible = said.side_effect.unwrap_or_default() == irreversible
-            || proposal.is_some_and(|proposal| proposal.side_effect == irreversible);
+            || proposal.is_some_and(|proposal| proposal.side_effect == irreversible)
+            || self.catalogue.is_irreversible(&said.name);
         if !is_irreversible {
             return;
         }
@@ -514,6 +540,21 @@ impl ApprovalRules {
             .map(|(tool, arguments)| (Some(tool), Some(*arguments)));
         if signed.is_some_and(|signed| signed != starts) {
             let detail = format!("call {call} starts as something else than was signed");
+            seen.found(FindingKind::EffectWithoutApproval, detail);
+        }
+    }
+}
+
+impl ApprovalRules {
+    /// What undoes an effect runs unasked, so it is a tool that may.
+    fn undoing(&self, said: &ToolCompensationStarted, seen: &mut Seen<'_>) {
+        let proposal = seen.leaf.event.call.and_then(|call| self.proposals.get(&call));
+        let Some(proposal) = proposal else {
+            return;
+        };
+        let undo = &said.compensation_tool;
+        if !self.catalogue.may_undo(undo, &proposal.tool) {
+            let detail = format!("{undo} undoes it, and is not registered as pure or idempotent");
             seen.found(FindingKind::EffectWithoutApproval, detail);
         }
     }

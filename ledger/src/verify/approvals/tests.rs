@@ -10,7 +10,7 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalExpired, ApprovalMode, ApprovalOutcome, ApprovalRequested,
     ApprovalResolved, ApprovalRule, ApprovalVoided, ApprovalVoted, InfraKeyRegistered, InfraKeyRevoked,
-    ToolProposed, ToolStarted,
+    ToolCompensationStarted, ToolProposed, ToolRegistered, ToolStarted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, LedgerId, SessionId, TenantId, TurnId};
 use ruche_domain::measures::Digest;
@@ -639,4 +639,68 @@ async fn a_key_and_a_request_of_another_tenant() {
     story
         .finds(&["REVIEWER_KEY_INVALID 1", "REQUEST_MISMATCH 3"])
         .await;
+}
+
+/// A call that was proposed as harmless and starts unasked; what is found where tools were registered so before.
+async fn unasked(tools: &[ToolRegistered], undo: Option<&str>) -> Vec<String> {
+    let story = Story::new().await;
+    for (number, tool) in tools.iter().enumerate() {
+        let stream = StreamId::new(Category::Tool, Uuid::from_u128(500 + number as u128));
+        story.append(vec![story.event(stream, DESK, tool.clone())]).await;
+    }
+    let mut proposed = ToolProposed::new("delete_file".to_owned(), "{}".to_owned());
+    proposed.side_effect = Some(SideEffectPolicy::Pure);
+    story.append(vec![story.event(lane(), AGENT, proposed)]).await;
+    let mut started = ToolStarted::new("delete_file".to_owned());
+    started.side_effect = Some(SideEffectPolicy::Pure);
+    story.append(vec![story.event(lane(), AGENT, started)]).await;
+    if let Some(undo) = undo {
+        let mut said = ToolCompensationStarted::new(undo.to_owned());
+        said.attempt = Some(1);
+        story.append(vec![story.event(lane(), AGENT, said)]).await;
+    }
+    story.judged().await.0
+}
+
+#[tokio::test]
+async fn what_a_tool_does_is_what_an_administrator_registered() {
+    use SideEffectPolicy::{Compensatable, Idempotent, Irreversible, Pure};
+    let tool = |name: &str, side_effect| ToolRegistered::new(name.to_owned(), side_effect);
+    let undone_by = |name: &str| {
+        let mut tool = tool("delete_file", Compensatable);
+        tool.compensation_tool = Some(name.to_owned());
+        tool
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(
+        unasked(&[], None).await,
+        ["EFFECT_WITHOUT_APPROVAL 2"],
+        "nobody registered it"
+    );
+    assert_eq!(unasked(&[tool("delete_file", Pure)], None).await, nothing);
+    let twice = [tool("delete_file", Pure), tool("delete_file", Irreversible)];
+    assert_eq!(unasked(&twice, None).await, ["EFFECT_WITHOUT_APPROVAL 4"]);
+    // One that is undone by something that people would have to be asked about, and one that is not.
+    let undone = [tool("restore_file", Irreversible), undone_by("restore_file")];
+    assert_eq!(unasked(&undone, None).await, ["EFFECT_WITHOUT_APPROVAL 4"]);
+    let undone = [tool("restore_file", Idempotent), undone_by("restore_file")];
+    assert_eq!(unasked(&undone, Some("restore_file")).await, nothing);
+    assert_eq!(
+        unasked(&undone, Some("wire_transfer")).await,
+        ["EFFECT_WITHOUT_APPROVAL 5"]
+    );
+}
+
+#[tokio::test]
+async fn a_governed_call_does_not_run_outside_of_its_lane() {
+    let story = Story::asked().await;
+    let mut started = story.started();
+    started.event.stream = StreamId::new(Category::Session, Uuid::from_u128(40));
+    story.append(vec![started]).await;
+    let found = vec!["EFFECT_WITHOUT_APPROVAL 4".to_owned()];
+    assert_eq!(
+        story.judged().await,
+        (found, vec![]),
+        "and nobody says that it did not run"
+    );
 }
