@@ -210,6 +210,10 @@ pub const BENCH_SHAPE_TIME: Duration = Duration::from_millis(500);
 pub const BENCH_LIMIT_TIME_MAX: Duration = Duration::from_secs(2);
 /// Time in which flushes of the disk are counted.
 pub const BENCH_FLUSH_TIME: Duration = Duration::from_secs(1);
+/// Time from one look at the read models to the next, under the load of a bench.
+pub const BENCH_READ_LAG_INTERVAL: Duration = Duration::from_millis(50);
+/// Nodes that a bench opens in its own process on one database.
+pub const BENCH_ENGINES_MAX: usize = 8;
 
 const _: () = assert!(
     BODY_BYTES_MAX > domain::APPEND_BYTES_MAX,

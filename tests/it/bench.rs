@@ -162,6 +162,36 @@ fn bench_on(url: &str, folder: &Path) -> Command {
     bench
 }
 
+#[test]
+fn two_nodes_of_a_bench_append_to_one_ledger() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let two = |more: &[&str]| {
+        let mut bench = bench_on(&databases.ledgers, folder.path());
+        bench.args(["--engines", "2"]).args(more);
+        bench.output()
+    };
+    // Two nodes with the tree heads of one in a file: neither would know what the other promised.
+    let refused = two(&[]).expect("an end");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && said.contains("--tree-heads-url"),
+        "{said}"
+    );
+    let report = report(two(&["--tree-heads-url", &databases.tree_heads]));
+    assert_eq!((&report["engines"], &report["errors"]), (&2.into(), &0.into()));
+    let appended = number(&report, "events_appended");
+    assert!(appended > 0, "{report}");
+    holds(
+        &databases.ledgers,
+        &format!(
+            "(SELECT sum(size - 1) FROM ruche.head) = {appended} AND (SELECT count(*) FROM ruche.head) = 1"
+        ),
+    );
+}
+
 /// Fails unless the condition holds in the database.
 fn holds(url: &str, condition: &str) {
     let sql =
@@ -262,11 +292,19 @@ fn what_a_server_answered_is_in_the_ledger_of_the_key() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (server, key) = serve(folder.path());
     let client = Client::new();
-    for batch in ["1", "7"] {
+    for (batch, more) in [("1", &[][..]), ("7", &["--read-lag"])] {
         let before = last_index(&client, &server, &key);
-        let arguments = [&["--connections", "3", "--batch", batch][..], &SHORT].concat();
+        let arguments = [&["--connections", "3", "--batch", batch][..], more, &SHORT].concat();
         let report = report(bench_api(&server, &key, &arguments).output());
         check_fields(&report, &NUMBERS);
+        if !more.is_empty() {
+            check_fields(
+                &report,
+                &["read_lag_p50_ms", "read_lag_p99_ms", "read_lag_max_ms"],
+            );
+            assert!(number(&report, "read_lag_samples") > 0, "{report}");
+            assert_eq!(number(&report, "read_lag_failed"), 0, "{report}");
+        }
         assert_eq!((&report["bench"], &report["errors"]), (&"api".into(), &0.into()));
         let after = last_index(&client, &server, &key);
         assert_eq!(number(&report, "events_appended"), after - before, "{report}");

@@ -9,11 +9,13 @@ use ruche_domain::ports::Random;
 use ruche_domain::stream::{Category, StreamId};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::BenchError;
 use super::connection::{Connection, NoReply, Reply, Server};
 use super::drive::{Answer, Caller, bar, drive};
 use super::pace::Stop;
+use super::read_lag::{ReadLag, ReadLagFigures};
 use super::report::{Report, Shape};
 use super::rows::{Dice, EVENT_TYPE};
 use crate::error_codes as code;
@@ -38,18 +40,27 @@ pub struct ApiBench {
     server: Arc<Server>,
     connections: usize,
     shape: Shape,
+    with_read_lag: bool,
 }
 
 impl ApiBench {
-    /// To `url`, with a key that may write, over so many connections, each with one request under way.
+    /// To `url`, with a key that may write, over so many connections, each with one request under way. `with_read_lag`
+    /// also looks how far read models are behind, with a key that may read as well.
     ///
     /// # Errors
     /// When the URL or the key is none.
-    pub fn new(url: &str, key: &str, connections: usize, shape: Shape) -> Result<Self, BenchError> {
+    pub fn new(
+        url: &str,
+        key: &str,
+        connections: usize,
+        shape: Shape,
+        with_read_lag: bool,
+    ) -> Result<Self, BenchError> {
         Ok(Self {
             server: Arc::new(Server::new(url, key)?),
             connections,
             shape,
+            with_read_lag,
         })
     }
 
@@ -67,9 +78,39 @@ impl ApiBench {
             .map(|caller| Box::new(caller) as Box<dyn Caller>)
             .collect();
         let load = self.shape.load;
-        let driven = drive(callers, load, stop, bar("sending", &load)).await?;
+        let lag_ends = Stop::default();
+        let lag = match self.with_read_lag {
+            true => Some(self.look_at_read_models(random, &lag_ends).await?),
+            false => None,
+        };
+        let driven = drive(callers, load, stop, bar("sending", &load)).await;
+        lag_ends.set();
         let before = self.shape.batch as u64;
-        Report::new("api", self.connections, &self.shape, &driven, before, stop)
+        let mut report = Report::new("api", self.connections, &self.shape, &driven?, before, stop)?;
+        if let Some(lag) = lag {
+            let figures = lag.await;
+            let figures =
+                figures.map_err(|error| BenchError::because("the look at read models died", &error))?;
+            report.events_appended += figures.read_lag_appended;
+            report.read_lag = Some(figures);
+        }
+        Ok(report)
+    }
+
+    /// Begins to look at read models, until `ends`.
+    async fn look_at_read_models(
+        &self,
+        random: &dyn Random,
+        ends: &Stop,
+    ) -> Result<tokio::task::JoinHandle<ReadLagFigures>, BenchError> {
+        let mut lag = ReadLag::new(self.server.clone(), random);
+        lag.try_one().await.map_err(|reason| {
+            BenchError(format!(
+                "the read models cannot be looked at: {reason}. --read-lag wants a key with the role reader beside writer"
+            ))
+        })?;
+        let measured_from = Instant::now() + self.shape.load.warm_up;
+        Ok(tokio::spawn(lag.run(measured_from, ends.clone())))
     }
 
     /// One append, so that what is wrong with all of them is told at once.

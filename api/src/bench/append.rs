@@ -39,11 +39,15 @@ pub struct AppendBench {
 }
 
 impl AppendBench {
-    /// Makes the ledgers and measures.
+    /// Makes the ledgers and measures. The callers are shared out among the nodes, of which there is at least one; all of them
+    /// append to the same ledgers.
     ///
     /// # Errors
     /// When the engine fails, or nothing could be measured.
-    pub async fn run(&self, app: &App, limit: &dyn Limit, stop: &Stop) -> Result<Report, BenchError> {
+    pub async fn run(&self, nodes: &[App], limit: &dyn Limit, stop: &Stop) -> Result<Report, BenchError> {
+        let [app, ..] = nodes else {
+            return Err(BenchError("a bench has a node at least".to_owned()));
+        };
         for (name, ledger) in &self.ledgers {
             let made = app.opener.create(*ledger).await;
             made.map_err(|error| BenchError::because(&format!("the ledger of tenant {name}"), &error))?;
@@ -53,11 +57,11 @@ impl AppendBench {
             measured: Duration::ZERO,
             schedule: None,
         };
-        let shaped = self.drive(app, shaping, stop, "looking").await?;
+        let shaped = self.drive(nodes, shaping, stop, "looking").await?;
         if let Some(error) = &shaped.warm_up.first_error {
             return Err(BenchError(format!("the engine does not take appends: {error}")));
         }
-        let mut engine = self.engine(limit).await?;
+        let mut engine = self.engine(nodes.len(), limit).await?;
         let time = self.shape.load.measured.min(BENCH_LIMIT_TIME_MAX);
         let rows = |records: Vec<Record>, group| BareRows {
             records: Arc::new(records),
@@ -75,7 +79,7 @@ impl AppendBench {
             engine.bare_inserts_before_events_per_s = rate(bare.events, bare.took);
             engine.bare_inserts_before_way = bare.way;
         }
-        let driven = self.drive(app, self.shape.load, stop, "appending").await?;
+        let driven = self.drive(nodes, self.shape.load, stop, "appending").await?;
         let sample = self.last_records(app).await?;
         engine.events_per_commit = self.group(limit, &sample).await?;
         if !stop.is_set() {
@@ -100,18 +104,20 @@ impl AppendBench {
 
     async fn drive(
         &self,
-        app: &App,
+        nodes: &[App],
         load: Load,
         stop: &Stop,
         what: &'static str,
     ) -> Result<Driven, BenchError> {
-        drive(self.callers(app), load, stop, bar(what, &load)).await
+        drive(self.callers(nodes), load, stop, bar(what, &load)).await
     }
 
     /// New callers with new streams.
-    fn callers(&self, app: &App) -> Vec<Box<dyn Caller>> {
+    fn callers(&self, nodes: &[App]) -> Vec<Box<dyn Caller>> {
         (0..self.callers)
             .map(|n| {
+                // All ledgers are appended to by all nodes, also where there are as many ledgers as nodes.
+                let app = &nodes[n / self.ledgers.len() % nodes.len()];
                 let mut dice = Dice::new(&*app.random);
                 // Streams are shared out evenly; the first callers get what is left over.
                 let own = self
@@ -135,9 +141,10 @@ impl AppendBench {
             .collect()
     }
 
-    async fn engine(&self, limit: &dyn Limit) -> Result<EngineFigures, BenchError> {
+    async fn engine(&self, engines: usize, limit: &dyn Limit) -> Result<EngineFigures, BenchError> {
         Ok(EngineFigures {
             engine: limit.engine(),
+            engines,
             tenants: self.ledgers.iter().map(|(name, _)| name.clone()).collect(),
             streams: self.streams,
             idempotency_keys: self.keys,

@@ -10,6 +10,7 @@ use super::disk;
 use super::drive::{Driven, Load};
 use super::latency::LatencyFigures;
 use super::pace::Stop;
+use super::read_lag::ReadLagFigures;
 use super::tally::rate;
 use crate::out::Table;
 
@@ -81,6 +82,9 @@ pub struct Report {
     pub events_appended: u64,
     /// Processors that this process may use.
     pub cores: usize,
+    /// How far read models were behind, where that was asked for.
+    #[serde(flatten)]
+    pub read_lag: Option<ReadLagFigures>,
     /// Of the engine, where it is in this process.
     #[serde(flatten)]
     pub engine: Option<EngineFigures>,
@@ -91,6 +95,8 @@ pub struct Report {
 pub struct EngineFigures {
     /// Its name.
     pub engine: &'static str,
+    /// Nodes in this process that shared out the callers, each with connections of its own.
+    pub engines: usize,
     /// Tenants whose ledgers were made and appended to.
     pub tenants: Vec<String>,
     /// Where they are, if they are still there.
@@ -178,6 +184,7 @@ impl Report {
             missed: driven.missed,
             events_appended: before + warm_up.events + measured.events,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            read_lag: None,
             engine: None,
         })
     }
@@ -221,6 +228,9 @@ impl Report {
                 row(name, count(value), "");
             }
         }
+        if let Some(lag) = &self.read_lag {
+            lag.rows(&mut row);
+        }
         if let Some(engine) = &self.engine {
             engine.rows(&mut row);
         }
@@ -242,6 +252,16 @@ impl Report {
         let mut lines = Vec::new();
         if self.cut_short {
             lines.push("CUT SHORT: this is what was measured before the end".to_owned());
+        }
+        if let Some(error) = self
+            .read_lag
+            .as_ref()
+            .and_then(|lag| lag.read_lag_first_error.as_ref())
+        {
+            lines.push(format!(
+                "looking at read models, the first error: {}",
+                crate::out::harmless(error)
+            ));
         }
         if let Some(error) = &self.first_error {
             lines.push(format!("the first error: {}", crate::out::harmless(error)));
@@ -266,9 +286,28 @@ impl Report {
     }
 }
 
+impl ReadLagFigures {
+    fn rows(&self, row: &mut impl FnMut(&str, String, &str)) {
+        row("looks at read models", count(self.read_lag_samples), "");
+        for (name, value) in [
+            ("read models behind, p50", self.read_lag_p50_ms),
+            ("read models behind, p99", self.read_lag_p99_ms),
+            ("read models behind, max", self.read_lag_max_ms),
+        ] {
+            if let Some(value) = value {
+                row(name, format!("{value:.3}"), "ms");
+            }
+        }
+        if self.read_lag_failed > 0 {
+            row("looks that failed", count(self.read_lag_failed), "");
+        }
+    }
+}
+
 impl EngineFigures {
     fn rows(&self, row: &mut impl FnMut(&str, String, &str)) {
         row("engine", self.engine.to_owned(), "");
+        row("nodes in this process", self.engines.to_string(), "");
         row("ledgers", self.tenants.len().to_string(), "");
         for (name, value) in &self.durability {
             row(name, value.clone(), "");

@@ -20,8 +20,8 @@ use crate::bench::fabric::{FabricBench, FabricReport};
 use crate::bench::pace::{Schedule, Stop};
 use crate::bench::report::{Report, Shape};
 use crate::limits::{
-    BENCH_CALLERS_MAX, BENCH_LANES_MAX, BENCH_LEDGERS_MAX, BENCH_PAYLOAD_BYTES_MIN, BENCH_RATE_EVENTS_MAX,
-    BENCH_SECONDS_MAX, BENCH_STREAMS_MAX,
+    BENCH_CALLERS_MAX, BENCH_ENGINES_MAX, BENCH_LANES_MAX, BENCH_LEDGERS_MAX, BENCH_PAYLOAD_BYTES_MIN,
+    BENCH_RATE_EVENTS_MAX, BENCH_SECONDS_MAX, BENCH_STREAMS_MAX,
 };
 
 /// Exit code where appends failed, and the others were measured.
@@ -52,7 +52,9 @@ Examples:
   ruche bench append --callers 128 --rate 10000            latency at 10,000 events/s
   ruche bench append --data-dir /mnt/disk/bench --json     on another disk; for a program
   ruche bench append --database-url postgres://127.0.0.1/bench --json   on PostgreSQL
+  ruche bench append --database-url $DB --tree-heads-url $HEADS --engines 2   two nodes, one ledger
   ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --connections 256
+  ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --rate 5000 --read-lag   how far read models are behind
   ruche bench fabric --url http://127.0.0.1:4000 --key \"$KEY\" --agents 1000 --lanes 10000 --rate 200";
 
 /// What to measure.
@@ -100,6 +102,10 @@ pub struct AppendArgs {
     /// Streams in all, each of one caller [default: a new one for each caller after every 200 events]
     #[arg(long, value_parser = up_to(BENCH_STREAMS_MAX))]
     streams: Option<u64>,
+    /// Nodes in this process that share out the callers, each with connections of its own to the one database; more than one
+    /// goes with --database-url and --tree-heads-url
+    #[arg(long, default_value_t = 1, value_parser = up_to(BENCH_ENGINES_MAX))]
+    engines: u64,
     /// Claim an idempotency key with each append (the default)
     #[arg(long, overrides_with = "no_keys")]
     keys: bool,
@@ -126,6 +132,10 @@ pub struct ApiArgs {
     connections: u64,
     #[command(flatten)]
     load: LoadArgs,
+    /// Look at the read models all along: append an event, ask for read models that hold it, and tell how long that took. The key needs
+    /// the role reader as well
+    #[arg(long)]
+    read_lag: bool,
 }
 
 /// Agents at work.
@@ -266,7 +276,13 @@ fn stop_on_signal() -> Result<Stop, CliError> {
 
 async fn api(args: ApiArgs, stop: &Stop) -> Result<Report, CliError> {
     let connections = args.connections as usize;
-    let bench = ApiBench::new(&args.url, &args.key, connections, args.load.shape()?);
+    let bench = ApiBench::new(
+        &args.url,
+        &args.key,
+        connections,
+        args.load.shape()?,
+        args.read_lag,
+    );
     let bench = bench.map_err(|error| CliError::Usage(error.0))?;
     Ok(bench.run(&*app::random(), stop).await?)
 }
@@ -291,20 +307,31 @@ async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) ->
     if !named.tree_heads_url {
         common.tree_heads_url = None;
     }
+    if args.engines > 1 && (common.database_url.is_none() || common.tree_heads_url.is_none()) {
+        return Err(CliError::Usage(
+            "--engines is of nodes on one database: give --database-url and --tree-heads-url with it"
+                .to_owned(),
+        ));
+    }
     let (common, temporary) = match common.database_url.clone() {
         Some(url) => place_in_database(common, &url, named, args, &label).await?,
         None => place(common, named, args, &label)?,
     };
-    let app = App::open(&common, "ruche bench").await?;
-    let limit = app.limit(&common).await?;
-    let measured = bench.run(&app, &*limit, stop).await;
+    let mut nodes = Vec::new();
+    for _ in 0..args.engines {
+        nodes.push(App::open(&common, "ruche bench").await?);
+    }
+    let limit = nodes[0].limit(&common).await?;
+    let measured = bench.run(&nodes, &*limit, stop).await;
     drop(limit);
     if temporary.is_some() && (common.database_url.is_none() || !named.keys_dir) {
         // Nobody reads it again, so it is not sealed.
-        drop(app);
+        drop(nodes);
         return Ok(measured?);
     }
-    app.close().await?;
+    for node in nodes {
+        node.close().await?;
+    }
     let mut report = measured?;
     if let Some(engine) = &mut report.engine {
         engine.data_dir = common.database_url.is_none().then_some(common.data_dir);
