@@ -221,7 +221,7 @@ impl App {
     ) -> Result<Self, AppError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
-        let guarded = Arc::new(GuardedStore::new(engine.events.clone()));
+        let guarded = Arc::new(GuardedStore::new(engine.events.clone(), engine.halts.clone()));
         let append_health = Arc::new(AppendHealth::new(engine.write_test.clone()));
         let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone(), append_health.clone()));
         let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*engine.heads).await?;
@@ -312,8 +312,10 @@ impl App {
                 }
                 let reason = crate::error::chain(&error);
                 tracing::error!(%ledger, error = %reason, "the ledger is not sealed");
-                if error.halts_appends() {
-                    self.guarded.halt(ledger, reason);
+                if error.halts_appends()
+                    && let Err(error) = self.guarded.halt_everywhere(ledger, reason).await
+                {
+                    tracing::error!(%ledger, %error, "other nodes are not told to take no appends");
                 }
             }
         }

@@ -103,13 +103,15 @@ impl SealLoop {
             let pause = match self.seal().await {
                 Ok(next) => {
                     retry = RETRY_FIRST;
-                    if std::mem::take(&mut halted) {
-                        // An operator has opened the next epoch, or found what was promised.
-                        self.guard.release(ledger);
-                        tracing::warn!(%ledger, "the ledger is sealed again, and takes appends");
-                    }
                     self.progress.sealed(ledger, next);
+                    // By this loop, or by one on a node that tended the ledger before. An operator has opened the next
+                    // epoch, or found what was promised.
+                    let is_halted = halted || self.guard.is_halted_everywhere(ledger);
+                    halted = is_halted && !self.release().await;
                     tokio::select! {
+                        // Nothing is appended to wait for while it stays halted.
+                        () = tokio::time::sleep(RETRY_FIRST), if halted => Duration::ZERO,
+                        () = self.guard.seen_halted_everywhere(ledger) => Duration::ZERO,
                         waited = self.sealer.events.wait_for(ledger, next) => match waited {
                             // The pause gathers what is being appended now under one signature.
                             Ok(()) => {
@@ -135,7 +137,7 @@ impl SealLoop {
                     let reason = crate::error::chain(&error);
                     tracing::error!(%ledger, error = %reason, "the ledger is not sealed");
                     if error.halts_appends() {
-                        halted |= self.guard.halt(ledger, reason);
+                        halted |= self.halt(reason).await;
                     }
                     let pause = retry;
                     retry = RETRY_LONGEST.min(retry * 2);
@@ -147,15 +149,37 @@ impl SealLoop {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
-        if halted {
-            // Whoever seals it from now on finds out for itself, and when that is over nobody would tell this node.
-            self.guard.release(ledger);
-        }
         match self.seal().await {
             // Another node seals it.
             Ok(_) | Err(SealError::TreeHeads(TreeHeadStoreError::Swapped)) => {}
             Err(error) => {
                 tracing::error!(%ledger, error = %crate::error::chain(&error), "the last records are not sealed");
+            }
+        }
+    }
+
+    /// Returns whether it was not halted before on this node.
+    async fn halt(&self, reason: String) -> bool {
+        match self.guard.halt_everywhere(self.ledger, reason).await {
+            Ok(is_new) => is_new,
+            Err(error) => {
+                // The next round says it again.
+                tracing::error!(ledger = %self.ledger, %error, "other nodes are not told to take no appends");
+                true
+            }
+        }
+    }
+
+    /// Returns whether all nodes take appends again.
+    async fn release(&self) -> bool {
+        match self.guard.release_everywhere(self.ledger).await {
+            Ok(()) => {
+                tracing::warn!(ledger = %self.ledger, "the ledger is sealed again, and takes appends");
+                true
+            }
+            Err(error) => {
+                tracing::error!(ledger = %self.ledger, %error, "the ledger is sealed again, and stays halted");
+                false
             }
         }
     }

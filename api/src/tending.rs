@@ -95,6 +95,9 @@ impl Tending {
                     if renewed.is_none_or(|at| at.elapsed() >= LEASE) {
                         held.clear();
                     }
+                    if let Err(error) = self.guard.look().await {
+                        tracing::warn!(%error, "whether other nodes halted ledgers cannot be seen");
+                    }
                     gauge!("ruche_tended_ledgers").set(held.len() as f64);
                     self.assign(&mut loops, &ledgers, &held);
                 }

@@ -38,6 +38,7 @@ pub mod subscribe;
 pub mod right_edge;
 pub mod seal;
 pub mod lease;
+pub mod halts;
 pub mod guard;
 pub mod epoch;
 pub mod tree;

@@ -6,6 +6,7 @@ mod crash;
 mod doctor;
 mod failover;
 mod fence;
+mod halts;
 mod lost_writes;
 mod outage;
 mod flood;

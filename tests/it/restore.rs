@@ -87,7 +87,7 @@ fn start_session(home: &Home, key: &str, name: &str) -> Value {
     answer
 }
 
-fn started(url: &str, key: &str, name: &str) -> Value {
+pub fn started(url: &str, key: &str, name: &str) -> Value {
     let input = json!({ "idempotencyKey": name, "externalId": name });
     let answer = graphql(&Client::new(), url, key, START, json!({ "input": input }));
     answer.expect("an answer")["startSession"].clone()

@@ -25,6 +25,7 @@ pub(super) fn open(common: &Common, lock: Arc<DataLock>, clock: Arc<dyn Clock>) 
         reads: reads.clone(),
         rebuild: reads,
         leases: Arc::new(OnlyNode),
+        halts: None,
         write_test: Arc::new(FolderTest::new(common.data_dir.clone())),
         held: Held::Files(store),
     })

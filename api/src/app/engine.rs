@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use ruche_ledger::halts::Halts;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeStore};
 use ruche_ledger::store::EventStore;
@@ -29,6 +30,8 @@ pub(super) struct Engine {
     pub rebuild: Arc<dyn Rebuild>,
     /// Who tends which ledger.
     pub leases: Arc<dyn Leases>,
+    /// Halts that other nodes have to know of; none where there are no others.
+    pub halts: Option<Arc<dyn Halts>>,
     /// Whether the store can be written.
     pub write_test: Arc<dyn WriteTest>,
     /// What is held until the process ends.

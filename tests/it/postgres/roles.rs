@@ -227,9 +227,7 @@ fn what_needs_the_owner_says_so_and_the_owner_can() {
     of_owner(&deployment.refused(&serve), "`ruche rebuild`");
     owner.run(&["rebuild"]).expect("the owner can");
     // The schema as an older version made it.
-    deployment.administrate(
-        "DELETE FROM ruche.migration WHERE version = 5; DROP TABLE ruche.deployment_tree_heads",
-    );
+    deployment.administrate("DELETE FROM ruche.migration WHERE version = 6; DROP TABLE ruche.halt");
     of_owner(&deployment.refused(&serve), "`ruche migrate`");
     owner.run(&["migrate"]).expect("the owner can");
     deployment.administrate("REVOKE USAGE ON SCHEMA ruche_read FROM node");

@@ -16,7 +16,8 @@ use uuid::Uuid;
 /// nothing of the ledger has changed since.
 ///
 /// A ledger that was restored from a backup is `wrong` too until its next epoch is open: in the old one places would be
-/// given twice. A node that did not notice the restore is kept out by this alone.
+/// given twice. A node that did not notice the restore is kept out by this alone. So is one of a halted ledger, which
+/// another node found to be behind what was promised.
 const APPEND: &str = "
 WITH wrong AS MATERIALIZED (
     SELECT k.ledger FROM unnest($23::uuid[], $24::smallint[], $25::bytea[]) AS k(ledger, layer, key_hash)
@@ -27,7 +28,10 @@ WITH wrong AS MATERIALIZED (
         CROSS JOIN LATERAL (SELECT FROM stream_head h WHERE h.ledger = s.ledger AND h.stream = s.stream LIMIT 1) present
     UNION
     SELECT e.ledger FROM unnest($1::uuid[], $2::bigint[]) AS e(ledger, epoch)
-        CROSS JOIN LATERAL (SELECT FROM restore r WHERE r.ledger = e.ledger AND r.epoch = e.epoch LIMIT 1) restored),
+        CROSS JOIN LATERAL (SELECT FROM restore r WHERE r.ledger = e.ledger AND r.epoch = e.epoch LIMIT 1) restored
+    UNION
+    SELECT e.ledger FROM unnest($1::uuid[], $2::bigint[]) AS e(ledger, epoch)
+        CROSS JOIN LATERAL (SELECT FROM halt t WHERE t.ledger = e.ledger AND t.epoch = e.epoch LIMIT 1) halted),
 want AS MATERIALIZED (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::bytea[], $7::bigint[])
         AS w(ledger, epoch, old_size, old_hash, size, hash, recorded_at)
@@ -79,7 +83,7 @@ pub(crate) struct Moved {
     /// What was wanted of these is done.
     pub ledgers: Vec<LedgerId>,
     /// Of these a key had been used, a stream is there that was guessed to be absent, or the epoch is that of a backup
-    /// that was restored. Nothing was written.
+    /// that was restored, or is halted. Nothing was written.
     pub wrong: Vec<LedgerId>,
 }
 

@@ -68,6 +68,15 @@ pub enum OpenError {
         /// Name of the schema.
         schema: &'static str,
     },
+    /// Somebody else has a schema of this name, with tables that are not Ruche's.
+    #[error(
+        "the database has a schema {schema} with tables that Ruche did not make: name another database, or have that \
+         schema renamed"
+    )]
+    Foreign {
+        /// Name of the schema.
+        schema: &'static str,
+    },
     /// An older version of Ruche made the schema. Only for who changes nothing.
     #[error(
         "the schema {schema} of the database has to be brought up to date first: run `ruche migrate` as its owner"

@@ -28,6 +28,7 @@ const LEDGER: Schema = Schema {
         include_str!("../../../../migrations/postgres/ledger/0003_nodes.sql"),
         include_str!("../../../../migrations/postgres/ledger/0004_restore.sql"),
         include_str!("../../../../migrations/postgres/ledger/0005_tree_heads.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0006_halts.sql"),
     ],
     not_beside: "ruche_tree_heads",
     has_roles: true,
@@ -181,6 +182,18 @@ async fn apply_in(tx: &Transaction<'_>, schema: &Schema) -> Result<(), OpenError
         .map_err(failed())?;
     if beside.is_some() {
         return Err(OpenError::SameDatabase);
+    }
+    // A schema that an administrator made for Ruche is empty; one that Ruche made has its table of migrations.
+    let foreign = tx
+        .query_opt(
+            "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 \
+             HAVING count(*) > 0 AND NOT coalesce(bool_or(c.relname = 'migration'), false)",
+            &[name],
+        )
+        .await
+        .map_err(failed())?;
+    if foreign.is_some() {
+        return Err(OpenError::Foreign { schema: name });
     }
     tx.batch_execute(&format!(
         "CREATE SCHEMA IF NOT EXISTS {name}; SET LOCAL search_path = {name}; \

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use crate::error::OpenError;
 use crate::session::{Purpose, fence};
-use crate::{Database, PostgresLeases, PostgresTreeHeads, schema};
+use crate::{Database, PostgresHalts, PostgresLeases, PostgresTreeHeads, schema};
 
-/// Connections of the leases, or of the tree heads.
-const SMALL_POOL: usize = 2;
+/// Connections of a node for its leases, and as many for the tree heads, at their server.
+pub const SMALL_POOL: usize = 2;
 /// The last records of each ledger, of which it is told how many were committed together.
 const COMMITTED_TOGETHER_RECORDS: i64 = 10_000;
 
@@ -30,6 +30,8 @@ pub struct Server {
     pub synchronous_standby_names: String,
     /// Connections that are not reserved for superusers.
     pub connections: u64,
+    /// When it was started, in the server's words: two databases that tell the same are of one server.
+    pub started: String,
 }
 
 impl fmt::Display for Server {
@@ -57,7 +59,8 @@ impl Database {
             .query_one(
                 "SELECT current_database()::text, current_setting('server_version'), current_setting('fsync'), \
                  current_setting('synchronous_commit'), current_setting('synchronous_standby_names'), \
-                 current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint",
+                 current_setting('max_connections')::bigint - current_setting('superuser_reserved_connections')::bigint, \
+                 extract(epoch FROM pg_postmaster_start_time())::text",
                 &[],
             )
             .await
@@ -69,6 +72,7 @@ impl Database {
             synchronous_commit: row.get(3),
             synchronous_standby_names: row.get(4),
             connections: row.get::<_, i64>(5).max(0).cast_unsigned(),
+            started: row.get(6),
         })
     }
 
@@ -250,6 +254,14 @@ impl Database {
     pub fn leases(&self, node: Uuid) -> Result<PostgresLeases, OpenError> {
         let pool = self.checked_pool(Purpose::Append, SMALL_POOL)?;
         Ok(PostgresLeases::new(pool, node))
+    }
+
+    /// The halts of ledgers, in the ledgers' database.
+    ///
+    /// # Errors
+    /// `Pool`.
+    pub fn halts(&self) -> Result<PostgresHalts, OpenError> {
+        Ok(PostgresHalts::new(self.checked_pool(Purpose::Append, 1)?))
     }
 
     /// The tree heads in their database, whose schema is up to date.

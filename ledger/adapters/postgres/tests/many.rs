@@ -4,12 +4,14 @@ use std::collections::HashSet;
 
 use futures_util::FutureExt;
 use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::TreeSize;
+use ruche_domain::numbers::{Epoch, Position, TreeSize};
+use ruche_ledger::halts::{Halt, Halts};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::note::{NoteSigner, SignatureKind};
 use ruche_ledger::seal::{TreeHeadStore, TreeHeadStoreError};
-use ruche_ledger::testing::ledger;
+use ruche_ledger::store::{EventStore, StoreError};
+use ruche_ledger::testing::{Author, appended, ledger};
 use ruche_ledger::tree::TreeRoot;
 use ruche_ledger::tree_head::{SignedTreeHead, TreeHead};
 use ruche_ledger_postgres::{
@@ -120,6 +122,77 @@ async fn ledgers_and_tree_heads_are_never_in_one_database() {
         "{:?}",
         refused.err()
     );
+}
+
+#[tokio::test]
+async fn a_schema_that_somebody_else_made_is_left_alone() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let session = session(&url).await;
+    let theirs = "CREATE SCHEMA ruche; CREATE TABLE ruche.hive (bees bigint)";
+    session.batch_execute(theirs).await.unwrap();
+    let refused = at(&url).migrate().await;
+    assert!(
+        matches!(refused, Err(OpenError::Foreign { schema: "ruche" })),
+        "{refused:?}"
+    );
+    let tables = "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname = 'ruche'";
+    let left: i64 = session.query_one(tables, &[]).await.unwrap().get(0);
+    assert_eq!(left, 1);
+    // An empty one may have been made for us.
+    session.batch_execute("DROP TABLE ruche.hive").await.unwrap();
+    at(&url).migrate().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_halt_of_one_node_stops_the_appends_of_all() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let (a, b) = (open(&url).await, open(&url).await);
+    let author = Author::new(1);
+    for n in [1, 2] {
+        let opening = author.opening(ledger(n), 1, None);
+        a.open_epoch(ledger(n), opening).await.unwrap();
+    }
+    let one = || author.append(vec![author.event(author.stream(1), "{}")]);
+    // The second node knows the head by now, and has nothing to read before it appends.
+    appended(b.append(ledger(1), one()).await);
+    let halts = at(&url).halts().unwrap();
+    let halt = Halt {
+        ledger: ledger(1),
+        epoch: Epoch(1),
+        reason: "behind what was promised".to_owned(),
+    };
+    halts.halt(&halt).await.unwrap();
+    halts.halt(&halt).await.unwrap();
+    assert_eq!(halts.halted().await.unwrap(), [halt]);
+    let before = b.head(ledger(1)).await.unwrap();
+    for node in [&a, &b] {
+        let refused = node.append(ledger(1), one()).await;
+        assert!(
+            matches!(refused, Err(StoreError::Unavailable { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(b.head(ledger(1)).await.unwrap(), before);
+    // Others go on, also in one commit with it.
+    let (refused, other) = tokio::join!(b.append(ledger(1), one()), b.append(ledger(2), one()));
+    assert!(refused.is_err(), "{refused:?}");
+    appended(other);
+    halts.release(ledger(1)).await.unwrap();
+    appended(b.append(ledger(1), one()).await);
+    // A halt is of one epoch.
+    let halt = Halt {
+        ledger: ledger(2),
+        epoch: Epoch(1),
+        reason: "behind what was promised".to_owned(),
+    };
+    halts.halt(&halt).await.unwrap();
+    let last = b.head(ledger(2)).await.unwrap().unwrap().size.0 - 1;
+    let opening = author.opening(ledger(2), 2, Some(Position::new(1, last)));
+    a.open_epoch(ledger(2), opening).await.unwrap();
+    appended(b.append(ledger(2), one()).await);
+    assert_eq!(halts.halted().await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -100,8 +100,9 @@ impl Writer {
         }
         if moved.wrong.contains(&one.group.ledger) {
             // Under the lock nothing is guessed.
-            let reason =
-                "the ledger was restored from a backup, and its next epoch is not open yet".to_owned();
+            let reason = "the ledger takes no appends in this epoch: it was restored from a backup and the next one is \
+                          not open yet, or a node halted it, whose log says why"
+                .to_owned();
             return Err(StoreError::Unavailable { reason });
         }
         Err(StoreError::Corrupt {
