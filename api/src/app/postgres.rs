@@ -40,7 +40,15 @@ pub(super) async fn open(
     wait_for(&database, common.database_wait(), "the database").await?;
     let pooler = async || database.check_read_url().await;
     wait(common.database_wait(), "the database behind the read URL", pooler).await?;
-    enough_connections(common, &database.server().await?)?;
+    let of_heads = match &common.tree_heads_url {
+        Some(url) => {
+            let heads = Database::parse(&PostgresOptions::new(url))?;
+            wait_for(&heads, common.database_wait(), "the database of tree heads").await?;
+            Some(heads.server().await?)
+        }
+        None => None,
+    };
+    enough_connections(common, &database.server().await?, of_heads.as_ref())?;
     let store = Arc::new(PostgresStore::open(clock.clone(), options).await?);
     let (heads, kind) = tree_heads(common, writes).await?;
     agree_on_tree_heads(common, &database, writes).await?;
@@ -57,6 +65,7 @@ pub(super) async fn open(
         reads: reads.clone(),
         rebuild: reads,
         leases: Arc::new(database.leases(node)?),
+        halts: Some(Arc::new(database.halts()?)),
         write_test: Arc::new(DatabaseTest(database)),
         held: Held::Database(store, lock),
     })
@@ -158,10 +167,10 @@ pub async fn copy_tree_heads(common: &Common) -> Result<usize, AppError> {
 }
 
 /// Connections to the server of the ledgers' database that a node may have at once: those of the store and of the read
-/// models, two of the leases, one of the lock, and one to try whether it can be written.
+/// models, two of the leases, one each of halts and of the lock, and one to try whether it can be written.
 pub(super) fn connections_of_a_node(common: &Common) -> u64 {
     let of_models = direct_connections_of_read_models(common);
-    (options(common, "").connections_max() + of_models) as u64 + 4
+    (options(common, "").connections_max() + of_models) as u64 + 5
 }
 
 /// Connections of a node to the pooler: for the ledgers, and as many for the read models.

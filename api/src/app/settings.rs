@@ -1,6 +1,6 @@
 //! Settings that do not fit together are told before anything is opened, with the keys that say so.
 
-use ruche_ledger_postgres::{Database, OpenError, PostgresOptions, Server};
+use ruche_ledger_postgres::{Database, OpenError, PostgresOptions, Server, TREE_HEAD_CONNECTIONS};
 use serde::Serialize;
 
 use super::{AppError, postgres};
@@ -63,9 +63,13 @@ pub(super) fn fit_together(common: &Common) -> Result<(), AppError> {
     }
 }
 
-/// Whether the server has room for the connections of all nodes.
-pub(super) fn enough_connections(common: &Common, server: &Server) -> Result<(), AppError> {
-    let each = postgres::connections_of_a_node(common);
+/// Whether the server has room for the connections of all nodes, those to the tree heads too where they are on the same one.
+pub(super) fn enough_connections(
+    common: &Common,
+    server: &Server,
+    heads: Option<&Server>,
+) -> Result<(), AppError> {
+    let each = connections_of_a_node(common, server, heads);
     let wanted = each * u64::from(common.nodes);
     if wanted <= server.connections {
         return Ok(());
@@ -76,6 +80,15 @@ pub(super) fn enough_connections(common: &Common, server: &Server) -> Result<(),
          max_connections, or read through a pooler (--database-read-url)",
         common.nodes, server.connections
     )))
+}
+
+/// Connections of a node to the server of the ledgers.
+fn connections_of_a_node(common: &Common, server: &Server, heads: Option<&Server>) -> u64 {
+    let of_heads = match heads {
+        Some(heads) if heads.started == server.started => TREE_HEAD_CONNECTIONS as u64,
+        _ => 0,
+    };
+    postgres::connections_of_a_node(common) + of_heads
 }
 
 /// Looks at all settings, and at the databases that they name.
@@ -90,30 +103,20 @@ pub async fn check_settings(common: &Common) -> Result<SettingsFound, AppError> 
     add("store.data_dir", common.data_dir.display().to_string());
     add("store.keys_dir", common.keys_dir.display().to_string());
     add("store.deployment", said(&common.deployment));
-    let databases = [
-        ("database.url", &common.database_url),
-        ("database.tree_heads_url", &common.tree_heads_url),
-    ];
-    for (name, url) in databases {
-        let Some(url) = url else {
-            add(name, "not set".to_owned());
-            continue;
-        };
-        let database = Database::parse(&PostgresOptions::new(url))?;
-        if name == "database.tree_heads_url" {
-            // The same database under another name of its server, for example.
-            match database.must_have_schema().await {
-                Ok(()) => return Err(OpenError::SameDatabase.into()),
-                Err(OpenError::NoSchema { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let server = database.server().await?;
-        if name == "database.url" {
-            enough_connections(common, &server)?;
-        }
-        add(name, server.to_string());
+    let ledgers = match &common.database_url {
+        Some(url) => Some(Database::parse(&PostgresOptions::new(url))?.server().await?),
+        None => None,
+    };
+    let heads = match &common.tree_heads_url {
+        Some(url) => Some(server_of_tree_heads(url).await?),
+        None => None,
+    };
+    if let Some(server) = &ledgers {
+        enough_connections(common, server, heads.as_ref())?;
     }
+    let shown = |server: &Option<Server>| server.as_ref().map_or("not set".to_owned(), Server::to_string);
+    add("database.url", shown(&ledgers));
+    add("database.tree_heads_url", shown(&heads));
     if let Some(url) = &common.database_url {
         postgres::check_read_url(common, url).await?;
         add(
@@ -125,16 +128,29 @@ pub async fn check_settings(common: &Common) -> Result<SettingsFound, AppError> 
         );
         add("database.readers", common.database_readers.to_string());
         add("database.nodes", common.nodes.to_string());
+        let direct = match &ledgers {
+            Some(server) => connections_of_a_node(common, server, heads.as_ref()),
+            None => postgres::connections_of_a_node(common),
+        };
         add(
             "connections of a node",
             match postgres::pooled_connections_of_a_node(common) {
-                0 => postgres::connections_of_a_node(common).to_string(),
-                pooled => format!(
-                    "{}, and {pooled} to the pooler, whose own come on top",
-                    postgres::connections_of_a_node(common)
-                ),
+                0 => direct.to_string(),
+                pooled => format!("{direct}, and {pooled} to the pooler, whose own come on top"),
             },
         );
     }
     Ok(SettingsFound(found))
+}
+
+/// The server of the tree heads, in a database that is not that of the ledgers.
+async fn server_of_tree_heads(url: &str) -> Result<Server, AppError> {
+    let database = Database::parse(&PostgresOptions::new(url))?;
+    // The same database under another name of its server, for example.
+    match database.must_have_schema().await {
+        Ok(()) => return Err(OpenError::SameDatabase.into()),
+        Err(OpenError::NoSchema { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(database.server().await?)
 }
