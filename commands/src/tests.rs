@@ -7,6 +7,7 @@ mod effects;
 mod faults;
 mod governed;
 mod imports;
+mod keys;
 mod properties;
 mod refused;
 mod scores;

@@ -331,6 +331,7 @@ catalogue! {
         "infra.quota_exceeded" 1 InfraQuotaExceeded;
         "infra.manual_intervention_required" 1 InfraManualInterventionRequired;
         "infra.effect_recorded" 1 InfraEffectRecorded;
+        "infra.business_key_taken" 1 InfraBusinessKeyTaken;
         "infra.retention_applied" 1 InfraRetentionApplied;
     }
 }

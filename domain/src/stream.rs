@@ -64,6 +64,8 @@ categories! {
     Projection = "projection",
     /// State checkpoints of an external framework.
     State = "state",
+    /// One effect on the world: who took the business key of a tool.
+    Effect = "effect",
 }
 
 impl FromStr for Category {

@@ -1,17 +1,155 @@
-//! The calls of a lane that share a business key: which of them holds it, and what became of that one.
+//! The calls that share a business key: which of them holds it, and what became of that one.
 //!
 //! A key is held while its effect stands or may still come to stand. It is free once the call failed, was denied, was
 //! undone, or can never start any more; and, unless the effect is irreversible, a day after it was done.
+//!
+//! # Over lanes
+//!
+//! Tool and key have one stream, `effect-…`. It says which call took the key last, and in which lane; it does not say
+//! that the key is free again, since that lane says so better. A call takes the key in the append that proposes it, or in
+//! the one that starts it if another took it in between. Before that the lane of the last taker is read, and asked what a
+//! call of one's own lane is asked: whether it holds the key. Both streams are guarded. So of two lanes that want one key
+//! at once one is decided again, and sees the other; and a call that failed does not start again behind the back of one
+//! that took its key meanwhile.
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::ToolProposed;
-use ruche_domain::ids::CallId;
+use ruche_domain::events::{InfraBusinessKeyTaken, ToolProposed};
+use ruche_domain::ids::{CallId, LaneId, TurnId};
 use ruche_domain::limits::BUSINESS_KEY_HELD_US;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::references::ReferenceKey;
+use uuid::Uuid;
 
-use crate::command::{PastEvent, RecordedEvent};
+use super::{GovernedState, lane_stream};
+use crate::command::{Load, NewEvent, PastEvent, RecordedEvent};
+use crate::context::Ground;
+use crate::error::CommandError;
 use crate::lane::{ApprovalState, Call, Gate, Lane};
+
+/// What stands for a business key of a tool, over lanes: the tool is given it, and it names the stream of the effect.
+pub(super) fn effect_id(references: &ReferenceKey, tool: &str, key: &str) -> Uuid {
+    references.id("effect", &[tool.as_bytes(), key.as_bytes()])
+}
+
+/// A business key of a tool.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EffectName<'a> {
+    pub tool: &'a str,
+    pub key: &'a str,
+}
+
+impl EffectName<'_> {
+    /// The stream that says who took the key.
+    pub fn stream(&self, references: &ReferenceKey) -> StreamId {
+        StreamId::new(Category::Effect, effect_id(references, self.tool, self.key))
+    }
+}
+
+/// A call that wants a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wants<'a> {
+    pub name: EffectName<'a>,
+    pub lane: LaneId,
+    pub turn: TurnId,
+    pub call: CallId,
+}
+
+/// Who took a business key last, and the lane of that call where it is not the lane of the command.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TakenKey {
+    last: Option<Taken>,
+    unreadable: bool,
+    elsewhere: GovernedState,
+    keyed: KeyedCalls,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    lane: LaneId,
+    call: CallId,
+}
+
+impl TakenKey {
+    /// What to look at. `own` is the lane of the command, which was read before: only so is it known whose events come.
+    pub fn loads(&self, name: Option<EffectName<'_>>, own: LaneId, ground: &Ground<'_>) -> Vec<Load> {
+        let Some(name) = name else { return Vec::new() };
+        let mut loads = vec![Load::newest(name.stream(ground.references))];
+        let lane = self.last.map(|taken| taken.lane).filter(|lane| *lane != own);
+        loads.extend(lane.map(|lane| Load::whole(lane_stream(lane))));
+        loads.extend(self.elsewhere.more_loads());
+        loads
+    }
+
+    /// The last taker alone is asked for.
+    pub fn is_settled(&self) -> bool {
+        self.last.is_some() || self.unreadable
+    }
+
+    /// Takes an event of the key or of the other lane, and says whether it was one.
+    pub fn evolve(&mut self, past: &PastEvent) -> bool {
+        let stream = past.stream();
+        match stream.category {
+            Category::Effect => {
+                self.take(past);
+                return true;
+            }
+            // The lane of the command was read before the key.
+            Category::Lane if self.last.is_some_and(|taken| taken.lane.0 == stream.id) => {}
+            Category::Approval if self.elsewhere.lane.calls.contains_key(&CallId(stream.id)) => {}
+            _ => return false,
+        }
+        self.keyed.evolve(|_| true, past);
+        self.elsewhere.evolve(past);
+        true
+    }
+
+    fn take(&mut self, past: &PastEvent) {
+        match (&past.event, past.recorded.event.call) {
+            (Some(AgentEvent::InfraBusinessKeyTaken(taken)), Some(call)) => {
+                self.last = Some(Taken {
+                    lane: taken.lane_id,
+                    call,
+                });
+            }
+            _ => self.unreadable = true,
+        }
+    }
+
+    /// All that is recorded of the call of another lane that holds the key, in order.
+    ///
+    /// # Errors
+    /// `Internal` where that cannot be told, because a payload is gone.
+    pub fn holder(&self, now: Micros) -> Result<Option<Vec<RecordedEvent>>, CommandError> {
+        if self.unreadable {
+            return Err(CommandError::Internal(
+                "a business key cannot be decided on: who took it is gone".into(),
+            ));
+        }
+        self.elsewhere.require_readable()?;
+        let lane = self.elsewhere.lane();
+        let taken = self.last.and_then(|taken| lane.calls.get(&taken.call));
+        Ok(taken.and_then(|call| self.keyed.if_held(&lane, call, now)))
+    }
+
+    /// What is appended so that a call takes the key, unless it took it last.
+    pub fn taking(&self, wants: &Wants<'_>, governed: &GovernedState, ground: &Ground<'_>) -> Option<NewEvent> {
+        if self.last.is_some_and(|taken| taken.call == wants.call) {
+            return None;
+        }
+        let taken = InfraBusinessKeyTaken::new(wants.name.tool.to_owned(), wants.lane);
+        let owner = governed.owners.get(&wants.turn).copied();
+        Some(NewEvent {
+            session: owner.map(|(session, _)| session),
+            subject: owner.and_then(|(_, subject)| subject),
+            turn: Some(wants.turn),
+            call: Some(wants.call),
+            caused_by: Some(0),
+            ..NewEvent::fact(wants.name.stream(ground.references), taken)
+        })
+    }
+}
 
 /// Calls with all that is recorded of them, in the order in which they were proposed.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +215,11 @@ impl KeyedCalls {
     pub fn holder_beside(&self, lane: &Lane, now: Micros, call: CallId) -> Option<Vec<RecordedEvent>> {
         let this = self.calls.iter().find(|keyed| keyed.id == call)?;
         self.holder(lane, now, &this.tool, this.key.as_deref())
+    }
+
+    fn if_held(&self, lane: &Lane, call: &Call, now: Micros) -> Option<Vec<RecordedEvent>> {
+        let keyed = self.calls.iter().find(|keyed| keyed.id == call.id)?;
+        holds_key(lane, call, keyed.last, now).then(|| keyed.in_order())
     }
 
     /// All that is recorded of a call, in order.

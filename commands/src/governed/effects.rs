@@ -7,14 +7,14 @@ use ruche_domain::events::{
     MessageSent, StaleCause, StartRefusal, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
     ToolOutcomeUnknown, ToolStarted,
 };
-use ruche_domain::ids::{CallId, MessageId, TurnId};
+use ruche_domain::ids::{CallId, LaneId, MessageId, TurnId};
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::EffectStatus;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::vote::key_stream;
 use serde::{Serialize, Serializer};
 
-use super::calls::KeyedCalls;
+use super::calls::{EffectName, KeyedCalls, TakenKey, Wants, effect_id};
 use super::propose::{no_policy, sha256};
 use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, refusal, sendable};
 use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
@@ -47,6 +47,7 @@ pub struct StartEffect {
 pub struct StartState {
     governed: GovernedState,
     keyed: KeyedCalls,
+    taken: TakenKey,
     catalogue: Catalogue,
     /// The key under which the vote was signed that approved the call.
     key: KeyState,
@@ -91,11 +92,17 @@ impl Command for StartEffect {
         let voted = state.governed.vote_on(self.call);
         let key = voted.and_then(|voted| voted.key_id.parse().ok());
         loads.extend(key.map(|key| Load::whole(key_stream(key))));
+        let own = self.lane.id(ground.references);
+        let name = effect_name(&state.governed, self.call);
+        loads.extend(state.taken.loads(name, own, ground));
         loads
     }
 
     fn is_settled(&self, state: &StartState, stream: StreamId) -> bool {
-        state.catalogue.is_settled(stream)
+        match stream.category {
+            Category::Effect => state.taken.is_settled(),
+            _ => state.catalogue.is_settled(stream),
+        }
     }
 
     /// The proposal: an executor is to run exactly its arguments.
@@ -120,6 +127,9 @@ impl Command for StartEffect {
             Category::Key => return state.key.evolve(event),
             _ => {}
         }
+        if state.taken.evolve(event) {
+            return;
+        }
         state.keyed.evolve(|_| true, event);
         state.governed.evolve(event);
     }
@@ -133,6 +143,9 @@ impl Command for StartEffect {
         if let Some(events) = state.recorded(&lane, call, self.turn, ground) {
             return Ok(Decision::AlreadySo(events));
         }
+        if let Some(events) = state.taken.holder(ground.now)? {
+            return Ok(Decision::AlreadySo(events));
+        }
         let started = self.started(governed, call, ground);
         let start = lane::StartEffect {
             call: self.call,
@@ -141,9 +154,12 @@ impl Command for StartEffect {
         };
         let asked = Asked::from(Intent::StartEffect(held(self.turn, &self.lease, start)));
         let id = self.lane.id(ground.references);
-        let events = governed.decide_in(id, &self.lane.channel, ground, &asked)?;
+        let mut events = governed.decide_in(id, &self.lane.channel, ground, &asked)?;
         Ok(match refused_in(&events) {
-            None => Decision::Append(events),
+            None => {
+                events.extend(self.taking(state, id, ground));
+                Decision::Append(events)
+            }
             Some(why) => Decision::Refused {
                 events,
                 refusal: refusal(Rejection::blocked(TurnState::Processing, obstacle(why))),
@@ -159,7 +175,27 @@ fn refused_in(events: &[NewEvent]) -> Option<StartRefusal> {
     })
 }
 
+/// The business key of a call, if it has one.
+fn effect_name(governed: &GovernedState, call: CallId) -> Option<EffectName<'_>> {
+    let proposed = governed.proposal_of(call)?;
+    Some(EffectName {
+        tool: &proposed.name,
+        key: proposed.business_key.as_deref()?,
+    })
+}
+
 impl StartEffect {
+    /// The call took its key when it was proposed. It takes it anew where another call did in between.
+    fn taking(&self, state: &StartState, lane: LaneId, ground: &Ground<'_>) -> Option<NewEvent> {
+        let wants = Wants {
+            name: effect_name(&state.governed, self.call)?,
+            lane,
+            turn: self.turn,
+            call: self.call,
+        };
+        state.taken.taking(&wants, &state.governed, ground)
+    }
+
     /// What is not as it was when the call was proposed, and when it was approved. A start holds only on what people and
     /// rules looked at; what changed since, even for the better, is proposed anew.
     fn changed(&self, state: &StartState, lane: &Lane, call: &Call, ground: &Ground<'_>) -> Vec<StaleCause> {
@@ -197,11 +233,7 @@ impl StartEffect {
             started.provider_call_id.clone_from(&proposed.provider_call_id);
             // The same over attempts, turns and lanes: the tool tells a repeat by it.
             let key = proposed.business_key.as_deref();
-            let hashed = key.map(|key| {
-                ground
-                    .references
-                    .id("effect", &[call.name.as_bytes(), key.as_bytes()])
-            });
+            let hashed = key.map(|key| effect_id(ground.references, &call.name, key));
             started.idempotency_key = hashed.map(|id| id.as_simple().to_string());
         }
         started

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::calls::KeyedCalls;
+use super::calls::{EffectName, KeyedCalls, TakenKey, Wants};
 use super::{Asked, GovernedState, LaneName, LeaseRef, approval_of, held, refusal};
 use crate::command::{Command, Decision, Load, PastEvent};
 use crate::context::{Ground, check_external_id};
@@ -57,6 +57,7 @@ pub struct ProposeState {
     governed: GovernedState,
     catalogue: Catalogue,
     keyed: KeyedCalls,
+    key: TakenKey,
 }
 
 impl Command for ProposeAction {
@@ -75,10 +76,15 @@ impl Command for ProposeAction {
     fn more_loads(&self, state: &ProposeState, ground: &Ground<'_>) -> Vec<Load> {
         let mut loads = state.catalogue.more_loads(ground.references);
         loads.extend(state.governed.more_loads());
+        let own = self.lane.id(ground.references);
+        loads.extend(state.key.loads(self.effect_name(), own, ground));
         loads
     }
 
     fn evolve(&self, state: &mut ProposeState, event: &PastEvent) {
+        if state.key.evolve(event) {
+            return;
+        }
         if event.stream().category == Category::Tool {
             state.catalogue.evolve(event);
             return;
@@ -89,7 +95,10 @@ impl Command for ProposeAction {
     }
 
     fn is_settled(&self, state: &ProposeState, stream: StreamId) -> bool {
-        state.catalogue.is_settled(stream)
+        match stream.category {
+            Category::Effect => state.key.is_settled(),
+            _ => state.catalogue.is_settled(stream),
+        }
     }
 
     fn decide(&self, state: &ProposeState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
@@ -103,16 +112,40 @@ impl Command for ProposeAction {
         {
             return Ok(Decision::AlreadySo(events));
         }
+        if let Some(events) = state.key.holder(ground.now)? {
+            return Ok(Decision::AlreadySo(events));
+        }
         let owner = governed.owners.get(&self.turn);
         let (session, _) = owner.ok_or(CommandError::NotFound { thing: "turn" })?;
         let call = new_call(&lane, self.turn, ground);
         let wanted = self.wanted(state, call, *session, ground);
         let asked = Asked::from(Intent::ProposeAction(held(self.turn, &self.lease, wanted)));
-        governed.decide(&self.lane, ground, &asked)
+        let lane = self.lane.id(ground.references);
+        let mut events = governed.decide_in(lane, &self.lane.channel, ground, &asked)?;
+        let turn = self.turn;
+        let taking = self.effect_name().and_then(|name| {
+            let wants = Wants {
+                name,
+                lane,
+                turn,
+                call,
+            };
+            state.key.taking(&wants, governed, ground)
+        });
+        events.extend(taking);
+        Ok(Decision::Append(events))
     }
 }
 
 impl ProposeAction {
+    fn effect_name(&self) -> Option<EffectName<'_>> {
+        let key = self.business_key.as_deref()?;
+        Some(EffectName {
+            tool: &self.tool,
+            key,
+        })
+    }
+
     fn read_arguments(&self) -> Result<Value, CommandError> {
         let bytes = self.arguments.as_bytes();
         strict_json::read(bytes, PAYLOAD_BYTES_MAX, Profile::Exact)

@@ -32,7 +32,7 @@ impl World {
         }
     }
 
-    fn report(&self, call: CallId, permit: Position, outcome: Reported) -> ReportEffect {
+    pub(super) fn report(&self, call: CallId, permit: Position, outcome: Reported) -> ReportEffect {
         ReportEffect {
             lane: self.lane(),
             turn: self.turn,
@@ -44,14 +44,14 @@ impl World {
     }
 }
 
-fn done(result: &str) -> Reported {
+pub(super) fn done(result: &str) -> Reported {
     Reported::Completed {
         result: Some(result.to_owned()),
         external_ref: Some("T-1".to_owned()),
     }
 }
 
-fn failed() -> Reported {
+pub(super) fn failed() -> Reported {
     Reported::Failed {
         error_type: "not_there".to_owned(),
         error: None,
@@ -61,7 +61,7 @@ fn failed() -> Reported {
 }
 
 /// The start of the append, and its place.
-fn started(receipt: &CommandReceipt) -> (Position, ToolStarted) {
+pub(super) fn started(receipt: &CommandReceipt) -> (Position, ToolStarted) {
     for event in &receipt.events {
         if let Some(AgentEvent::ToolStarted(started)) = event.agent_event().unwrap() {
             return (event.receipt.position, started);

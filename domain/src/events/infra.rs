@@ -1,7 +1,7 @@
 //! `infra.*`: facts about Ruche itself. Nobody else writes them.
 
 use super::turn::CommitPointKind;
-use crate::ids::{ApiKeyId, CallId, EventId};
+use crate::ids::{ApiKeyId, CallId, EventId, LaneId};
 use crate::measures::Digest;
 use crate::numbers::{Epoch, Micros, Position, SchemaVersion, TreeSize};
 use crate::payload::{List, payloads};
@@ -327,6 +327,15 @@ payloads! {
         pub request_digest: Option<Digest>,
         /// SHA-256 of the answer as received.
         pub response_digest: Option<Digest>,
+    }
+
+    /// A call took the business key of a tool: it is the one that may bring the effect about. Written where the key goes to
+    /// a call, in the append that proposes or starts it. Whether that call holds the key still follows from its lane.
+    pub struct InfraBusinessKeyTaken {
+        /// Name of the tool.
+        pub tool: String,
+        /// The lane of the call. The call is that of the envelope.
+        pub lane_id: LaneId,
     }
 
     /// Payloads were removed because their time was over.
