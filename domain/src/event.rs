@@ -169,6 +169,7 @@ catalogue! {
         "turn.supersede_requested" 1 TurnSupersedeRequested;
         "turn.cancel_requested" 1 TurnCancelRequested;
         "turn.cancel_refused" 1 TurnCancelRefused;
+        "turn.supersede_refused" 1 TurnSupersedeRefused;
         "turn.drained" 1 TurnDrained;
         "turn.compensating" 1 TurnCompensating;
         "turn.committed" 1 TurnCommitted;
@@ -187,7 +188,7 @@ catalogue! {
     Tool = "tool", Command {
         "tool.registered" 2 ToolRegistered;
         "tool.proposed" 1 ToolProposed;
-        "tool.started" 1 ToolStarted;
+        "tool.started" 2 ToolStarted;
         "tool.start_refused" 1 ToolStartRefused;
         "tool.completed" 1 ToolCompleted;
         "tool.failed" 1 ToolFailed;

@@ -47,6 +47,13 @@ pub static UPCASTERS: &[Upcaster] = &[
         lift: Ok,
         schema: || frozen(include_str!("../../docs/events/approval.requested.v1.json")),
     },
+    // As above.
+    Upcaster {
+        event_type: "tool.started",
+        from: SchemaVersion(1),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/tool.started.v1.json")),
+    },
 ];
 
 fn frozen(schema: &str) -> Value {

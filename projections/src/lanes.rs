@@ -63,10 +63,14 @@ const AWAITS_OUTCOME: &str = "UPDATE lane_turn SET state = 'awaiting_approval' \
 const DECIDED: &str = "UPDATE lane_turn SET awaits_decision = 0, \
     state = CASE state WHEN 'awaiting_approval' THEN 'processing' ELSE state END \
     WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2 AND awaits_decision = 1";
-/// An approval has a stream of its own; the turn that asks says which lane it belongs to.
+/// What is due of a call by itself has a row in `lane_approval`: that a request lapses, or that a start takes too long. A
+/// call waits for one of them at most, since its request is settled before it starts. An approval has a stream of its own;
+/// the turn that asks says which lane it belongs to.
 const REQUESTED: &str = "INSERT INTO lane_approval (ledger, call, lane, due_at) \
     SELECT lane_turn.ledger, $1, lane_turn.lane, $2 FROM lane_turn \
     WHERE lane_turn.ledger = $3 AND lane_turn.turn = $4 \
+    ON CONFLICT (ledger, call) DO UPDATE SET due_at = excluded.due_at";
+const TIMED: &str = "INSERT INTO lane_approval (ledger, call, lane, due_at) VALUES ($1, $2, $3, $4) \
     ON CONFLICT (ledger, call) DO UPDATE SET due_at = excluded.due_at";
 const CLOSED: &str = "DELETE FROM lane_approval WHERE lane_approval.ledger = $1 AND lane_approval.call = $2";
 
@@ -89,7 +93,7 @@ impl Projection for Lanes {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -223,27 +227,62 @@ impl Of<'_> {
         let ledger = self.event.ledger_key();
         let about = |sql, params| Change::of(About::One(self.turn), sql, params);
         Ok(match self.event.event_type() {
-            "tool.started" => vec![
-                about(RUNS, vec![ledger.into(), call.into()]),
-                self.turn(ONE_MORE, vec![]),
-            ],
+            "tool.started" => {
+                let mut changes = vec![
+                    about(RUNS, vec![ledger.into(), call.into()]),
+                    self.turn(ONE_MORE, vec![]),
+                ];
+                changes.extend(self.timed(call)?);
+                changes
+            }
             "tool.completed" | "tool.failed" | "tool.outcome_unknown" => vec![
                 about(ONE_LESS, vec![ledger.into(), self.turn.into(), call.into()]),
                 about(SETTLED, vec![ledger.into(), call.into()]),
+                self.closed(call),
             ],
             _ => vec![],
         })
+    }
+
+    /// That a start takes too long is due from a time on, where its tool has a limit.
+    fn timed(&self, call: [u8; 16]) -> Result<Option<Change>, PoisonReason> {
+        let lapses_at = match self.event.agent()? {
+            Some(AgentEvent::ToolStarted(started)) => started.lapses_at,
+            _ => None,
+        };
+        let Some(lapses_at) = lapses_at else {
+            return Ok(None);
+        };
+        let due = self.event.time_or_occurred(Some(lapses_at))?;
+        let params = vec![
+            self.event.ledger_key().into(),
+            call.into(),
+            self.lane().into(),
+            due.into(),
+        ];
+        Ok(Some(Change::of(About::One(call), TIMED, params)))
+    }
+
+    /// Nothing of the call is due by itself any more.
+    fn closed(&self, call: [u8; 16]) -> Change {
+        let params = vec![self.event.ledger_key().into(), call.into()];
+        Change::of(About::One(call), CLOSED, params)
     }
 
     fn approval_event(&self) -> Result<Vec<Change>, PoisonReason> {
         let Some(call) = self.event.header().call.map(|call| *call.as_bytes()) else {
             return Ok(vec![]);
         };
-        let ledger = self.event.ledger_key();
-        let about = |sql, params| Change::of(About::One(self.turn), sql, params);
         if let Some(AgentEvent::ApprovalRequested(requested)) = self.event.agent()? {
             let due = self.event.time_or_occurred(Some(requested.expires_at))?;
-            let mut changes = vec![self.turn(REQUESTED, vec![call.into(), due.into()])];
+            let params = vec![
+                call.into(),
+                due.into(),
+                self.event.ledger_key().into(),
+                self.turn.into(),
+            ];
+            let about = About::OneGiven(call, self.turn);
+            let mut changes = vec![Change::of(about, REQUESTED, params)];
             if requested.mode == ApprovalMode::Blocking {
                 changes.push(self.turn(AWAITS_DECISION, vec![]));
             }
@@ -251,10 +290,7 @@ impl Of<'_> {
         }
         Ok(match self.event.event_type() {
             "approval.resolved" | "approval.expired" | "approval.cancelled" | "approval.voided"
-            | "approval.stale" | "approval.consumed" => vec![
-                about(CLOSED, vec![ledger.into(), call.into()]),
-                self.turn(DECIDED, vec![]),
-            ],
+            | "approval.stale" | "approval.consumed" => vec![self.closed(call), self.turn(DECIDED, vec![])],
             _ => vec![],
         })
     }

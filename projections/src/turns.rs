@@ -88,7 +88,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -166,17 +166,18 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
         Some(AgentEvent::TurnOpened(t)) => opened(event, id, t).map(Some),
         Some(AgentEvent::TurnStarted(t)) => started(t.started_at),
         None if event.event_type() == "turn.started" => started(None),
+        // Where no other attempt follows, the turn ends early. Otherwise the event that readies it says so.
+        Some(AgentEvent::TurnAttemptFailed(t)) if t.retry_at.is_none() => status(TurnStatus::Draining),
         _ => next_status(event.event_type()).map_or(Ok(None), status),
     }
 }
 
-/// Where a turn stands after an event that says nothing else of it.
+/// Where a turn stands after an event that says nothing else of it. One that waits for people is its worker's all the same.
 fn next_status(event_type: &str) -> Option<TurnStatus> {
     Some(match event_type {
-        "turn.sealed" | "turn.readied" | "turn.attempt_failed" => TurnStatus::Ready,
+        "turn.readied" => TurnStatus::Ready,
         "turn.queued" => TurnStatus::Queued,
         "turn.supersede_requested" | "turn.cancel_requested" => TurnStatus::Draining,
-        "turn.cancel_refused" => TurnStatus::Processing,
         "turn.compensating" => TurnStatus::Compensating,
         _ => return None,
     })

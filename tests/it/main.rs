@@ -23,6 +23,7 @@ mod publishing;
 mod metrics;
 mod graphql;
 mod lanes;
+mod read_models;
 mod approvals;
 mod live;
 mod steps;

@@ -134,7 +134,12 @@ impl TakenKey {
     }
 
     /// What is appended so that a call takes the key, unless it took it last.
-    pub fn taking(&self, wants: &Wants<'_>, governed: &GovernedState, ground: &Ground<'_>) -> Option<NewEvent> {
+    pub fn taking(
+        &self,
+        wants: &Wants<'_>,
+        governed: &GovernedState,
+        ground: &Ground<'_>,
+    ) -> Option<NewEvent> {
         if self.last.is_some_and(|taken| taken.call == wants.call) {
             return None;
         }

@@ -8,7 +8,7 @@ use ruche_domain::events::{
     ToolOutcomeUnknown, ToolStarted,
 };
 use ruche_domain::ids::{CallId, LaneId, MessageId, TurnId};
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::EffectStatus;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::vote::key_stream;
@@ -146,7 +146,14 @@ impl Command for StartEffect {
         if let Some(events) = state.taken.holder(ground.now)? {
             return Ok(Decision::AlreadySo(events));
         }
-        let started = self.started(governed, call, ground);
+        let timeout_us = state
+            .catalogue
+            .tool(ground.references, &call.name)
+            .and_then(|tool| tool.timeout_us);
+        let started = ToolStarted {
+            lapses_at: timeout_us.map(|wait| Micros(ground.now.0.saturating_add(wait))),
+            ..self.started(governed, call, ground)
+        };
         let start = lane::StartEffect {
             call: self.call,
             started,

@@ -1,11 +1,12 @@
 //! Effects that are undone. As with calls, that the tool which undoes is about to run is recorded before it does, and the
 //! place of that record is the permit that a report shows: nothing is said to be undone that nobody began to undo. No
-//! lease is asked for, since the worker of a turn that ends early may be gone; the tool is one that may run twice.
+//! lease is asked for, since the worker of a turn that ends early may be gone; the tool is one that may run twice. In place
+//! of a lease a try has a time, in which no other one starts.
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ToolCompensated, ToolCompensationFailed, ToolCompensationStarted};
 use ruche_domain::ids::CallId;
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::{Category, StreamId};
 use serde::Serialize;
 
@@ -64,6 +65,7 @@ impl Command for StartCompensation {
         let lane = state.governed.lane();
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
+        let settings = lane.turn(call.turn).map(|turn| &turn.settings);
         // As it is registered now, and not when the call ran: what cannot be taken back is not run to take something back.
         let undo = state.catalogue.undo_tool(ground.references, &call.name);
         let Some(undo) = undo.filter(|_| call.is_to_undo()) else {
@@ -78,6 +80,12 @@ impl Command for StartCompensation {
         let key = ground.references.id("undoing", &[call.id.as_bytes()]);
         let mut started = ToolCompensationStarted::new(undo.to_owned());
         started.idempotency_key = Some(key.as_simple().to_string());
+        let timeout_us = state
+            .catalogue
+            .tool(ground.references, undo)
+            .and_then(|tool| tool.timeout_us);
+        let wait_us = settings.map(|settings| settings.undoing_us(timeout_us));
+        started.lapses_at = wait_us.map(|wait| Micros(ground.now.0.saturating_add(wait)));
         let call = self.call;
         let asked = Asked::from(Intent::StartCompensation(lane::StartCompensation {
             call,
@@ -107,18 +115,22 @@ pub enum CompensationReport {
 }
 
 impl CompensationReport {
-    fn undone(&self) -> Result<Undone, CommandError> {
+    /// What is recorded. The tool that undoes an effect is the one that was started for that, whoever reports.
+    fn undone(&self, started: &str) -> Result<Undone, CommandError> {
         match self.clone() {
             Self::Compensated {
-                compensation_tool,
-                external_ref,
-            } => Ok(Undone::Compensated(ToolCompensated {
-                compensation_tool,
+                compensation_tool: Some(other),
+                ..
+            } if other != started => Err(CommandError::input(
+                "/compensated/compensationTool",
+                format!("is not {started}, which was started under the permit"),
+            )),
+            Self::Compensated { external_ref, .. } => Ok(Undone::Compensated(ToolCompensated {
+                compensation_tool: Some(started.to_owned()),
                 external_ref,
                 ..ToolCompensated::default()
             })),
             Self::Failed { error_type, error } => {
-                check_external_id("/failed/errorType", &error_type)?;
                 let mut failed = ToolCompensationFailed::new(error_type);
                 failed.error = error;
                 Ok(Undone::Failed(failed))
@@ -134,7 +146,7 @@ pub struct ReportCompensation {
     pub lane: LaneName,
     /// The call whose effect it was.
     pub call: CallId,
-    /// The permit: where its last `tool.compensation_started` stands.
+    /// The permit: where a `tool.compensation_started` of it stands; if undoing failed, the last one.
     #[serde(serialize_with = "as_text")]
     pub permit: Position,
     /// How undoing went.
@@ -146,7 +158,9 @@ impl Command for ReportCompensation {
     const NAME: &'static str = "ReportCompensation";
 
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        self.outcome.undone()?;
+        if let CompensationReport::Failed { error_type, .. } = &self.outcome {
+            check_external_id("/failed/errorType", error_type)?;
+        }
         Ok(vec![self.lane.load(ground)?])
     }
 
@@ -162,14 +176,34 @@ impl Command for ReportCompensation {
         let lane = state.lane();
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
-        let is_start = |fact: &AgentEvent| matches!(fact, AgentEvent::ToolCompensationStarted(_));
-        state.require_permit(&lane, call, self.permit, is_start)?;
-        let outcome = self.outcome.undone()?;
+        let started = state.undoing_at(self.call, self.permit);
+        let is_undone = matches!(self.outcome, CompensationReport::Compensated { .. });
+        // That it is undone is true under whatever try. That a try failed says nothing of one that began later.
+        if started.is_none() || !is_undone {
+            let is_start = |fact: &AgentEvent| matches!(fact, AgentEvent::ToolCompensationStarted(_));
+            state.require_permit(&lane, call, self.permit, is_start)?;
+        }
+        let tool = started.map_or("", |started| started.compensation_tool.as_str());
+        let outcome = self.outcome.undone(tool)?;
         let call = self.call;
         let asked = Asked::from(Intent::ReportCompensation(lane::ReportCompensation {
             call,
             outcome,
         }));
         state.decide(&self.lane, ground, &asked)
+    }
+}
+
+impl GovernedState {
+    /// The try at undoing a call that stands at this place.
+    fn undoing_at(&self, call: CallId, permit: Position) -> Option<&ToolCompensationStarted> {
+        self.past.iter().find_map(|(position, event)| match &event.fact {
+            AgentEvent::ToolCompensationStarted(started)
+                if *position == permit && event.call == Some(call) =>
+            {
+                Some(started)
+            }
+            _ => None,
+        })
     }
 }

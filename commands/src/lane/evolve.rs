@@ -106,7 +106,7 @@ impl Lane {
             AgentEvent::TurnSuperseded(_) => self.end(id, TurnState::Superseded),
             AgentEvent::TurnCancelled(_) => self.end(id, TurnState::Cancelled),
             AgentEvent::TurnFailed(_) => self.end(id, TurnState::Failed),
-            // `turn.drained` and `turn.cancel_refused` say what other events made so.
+            // `turn.drained` and `turn.supersede_refused` say what other events made so.
             _ => {}
         }
     }
@@ -197,7 +197,8 @@ impl Lane {
                     PolicyVerdict::Deny | PolicyVerdict::Transform => Gate::Closed,
                 }
             }
-            AgentEvent::ToolStarted(_) => {
+            AgentEvent::ToolStarted(started) => {
+                call.lapses_at = started.lapses_at;
                 call.status = Some(EffectStatus::InFlight);
                 call.started = starts;
                 call.attempt += 1;
@@ -218,7 +219,8 @@ impl Lane {
                     AssertedOutcome::NotExecuted => EffectStatus::Failed,
                 });
             }
-            AgentEvent::ToolCompensationStarted(_) => {
+            AgentEvent::ToolCompensationStarted(started) => {
+                call.undoing_lapses_at = started.lapses_at;
                 call.undo_starts += 1;
                 call.is_being_undone = true;
             }
@@ -371,9 +373,11 @@ fn new_call(id: CallId, turn: TurnId, proposed: &ToolProposed) -> Call {
         status: None,
         started: 0,
         attempt: 0,
+        lapses_at: None,
         undo_attempts: 0,
         undo_starts: 0,
         is_being_undone: false,
+        undoing_lapses_at: None,
         refusals: BTreeMap::new(),
     }
 }

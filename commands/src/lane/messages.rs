@@ -1,8 +1,8 @@
 //! Messages: they open a turn or join one, and may take the place of one that runs. Rows 1 to 5, 15 and 16.
 
 use ruche_domain::events::{
-    MessageRetracted, SealReason, TurnCancelRefused, TurnMessageCoalesced, TurnOpened, TurnSealed,
-    TurnStrategy, TurnSupersedeRequested, TurnTrigger,
+    MessageRetracted, SealReason, TurnMessageCoalesced, TurnOpened, TurnSealed, TurnStrategy,
+    TurnSupersedeRefused, TurnSupersedeRequested, TurnTrigger,
 };
 use ruche_domain::ids::TurnId;
 use ruche_domain::numbers::Micros;
@@ -127,15 +127,20 @@ fn meet_holder(draft: &mut Draft<'_>, target: TurnId) {
     if id == target || matches!(holder.state, TurnState::Cancelling | TurnState::Compensating) {
         return;
     }
+    // A turn that a decision opened is left alone on every channel. That it is also behind a commit point is told all the
+    // same where the channel would have cancelled another.
+    let cancels = holder.settings.strategy == TurnStrategy::CancelInProgress;
     match (holder.strategy, holder.commit_point) {
         (TurnStrategy::CancelInProgress, None) => {
             draft.row(15);
             supersede(draft, id, target);
         }
-        (TurnStrategy::CancelInProgress, Some(point)) => {
+        (_, Some(point)) if cancels => {
             draft.row(16);
-            let mut refused = TurnCancelRefused::new(point.kind);
+            let mut refused = TurnSupersedeRefused::new(point.kind);
             refused.call_id = point.call;
+            refused.tool = point.call.map(|call| draft.call(call).name.clone());
+            refused.waiting_turn_id = Some(target);
             draft.push(id, refused);
         }
         _ => draft.row(16),

@@ -35,6 +35,8 @@ pub enum Obstacle {
     Changed,
     /// It was tried as often as it may be.
     TriesUsedUp,
+    /// Somebody else is undoing the effect.
+    BeingUndone,
     /// The message came in before.
     MessageKnown,
     /// A new id was used before.
@@ -57,6 +59,7 @@ impl Obstacle {
             Self::ActionChanged => "the action is not the one approved",
             Self::KeyRevoked => "the key that approved was revoked",
             Self::Changed => "the tool or its settings changed since the proposal",
+            Self::BeingUndone => "another try at undoing it is under way",
             Self::TriesUsedUp => "it was tried as often as it may be",
             Self::MessageKnown => "the message came in before",
             Self::IdKnown => "the new id was used before",

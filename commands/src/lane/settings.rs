@@ -154,6 +154,13 @@ impl ChannelSettings {
         Micros(opened_at.0.saturating_add(self.window_us_max))
     }
 
+    /// How long one try at undoing is waited for before another starts: as long as its tool may take, or else so long that
+    /// all tries have their time.
+    pub(crate) fn undoing_us(&self, timeout_us: Option<u64>) -> u64 {
+        let share = self.compensation_us / u64::from(self.compensation_attempts_max.max(1));
+        timeout_us.unwrap_or(share).min(self.compensation_us)
+    }
+
     /// When the attempt after this one may begin.
     pub(crate) fn retry_at(&self, attempt: u32, now: Micros) -> Micros {
         let doublings = attempt.saturating_sub(1).min(62);

@@ -215,12 +215,16 @@ pub struct Call {
     pub started: u64,
     /// Times that it was started.
     pub attempt: u32,
+    /// When the last start is taken to be of unknown outcome, if it has not settled.
+    pub lapses_at: Option<Micros>,
     /// Tries at undoing it that failed.
     pub undo_attempts: u32,
     /// Tries at undoing it that began.
     pub undo_starts: u32,
     /// Whether the last of them has no outcome yet.
     pub is_being_undone: bool,
+    /// Until when that one is waited for.
+    pub undoing_lapses_at: Option<Micros>,
     /// Why starts of it were refused, each with how often that was recorded.
     pub refusals: BTreeMap<StartRefusal, usize>,
 }

@@ -4,7 +4,7 @@
 //! the expected version of the lane sees to it that it fires once.
 
 use ruche_domain::events::SealReason;
-use ruche_domain::ids::{ApprovalId, TurnId};
+use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::numbers::Micros;
 
 use super::approvals::expire;
@@ -13,7 +13,7 @@ use super::draft::Draft;
 use super::messages::seal;
 use super::rejection::Rejection;
 use super::state::{ApprovalState, Lane, Turn, TurnState};
-use super::winding::{Cause, doubt, fail, settle, undoing_lapsed};
+use super::winding::{Cause, doubt, fail, settle, time_out, undoing_lapsed};
 
 /// Something that happens by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,8 @@ pub enum Timer {
     Drain(TurnId),
     /// Undoing is given up.
     Compensation(TurnId),
+    /// A call runs past its time: nobody knows how it comes out.
+    Call(CallId),
 }
 
 impl Lane {
@@ -42,7 +44,13 @@ impl Lane {
             .values()
             .filter(|approval| requested(approval.state));
         let approvals = approvals.map(|approval| (approval.expires_at, Timer::Approval(approval.id)));
-        turns.chain(approvals).min()
+        turns.chain(approvals).chain(self.call_timers()).min()
+    }
+
+    /// Calls run only while a worker has their turn, or while it drains.
+    fn call_timers(&self) -> impl Iterator<Item = (Micros, Timer)> {
+        let running = self.calls.values().filter(|call| call.is_in_flight());
+        running.filter_map(|call| call.lapses_at.map(|at| (at, Timer::Call(call.id))))
     }
 
     fn timers_of(&self, turn: &Turn) -> Vec<(Micros, Timer)> {
@@ -98,6 +106,7 @@ pub(super) fn fire(draft: &mut Draft<'_>, new_turn: TurnId) -> Result<(), Reject
             settle(draft, turn, true);
         }
         Timer::Compensation(turn) => undoing_lapsed(draft, turn),
+        Timer::Call(call) => time_out(draft, call),
     }
     Ok(())
 }

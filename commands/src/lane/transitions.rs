@@ -1,7 +1,7 @@
 //! The table of the machine: what leads from which state to which. Documents and refusals are made from it, and the
 //! property test holds every decision against it.
 //!
-//! Rows 1 to 27 are those of the design; rows 28 to 34 are what its state READY and its workers need beside them.
+//! Rows 1 to 27 are those of the design; rows 28 to 35 are what its state READY and its workers need beside them.
 
 use std::sync::LazyLock;
 
@@ -87,7 +87,7 @@ pub const TRANSITIONS: &[Transition] = &[
         &[Cancelling], "turn.supersede_requested, approval.cancelled?, message.retracted?; then row 17, 18 or 19",
         MESSAGE),
     row(16, &[Ready, Processing, AwaitingApproval], "message", "another strategy, or past a commit point", &[],
-        "turn.cancel_refused?", MESSAGE),
+        "turn.supersede_refused?", MESSAGE),
     row(17, &[Cancelling], "–", "an effect is under way", &[], "–", &[]),
     row(18, &[Cancelling], "drained", "effects to undo", &[Compensating], "turn.drained, turn.compensating",
         &["ReportEffect", "ResolveOutcome", "FireTimer"]),
@@ -129,8 +129,10 @@ pub const TRANSITIONS: &[Transition] = &[
         "tool.outcome_asserted, turn.readied", &["ResolveOutcome"]),
     row(33, &[Processing], "effect starts", "denied; or what was proposed and approved does not hold", &[],
         "approval.stale or approval.voided?, tool.start_refused", &["StartEffect"]),
-    row(34, &[Compensating], "an effect is about to be undone", "to undo, tries left", &[],
+    row(34, &[Compensating], "an effect is about to be undone", "to undo, no try under way, tries left", &[],
         "tool.compensation_started", &["StartCompensation"]),
+    row(35, &[Processing, Cancelling], "a call runs past its time", "", &[],
+        "tool.outcome_unknown, or tool.failed of a pure one", &["FireTimer"]),
 ];
 
 /// Names of the commands that a state knows, in alphabetical order.

@@ -80,13 +80,31 @@ pub(super) fn abandon(draft: &mut Draft<'_>, id: TurnId) {
 /// The worker is gone: nobody will say how its calls came out.
 pub(super) fn doubt(draft: &mut Draft<'_>, id: TurnId, cause: &str) {
     for call in in_flight(draft, id) {
-        if draft.call(call).side_effect.has_effect() {
-            draft.push_call(call, ToolOutcomeUnknown::new(cause.to_owned()));
-        } else {
-            give_up(draft, call, cause);
-        }
+        lose(draft, call, cause);
     }
 }
+
+/// Nobody will say how a call came out, or not in time.
+fn lose(draft: &mut Draft<'_>, call: CallId, cause: &str) {
+    if draft.call(call).side_effect.has_effect() {
+        draft.push_call(call, ToolOutcomeUnknown::new(cause.to_owned()));
+    } else {
+        give_up(draft, call, cause);
+    }
+}
+
+/// Row 35: a call ran past its time. Its worker may be there and may still find out, so the turn is left to it.
+pub(super) fn time_out(draft: &mut Draft<'_>, call: CallId) {
+    let turn = draft.call(call).turn;
+    draft.row(TIMED_OUT);
+    lose(draft, call, "timeout");
+    if draft.turn(turn).state == TurnState::Cancelling {
+        settle(draft, turn, true);
+    }
+}
+
+/// The row of calls that run past their time.
+const TIMED_OUT: u8 = 35;
 
 fn give_up(draft: &mut Draft<'_>, call: CallId, why: &str) {
     draft.push_call(
@@ -160,12 +178,14 @@ pub(super) fn ask_person(draft: &mut Draft<'_>, id: TurnId, call: CallId) {
     draft.event(id, Some(call), None, required.into());
 }
 
-/// Row 34: undoing is recorded before the tool that undoes runs. Who tries again, because nobody reported the last try,
-/// starts again; the tool is one that may run twice.
+/// Row 34: undoing is recorded before the tool that undoes runs. Where nobody reported the last try in its time, another
+/// one starts; the tool is one that may run twice. Before that none does: nobody uses up the tries of others.
 pub(super) fn start_compensation(draft: &mut Draft<'_>, start: &StartCompensation) -> Result<(), Rejection> {
     let known = draft.lane.calls.get(&start.call);
     let call = known.ok_or(Rejection::NoSuch { thing: "call" })?;
     let (id, is_to_undo, attempt) = (call.id, call.is_to_undo(), call.undo_starts + 1);
+    let tried = call.undoing_lapses_at.filter(|_| call.is_being_undone);
+    let is_tried = tried.is_some_and(|lapses_at| draft.now < lapses_at);
     let turn = draft.turn(call.turn);
     let (state, tries_max) = (turn.state, turn.settings.compensation_attempts_max);
     if state != TurnState::Compensating {
@@ -173,6 +193,9 @@ pub(super) fn start_compensation(draft: &mut Draft<'_>, start: &StartCompensatio
     }
     if !is_to_undo {
         return Err(Rejection::blocked(state, Obstacle::CallNotThere));
+    }
+    if is_tried {
+        return Err(Rejection::blocked(state, Obstacle::BeingUndone));
     }
     if attempt > tries_max {
         return Err(Rejection::blocked(state, Obstacle::TriesUsedUp));
@@ -195,8 +218,13 @@ pub(super) fn compensation(draft: &mut Draft<'_>, report: &ReportCompensation) -
         .get(&report.call)
         .ok_or(Rejection::NoSuch { thing: "call" })?;
     let (id, turn, tries) = (call.id, call.turn, call.undo_attempts + 1);
-    let is_to_undo = call.is_to_undo() && call.is_being_undone;
     let begun = call.undo_starts;
+    // What a try came to that nobody reported is true whatever a later one did; that one failed says nothing of another.
+    let is_tried = match report.outcome {
+        Undone::Compensated(_) => begun >= tries,
+        Undone::Failed(_) => call.is_being_undone,
+    };
+    let is_to_undo = call.is_to_undo() && is_tried;
     let (state, tries_max) = {
         let turn = draft.turn(turn);
         (turn.state, turn.settings.compensation_attempts_max)

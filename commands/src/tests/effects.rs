@@ -139,7 +139,7 @@ async fn what_was_never_started_cannot_be_reported() {
 }
 
 #[tokio::test]
-async fn an_effect_that_stands_is_given_and_not_run_again() {
+async fn a_03_an_effect_that_stands_is_given_and_not_run_again_for_a_day() {
     let mut world = World::on("web").await;
     world
         .register("create_ticket", SideEffectPolicy::Idempotent)
@@ -448,7 +448,27 @@ async fn a_01_a_message_after_an_irreversible_effect_waits() {
             },
         };
         let newer = world.send("f", &newer).await.unwrap();
-        assert_eq!(types(&newer), ["message.received", "turn.opened"], "{channel}");
+        // A channel that cancels what runs says why it does not; one that queues has nothing to say.
+        let refused: &[&str] = if channel == "web" {
+            &["turn.supersede_refused"]
+        } else {
+            &[]
+        };
+        assert_eq!(types(&newer)[2..], *refused, "{channel}");
+        if let Some(event) = newer.events.get(2) {
+            let Some(AgentEvent::TurnSupersedeRefused(refused)) = event.agent_event().unwrap() else {
+                panic!()
+            };
+            assert_eq!(
+                (
+                    refused.call_id,
+                    refused.tool.as_deref(),
+                    refused.commit_point.name()
+                ),
+                (Some(call), Some("charge_card"), "irreversible_effect")
+            );
+            assert_eq!(refused.waiting_turn_id, newer.turn());
+        }
         let cancel = CancelTurn {
             lane: world.lane(),
             turn: world.turn,

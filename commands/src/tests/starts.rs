@@ -5,6 +5,7 @@ use ruche_domain::events::{ApprovalOutcome, StaleCause, StartRefusal};
 use ruche_domain::ids::CallId;
 use ruche_domain::side_effect::SideEffectPolicy;
 
+use super::effects::{done, started};
 use super::tool_calls::{World, types};
 use crate::error::CommandError;
 use crate::governed::*;
@@ -180,4 +181,33 @@ async fn a_start_is_answered_again_under_its_lease_and_under_no_other() {
         response: None,
     };
     assert!(world.send("d", &report).await.is_err(), "the call is in doubt");
+}
+
+/// The worker is there and the tool hangs. It is told by the timer, and what it finds out later still counts.
+#[tokio::test]
+async fn a_call_past_the_timeout_of_its_tool_is_in_doubt() {
+    let world = World::on("api").await;
+    let mut tool = crate::tool::RegisterTool::new("create_ticket", SideEffectPolicy::Idempotent);
+    tool.tool.timeout_us = Some(5_000_000);
+    world.send("r", &tool).await.unwrap();
+    let call = world.proposed("a", "create_ticket", "7").await;
+    let start = world.send("b", &world.start(call)).await.unwrap();
+    let (permit, fact) = started(&start);
+    assert_eq!(
+        fact.lapses_at.map(|at| at.0),
+        Some(start.events[0].event.occurred_at.0 + 5_000_000)
+    );
+    let fire = FireTimers {
+        lane: world.lane_id(),
+    };
+    world.wait_ms(4_999);
+    assert!(world.send("c", &fire).await.is_err());
+    world.wait_ms(1);
+    let fired = world.send("c", &fire).await.unwrap();
+    assert_eq!(types(&fired), ["tool.outcome_unknown"]);
+    let late = world
+        .send("d", &world.report(call, permit, done("ticket 1")))
+        .await
+        .unwrap();
+    assert_eq!(types(&late), ["tool.completed"]);
 }

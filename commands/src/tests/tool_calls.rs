@@ -314,7 +314,7 @@ async fn a_business_key_that_is_held_gives_the_call_that_holds_it() {
 }
 
 #[tokio::test]
-async fn a_pending_approval_holds_its_key_however_long_it_takes() {
+async fn a_03_a_pending_approval_holds_its_key_however_long_it_takes() {
     let mut world = World::on("whatsapp").await;
     let first = world
         .send("a", &world.propose("charge_card", Some("7")))

@@ -1,5 +1,6 @@
 //! Effects that are undone, through the pipeline: started before the tool runs, reported under that start.
 
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{MessageReceived, Role};
 use ruche_domain::ids::CallId;
 use ruche_domain::numbers::Position;
@@ -63,14 +64,72 @@ async fn nothing_is_said_to_be_undone_that_nobody_began_to_undo() {
     let start = StartCompensation { lane, call };
     let first = world.send("f", &start).await.unwrap();
     assert_eq!(types(&first), ["tool.compensation_started"]);
-    // Who started it is gone. Another one starts it again, and the first may not report any more.
+    // Who started it is gone. Once its time is over another one starts it again, and nobody does before.
+    let size = world.ledger.size().await;
+    let refused = world.send("g", &start).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("another try at undoing it is under way"),
+        "{refused}"
+    );
+    assert_eq!(world.ledger.size().await, size);
+    world.wait_ms(120_000);
     let second = world.send("g", &start).await.unwrap();
+    // That the first try failed says nothing of the second; that the effect is undone is so under whatever try.
     let old = report(&world, call, first.events[0].receipt.position);
-    let refused = world.send("h", &old).await.unwrap_err();
+    let mut failed = old.clone();
+    failed.outcome = CompensationReport::Failed {
+        error_type: "busy".to_owned(),
+        error: None,
+    };
+    let refused = world.send("h", &failed).await.unwrap_err();
     assert_eq!(refused.path(), Some(vec!["permit".to_owned()]));
-    let done = report(&world, call, second.events[0].receipt.position);
-    let done = world.send("h", &done).await.unwrap();
+    let done = world.send("i", &old).await.unwrap();
     assert_eq!(types(&done)[..2], ["tool.compensated", "turn.superseded"]);
+    let late = report(&world, call, second.events[0].receipt.position);
+    let refused = world.send("j", &late).await.unwrap_err();
+    assert_eq!(refused.code(), "ILLEGAL_TRANSITION", "it is over");
+}
+
+#[tokio::test]
+async fn a_try_at_undoing_takes_as_long_as_its_tool_may() {
+    let (world, call) = undoing().await;
+    let mut quick = RegisterTool::new("undo_reserve_seat", SideEffectPolicy::Idempotent);
+    quick.tool.timeout_us = Some(7_000_000);
+    world.send("e", &quick).await.unwrap();
+    let lane = world.lane();
+    let start = StartCompensation { lane, call };
+    world.send("f", &start).await.unwrap();
+    world.wait_ms(6_999);
+    assert!(world.send("g", &start).await.is_err());
+    world.wait_ms(1);
+    world.send("g", &start).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_undid_an_effect_is_the_tool_that_was_started_for_it() {
+    let (world, call) = undoing().await;
+    let lane = world.lane();
+    let start = world.send("e", &StartCompensation { lane, call }).await.unwrap();
+    let mut done = report(&world, call, start.events[0].receipt.position);
+    let named = |tool: &str| CompensationReport::Compensated {
+        compensation_tool: Some(tool.to_owned()),
+        external_ref: None,
+    };
+    done.outcome = named("something_else");
+    let refused = world.send("f", &done).await.unwrap_err();
+    assert_eq!(refused.code(), "INVALID_INPUT");
+    assert_eq!(
+        refused.path(),
+        Some(vec!["compensated".to_owned(), "compensationTool".to_owned()])
+    );
+    done.outcome = named("undo_reserve_seat");
+    let done = world.send("f", &done).await.unwrap();
+    let Some(AgentEvent::ToolCompensated(fact)) = done.events[0].agent_event().unwrap() else {
+        panic!("{:?}", types(&done));
+    };
+    assert_eq!(fact.compensation_tool.as_deref(), Some("undo_reserve_seat"));
 }
 
 #[tokio::test]

@@ -129,6 +129,8 @@ payloads! {
         pub args_digest: Option<Digest>,
         /// When it began by the source's clock, µs since 1970 UTC.
         pub started_at: Option<Micros>,
+        /// When it counts as of unknown outcome if it has not settled, µs since 1970 UTC.
+        pub lapses_at: Option<Micros>,
         /// Free fields of the source, kept as given.
         pub ext: Ext,
     }
@@ -249,6 +251,9 @@ payloads! {
         pub attempt: Option<u32>,
         /// Key that the tool is given to tell a repeat: the same over all attempts.
         pub idempotency_key: Option<String>,
+        /// Until when the attempt is waited for, µs since 1970 UTC: before that no other one starts, unless this one is
+        /// reported.
+        pub lapses_at: Option<Micros>,
     }
 
     /// The effect of the call was undone.

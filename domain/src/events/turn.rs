@@ -216,6 +216,19 @@ payloads! {
         pub call_id: Option<CallId>,
     }
 
+    /// A newer message was to take the place of the turn, and cannot: something happened that cannot be taken back. The
+    /// turn goes on, and the message waits for it in a turn of its own.
+    pub struct TurnSupersedeRefused {
+        /// The commit point that stands in the way.
+        pub commit_point: CommitPointKind,
+        /// The tool call of the commit point.
+        pub call_id: Option<CallId>,
+        /// Name of its tool.
+        pub tool: Option<String>,
+        /// The turn that the message went to.
+        pub waiting_turn_id: Option<TurnId>,
+    }
+
     /// The effects that were under way settled.
     pub struct TurnDrained {
         /// How each effect came out.

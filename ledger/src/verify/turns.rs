@@ -26,9 +26,11 @@ use super::finding::{Finding, FindingKind, Findings};
 mod apply;
 mod calls;
 mod check;
+mod keys;
 mod table;
 
 use calls::Call;
+use keys::Keys;
 pub(super) use table::Kind;
 use table::{Said, State};
 
@@ -157,6 +159,7 @@ pub(super) struct TurnRules {
     over: HashMap<Id, (State, Position)>,
     calls: HashMap<Id, Call>,
     lanes: HashMap<Id, Lane>,
+    keys: Keys,
     /// Records before this point could not be read, so a turn that is not known may have been opened there.
     has_holes: bool,
 }

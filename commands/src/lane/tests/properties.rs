@@ -12,6 +12,7 @@ use ruche_domain::events::{
 };
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::SideEffectPolicy;
 use uuid::Uuid;
 
@@ -398,7 +399,9 @@ fn call(
         let approve = world.approve(call);
         attempt(world, approve, &step, seen);
     }
-    let started = ruche_domain::events::ToolStarted::new("tool".to_owned());
+    let mut started = ruche_domain::events::ToolStarted::new("tool".to_owned());
+    // One that stays under way may take too long.
+    started.lapses_at = (!settles).then(|| Micros(world.now.0 + 2_000_000));
     let start = Intent::StartEffect(held(
         world,
         picks,

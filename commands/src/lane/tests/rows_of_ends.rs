@@ -2,6 +2,7 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalOutcome, AssertedOutcome, PolicyVerdict};
+use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::SideEffectPolicy;
 
 use super::world::{EffectStatus, World, completed, unknown};
@@ -386,4 +387,88 @@ fn row_34_nothing_is_undone_without_a_start_and_starts_are_bounded() {
     assert!(failed.events.len() > 1, "the tries that nobody reported count");
     let done = world.ask(world.undone(call)).unwrap();
     assert_eq!(done.lane.turn(turn).unwrap().state, TurnState::Cancelled);
+}
+
+#[test]
+fn row_34_nobody_starts_another_try_in_the_time_of_one() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let call = world.completed(SideEffectPolicy::Compensatable);
+    world.when(world.cancel(turn));
+    let try_until = |world: &World, us: u64| {
+        let Intent::StartCompensation(mut start) = super::world::start_undoing(call) else {
+            unreachable!()
+        };
+        start.started.lapses_at = Some(Micros(world.now.0 + us));
+        Intent::StartCompensation(start)
+    };
+    let first = try_until(&world, 60_000_000);
+    world.when(first);
+    let second = try_until(&world, 60_000_000);
+    assert_eq!(world.blocked(second.clone()), Obstacle::BeingUndone);
+    world.wait(59_999_999);
+    assert_eq!(world.blocked(second.clone()), Obstacle::BeingUndone);
+    world.wait(1);
+    assert_eq!(world.when(second), ["tool.compensation_started"]);
+    // Once it is said that the try failed, another may follow at once.
+    let failed = world.not_undone(call);
+    let decided = world.ask(failed).unwrap();
+    world.take(decided);
+    assert!(world.ask(try_until(&world, 1)).is_ok());
+    // The first try is reported late: the effect is undone, whatever the second came to.
+    let done = world.ask(world.undone(call)).unwrap();
+    assert_eq!(done.lane.turn(turn).unwrap().state, TurnState::Cancelled);
+}
+
+#[test]
+fn row_35_a_call_past_its_time_is_in_doubt_and_its_worker_may_still_find_out() {
+    for side_effect in SideEffectPolicy::ALL.iter().copied() {
+        let mut world = World::queueing();
+        let turn = world.processing();
+        let call = world.running_until(side_effect, 5_000_000);
+        world.wait(4_999_999);
+        let early = world.fire();
+        assert!(matches!(world.refused(early), Rejection::NothingDue { .. }));
+        world.wait(1);
+        let fire = world.fire();
+        let says = world.when(fire);
+        assert_eq!(
+            (world.rows.as_slice(), world.state(turn)),
+            (&[35][..], TurnState::Processing)
+        );
+        if side_effect == SideEffectPolicy::Pure {
+            assert_eq!(says, ["tool.failed"]);
+            assert!(world.ask(world.start(call)).is_ok(), "it may run again");
+            continue;
+        }
+        assert_eq!(says, ["tool.outcome_unknown"]);
+        let late = world.report(call, super::world::completed());
+        if side_effect == SideEffectPolicy::Irreversible {
+            assert_eq!(world.blocked(late), Obstacle::CallNotThere, "a person has to say");
+            let commit = world.commit();
+            assert_eq!(world.blocked(commit), Obstacle::EffectUnsettled);
+        } else {
+            assert_eq!(world.when(late), ["tool.completed"]);
+        }
+        assert_eq!(
+            world.lane.next_timer().map(|(_, timer)| timer),
+            Some(Timer::Lease(turn))
+        );
+    }
+}
+
+#[test]
+fn row_35_what_takes_too_long_ends_the_draining_of_its_turn() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    world.running_until(SideEffectPolicy::Compensatable, 5_000_000);
+    world.when(world.cancel(turn));
+    assert_eq!(world.state(turn), TurnState::Cancelling);
+    world.wait(5_000_000);
+    let fire = world.fire();
+    assert_eq!(
+        world.when(fire),
+        ["tool.outcome_unknown", "turn.drained", "turn.compensating"]
+    );
+    assert_eq!(world.rows, [35, 18]);
 }

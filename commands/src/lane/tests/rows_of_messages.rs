@@ -284,14 +284,18 @@ fn row_16_past_a_commit_point_the_refusal_names_it() {
     let message = world.message();
     assert_eq!(
         world.when(message),
-        ["message.received", "turn.opened", "turn.cancel_refused"]
+        ["message.received", "turn.opened", "turn.supersede_refused"]
     );
-    let AgentEvent::TurnCancelRefused(refused) = &world.log.last().unwrap().fact else {
+    let AgentEvent::TurnSupersedeRefused(refused) = &world.log.last().unwrap().fact else {
         panic!("not refused")
     };
     assert_eq!(
         (refused.commit_point.name(), refused.call_id),
         ("irreversible_effect", Some(call))
+    );
+    assert_eq!(
+        (refused.tool.as_deref(), refused.waiting_turn_id),
+        (Some("tool"), Some(world.last()))
     );
     assert_eq!(
         (world.rows.as_slice(), world.state(holder)),

@@ -216,14 +216,32 @@ impl World {
     /// A call that runs.
     #[track_caller]
     pub fn running(&mut self, side_effect: SideEffectPolicy) -> CallId {
+        let call = self.startable(side_effect);
+        let start = self.start(call);
+        self.when(start);
+        call
+    }
+
+    /// A call that runs and may do so for a time.
+    #[track_caller]
+    pub fn running_until(&mut self, side_effect: SideEffectPolicy, us: u64) -> CallId {
+        let call = self.startable(side_effect);
+        let Intent::StartEffect(mut start) = self.start(call) else {
+            unreachable!()
+        };
+        start.what.started.lapses_at = Some(Micros(self.now.0 + us));
+        self.when(Intent::StartEffect(start));
+        call
+    }
+
+    #[track_caller]
+    fn startable(&mut self, side_effect: SideEffectPolicy) -> CallId {
         let (call, propose) = self.proposal(side_effect, PolicyVerdict::Allow);
         self.when(propose);
         if side_effect == SideEffectPolicy::Irreversible {
             let approve = self.approve(call);
             self.when(approve);
         }
-        let start = self.start(call);
-        self.when(start);
         call
     }
 

@@ -94,6 +94,7 @@ impl TurnRules {
         }
         if let Some(call) = self.calls.get_mut(&call) {
             call.apply(step, said);
+            self.keys.apply(id, call.side_effect, step, said);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::check::check_attempt;
 use super::table::{Kind, Said};
 use super::{Fault, Id, Step, TurnRules, require};
 use crate::verify::finding::FindingKind::{EffectWithoutApproval, EffectWithoutIntent};
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Micros, Position};
 
 /// A call.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct Call {
     pub undo_starts: u32,
     /// One of them was not reported yet.
     pub is_being_undone: bool,
+    /// Until when that one is waited for.
+    pub undoing_lapses_at: Option<Micros>,
     /// The request for approval.
     pub approval: Option<Id>,
     /// The turn goes on without it: the decision opens a turn.
@@ -54,6 +56,7 @@ impl Call {
             undo_attempt: 0,
             undo_starts: 0,
             is_being_undone: false,
+            undoing_lapses_at: None,
             approval: None,
             is_detached: false,
             is_decided: false,
@@ -149,7 +152,10 @@ impl TurnRules {
                 let open = open.is_some_and(|open| self.calls_of(&turn, open).any(Call::is_in_flight));
                 require(!open, || Fault::illegal("a call of its turn is not settled"))
             }
-            Kind::CallStarted => check_start(call, step, said),
+            Kind::CallStarted => {
+                check_start(call, step, said)?;
+                self.keys.check(&self.turns, step, said)
+            }
             // One that never started is an effect without intent: that has a name of its own.
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown if call.status.is_none() => Ok(()),
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown => {
@@ -159,11 +165,18 @@ impl TurnRules {
             Kind::CallAsserted => status(call.is_in_doubt()),
             Kind::UndoingStarted => {
                 status(call.is_to_undo())?;
+                let lapsed = call
+                    .undoing_lapses_at
+                    .is_none_or(|lapses_at| lapses_at.0 <= step.occurred_at);
+                require(!call.is_being_undone || lapsed, || {
+                    Fault::illegal("another try at undoing it is under way")
+                })?;
                 check_attempt(call.undo_starts + 1, said.attempt)
             }
             Kind::CallUndone => {
                 status(call.is_to_undo())?;
-                call.check_undoing()
+                // What a try came to that nobody reported is true whatever a later one did.
+                Call::check_undoing(call.undo_starts > call.undo_attempt)
             }
             Kind::UndoingFailed => {
                 status(call.is_to_undo())?;
@@ -171,7 +184,7 @@ impl TurnRules {
                 // What takes too long is given up, whether somebody had begun with it or not.
                 match said.exhausted {
                     Some(true) => Ok(()),
-                    _ => call.check_undoing(),
+                    _ => Call::check_undoing(call.is_being_undone),
                 }
             }
             _ => Ok(()),
@@ -197,8 +210,8 @@ fn check_start(call: &Call, step: &Step, said: &Said) -> Result<(), Fault> {
 
 impl Call {
     /// What undoes an effect is recorded before it runs, as the effect was.
-    fn check_undoing(&self) -> Result<(), Fault> {
-        require(self.is_being_undone, || {
+    fn check_undoing(is_tried: bool) -> Result<(), Fault> {
+        require(is_tried, || {
             Fault::new(EffectWithoutIntent, "no try at undoing it was recorded before")
         })
     }
@@ -256,6 +269,7 @@ impl Call {
                 self.gate = Gate::Closed;
             }
             Kind::UndoingStarted => {
+                self.undoing_lapses_at = said.and_then(|said| said.lapses_at);
                 self.undo_starts += 1;
                 self.is_being_undone = true;
             }

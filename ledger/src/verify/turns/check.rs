@@ -59,7 +59,9 @@ impl TurnRules {
             Kind::SupersedeRequested | Kind::CancelRequested => require(!turn.commit_point, || {
                 Fault::illegal("it is behind a commit point")
             }),
-            Kind::CancelRefused => require(turn.commit_point, || Fault::illegal("there is no commit point")),
+            Kind::CancelRefused | Kind::SupersedeRefused => {
+                require(turn.commit_point, || Fault::illegal("there is no commit point"))
+            }
             Kind::Drained => self.settled(id, turn, Call::is_in_flight),
             Kind::Compensating => {
                 self.settled(id, turn, Call::is_in_flight)?;

@@ -99,6 +99,7 @@ table! {
     SupersedeRequested = "turn.supersede_requested" in Lane, reads, [Queued Ready Processing AwaitingApproval];
     CancelRequested = "turn.cancel_requested" in Lane, blind, [Ready Processing AwaitingApproval];
     CancelRefused = "turn.cancel_refused" in Lane, blind, [Ready Processing AwaitingApproval];
+    SupersedeRefused = "turn.supersede_refused" in Lane, blind, [Ready Processing AwaitingApproval];
     Drained = "turn.drained" in Lane, blind, [Cancelling];
     Compensating = "turn.compensating" in Lane, blind, [Cancelling];
     Committed = "turn.committed" in Lane, blind, [Processing];
@@ -159,6 +160,8 @@ pub(super) struct Said {
     pub lease_expires_at: Option<Micros>,
     pub expires_at: Option<Micros>,
     pub not_before: Option<Micros>,
+    pub lapses_at: Option<Micros>,
+    pub idempotency_key: Option<String>,
     pub retry_at: Option<Micros>,
     pub exhausted: Option<bool>,
     pub side_effect: Option<SideEffectPolicy>,

@@ -382,6 +382,49 @@ fn numbers_that_do_not_follow_are_found() {
     }
 }
 
+/// Who takes back frees the key; what stands and cannot be taken back keeps it for ever.
+#[test]
+fn under_one_business_key_one_call_stands() {
+    let keyed = |story: &str, start: &str, key: u8| {
+        let with_key = format!(r#""attempt":1,"idempotency_key":"{key:032x}""#);
+        let line = start.replace(r#""attempt":1"#, &with_key);
+        assert!(story.contains(start));
+        story.replacen(start, &line, 1)
+    };
+    let undone = r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#;
+    let stands = r#"18 tool.started 2 8 {"side_effect":"irreversible","attempt":1}"#;
+    let later = r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#;
+    let story = keyed(&keyed(GOOD, undone, 1), stands, 1);
+    assert_eq!(judged(&story, &[]).0, [""; 0]);
+    assert_eq!(judged(&keyed(&story, later, 2), &[]).0, [""; 0]);
+    let told = judged(&keyed(&story, later, 1), &[]).0;
+    assert_eq!(told, [format!("ILLEGAL_TRANSITION {}", line_of(later))]);
+    // What was taken back held the key before.
+    let early = story.replacen("14 tool.compensated 1 7\n", "", 1);
+    let early = early.replacen("14 turn.superseded", "14 turn.failed", 1);
+    let told = judged(&early, &[]).0;
+    assert!(
+        told.contains(&format!("ILLEGAL_TRANSITION {}", line_of(stands) - 1)),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_try_at_undoing_has_its_time() {
+    let failed = r#"13 tool.compensation_failed 1 7 {"attempt":1,"exhausted":false}"#;
+    for (lapses_at, findings) in [(14, 0), (15, 1)] {
+        let first = format!(r#"13 tool.compensation_started 1 7 {{"attempt":1,"lapses_at":{lapses_at}}}"#);
+        let story = GOOD.replacen(r#"13 tool.compensation_started 1 7 {"attempt":1}"#, &first, 1);
+        assert_eq!(
+            judged(&story, &[]).0,
+            [""; 0],
+            "it failed before the next one started"
+        );
+        let told = judged(&story.replacen(&format!("{failed}\n"), "", 1), &[]).0;
+        assert_eq!(told.len(), findings, "{told:?}");
+    }
+}
+
 /// A payload that is gone makes one thing undecidable, whichever it is, and nothing else.
 #[test]
 fn an_erased_payload_is_no_finding_and_hides_nothing_of_others() {
