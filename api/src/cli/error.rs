@@ -5,8 +5,10 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use super::escaped;
 use crate::app::AppError;
 use crate::demo::DemoError;
+use crate::out::harmless;
 
 /// Why a command did not do its work. Printed once, by [`run`](super::run).
 #[derive(Debug, thiserror::Error)]
@@ -77,12 +79,20 @@ impl CliError {
 
     /// Tells it on standard error.
     pub(super) fn report(&self, json: bool) {
+        say(&self.told(json));
+    }
+
+    /// What is told. It may carry what a server or a file says, so this is the one place where that is made harmless,
+    /// whoever made the error. Lines after the first stand behind two spaces: none passes for a line of ours.
+    fn told(&self, json: bool) -> String {
         let (message, hint) = (self.message(), self.hint());
         if json {
-            say(&object(self.code(), &message, hint));
+            escaped(&object(self.code(), &message, hint).to_string())
         } else {
             let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-            say(&format!("error: {message}{hint}"));
+            let told = format!("error: {message}{hint}");
+            let lines: Vec<String> = told.split('\n').map(harmless).collect();
+            lines.join("\n  ")
         }
     }
 }
@@ -112,4 +122,24 @@ fn object(code: &str, message: &str, hint: Option<&str>) -> Value {
 fn say(line: &impl std::fmt::Display) {
     // Nothing is left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_moves_no_cursor_and_makes_no_line_of_its_own() {
+        let said = "NOT_FOUND: a\u{1b}[2Jb\u{9b}8mc\u{202e}d\r\nerror: none";
+        let error = CliError::Failed(said.to_owned());
+        let shown = r"error: NOT_FOUND: a\u{1b}[2Jb\u{9b}8mc\u{202e}d\u{d}";
+        assert_eq!(error.told(false), format!("{shown}\n  error: none"));
+        let json = error.told(true);
+        assert!(
+            !json.chars().any(crate::app::offline_verifier::is_moving),
+            "{json:?}"
+        );
+        let read: Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(read["message"], said, "a program reads what was said");
+    }
 }
