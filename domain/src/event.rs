@@ -236,7 +236,7 @@ catalogue! {
     }
     /// Decisions of people, bound to the bytes they saw.
     Approval = "approval", Command {
-        "approval.requested" 2 ApprovalRequested;
+        "approval.requested" 3 ApprovalRequested;
         "approval.viewed" 1 ApprovalViewed;
         "approval.claimed" 1 ApprovalClaimed;
         "approval.delegated" 1 ApprovalDelegated;

@@ -54,6 +54,13 @@ pub static UPCASTERS: &[Upcaster] = &[
         lift: Ok,
         schema: || frozen(include_str!("../../docs/events/tool.started.v1.json")),
     },
+    // As above. What reviewers are shown of a record depends on its version as stored.
+    Upcaster {
+        event_type: "approval.requested",
+        from: SchemaVersion(2),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/approval.requested.v2.json")),
+    },
 ];
 
 fn frozen(schema: &str) -> Value {

@@ -14,7 +14,7 @@ use ruche_commands::{
     CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RegisterReviewerKey,
     RegisterTool, SessionRef, StartSession,
 };
-use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement};
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestEnvelope, STATEMENT_TYPE, Statement};
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
@@ -355,9 +355,7 @@ impl Crowd {
             origin: record.leaf.origin.clone(),
             position: record.position,
             leaf_hash: record.leaf_hash(),
-            approval,
-            session: event.session,
-            turn: event.turn,
+            envelope: RequestEnvelope::of(event),
         };
         let facts = request_facts(&place, &requested).expect("the record is true");
         let key = alice();

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
-use ruche_tests::server::{Home, Server, graphql};
+use ruche_tests::server::{Ended, Home, Server, graphql};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
@@ -157,8 +157,21 @@ impl World {
         told.expect_err("an agent may not").to_string()
     }
 
-    /// `ruche approvals` on the reviewer's machine; its exit code and what it printed.
+    /// `ruche approvals` on the reviewer's machine; its exit code and what it printed. Who decides has looked before.
     pub fn approvals(&self, arguments: &[&str]) -> (Option<i32>, Value) {
+        let mut arguments = arguments.to_vec();
+        let shown = matches!(arguments[0], "approve" | "deny")
+            .then(|| self.reviewer(&["show", arguments[1]]).json["request"]["view_digest"].clone());
+        if let Some(shown) = &shown {
+            arguments.extend(["--yes", "--digest", shown.as_str().expect("a digest")]);
+        }
+        let ended = self.reviewer(&arguments);
+        assert!(ended.json != Value::Null, "{arguments:?}: {}", ended.said);
+        (ended.code, ended.json)
+    }
+
+    /// The same with exactly these arguments, whatever comes of it.
+    fn reviewer(&self, arguments: &[&str]) -> Ended {
         let private = self.private.to_str().expect("a path in UTF-8");
         let mut all = vec![
             "approvals",
@@ -169,12 +182,10 @@ impl World {
             &self.desk,
         ];
         if matches!(arguments[0], "approve" | "deny") {
-            all.extend(["--reviewer-key", private, "--yes"]);
+            all.extend(["--reviewer-key", private]);
         }
         all.extend(&arguments[1..]);
-        let ended = self.home.end_of(&all).expect("it starts");
-        assert!(ended.json != Value::Null, "{arguments:?}: {}", ended.said);
-        (ended.code, ended.json)
+        self.home.end_of(&all).expect("it starts")
     }
 
     /// An export, and the key that verifies it.
@@ -223,6 +234,7 @@ fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
     let by_agent = world.ask_refused("voteOnApproval", json!({ "approvalId": id, "envelope": "{}" }));
     assert!(by_agent.contains("reviewer"), "{by_agent}");
 
+    refuses_to_sign_what_was_not_shown(&world, &id, &shown["request"]["view_digest"]);
     let (code, voted) = world.approvals(&["approve", &id, "--reason", "ticket 7"]);
     assert_eq!(
         (code, &voted["outcome"]),
@@ -259,6 +271,29 @@ fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
     change_payload(&folder.path().join("export"), b"ticket 7", b"ticket 8");
     let said = script(export, &id).expect_err("a changed record");
     assert!(said.contains("a payload that was not committed to"), "{said}");
+}
+
+/// Nothing reaches the server: the request is as open afterwards as before, and nobody tried to vote.
+fn refuses_to_sign_what_was_not_shown(world: &World, id: &str, digest: &Value) {
+    let digest = digest.as_str().expect("a digest");
+    let other = digest.replace(|digit| digit != '0', "0");
+    for (arguments, code, said) in [
+        (&["--yes"][..], Some(2), "--digest"),
+        (&["--yes", "--digest", &digest[..15]], Some(2), "first 16"),
+        (&["--yes", "--digest", &other], Some(1), "nothing was signed"),
+        (
+            &["--yes", "--digest", &other[..16]],
+            Some(1),
+            "nothing was signed",
+        ),
+        (&["--digest", digest], Some(1), "nobody is there to confirm"),
+    ] {
+        let ended = world.reviewer(&[&["approve", id][..], arguments].concat());
+        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.said);
+        assert!(ended.said.contains(said), "{arguments:?}: {}", ended.said);
+        assert_eq!(ended.json, Value::Null, "{arguments:?}");
+    }
+    assert_eq!(world.approvals(&["show", id]).1["state"], "requested");
 }
 
 /// On a channel whose turns wait for their approvals, and on one where the decision opens a turn of its own.

@@ -13,7 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use ruche_commands::governed::approval_stream;
-use ruche_domain::approval::{RequestFacts, STATEMENT_TYPE, Statement, view};
+use ruche_domain::approval::{RequestEnvelope, RequestFacts, STATEMENT_TYPE, Statement, view};
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalRequested};
 use ruche_domain::ids::ApprovalId;
 use ruche_domain::numbers::Position;
@@ -72,9 +73,29 @@ pub struct VoteArgs {
     /// Why; stands in what is signed
     #[arg(long)]
     reason: Option<String>,
-    /// Do not ask: what the request shows was looked at before
-    #[arg(long)]
+    /// Do not ask: what `--digest` names was looked at before
+    #[arg(long, requires = "digest")]
     yes: bool,
+    /// The view digest that `show` printed, or its first 16 digits or more; nothing else is signed
+    #[arg(long, value_name = "HEX", value_parser = digest_start)]
+    digest: Option<String>,
+}
+
+/// Fewest hex digits that name a view: 64 bits, which nobody who makes requests can aim at.
+const DIGEST_DIGITS_MIN: usize = 16;
+/// Hex digits of a SHA-256.
+const DIGEST_DIGITS: usize = 64;
+
+/// Reads how a view digest starts, as people copy it.
+fn digest_start(text: &str) -> Result<String, String> {
+    let digits = text.to_ascii_lowercase();
+    let fits = (DIGEST_DIGITS_MIN..=DIGEST_DIGITS).contains(&digits.len());
+    if fits && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(digits);
+    }
+    Err(format!(
+        "a view digest has {DIGEST_DIGITS} hex digits; give all of them, or at least the first {DIGEST_DIGITS_MIN}"
+    ))
 }
 
 /// A request as this machine understands it.
@@ -159,7 +180,7 @@ async fn load(client: &mut Client, id: ApprovalId) -> Result<Shown, CliError> {
     let request = request_facts(&place, &requested).map_err(|fault| unfit(fault.to_string()))?;
     Ok(Shown {
         state: known_state(&approval["state"]).map_err(unfit)?,
-        view: view(id, &requested),
+        view: view(&place.envelope, &requested),
         expires_at: time(requested.expires_at),
         request,
     })
@@ -179,7 +200,7 @@ fn known_state(said: &Value) -> Result<&'static str, String> {
     ];
     let said = said.as_str().unwrap_or_default();
     let known = states.into_iter().find(|state| state.eq_ignore_ascii_case(said));
-    known.ok_or_else(|| format!("{} is no state of a request", harmless(said)))
+    known.ok_or_else(|| format!("{said} is no state of a request"))
 }
 
 /// Reads a record as the server gave it: the leaf says what it is, and its commitment what the payload is.
@@ -205,13 +226,14 @@ fn read_record(id: ApprovalId, record: &Value) -> Result<(RequestPlace, Approval
     if !commitment.opens(&opening, payload.as_bytes()) {
         return Err("the payload is not the one that the leaf commits to".to_owned());
     }
-    let requested = serde_json::from_str(&payload).map_err(|error| error.to_string())?;
+    let fact = AgentEvent::from_payload(&event.event_type, event.schema_version, payload.as_bytes());
+    let Ok(AgentEvent::ApprovalRequested(requested)) = fact else {
+        return Err("the payload is no request".to_owned());
+    };
     let place = RequestPlace {
         leaf_hash: leaf_hash(&bytes),
         position,
-        approval: id,
-        session: event.session,
-        turn: event.turn,
+        envelope: RequestEnvelope::of(event),
         origin: leaf.origin,
     };
     Ok((place, requested))
@@ -222,6 +244,9 @@ async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> R
     let file = ReviewerKeyFile::load(&args.reviewer_key).map_err(|error| failed(&error))?;
     let mut client = Client::of(&args.request.server)?;
     let shown = load(&mut client, args.request.id).await?;
+    if let Some(digest) = &args.digest {
+        same_view(digest, &shown)?;
+    }
     if !args.yes && !confirmed(&shown, decision)? {
         return Err(CliError::Failed("not confirmed: nothing was signed".to_owned()));
     }
@@ -244,7 +269,7 @@ async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> R
     let answer = &answer["voteOnApproval"];
     if let Some(message) = answer["message"].as_str() {
         let code = answer["code"].as_str().unwrap_or_default();
-        return Err(CliError::Failed(harmless(&format!("{code}: {message}"))));
+        return Err(CliError::Failed(format!("{code}: {message}")));
     }
     let counts = answer["outcome"] != "REFUSED";
     print(common, answer, came_of_it)?;
@@ -253,6 +278,18 @@ async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> R
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Whether the request is the one that was looked at, as its view digest says that was computed here.
+fn same_view(looked_at: &str, shown: &Shown) -> Result<(), CliError> {
+    let digest = shown.request.view_digest.to_string();
+    if digest.starts_with(looked_at) {
+        return Ok(());
+    }
+    Err(CliError::Failed(format!(
+        "the view digest is {digest}, and not the one that you looked at: nothing was signed; look again with \
+         `ruche approvals show`"
+    )))
 }
 
 /// What the server says of a vote, in a line.
@@ -268,7 +305,9 @@ fn came_of_it(answer: &Value) -> String {
 fn confirmed(shown: &Shown, decision: ApprovalDecision) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() {
         return Err(CliError::Usage(
-            "nobody is there to confirm; look with `ruche approvals show`, then say --yes".to_owned(),
+            "nobody is there to confirm; look with `ruche approvals show`, then say --yes and the --digest that it \
+             printed"
+                .to_owned(),
         ));
     }
     let mut out = io::stderr();
@@ -303,7 +342,7 @@ impl Client {
         let answer: Value = serde_json::from_slice(&reply.body)
             .map_err(|_| CliError::Failed(format!("the server answered {} without GraphQL", reply.status)))?;
         match answer["errors"][0]["message"].as_str() {
-            Some(message) => Err(CliError::Failed(harmless(message))),
+            Some(message) => Err(CliError::Failed(message.to_owned())),
             None => Ok(answer["data"].clone()),
         }
     }
@@ -317,11 +356,25 @@ mod tests {
     fn a_server_cannot_say_more_than_where_a_request_stands() {
         assert_eq!(known_state(&json!("REQUESTED")), Ok("requested"));
         let refused = known_state(&json!("\u{1b}[2Kapproved by\nalice")).expect_err("no state");
-        assert_eq!(
-            refused,
-            "\\u{1b}[2Kapproved by\\u{a}alice is no state of a request"
-        );
+        assert_eq!(refused, "\u{1b}[2Kapproved by\nalice is no state of a request");
         assert!(known_state(&Value::Null).is_err());
+    }
+
+    #[test]
+    fn a_digest_is_named_by_enough_of_its_digits() {
+        let whole = "0123456789abcdef".repeat(4);
+        for fits in [&whole, &whole[..16], &whole[..40].to_uppercase()] {
+            assert_eq!(digest_start(fits), Ok(fits.to_lowercase()));
+        }
+        for misfit in [
+            "",
+            &whole[..15],
+            &format!("{whole}0"),
+            "0123456789abcdeg",
+            "0123456789abcd\u{e9}",
+        ] {
+            assert!(digest_start(misfit).is_err(), "{misfit}");
+        }
     }
 
     #[test]

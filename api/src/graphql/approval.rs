@@ -3,7 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, Object, Result};
 use ruche_commands::governed::approval_stream;
-use ruche_domain::approval::{RequestFacts, Statement, view};
+use ruche_domain::approval::{RequestEnvelope, RequestFacts, Statement, view};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalOutcome, ApprovalRequested};
 use ruche_domain::ids::{ApprovalId, LedgerId};
@@ -19,7 +19,7 @@ use super::ledger::sealed;
 use super::page::Cursor;
 use super::read::{Asked, Reading, of_read_store};
 use super::record::Record;
-use super::scalars::{DateTime, Hash, PositionScalar};
+use super::scalars::{DateTime, Hash, Long, PositionScalar};
 use super::session::id;
 use super::words::{ApprovalDecision, SideEffectPolicy};
 use crate::auth::Role;
@@ -90,9 +90,7 @@ pub(super) async fn load(
         origin: record.leaf.origin.clone(),
         position: record.position,
         leaf_hash: record.leaf_hash(),
-        approval,
-        session: event.session,
-        turn: event.turn,
+        envelope: RequestEnvelope::of(event),
     };
     if state == ApprovalState::Requested && said.expires_at <= services.clock.now() {
         state = ApprovalState::Expired;
@@ -169,7 +167,7 @@ impl Approval {
 impl Approval {
     /// Its id.
     async fn id(&self) -> ID {
-        id(self.place.approval)
+        id(self.place.envelope.approval)
     }
 
     /// Where it stands now.
@@ -197,6 +195,36 @@ impl Approval {
         self.said.agent_id.as_deref()
     }
 
+    /// The client's own id of whom the agent talks with.
+    async fn interlocutor_id(&self) -> Option<&str> {
+        self.said.interlocutor_id.as_deref()
+    }
+
+    /// Channel of the lane.
+    async fn channel(&self) -> Option<&str> {
+        self.said.channel.as_deref()
+    }
+
+    /// The caller's own name of the effect: what has one name happens once.
+    async fn business_key(&self) -> Option<&str> {
+        self.said.business_key.as_deref()
+    }
+
+    /// Number of the call within its turn, from 0.
+    async fn ordinal(&self) -> Option<Long> {
+        self.said.ordinal.map(Long::count)
+    }
+
+    /// Version of the tool, as it was registered when approval was asked for.
+    async fn tool_version(&self) -> Option<&str> {
+        self.said.tool_version.as_deref()
+    }
+
+    /// Who answers for the tool, as it was registered when approval was asked for.
+    async fn tool_owner(&self) -> Option<&str> {
+        self.said.tool_owner.as_deref()
+    }
+
     /// Why the agent wants it. Not to be trusted.
     async fn justification(&self) -> Option<&str> {
         self.said.justification.as_deref()
@@ -204,12 +232,12 @@ impl Approval {
 
     /// Session that it belongs to.
     async fn session_id(&self) -> Option<ID> {
-        self.place.session.map(id)
+        self.place.envelope.session.map(id)
     }
 
     /// Turn that asks.
     async fn turn_id(&self) -> Option<ID> {
-        self.place.turn.map(id)
+        self.place.envelope.turn.map(id)
     }
 
     /// The call.
@@ -234,7 +262,7 @@ impl Approval {
 
     /// The text that a reviewer decides on.
     async fn view(&self) -> String {
-        view(self.place.approval, &self.said)
+        view(&self.place.envelope, &self.said)
     }
 
     /// The record of the request: all that is needed to compute everything here anew.

@@ -3,7 +3,8 @@
 //! what is irreversible opens a request for approval.
 
 use ruche_domain::action::Action;
-use ruche_domain::approval;
+use ruche_domain::approval::{self, RequestEnvelope};
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalMode, ApprovalRequested, ApprovalRule, InterventionPoint, PolicyEvaluated, PolicyReason,
     PolicyVerdict, ToolProposed, ToolRegistered,
@@ -118,7 +119,7 @@ impl Command for ProposeAction {
         let owner = governed.owners.get(&self.turn);
         let (session, _) = owner.ok_or(CommandError::NotFound { thing: "turn" })?;
         let call = new_call(&lane, self.turn, ground);
-        let wanted = self.wanted(state, call, *session, ground);
+        let wanted = self.wanted(state, (&lane, call), *session, ground);
         let asked = Asked::from(Intent::ProposeAction(held(self.turn, &self.lease, wanted)));
         let lane = self.lane.id(ground.references);
         let mut events = governed.decide_in(lane, &self.lane.channel, ground, &asked)?;
@@ -168,7 +169,7 @@ impl ProposeAction {
     fn wanted(
         &self,
         state: &ProposeState,
-        call: CallId,
+        (lane, (ordinal, call)): (&Lane, (u64, CallId)),
         session: SessionId,
         ground: &Ground<'_>,
     ) -> lane::ProposeAction {
@@ -196,11 +197,17 @@ impl ProposeAction {
         proposed.provider_call_id.clone_from(&self.provider_call_id);
         let asks = side_effect == SideEffectPolicy::Irreversible;
         let approval = asks.then(|| {
-            let config = state.governed.configs.get(&self.turn).copied();
-            (
-                approval_of(call),
-                self.request(call, &action, digest, config, ground),
-            )
+            let mut request = self.request(call, &action, digest, ground);
+            request.ordinal = Some(ordinal);
+            request.tool_version = tool.and_then(|tool| tool.version.clone());
+            request.tool_owner = tool.and_then(|tool| tool.owner.clone());
+            request.config_digest = state.governed.configs.get(&self.turn).copied();
+            // The lane says the same when it takes the proposal. Here it is said because reviewers are shown it.
+            if let Some(turn) = lane.turn(self.turn) {
+                request.mode = turn.settings.approval_mode;
+                request.expires_at = Micros(ground.now.0.saturating_add(turn.settings.approval_us));
+            }
+            (approval_of(call), with_view(request, call, &action))
         });
         lane::ProposeAction {
             call,
@@ -215,19 +222,18 @@ impl ProposeAction {
         call: CallId,
         action: &Action,
         digest: Digest,
-        config: Option<Digest>,
         ground: &Ground<'_>,
     ) -> ApprovalRequested {
         let mut rule = ApprovalRule::new(1);
         rule.excluded = vec!["requester".to_owned()];
         let nonce = ground.references.id("nonce-of-approval", &[call.as_bytes()]);
-        let request = ApprovalRequested {
+        ApprovalRequested {
+            call_id: Some(call),
             tool_name: Some(self.tool.clone()),
             arguments: Some(self.arguments.clone()),
             side_effect: Some(action.side_effect),
             decision_id: Some(decision_id(call, ground)),
             policy_digest: Some(no_policy()),
-            config_digest: config,
             justification: self.justification.clone(),
             schema_digest: action.schema,
             agent_id: Some(action.agent.clone()),
@@ -235,22 +241,34 @@ impl ProposeAction {
             lane_id: Some(self.lane.id(ground.references)),
             channel: Some(self.lane.channel.clone()),
             nonce: Some(nonce.as_simple().to_string()),
-            // The lane says how it waits, and until when.
+            business_key: self.business_key.clone(),
+            interlocutor_id: Some(self.lane.interlocutor.clone()),
             ..ApprovalRequested::new(digest, rule, Micros(0), ApprovalMode::Blocking)
-        };
-        let view = approval::view(approval_of(call), &request);
-        ApprovalRequested {
-            view_digest: Some(sha256(view.as_bytes())),
-            ..request
         }
     }
 }
 
-/// The next call of a turn, by its number there. A call that a later turn took over keeps its number.
-fn new_call(lane: &Lane, turn: TurnId, ground: &Ground<'_>) -> CallId {
+/// The request with the digest of what reviewers are shown of it.
+fn with_view(request: ApprovalRequested, call: CallId, action: &Action) -> ApprovalRequested {
+    let event = AgentEvent::from(request.clone());
+    let envelope = RequestEnvelope {
+        approval: approval_of(call),
+        schema_version: event.schema_version(),
+        session: Some(action.session),
+        turn: Some(action.turn),
+    };
+    let view = approval::view(&envelope, &request);
+    ApprovalRequested {
+        view_digest: Some(sha256(view.as_bytes())),
+        ..request
+    }
+}
+
+/// The next call of a turn, with its number there. A call that a later turn took over keeps its number.
+fn new_call(lane: &Lane, turn: TurnId, ground: &Ground<'_>) -> (u64, CallId) {
     let numbers = lane.calls_of(turn).count() as u64..;
-    let mut ids = numbers.map(|number| ground.references.call(turn, number));
-    ids.find(|id| !lane.calls.contains_key(id))
+    let mut ids = numbers.map(|number| (number, ground.references.call(turn, number)));
+    ids.find(|(_, id)| !lane.calls.contains_key(id))
         .expect("a lane has fewer calls than there are numbers")
 }
 

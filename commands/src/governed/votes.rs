@@ -6,6 +6,7 @@
 //! decided again and sees the other.
 
 use ruche_domain::action::Action;
+use ruche_domain::approval::RequestEnvelope;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalDecision, ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved,
@@ -119,9 +120,7 @@ impl Command for VoteOnApproval {
                     origin: event.origin.clone(),
                     position: event.recorded.receipt.position,
                     leaf_hash: event.recorded.receipt.leaf_hash,
-                    approval: self.approval,
-                    session: envelope.session,
-                    turn: envelope.turn,
+                    envelope: RequestEnvelope::of(envelope),
                 },
                 recorded: event.recorded.clone(),
                 lane,
@@ -273,6 +272,7 @@ impl VoteState {
         let said = &request.said;
         let pinned = request
             .place
+            .envelope
             .turn
             .and_then(|turn| self.governed.configs.get(&turn).copied());
         let channel = said.channel.as_deref().unwrap_or_default();
@@ -298,11 +298,11 @@ impl VoteState {
             agent: said.agent_id.clone()?,
             arguments: sha256(said.arguments.as_ref()?.as_bytes()),
             schema: registered.and_then(schema_digest),
-            session: request.place.session?,
+            session: request.place.envelope.session?,
             side_effect: self.catalogue.side_effect(ground.references, &tool),
             tenant: ground.tenant,
             tool,
-            turn: request.place.turn?,
+            turn: request.place.envelope.turn?,
         })
     }
 }

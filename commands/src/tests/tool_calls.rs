@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ruche_domain::action::Action;
+use ruche_domain::approval::RequestEnvelope;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalMode, ApprovalRequested, MessageReceived, Role, ToolProposed};
 use ruche_domain::ids::TurnId;
@@ -223,7 +224,7 @@ async fn what_nobody_registered_needs_an_approval_of_exactly_this_action() {
     };
     assert_eq!(fact.action_digest, Some(sha256(&action.canonical())));
     assert_eq!(Some(request.action_digest), fact.action_digest);
-    let view = ruche_domain::approval::view(approval_of(envelope.call.unwrap()), &request);
+    let view = ruche_domain::approval::view(&RequestEnvelope::of(envelope), &request);
     assert_eq!(
         request.view_digest,
         Some(sha256(&view)),

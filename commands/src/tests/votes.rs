@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement};
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestEnvelope, STATEMENT_TYPE, Statement};
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
@@ -152,9 +152,7 @@ impl World {
             origin: record.leaf.origin.clone(),
             position: record.position,
             leaf_hash: record.leaf_hash(),
-            approval: self.approval,
-            session: event.session,
-            turn: event.turn,
+            envelope: RequestEnvelope::of(event),
         };
         let facts = request_facts(&place, &requested).unwrap();
         let key = alice().public().id();

@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
-use super::{KeyPossession, Nonce, RequestFacts, Statement, StatementError, view};
+use super::{KeyPossession, Nonce, RequestEnvelope, RequestFacts, Statement, StatementError, view};
 use crate::events::{ApprovalDecision, ApprovalMode, ApprovalRequested, ApprovalRule};
-use crate::ids::{ApprovalId, TenantId};
+use crate::ids::{ApprovalId, CallId, SessionId, TenantId, TurnId};
 use crate::limits::VOTE_REASON_BYTES_MAX;
 use crate::measures::Digest;
-use crate::numbers::{Micros, Position};
+use crate::numbers::{Micros, Position, SchemaVersion};
 use crate::side_effect::SideEffectPolicy;
 
 fn facts() -> RequestFacts {
@@ -127,9 +127,87 @@ fn differences_are_named() {
     );
 }
 
+fn envelope(schema_version: u32) -> RequestEnvelope {
+    RequestEnvelope {
+        approval: ApprovalId::from_bytes([3; 16]),
+        schema_version: SchemaVersion(schema_version),
+        session: Some(SessionId::from_bytes([10; 16])),
+        turn: Some(TurnId::from_bytes([11; 16])),
+    }
+}
+
+/// A request that says all that can be said.
+fn whole_request() -> ApprovalRequested {
+    let digest = |byte| Some(Digest([byte; 32]));
+    ApprovalRequested {
+        rule: ApprovalRule {
+            approvals_required: 1,
+            groups: vec!["finance".to_owned(), "it".to_owned()],
+            excluded: vec!["requester".to_owned()],
+            assurance: Some("high".to_owned()),
+        },
+        expires_at: Micros(1_700_000_000_999_999),
+        call_id: Some(CallId::from_bytes([12; 16])),
+        decision_id: Some("d-1".to_owned()),
+        policy_digest: digest(0x13),
+        config_digest: digest(0x14),
+        schema_digest: digest(0x15),
+        tenant_id: Some(TenantId::from_bytes([16; 16])),
+        channel: Some("web".to_owned()),
+        business_key: Some("order 7".to_owned()),
+        ordinal: Some(2),
+        tool_version: Some("1.4".to_owned()),
+        tool_owner: Some("shop team".to_owned()),
+        interlocutor_id: Some("ann".to_owned()),
+        ..request()
+    }
+}
+
 #[test]
 fn a_view_shows_one_line_per_fact_and_the_arguments_as_they_are() {
-    let shown = view(ApprovalId::from_bytes([3; 16]), &request());
+    let shown = view(&envelope(3), &whole_request());
+    let expected = format!(
+        "Ruche approval request, view 2\n\
+         request: 03030303-0303-0303-0303-030303030303\n\
+         tenant: 10101010-1010-1010-1010-101010101010\n\
+         session: 0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a\n\
+         turn: 0b0b0b0b-0b0b-0b0b-0b0b-0b0b0b0b0b0b\n\
+         call: 0c0c0c0c-0c0c-0c0c-0c0c-0c0c0c0c0c0c\n\
+         number in the turn: 2\n\
+         tool: delete_file\n\
+         tool version, as registered: 1.4\n\
+         who answers for the tool: shop team\n\
+         schema digest: {}\n\
+         agent: shop\n\
+         talks with: ann\n\
+         channel: web\n\
+         effect: irreversible\n\
+         business key: order 7\n\
+         expires: 2023-11-14T22:13:20Z, 1700000000999999 µs\n\
+         the turn waits: blocking\n\
+         action digest: {}\n\
+         policy digest: {}\n\
+         config digest: {}\n\
+         policy decision: d-1\n\
+         approvals needed: 1\n\
+         from groups: finance, it\n\
+         may not decide: requester\n\
+         assurance: high\n\
+         reason of the agent, not checked: the user\\u{{a}}asked\n\
+         arguments, 14 bytes:\n\
+         | {{\"path\":\n\
+         | \"/a\"}}\n",
+        "15".repeat(32),
+        "05".repeat(32),
+        "13".repeat(32),
+        "14".repeat(32),
+    );
+    assert_eq!(shown, expected, "docs/formats/approval.md describes this text");
+}
+
+/// Votes were given on it, and have to verify for ever.
+#[test]
+fn records_before_version_3_are_shown_as_they_were() {
     let expected = format!(
         "Ruche approval request, view 1\n\
          request: 03030303-0303-0303-0303-030303030303\n\
@@ -144,17 +222,61 @@ fn a_view_shows_one_line_per_fact_and_the_arguments_as_they_are() {
          | \"/a\"}}\n",
         "05".repeat(32)
     );
-    assert_eq!(shown, expected, "docs/formats/approval.md describes this text");
-}
-
-#[test]
-fn what_is_set_after_the_view_is_not_in_it() {
-    let id = ApprovalId::from_bytes([3; 16]);
     let mut later = request();
     later.expires_at = Micros(77);
     later.mode = ApprovalMode::Detached;
-    later.view_digest = Some(Digest([1; 32]));
-    assert_eq!(view(id, &request()), view(id, &later));
+    for version in [1, 2] {
+        assert_eq!(view(&envelope(version), &request()), expected);
+        assert_eq!(view(&envelope(version), &later), expected);
+    }
+}
+
+/// Whatever of a request changes, what was signed is another view.
+#[test]
+fn nothing_that_matters_is_left_out_of_a_view() {
+    type Change = fn(&mut ApprovalRequested);
+    let changes: [Change; 21] = [
+        |it| it.action_digest = Digest([0; 32]),
+        |it| it.rule.approvals_required = 2,
+        |it| it.rule.groups.clear(),
+        |it| it.rule.excluded.clear(),
+        |it| it.rule.assurance = None,
+        |it| it.expires_at.0 += 1,
+        |it| it.mode = ApprovalMode::Detached,
+        |it| it.call_id = None,
+        |it| it.tool_name = None,
+        |it| it.arguments = Some("{\"path\": \"/a\"}".to_owned()),
+        |it| it.side_effect = None,
+        |it| it.policy_digest = None,
+        |it| it.config_digest = None,
+        |it| it.schema_digest = None,
+        |it| it.agent_id = None,
+        |it| it.tenant_id = None,
+        |it| it.channel = None,
+        |it| it.business_key = None,
+        |it| it.ordinal = Some(3),
+        |it| it.tool_owner = None,
+        |it| it.interlocutor_id = None,
+    ];
+    let shown = view(&envelope(3), &whole_request());
+    for (number, change) in changes.iter().enumerate() {
+        let mut other = whole_request();
+        change(&mut other);
+        assert_ne!(view(&envelope(3), &other), shown, "change {number}");
+    }
+    let elsewhere = [
+        RequestEnvelope {
+            session: None,
+            ..envelope(3)
+        },
+        RequestEnvelope {
+            turn: None,
+            ..envelope(3)
+        },
+    ];
+    for envelope in elsewhere {
+        assert_ne!(view(&envelope, &whole_request()), shown, "{envelope:?}");
+    }
 }
 
 #[test]
@@ -185,8 +307,11 @@ proptest! {
         odd.justification = Some(text.clone());
         odd.tool_name = Some(text.clone());
         odd.arguments = Some(text.clone());
-        let id = ApprovalId::from_bytes([3; 16]);
-        let (plain, odd) = (view(id, &plain), view(id, &odd));
+        odd.business_key = Some(text.clone());
+        odd.rule.groups = vec![text.clone()];
+        plain.business_key = Some("x".to_owned());
+        plain.rule.groups = vec!["x".to_owned()];
+        let (plain, odd) = (view(&envelope(3), &plain), view(&envelope(3), &odd));
         let heads = |view: &str| -> Vec<String> {
             let facts = view.lines().filter(|line| !line.starts_with("| "));
             facts.map(|line| line.split(':').next().unwrap_or_default().to_owned()).collect()

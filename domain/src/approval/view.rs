@@ -2,62 +2,159 @@
 
 use std::fmt::Write as _;
 
+use crate::envelope::ACFEvent;
 use crate::events::ApprovalRequested;
-use crate::ids::ApprovalId;
+use crate::ids::{ApprovalId, SessionId, TurnId};
+use crate::measures::Digest;
+use crate::numbers::SchemaVersion;
 
-/// The text that a reviewer decides on: the same bytes for the same request, everywhere and for ever.
-///
-/// One line per fact, then the arguments exactly as they will run, each of their lines behind `| `, so that no text in
-/// them can pass for a fact. Characters that are not seen, or that move others, are written as `\u{…}`. What the
-/// machine sets later (mode, call, expiry) is not in it; the statement carries it.
-pub fn view(approval: ApprovalId, request: &ApprovalRequested) -> String {
-    let mut view = String::from("Ruche approval request, view 1\n");
-    let mut fact = |name: &str, value: Option<String>| {
-        if let Some(value) = value {
-            view.push_str(name);
-            view.push_str(": ");
-            push_visible(&mut view, &value);
-            view.push('\n');
-        }
-    };
-    fact("request", Some(approval.to_string()));
-    fact("tool", request.tool_name.clone());
-    fact(
-        "schema digest",
-        request.schema_digest.map(|digest| digest.to_string()),
-    );
-    fact("agent", request.agent_id.clone());
-    fact("channel", request.channel.clone());
-    let unknown = || "unknown, taken for irreversible".to_owned();
-    let effect = request.side_effect.map(|effect| effect.name().to_lowercase());
-    fact("effect", Some(effect.unwrap_or_else(unknown)));
-    fact("action digest", Some(request.action_digest.to_string()));
-    fact(
-        "policy digest",
-        request.policy_digest.map(|digest| digest.to_string()),
-    );
-    fact(
-        "config digest",
-        request.config_digest.map(|digest| digest.to_string()),
-    );
-    fact("policy decision", request.decision_id.clone());
-    fact(
-        "approvals needed",
-        Some(request.rule.approvals_required.to_string()),
-    );
-    fact("reason of the agent, not checked", request.justification.clone());
-    match &request.arguments {
-        None => view.push_str("arguments: none\n"),
-        Some(arguments) => {
-            let _ = writeln!(view, "arguments, {} bytes:", arguments.len());
-            for line in arguments.split('\n') {
-                view.push_str("| ");
-                push_visible(&mut view, line);
-                view.push('\n');
-            }
+/// What the envelope of `approval.requested` says and its payload does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestEnvelope {
+    /// The request: the id in the name of its stream.
+    pub approval: ApprovalId,
+    /// Version of the payload. It says which view belongs to the record.
+    pub schema_version: SchemaVersion,
+    /// Session that the record belongs to.
+    pub session: Option<SessionId>,
+    /// Turn that the record belongs to.
+    pub turn: Option<TurnId>,
+}
+
+impl RequestEnvelope {
+    /// Of the event that asks.
+    pub fn of(event: &ACFEvent) -> Self {
+        Self {
+            approval: ApprovalId(event.stream.id),
+            schema_version: event.schema_version,
+            session: event.session,
+            turn: event.turn,
         }
     }
-    view
+}
+
+/// First version of `approval.requested` that is shown by view 2.
+const FIRST_OF_VIEW_2: SchemaVersion = SchemaVersion(3);
+
+/// The text that a reviewer decides on: the same bytes for the same record, everywhere and for ever.
+///
+/// One line per fact, then the arguments exactly as they will run, each of their lines behind `| `, so that no text in
+/// them can pass for a fact. Characters that are not seen, or that move others, are written as `\u{…}`.
+pub fn view(envelope: &RequestEnvelope, request: &ApprovalRequested) -> String {
+    let mut lines = Lines::default();
+    if envelope.schema_version < FIRST_OF_VIEW_2 {
+        lines.text.push_str("Ruche approval request, view 1\n");
+        lines.facts_of_view_1(envelope, request);
+    } else {
+        lines.text.push_str("Ruche approval request, view 2\n");
+        lines.facts(envelope, request);
+    }
+    lines.arguments(request);
+    lines.text
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    /// A line, where there is something to say.
+    fn fact(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text.push_str(name);
+            self.text.push_str(": ");
+            push_visible(&mut self.text, value);
+            self.text.push('\n');
+        }
+    }
+
+    fn digest(&mut self, name: &str, digest: Option<Digest>) {
+        self.fact(name, digest.map(|digest| digest.to_string()).as_deref());
+    }
+
+    fn effect(&mut self, request: &ApprovalRequested) {
+        let effect = request.side_effect.map(|effect| effect.name().to_lowercase());
+        self.fact(
+            "effect",
+            Some(effect.as_deref().unwrap_or("unknown, taken for irreversible")),
+        );
+    }
+
+    /// All that a decision may rest on. It lacks nothing that the payload says of the action.
+    fn facts(&mut self, envelope: &RequestEnvelope, request: &ApprovalRequested) {
+        let rule = &request.rule;
+        let list = |names: &[String]| (!names.is_empty()).then(|| names.join(", "));
+        self.fact("request", Some(&envelope.approval.to_string()));
+        self.fact("tenant", request.tenant_id.map(|id| id.to_string()).as_deref());
+        self.fact("session", envelope.session.map(|id| id.to_string()).as_deref());
+        self.fact("turn", envelope.turn.map(|id| id.to_string()).as_deref());
+        self.fact("call", request.call_id.map(|id| id.to_string()).as_deref());
+        self.fact(
+            "number in the turn",
+            request.ordinal.map(|number| number.to_string()).as_deref(),
+        );
+        self.fact("tool", request.tool_name.as_deref());
+        self.fact("tool version, as registered", request.tool_version.as_deref());
+        self.fact("who answers for the tool", request.tool_owner.as_deref());
+        self.digest("schema digest", request.schema_digest);
+        self.fact("agent", request.agent_id.as_deref());
+        self.fact("talks with", request.interlocutor_id.as_deref());
+        self.fact("channel", request.channel.as_deref());
+        self.effect(request);
+        self.fact("business key", request.business_key.as_deref());
+        let expires_at = request.expires_at;
+        self.fact(
+            "expires",
+            Some(&format!("{}, {} µs", expires_at.to_rfc3339(), expires_at.0)),
+        );
+        self.fact("the turn waits", Some(request.mode.name()));
+        self.digest("action digest", Some(request.action_digest));
+        self.digest("policy digest", request.policy_digest);
+        self.digest("config digest", request.config_digest);
+        self.fact("policy decision", request.decision_id.as_deref());
+        self.fact("approvals needed", Some(&rule.approvals_required.to_string()));
+        self.fact("from groups", list(&rule.groups).as_deref());
+        self.fact("may not decide", list(&rule.excluded).as_deref());
+        self.fact("assurance", rule.assurance.as_deref());
+        self.fact(
+            "reason of the agent, not checked",
+            request.justification.as_deref(),
+        );
+    }
+
+    /// What records before version 3 show. Their votes were given on it.
+    fn facts_of_view_1(&mut self, envelope: &RequestEnvelope, request: &ApprovalRequested) {
+        self.fact("request", Some(&envelope.approval.to_string()));
+        self.fact("tool", request.tool_name.as_deref());
+        self.digest("schema digest", request.schema_digest);
+        self.fact("agent", request.agent_id.as_deref());
+        self.fact("channel", request.channel.as_deref());
+        self.effect(request);
+        self.digest("action digest", Some(request.action_digest));
+        self.digest("policy digest", request.policy_digest);
+        self.digest("config digest", request.config_digest);
+        self.fact("policy decision", request.decision_id.as_deref());
+        let approvals = request.rule.approvals_required.to_string();
+        self.fact("approvals needed", Some(&approvals));
+        self.fact(
+            "reason of the agent, not checked",
+            request.justification.as_deref(),
+        );
+    }
+
+    fn arguments(&mut self, request: &ApprovalRequested) {
+        let Some(arguments) = &request.arguments else {
+            self.text.push_str("arguments: none\n");
+            return;
+        };
+        let _ = writeln!(self.text, "arguments, {} bytes:", arguments.len());
+        for line in arguments.split('\n') {
+            self.text.push_str("| ");
+            push_visible(&mut self.text, line);
+            self.text.push('\n');
+        }
+    }
 }
 
 /// Adds text so that every character of it is seen for what it is, on one line.

@@ -133,6 +133,16 @@ payloads! {
         pub channel: Option<String>,
         /// What makes a vote one for this request only: 32 hex digits that nobody can guess.
         pub nonce: Option<String>,
+        /// The caller's business key: two calls with one key are one effect.
+        pub business_key: Option<String>,
+        /// Number of the call within its turn, from 0.
+        pub ordinal: Option<u64>,
+        /// Version of the tool, as it was registered then.
+        pub tool_version: Option<String>,
+        /// Who answers for the tool, as it was registered then.
+        pub tool_owner: Option<String>,
+        /// The client's own id of the person or system that the agent talks with.
+        pub interlocutor_id: Option<String>,
     }
 
     /// A reviewer looked at a request.

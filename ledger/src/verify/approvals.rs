@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ruche_domain::approval::RequestFacts;
+use ruche_domain::approval::{RequestEnvelope, RequestFacts};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
@@ -321,9 +321,7 @@ impl ApprovalRules {
             origin: seen.leaf.origin.clone(),
             position: seen.position,
             leaf_hash: seen.hash,
-            approval,
-            session: event.session,
-            turn: event.turn,
+            envelope: RequestEnvelope::of(event),
         };
         let request = Request {
             facts: request_facts(&place, said),

@@ -1,9 +1,8 @@
 //! A request for approval, as its record says it.
 
 use ruche_domain::action::Action;
-use ruche_domain::approval::{RequestFacts, view};
+use ruche_domain::approval::{RequestEnvelope, RequestFacts, view};
 use ruche_domain::events::ApprovalRequested;
-use ruche_domain::ids::{ApprovalId, SessionId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 
@@ -18,12 +17,8 @@ pub struct RequestPlace {
     pub position: Position,
     /// Hash of its leaf.
     pub leaf_hash: Hash,
-    /// The request.
-    pub approval: ApprovalId,
-    /// Session that the record belongs to.
-    pub session: Option<SessionId>,
-    /// Turn that the record belongs to.
-    pub turn: Option<TurnId>,
+    /// What its leaf says of the request.
+    pub envelope: RequestEnvelope,
 }
 
 /// Why nobody can vote on a request.
@@ -52,7 +47,7 @@ pub fn request_facts(
     if action != requested.action_digest {
         return Err(RequestFault::ActionDigest);
     }
-    let shown = sha256(view(place.approval, requested).as_bytes());
+    let shown = sha256(view(&place.envelope, requested).as_bytes());
     let view_digest = requested
         .view_digest
         .ok_or(RequestFault::Incomplete("view digest"))?;
@@ -62,7 +57,7 @@ pub fn request_facts(
     let nonce = requested.nonce.as_deref().and_then(|nonce| nonce.parse().ok());
     Ok(RequestFacts {
         ledger: place.origin.clone(),
-        approval_id: place.approval,
+        approval_id: place.envelope.approval,
         position: place.position,
         leaf_hash: Digest(place.leaf_hash.0),
         action_digest: action,
@@ -82,11 +77,11 @@ fn action_digest(place: &RequestPlace, requested: &ApprovalRequested) -> Result<
         agent: requested.agent_id.clone().ok_or(missing("agent"))?,
         arguments: sha256(arguments.as_bytes()),
         schema: requested.schema_digest,
-        session: place.session.ok_or(missing("session"))?,
+        session: place.envelope.session.ok_or(missing("session"))?,
         side_effect: requested.side_effect.ok_or(missing("side effect"))?,
         tenant: requested.tenant_id.ok_or(missing("tenant"))?,
         tool: requested.tool_name.clone().ok_or(missing("tool"))?,
-        turn: place.turn.ok_or(missing("turn"))?,
+        turn: place.envelope.turn.ok_or(missing("turn"))?,
     };
     Ok(sha256(action.canonical().as_bytes()))
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ruche_domain::action::Action;
-use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, STATEMENT_TYPE, Statement, view};
+use ruche_domain::approval::{
+    KeyPossession, POSSESSION_TYPE, RequestEnvelope, STATEMENT_TYPE, Statement, view,
+};
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
@@ -84,7 +86,13 @@ fn requested() -> ApprovalRequested {
     request.agent_id = Some(action.agent);
     request.tenant_id = Some(TENANT);
     request.nonce = Some("ab".repeat(16));
-    request.view_digest = Some(sha256(&view(APPROVAL, &request)));
+    let envelope = RequestEnvelope {
+        approval: APPROVAL,
+        schema_version: AgentEvent::from(request.clone()).schema_version(),
+        session: Some(action.session),
+        turn: Some(action.turn),
+    };
+    request.view_digest = Some(sha256(&view(&envelope, &request)));
     request
 }
 
@@ -121,6 +129,7 @@ impl Story {
         let mut event = self
             .author
             .typed_event(stream, fact.event_type(), fact.to_payload());
+        event.event.schema_version = fact.schema_version();
         event.event.actor = Actor {
             kind: ActorKind::Client,
             reference: Some(Uuid::from_u128(who)),
@@ -169,9 +178,7 @@ impl Story {
             origin: record.leaf.origin.clone(),
             position: record.position,
             leaf_hash: record.leaf_hash(),
-            approval: APPROVAL,
-            session: record.leaf.event.session,
-            turn: record.leaf.event.turn,
+            envelope: RequestEnvelope::of(&record.leaf.event),
         };
         let facts = request_facts(&place, &requested()).unwrap();
         let (action, shown) = (facts.action_digest, facts.view_digest);
