@@ -32,10 +32,12 @@ use crate::store::Record;
 mod approvals;
 mod finding;
 mod order;
+mod reviewers;
 mod turns;
 mod view;
 
 pub use finding::{Finding, FindingKind, Findings, KindCount};
+pub use reviewers::{ReviewerUse, TrustedReviewers, TrustedReviewersError};
 
 use approvals::ApprovalRules;
 use order::{Entry, Order};
@@ -169,6 +171,17 @@ impl RecordChecker {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says whose signatures the auditor believes: an approval that is used under any other key is a finding from now on.
+    pub fn trust_reviewers(&mut self, trusted: TrustedReviewers) {
+        self.history.approvals.trust_reviewers(trusted);
+    }
+
+    /// Keys of reviewers that decided something so far, in the order in which they were registered.
+    #[must_use]
+    pub fn reviewers(&self) -> Vec<ReviewerUse> {
+        self.history.approvals.reviewers()
     }
 
     /// Starts an epoch. `size` is what its tree head says.

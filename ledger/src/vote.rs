@@ -100,6 +100,12 @@ impl ReviewerKey {
         })
     }
 
+    /// The key itself.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.key
+    }
+
     /// Its id.
     #[must_use]
     pub fn id(&self) -> Digest {

@@ -278,8 +278,8 @@ fn refuses_to_sign_what_was_not_shown(world: &World, id: &str, digest: &Value) {
     let digest = digest.as_str().expect("a digest");
     let other = digest.replace(|digit| digit != '0', "0");
     for (arguments, code, said) in [
-        (&["--yes"][..], Some(2), "--digest"),
-        (&["--yes", "--digest", &digest[..15]], Some(2), "first 16"),
+        (&["--yes"][..], Some(1), "--digest"),
+        (&["--yes", "--digest", &digest[..15]], Some(1), "first 16"),
         (&["--yes", "--digest", &other], Some(1), "nothing was signed"),
         (
             &["--yes", "--digest", &other[..16]],
@@ -347,6 +347,64 @@ fn a_09_what_was_approved_runs_once_and_an_export_proves_it() {
         let expected = json!({ "outcome": "used", "reviewer": "alice", "arguments": "{ \"path\": \"/a\" }" });
         assert_eq!(told, expected, "{channel}");
     }
+}
+
+/// The same export as an auditor sees it who had alice's key from alice, and as one who had another one.
+#[test]
+fn an_auditor_says_whose_signatures_count() {
+    let world = World::new();
+    let made = world.register();
+    let asked = world.request_on("api");
+    let (_, voted) = world.approvals(&["approve", &asked.id]);
+    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
+    let started = world.start("run", &asked);
+    assert_eq!(started["permit"]["approvalId"], json!(asked.id), "{started}");
+    let (folder, home, key) = world.export();
+    let export = folder.path().join("export");
+    let export = export.to_str().expect("a path in UTF-8");
+    let file = folder.path().join("reviewers");
+    let names = file.to_str().expect("a path in UTF-8");
+    let verify = ["verify", export, "--key", &key];
+
+    let told = home.run(&verify).expect("it verifies");
+    let listed = &told["reviewer_keys"][0];
+    assert_eq!(listed["key_id"], made["key_id"], "{told}");
+    assert_eq!(listed["public_key"], made["public_key"], "{told}");
+    assert_eq!(
+        (&listed["reviewer"], &listed["decisions"]),
+        (&json!("alice"), &json!(1))
+    );
+    assert_eq!(
+        (&listed["trusted"], &listed["revoked_at"]),
+        (&Value::Null, &Value::Null)
+    );
+    let bytes = made["public_key"].as_str().expect("a key");
+    let stranger = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    for (line, code, trusted) in [
+        (format!("alice {bytes}\n"), 0, true),
+        (format!("alice {stranger}\n"), 2, false),
+        (format!("bob {bytes}\n"), 2, false),
+    ] {
+        std::fs::write(&file, &line).expect("a file");
+        let ended = home.end_of(&[&verify[..], &["--reviewer-keys", names]].concat());
+        let ended = ended.expect("it starts");
+        assert_eq!(ended.code, Some(code), "{line}: {}", ended.json);
+        assert_eq!(
+            ended.json["reviewer_keys"][0]["trusted"],
+            json!(trusted),
+            "{line}"
+        );
+        let found = &ended.json["findings"][0]["kind"];
+        let expected = if trusted {
+            Value::Null
+        } else {
+            json!("REVIEWER_UNTRUSTED")
+        };
+        assert_eq!(found, &expected, "{line}");
+    }
+    std::fs::write(&file, "alice\n").expect("a file");
+    let broken = home.end_of(&[&verify[..], &["--reviewer-keys", names]].concat());
+    assert_eq!(broken.expect("it starts").json["verdict"], "COULD_NOT_RUN");
 }
 
 /// What the script of the documents says of a request in an export; an error with what it complains of.

@@ -20,6 +20,7 @@ use ruche_domain::stream::Category;
 use uuid::Uuid;
 
 use super::finding::{Finding, FindingKind, Findings};
+use super::reviewers::{ReviewerUse, TrustedReviewers};
 use crate::hash::Hash;
 use crate::leaf::Leaf;
 use crate::vote::{
@@ -27,8 +28,10 @@ use crate::vote::{
 };
 
 mod catalogue;
+mod keys;
 
 use catalogue::Catalogue;
+use keys::Keys;
 
 /// Longest time from a decision to its record that is believed, µs: waiting, trying again and finding out what became of
 /// an append take less.
@@ -39,9 +42,7 @@ const RECORDING_US_MAX: u64 = 5 * 60 * 1_000_000;
 pub(super) struct ApprovalRules {
     /// The tenant whose ledger it is: a ledger has the id of its tenant.
     tenant: Option<TenantId>,
-    keys: HashMap<Uuid, ReviewerKey>,
-    /// Streams of keys whose registration was erased.
-    unknown_keys: HashSet<Uuid>,
+    keys: Keys,
     requests: HashMap<ApprovalId, Request>,
     /// Requests of which something was erased: what they say is no evidence either way.
     unknown: HashSet<ApprovalId>,
@@ -152,6 +153,16 @@ impl ApprovalRules {
         self.tenant = Some(TenantId(ledger));
     }
 
+    /// Says whose signatures the auditor believes.
+    pub(super) fn trust_reviewers(&mut self, trusted: TrustedReviewers) {
+        self.keys.trust(trusted);
+    }
+
+    /// Keys that decided something, in the order in which they were registered.
+    pub(super) fn reviewers(&self) -> Vec<ReviewerUse> {
+        self.keys.uses()
+    }
+
     /// Says that records are not there. What is known of requests and calls may have changed in them, so nothing is judged
     /// of those; what is proposed and asked for from now on is. A key counts as registered as it was: that it was revoked
     /// there nobody can say.
@@ -179,7 +190,7 @@ impl ApprovalRules {
             self.take_call(call, &event.event_type, position);
         }
         let Some(payload) = payload else {
-            self.without_payload(leaf);
+            self.without_payload(leaf, position);
             return;
         };
         let mut seen = Seen {
@@ -192,14 +203,14 @@ impl ApprovalRules {
             Ok(fact) => fact,
             Err(error) => {
                 // It says what it says to nobody: a start must not hide behind that, nor a revocation.
-                self.without_payload(leaf);
+                self.without_payload(leaf, position);
                 seen.found(FindingKind::PayloadMalformed, error.to_string());
                 return;
             }
         };
         match fact {
             AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
-            AgentEvent::InfraKeyRevoked(_) => self.revoked(leaf),
+            AgentEvent::InfraKeyRevoked(_) => self.keys.revoke(event.stream.id, position),
             AgentEvent::ToolRegistered(said) => self.catalogue.registered(event.stream.id, said),
             AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
             AgentEvent::ToolCompensationStarted(said) => self.undoing(&said, &mut seen),
@@ -245,31 +256,28 @@ impl ApprovalRules {
     fn registered(&mut self, said: &InfraKeyRegistered, seen: &mut Seen<'_>) {
         let stream = seen.leaf.event.stream;
         let by = seen.leaf.event.actor.reference;
-        match ReviewerKey::read(said, by) {
+        let registered = match ReviewerKey::read(said, by) {
             Ok(_) if stream != key_stream(said.key_id) => {
-                seen.found(
-                    FindingKind::ReviewerKeyInvalid,
-                    "it stands in the stream of another key",
-                );
+                Err("it stands in the stream of another key".to_owned())
             }
-            Ok(_) if self.keys.contains_key(&stream.id) => {
-                seen.found(FindingKind::ReviewerKeyInvalid, "it is registered a second time");
+            Ok(key) => {
+                let registered = self.keys.register(stream.id, key, seen.position, self.tenant);
+                registered.map_err(str::to_owned)
             }
-            Ok(key) if self.tenant.is_some_and(|tenant| tenant != key.tenant) => {
-                seen.found(FindingKind::ReviewerKeyInvalid, "its proof names another tenant");
-            }
-            Ok(key) => drop(self.keys.insert(stream.id, key)),
-            Err(error) => seen.found(FindingKind::ReviewerKeyInvalid, error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(fault) = registered {
+            seen.found(FindingKind::ReviewerKeyInvalid, fault);
         }
     }
 
     /// What a record means without its payload, by its leaf alone.
-    fn without_payload(&mut self, leaf: &Leaf) {
+    fn without_payload(&mut self, leaf: &Leaf, position: Position) {
         let stream = leaf.event.stream.id;
         match leaf.event.event_type.as_str() {
-            "infra.key.registered" => drop(self.unknown_keys.insert(stream)),
+            "infra.key.registered" => self.keys.lose(stream),
             "tool.registered" => self.catalogue.erased(stream),
-            "infra.key.revoked" => self.revoked(leaf),
+            "infra.key.revoked" => self.keys.revoke(stream, position),
             "approval.requested" | "approval.voted" | "approval.resolved" => self.doubt(ApprovalId(stream)),
             "approval.consumed" => {
                 self.unknown_uses.extend(leaf.event.call);
@@ -291,13 +299,6 @@ impl ApprovalRules {
     fn set_state(&mut self, approval: ApprovalId, state: State) {
         if let Some(request) = self.requests.get_mut(&approval) {
             request.state = state;
-        }
-    }
-
-    /// By the stream: who revokes a key need not say it twice.
-    fn revoked(&mut self, leaf: &Leaf) {
-        if let Some(key) = self.keys.get_mut(&leaf.event.stream.id) {
-            key.revoked = true;
         }
     }
 
@@ -358,8 +359,8 @@ impl ApprovalRules {
             return;
         };
         let hinted = hinted_key(&said.signature).map(|key| key_stream(key).id);
-        let key = hinted.and_then(|id| self.keys.get(&id));
-        let may_be_unknown = self.has_holes || hinted.is_some_and(|id| self.unknown_keys.contains(&id));
+        let key = hinted.and_then(|id| self.keys.get(id));
+        let may_be_unknown = self.has_holes || hinted.is_some_and(|id| self.keys.may_be(id));
         if key.is_none() && may_be_unknown {
             return self.doubt(ApprovalId(event.stream.id));
         }
@@ -380,6 +381,7 @@ impl ApprovalRules {
             {
                 request.vote = Some((seen.append(), statement.decision));
                 request.key = hinted;
+                hinted.into_iter().for_each(|key| self.keys.decided(key));
             }
             Ok(_) => seen.found(
                 FindingKind::VoteInvalid,
@@ -445,11 +447,7 @@ impl ApprovalRules {
             Some("it is used for another call")
         } else if request.expires_at <= now {
             Some("it lapsed before")
-        } else if request
-            .key
-            .and_then(|key| self.keys.get(&key))
-            .is_some_and(|key| key.revoked)
-        {
+        } else if request.key.is_some_and(|key| self.keys.is_revoked(key)) {
             Some("the key of its vote was revoked before")
         } else {
             None
@@ -458,6 +456,9 @@ impl ApprovalRules {
         match fault {
             Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
             None => {
+                if let Some(distrust) = request.key.and_then(|key| self.keys.distrust(key)) {
+                    seen.found(FindingKind::ReviewerUntrusted, distrust);
+                }
                 let (action, signed) = (said.action_digest, request.runs.clone());
                 self.consumed.insert(
                     said.call_id,

@@ -72,6 +72,7 @@ kinds! {
     DecisionWithoutVote = "DECISION_WITHOUT_VOTE": "an approval that no vote in its append gives",
     ApprovalMisused = "APPROVAL_MISUSED": "an approval that is used and not given, lapsed, or of another action",
     ApprovalUsedTwice = "APPROVAL_USED_TWICE": "an approval that is used a second time",
+    ReviewerUntrusted = "REVIEWER_UNTRUSTED": "an approval that is used and signed by a key that the auditor did not bring",
     EffectWithoutApproval = "EFFECT_WITHOUT_APPROVAL": "an effect without its approval, or another one than was proposed",
     PayloadMalformed = "PAYLOAD_MALFORMED": "a payload bundle, or what a governed record says, cannot be read",
     PayloadMismatch = "PAYLOAD_MISMATCH": "a fragment does not open its commitment",

@@ -15,6 +15,7 @@ use ruche_ledger::note::{NOTE_BYTES_MAX, VerifierKey};
 use ruche_ledger::policy::{POLICY_BYTES_MAX, Policy};
 use ruche_ledger::tlog_proof::TLOG_PROOF_BYTES_MAX;
 use ruche_ledger::tree_head::SignedTreeHead;
+use ruche_ledger::verify::TrustedReviewers;
 
 use crate::report::Report;
 use crate::trust::Trust;
@@ -30,6 +31,8 @@ pub use show::{harmless, is_moving};
 const COULD_NOT_RUN: u8 = 1;
 /// Longest leaf that is read: as long as an entry bundle can hold.
 const LEAF_FILE_BYTES_MAX: usize = 65_535;
+/// Longest file of reviewers' keys that is read: some thousand people.
+const REVIEWER_KEYS_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why there is no verdict: what was tried, and what came in the way.
 type Failure = Box<dyn std::error::Error>;
@@ -122,6 +125,12 @@ fn verify_export(folder: &Path, trust: &Trust, arguments: &Arguments) -> Result<
         options
             .known_heads
             .push(head.map_err(|error| naming(path, error))?);
+    }
+    if let Some(path) = &arguments.reviewer_keys {
+        let bytes = read(path, REVIEWER_KEYS_BYTES_MAX)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| naming(path, error))?;
+        let trusted = TrustedReviewers::parse(text).map_err(|error| naming(path, error))?;
+        options.reviewers = Some(trusted);
     }
     let bar = progress_bar();
     let report = verify_bundle(

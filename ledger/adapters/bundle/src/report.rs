@@ -3,7 +3,7 @@
 use ruche_domain::ids::{CallId, LedgerId, TurnId};
 use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_ledger::hash::Hash;
-use ruche_ledger::verify::{FindingKind, Findings};
+use ruche_ledger::verify::{FindingKind, Findings, ReviewerUse};
 use serde_json::{Value, json};
 
 /// What a verifier answers (`docs/formats/bundle.md`).
@@ -79,6 +79,8 @@ pub struct Report {
     pub not_run: NotRun,
     /// Governed turns that are not over; as many as findings are kept. A ledger that is in use has some.
     pub not_over: NotOver,
+    /// Keys of reviewers that decided something, in the order in which they were registered.
+    pub reviewers: Vec<ReviewerUse>,
 }
 
 /// Turns that began and have not come to an end.
@@ -128,6 +130,7 @@ impl Report {
             seconds,
             not_run: NotRun::default(),
             not_over: NotOver::default(),
+            reviewers: Vec::new(),
         }
     }
 
@@ -157,6 +160,13 @@ impl Report {
             let (position, turn, state) = open;
             json!({ "position": position, "turn": turn, "state": state })
         };
+        let reviewer = |used: &ReviewerUse| {
+            json!({
+                "key_id": used.key_id, "reviewer": used.reviewer, "public_key": used.public_key,
+                "registered_at": used.registered_at, "revoked_at": used.revoked_at,
+                "decisions": used.decisions, "trusted": used.is_trusted,
+            })
+        };
         let by_kind = self.findings.by_kind().iter();
         let by_kind = by_kind.map(|(kind, known)| (kind.name().to_owned(), Value::from(known.count)));
         json!({
@@ -177,6 +187,7 @@ impl Report {
                 "total": self.not_over.total,
                 "turns": self.not_over.turns.iter().map(turn).collect::<Vec<_>>(),
             },
+            "reviewer_keys": self.reviewers.iter().map(reviewer).collect::<Vec<_>>(),
         })
     }
 }

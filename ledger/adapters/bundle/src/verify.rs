@@ -6,7 +6,7 @@ use std::time::Instant;
 use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_ledger::note::{VerifierKey, VerifierKeyError};
 use ruche_ledger::tree_head::SignedTreeHead;
-use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker};
+use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker, TrustedReviewers};
 
 use crate::layout::{CHECKPOINT, KEY, MANIFEST, Manifest};
 use crate::opening::{EpochEnd, Facts, Opening, PreviousFacts};
@@ -36,6 +36,8 @@ pub struct Options {
     pub known_heads: Vec<SignedTreeHead>,
     /// Sizes that the auditor knows from elsewhere.
     pub at_least: Vec<AtLeast>,
+    /// Keys of reviewers that the auditor trusts. Without them nobody vouches for any.
+    pub reviewers: Option<TrustedReviewers>,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             findings_max: 100,
             known_heads: Vec::new(),
             at_least: Vec::new(),
+            reviewers: None,
         }
     }
 }
@@ -95,6 +98,9 @@ pub fn verify_bundle(
         done: Vec::new(),
         findings,
     };
+    if let Some(trusted) = &options.reviewers {
+        run.checker.trust_reviewers(trusted.clone());
+    }
     run.all(progress)?;
     let Run {
         done,
@@ -103,6 +109,7 @@ pub fn verify_bundle(
         ..
     } = run;
     let (not_run, not_over) = negatives(&checker, options.findings_max);
+    let reviewers = checker.reviewers();
     check_known_heads(&epochs, &done, trust, options, &mut findings);
     let reports: Vec<EpochReport> = epochs
         .iter()
@@ -115,6 +122,7 @@ pub fn verify_bundle(
     Ok(Report {
         not_run,
         not_over,
+        reviewers,
         ..Report::new(findings, ledger, reports, seconds)
     })
 }

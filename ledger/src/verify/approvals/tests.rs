@@ -28,7 +28,7 @@ use crate::payload::StoredFragment;
 use crate::store::{EventStore, PreparedEvent};
 use crate::testing::{Author, FixedClock, appended, ledger};
 use crate::verify::approvals::digest;
-use crate::verify::{Finding, FindingKind, Findings, RecordChecker};
+use crate::verify::{Finding, FindingKind, Findings, RecordChecker, ReviewerUse, TrustedReviewers};
 use crate::vote::{RequestPlace, key_id, key_stream, request_facts};
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
@@ -229,12 +229,35 @@ impl Story {
 
     /// The same where these records cannot be read at all.
     async fn judged_with(&self, erased: &[u64], unreadable: &[u64]) -> (Vec<String>, Vec<u64>) {
+        let (found, checker) = self.checked(RecordChecker::new(), erased, unreadable).await;
+        let not_run = checker
+            .proposed_and_not_run()
+            .map(|(position, _)| position.index.0);
+        (found, not_run.collect())
+    }
+
+    /// What is found by an auditor who trusts these people's keys, and which keys decided.
+    async fn audited(&self, trusted: Option<&str>) -> (Vec<String>, Vec<ReviewerUse>) {
+        let mut checker = RecordChecker::new();
+        if let Some(trusted) = trusted {
+            checker.trust_reviewers(TrustedReviewers::parse(trusted).unwrap());
+        }
+        let (found, checker) = self.checked(checker, &[], &[]).await;
+        (found, checker.reviewers())
+    }
+
+    async fn checked(
+        &self,
+        mut checker: RecordChecker,
+        erased: &[u64],
+        unreadable: &[u64],
+    ) -> (Vec<String>, RecordChecker) {
         let records = self
             .store
             .read_ledger(self.ledger, Position::START, 100)
             .await
             .unwrap();
-        let (mut checker, mut findings) = (RecordChecker::new(), Findings::keeping(100));
+        let mut findings = Findings::keeping(100);
         let first = &records[0];
         checker.begin_epoch(
             first.position.epoch,
@@ -258,10 +281,7 @@ impl Story {
         };
         let kept = findings.kept().iter().filter(|found| !of_turn(found));
         let told = kept.map(|found| format!("{} {}", found.kind, found.index.unwrap()));
-        let not_run = checker
-            .proposed_and_not_run()
-            .map(|(position, _)| position.index.0);
-        (told.collect(), not_run.collect())
+        (told.collect(), checker)
     }
 
     async fn finds(&self, expected: &[&str]) {
@@ -288,6 +308,52 @@ async fn a_whole_story_has_no_finding() {
         (vec![], vec![]),
         "a later revocation changes nothing"
     );
+}
+
+/// A ledger says whose key a key is; an auditor knows it from the people.
+#[tokio::test]
+async fn an_approval_under_a_key_that_nobody_vouched_for() {
+    let story = Story::asked().await;
+    let bob = PrivateKey::from_seed(&[77; 32]).public().to_hex();
+    let alice = alice().public();
+    assert_eq!(story.audited(None).await, (vec![], vec![]), "nothing was decided");
+    story.append(story.vote(DESK, |_| ()).await).await;
+    let (found, used) = story.audited(Some(&format!("bob {bob}"))).await;
+    assert_eq!(found, [""; 0], "decided and not used");
+    let expected = ReviewerUse {
+        key_id: key_id(&alice),
+        public_key: alice.to_hex(),
+        reviewer: "alice".to_owned(),
+        registered_at: Position::new(1, 1),
+        revoked_at: None,
+        decisions: 1,
+        is_trusted: Some(false),
+    };
+    assert_eq!(used, [expected.clone()]);
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.append(vec![story.revoked()]).await;
+    let revoked_at = Some(Position::new(1, 8));
+    for (trusted, found, is_trusted) in [
+        (None, &[][..], None),
+        (Some(format!("alice {}", alice.to_hex())), &[], Some(true)),
+        (Some(format!("bob {bob}")), &["REVIEWER_UNTRUSTED 6"], Some(false)),
+        (
+            Some(format!("bob {}", alice.to_hex())),
+            &["REVIEWER_UNTRUSTED 6"],
+            Some(false),
+        ),
+    ] {
+        let audited = story.audited(trusted.as_deref()).await;
+        assert_eq!(audited.0, found, "{trusted:?}");
+        let used = ReviewerUse {
+            revoked_at,
+            is_trusted,
+            ..expected.clone()
+        };
+        assert_eq!(audited.1, [used], "{trusted:?}");
+    }
 }
 
 #[tokio::test]

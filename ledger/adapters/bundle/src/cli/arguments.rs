@@ -30,6 +30,10 @@ Whom to trust:
   An operator who holds the key can still rewrite and sign again. --since catches that, and so do witnesses, which a
   --policy can ask for.
 
+  The same goes for the keys that people approve with: a ledger says whose they are, and whoever runs it wrote that.
+  --reviewer-keys names those that you had from the people themselves; an approval that was used under any other key
+  is REVIEWER_UNTRUSTED then. Without it the keys are listed, and nobody vouches for them.
+
 Exit codes:
   0  VERIFIED           everything holds, and every tree head is signed by a key that you brought
   1  COULD_NOT_RUN      files cannot be read, or the call is wrong
@@ -59,6 +63,9 @@ pub struct Arguments {
     /// Fewest records there must be, in the whole ledger or in an epoch
     #[arg(long, value_name = "N or EPOCH:N", value_parser = at_least, conflicts_with = "proof")]
     pub at_least: Vec<AtLeast>,
+    /// Public keys of the reviewers that you trust: a name and a key in each line, in hex or PEM
+    #[arg(long, value_name = "FILE", conflicts_with = "proof")]
+    pub reviewer_keys: Option<PathBuf>,
     /// Verify one record with its .tlog-proof in place of an export
     #[arg(long, value_name = "FILE", requires = "leaf", requires = "trust")]
     proof: Option<PathBuf>,

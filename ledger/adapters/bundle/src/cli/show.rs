@@ -46,6 +46,7 @@ impl Show {
             let turns = counted(report.not_over.total, "turn");
             writeln!(out, "{turns} not over; --json names them")?;
         }
+        show_reviewers(report, out)?;
         match report.verdict {
             Verdict::SelfConsistent => {
                 writeln!(
@@ -106,6 +107,41 @@ fn show_epoch(epoch: &EpochReport, out: &mut impl Write) -> io::Result<()> {
     }
     if let Some(key) = &epoch.authenticated_by {
         writeln!(out, "  signed by {}", harmless(key))?;
+    }
+    Ok(())
+}
+
+/// Who decided, by which keys. A name beside a key is what the ledger says.
+fn show_reviewers(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Some(first) = report.reviewers.first() else {
+        return Ok(());
+    };
+    let keys = counted(report.reviewers.len() as u64, "key");
+    match first.is_trusted {
+        Some(_) => writeln!(out, "{keys} of reviewers decided:")?,
+        None => writeln!(
+            out,
+            "{keys} of reviewers decided, and nobody vouched for them; --reviewer-keys says whom you trust:"
+        )?,
+    }
+    for used in &report.reviewers {
+        let trusted = match used.is_trusted {
+            Some(true) => "trusted",
+            Some(false) => "NOT TRUSTED",
+            None => "not vouched for",
+        };
+        let revoked = used
+            .revoked_at
+            .map_or(String::new(), |at| format!(", revoked at {at}"));
+        let decisions = counted(used.decisions, "decision");
+        writeln!(
+            out,
+            "  {}  {trusted}, {decisions}, registered at {}{revoked}",
+            harmless(&used.reviewer),
+            used.registered_at
+        )?;
+        writeln!(out, "    public key  {}", used.public_key)?;
+        writeln!(out, "    fingerprint {}", used.key_id)?;
     }
     Ok(())
 }
