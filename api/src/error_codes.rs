@@ -71,6 +71,7 @@ pub const API: &[&str] = &[
 /// Codes of the commands, in the order of [`ruche_commands::ERROR_CODES`]. Written out, because the pages are compared
 /// with what stands in this file.
 pub const COMMANDS: &[&str] = &[
+    "APPROVAL_MISMATCH",
     "CONTENTION",
     "IDEMPOTENCY_MISMATCH",
     "ILLEGAL_TRANSITION",

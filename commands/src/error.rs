@@ -5,6 +5,7 @@
 //! unknown types, payload text, schema, idempotency, expected version, state of the session or tool.
 
 use ruche_domain::error::DomainError;
+use ruche_domain::ids::ApprovalId;
 use ruche_domain::numbers::StreamVersion;
 use ruche_domain::stream::StreamId;
 use ruche_ledger::LedgerError;
@@ -12,6 +13,7 @@ use ruche_ledger::store::{ExpectedVersion, StoreError};
 
 /// Codes that [`CommandError::code`] can give, in alphabetical order.
 pub const ERROR_CODES: &[&str] = &[
+    "APPROVAL_MISMATCH",
     "CONTENTION",
     "IDEMPOTENCY_MISMATCH",
     "ILLEGAL_TRANSITION",
@@ -103,6 +105,14 @@ pub enum CommandError {
         /// Version of its last event; absent for a stream without events.
         actual: Option<StreamVersion>,
     },
+    /// What is about to run is not what the approval is of.
+    #[error(
+        "approval {approval} is of another action than this call as things stand; propose it, and ask for one of it"
+    )]
+    ApprovalMismatch {
+        /// The approval that was named.
+        approval: ApprovalId,
+    },
     /// The thing is in a state that does not allow the command.
     #[error("not possible while the {thing} is {state}{}", obstacle_words(.obstacle))]
     IllegalTransition {
@@ -187,6 +197,7 @@ impl CommandError {
             Self::ReservedNamespace { .. } => "RESERVED_NAMESPACE",
             Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::WrongExpectedVersion { .. } => "WRONG_EXPECTED_VERSION",
+            Self::ApprovalMismatch { .. } => "APPROVAL_MISMATCH",
             Self::IllegalTransition { .. } => "ILLEGAL_TRANSITION",
             Self::LimitExceeded { .. } => "LIMIT_EXCEEDED",
             Self::NotFound { .. } => "NOT_FOUND",
@@ -212,6 +223,7 @@ impl CommandError {
             | Self::ReservedNamespace { .. }
             | Self::IdempotencyMismatch
             | Self::WrongExpectedVersion { .. }
+            | Self::ApprovalMismatch { .. }
             | Self::IllegalTransition { .. }
             | Self::LimitExceeded { .. }
             | Self::NotFound { .. }
@@ -243,6 +255,7 @@ impl CommandError {
                 Some(in_event(*event, "data", pointer))
             }
             Self::UnknownEventType { event, .. } => Some(in_event(*event, "type", "")),
+            Self::ApprovalMismatch { .. } => Some(vec!["approvalId".to_owned()]),
             Self::IdempotencyMismatch
             | Self::WrongExpectedVersion { .. }
             | Self::LimitExceeded { .. }

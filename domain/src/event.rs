@@ -245,6 +245,7 @@ catalogue! {
         "approval.amended" 1 ApprovalAmended;
         "approval.voted" 1 ApprovalVoted;
         "approval.vote_refused" 1 ApprovalVoteRefused;
+        "approval.use_refused" 1 ApprovalUseRefused;
         "approval.resolved" 1 ApprovalResolved;
         "approval.consumed" 1 ApprovalConsumed;
         "approval.expired" 1 ApprovalExpired;

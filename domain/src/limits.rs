@@ -69,6 +69,8 @@ pub const BUSINESS_KEY_HELD_US: u64 = 24 * 3_600 * 1_000_000;
 pub const START_REFUSALS_PER_CAUSE_MAX: usize = 1;
 /// Recorded votes on one request that do not count, over all causes and credentials; of one cause and credential one.
 pub const VOTE_REFUSALS_PER_REQUEST_MAX: usize = 64;
+/// Recorded attempts to start other calls on one approval; of one call one.
+pub const USE_REFUSALS_PER_REQUEST_MAX: usize = 64;
 /// Different tools of one recorded turn; each costs a read.
 pub const TOOLS_PER_TURN_MAX: usize = 256;
 /// Keys of one configuration.

@@ -112,6 +112,36 @@ impl World {
         }
     }
 
+    /// The same on the approval that the worker names.
+    fn start_on(&self, key: &str, asked: &Asked, approval: &str) -> Value {
+        let mut input = asked.worker.clone();
+        (input["callId"], input["approvalId"]) = (asked.call.clone(), json!(approval));
+        let fields = "callId permit { position approvalId } position";
+        self.mutate(&self.agent, "startEffect", key, input, fields)
+    }
+
+    /// The worker of a turn wants to delete another file.
+    fn propose(&self, key: &str, worker: &Value, path: &str) -> Asked {
+        let mut input = worker.clone();
+        let arguments = json!({ "path": path }).to_string();
+        (input["tool"], input["arguments"]) = (json!("delete_file"), json!(arguments));
+        input["businessKey"] = json!(path);
+        let fields = "callId gate deduplicated approval { id } position";
+        let proposed = self.mutate(&self.agent, "proposeAction", key, input, fields);
+        assert_eq!(proposed["gate"], "APPROVAL", "{proposed}");
+        Asked {
+            id: proposed["approval"]["id"].as_str().expect("an id").to_owned(),
+            call: proposed["callId"].clone(),
+            worker: worker.clone(),
+        }
+    }
+
+    /// Where a request stands, as its reviewer sees it.
+    fn approval(&self, id: &str) -> Value {
+        let query = "query ($id: ID!) { approval(id: $id) { state refusedUses { callId tool } } }";
+        self.ask(&self.desk, query, json!({ "id": id }))["approval"].clone()
+    }
+
     pub fn start(&self, key: &str, asked: &Asked) -> Value {
         let mut input = asked.worker.clone();
         input["callId"] = asked.call.clone();
@@ -405,6 +435,88 @@ fn an_auditor_says_whose_signatures_count() {
     std::fs::write(&file, "alice\n").expect("a file");
     let broken = home.end_of(&[&verify[..], &["--reviewer-keys", names]].concat());
     assert_eq!(broken.expect("it starts").json["verdict"], "COULD_NOT_RUN");
+}
+
+/// An approval is of one call with its arguments. Whoever names it for another one starts nothing, and the reviewer sees it.
+#[test]
+fn a_10_an_approval_of_one_file_deletes_no_other() {
+    let world = World::new();
+    world.register();
+    let mut a = world.request_on("web");
+    let (_, voted) = world.approvals(&["approve", &a.id]);
+    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
+    let b = world.propose("propose-b", &a.worker, "/b");
+    assert_ne!(a.id, b.id, "a new request");
+    for key in ["b-on-a", "b-on-a-again"] {
+        let refused = world.start_on(key, &b, &a.id);
+        assert_eq!(refused["code"], "APPROVAL_MISMATCH", "{refused}");
+    }
+    let seen = json!({ "state": "APPROVED", "refusedUses": [{ "callId": b.call, "tool": "delete_file" }] });
+    assert_eq!(
+        world.approval(&a.id),
+        seen,
+        "it was tried, told once, and the approval is as good as before"
+    );
+    let early = world.start_on("b-on-b", &b, &b.id);
+    assert_eq!(
+        early["code"], "ILLEGAL_TRANSITION",
+        "nobody approved that one: {early}"
+    );
+    let nobody = world.start_on("b-on-none", &b, "00000000-0000-0000-0000-000000000001");
+    assert_eq!(nobody["code"], "NOT_FOUND", "{nobody}");
+
+    let told = world.mutate(&world.agent, "commitTurn", "told", a.worker.clone(), "turnId");
+    assert!(told["code"].is_null(), "{told}");
+    a.worker = world.claim("claim-2", &a.worker["lane"]);
+    let started = world.start_on("a-on-a", &a, &a.id);
+    assert_eq!(started["permit"]["approvalId"], json!(a.id), "{started}");
+    assert_eq!(world.approval(&a.id)["state"], "CONSUMED");
+    assert_eq!(world.approval(&b.id)["state"], "REQUESTED");
+
+    let (folder, home, key) = world.export();
+    let export = folder.path().join("export");
+    let export = export.to_str().expect("a path in UTF-8");
+    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
+    assert_eq!(report["findings"], json!([]), "{report}");
+    assert_eq!(
+        report["proposed_and_not_run"]["calls"][0]["call"], b.call,
+        "{report}"
+    );
+    assert_eq!(report["proposed_and_not_run"]["total"], 1, "{report}");
+}
+
+/// The tool is another one now than people looked at.
+#[test]
+fn a_10_an_approval_of_a_tool_as_it_was_starts_nothing() {
+    let world = World::new();
+    world.register();
+    let asked = world.request_on("api");
+    let (_, voted) = world.approvals(&["approve", &asked.id]);
+    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
+    let schema = json!({ "type": "object", "required": ["path"] });
+    let tool = json!({ "name": "delete_file", "sideEffect": "IRREVERSIBLE", "argumentSchema": schema });
+    let registered = world.mutate(&world.admin, "registerTool", "tool", tool, "duplicate");
+    assert!(registered["code"].is_null(), "{registered}");
+    let refused = world.start_on("run", &asked, &asked.id);
+    assert_eq!(refused["code"], "APPROVAL_MISMATCH", "{refused}");
+    assert_eq!(
+        world.approval(&asked.id)["state"],
+        "STALE",
+        "the reviewer sees it"
+    );
+    let anew = world.propose("anew", &asked.worker, "/a");
+    assert_eq!(
+        world.approval(&anew.id)["state"],
+        "REQUESTED",
+        "a new request is needed"
+    );
+
+    let (folder, home, key) = world.export();
+    let export = folder.path().join("export");
+    let export = export.to_str().expect("a path in UTF-8");
+    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
+    assert_eq!(report["findings"], json!([]), "{report}");
+    assert_eq!(report["proposed_and_not_run"]["total"], 2, "{report}");
 }
 
 /// What the script of the documents says of a request in an export; an error with what it complains of.

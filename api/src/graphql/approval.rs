@@ -1,12 +1,12 @@
 //! Requests that people decide on, read from the ledger itself: a decision is never shown from a copy.
 
 use async_graphql::connection::Connection;
-use async_graphql::{Context, Enum, ID, Object, Result};
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use ruche_commands::governed::approval_stream;
 use ruche_domain::approval::{RequestEnvelope, RequestFacts, Statement, view};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalOutcome, ApprovalRequested};
-use ruche_domain::ids::{ApprovalId, LedgerId};
+use ruche_domain::ids::{ApprovalId, CallId, LedgerId};
 use ruche_domain::limits::READ_RECORDS_MAX;
 use ruche_domain::numbers::{Micros, StreamVersion};
 use ruche_ledger::store;
@@ -55,8 +55,22 @@ pub(super) struct Approval {
     place: RequestPlace,
     said: ApprovalRequested,
     record: Record,
-    call: Option<ruche_domain::ids::CallId>,
+    call: Option<CallId>,
     state: ApprovalState,
+    refused_uses: Vec<RefusedUse>,
+}
+
+/// An attempt to start another call on the approval.
+#[derive(Clone, SimpleObject)]
+pub(super) struct RefusedUse {
+    /// The call that was to start.
+    call_id: ID,
+    /// Name of its tool.
+    tool: String,
+    /// SHA-256 of its canonical action.
+    action_digest: Option<Hash>,
+    /// Where the attempt is recorded.
+    position: PositionScalar,
 }
 
 /// The request of that id, as its stream says.
@@ -74,12 +88,18 @@ pub(super) async fn load(
     let records = read.map_err(|error| of_store(&error))?;
     let mut state = ApprovalState::Requested;
     let mut request: Option<(ApprovalRequested, store::Record)> = None;
+    let mut refused_uses = Vec::new();
     for record in records {
         let Some(fact) = fact(&record) else { continue };
-        if let AgentEvent::ApprovalRequested(said) = &fact {
-            request = Some((said.clone(), record));
-        } else {
-            state = state_after(state, &fact);
+        match fact {
+            AgentEvent::ApprovalRequested(said) => request = Some((said, record)),
+            AgentEvent::ApprovalUseRefused(refused) => refused_uses.push(RefusedUse {
+                call_id: id(refused.call_id),
+                tool: refused.tool_name,
+                action_digest: refused.action_digest.map(|digest| Hash(digest.0)),
+                position: PositionScalar(record.position),
+            }),
+            fact => state = state_after(state, &fact),
         }
     }
     let Some((said, record)) = request else {
@@ -104,6 +124,7 @@ pub(super) async fn load(
         record,
         call,
         state,
+        refused_uses,
     }))
 }
 
@@ -263,6 +284,11 @@ impl Approval {
     /// The text that a reviewer decides on.
     async fn view(&self) -> String {
         view(&self.place.envelope, &self.said)
+    }
+
+    /// Attempts to start other calls on it. Nothing started, and it is as good as before.
+    async fn refused_uses(&self) -> &[RefusedUse] {
+        &self.refused_uses
     }
 
     /// The record of the request: all that is needed to compute everything here anew.

@@ -194,6 +194,11 @@ pub(super) fn of(error: &CommandError) -> async_graphql::Result<Refusal> {
                 actual,
             ))
         }
+        CommandError::ApprovalMismatch { .. } => {
+            let legal = vec!["proposeAction".to_owned()];
+            let state = "of another action".to_owned();
+            Refusal::IllegalTransition(IllegalTransition::of(error, state, legal))
+        }
         CommandError::IllegalTransition { state, legal, .. } => {
             let legal = legal.iter().map(|name| mutation_of(name).to_owned()).collect();
             Refusal::IllegalTransition(IllegalTransition::of(error, (*state).to_owned(), legal))

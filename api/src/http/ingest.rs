@@ -404,6 +404,7 @@ fn status_of(error: &CommandError) -> StatusCode {
         CommandError::ReservedNamespace { .. } => StatusCode::FORBIDDEN,
         CommandError::IdempotencyMismatch
         | CommandError::WrongExpectedVersion { .. }
+        | CommandError::ApprovalMismatch { .. }
         | CommandError::IllegalTransition { .. } => StatusCode::CONFLICT,
         CommandError::LimitExceeded { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         CommandError::NotFound { .. } => StatusCode::NOT_FOUND,

@@ -45,7 +45,7 @@ pub struct StartEffect {
 /// What a start is decided on.
 #[derive(Clone, Debug, Default)]
 pub struct StartState {
-    governed: GovernedState,
+    pub(super) governed: GovernedState,
     keyed: KeyedCalls,
     taken: TakenKey,
     catalogue: Catalogue,

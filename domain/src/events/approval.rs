@@ -249,6 +249,16 @@ payloads! {
         pub reviewer: Option<String>,
     }
 
+    /// Somebody named the approval in order to start a call that it is not of. Nothing started, and it is as good as before.
+    pub struct ApprovalUseRefused {
+        /// The call that was to start.
+        pub call_id: CallId,
+        /// Name of its tool.
+        pub tool_name: String,
+        /// SHA-256 of its canonical action.
+        pub action_digest: Option<Digest>,
+    }
+
     /// A request was decided.
     pub struct ApprovalResolved {
         /// How it came out.

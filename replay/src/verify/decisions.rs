@@ -147,7 +147,9 @@ impl Audited {
                 !self.is_wordless
             }
             // What people said and saw moves nothing; votes are judged where signatures are.
-            AgentEvent::ApprovalVoted(_) | AgentEvent::ApprovalVoteRefused(_) => false,
+            AgentEvent::ApprovalVoted(_)
+            | AgentEvent::ApprovalVoteRefused(_)
+            | AgentEvent::ApprovalUseRefused(_) => false,
             _ => true,
         }
     }

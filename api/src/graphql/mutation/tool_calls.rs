@@ -314,7 +314,8 @@ impl ToolCallMutation {
     /// Says that a call is about to run, and gives the permit. An approval that is needed is used up in the same append.
     /// While another call holds the business key nothing is started; the answer is that call, `deduplicated`. A start is
     /// refused, and that it was is recorded, where the call was denied, its approval is missing, lapsed, of another action
-    /// or under a key that was revoked since, or where the tool was registered otherwise since.
+    /// or under a key that was revoked since, or where the tool was registered otherwise since. An approval that is named
+    /// and is of another action is `APPROVAL_MISMATCH`; its reviewer sees that it was tried.
     async fn start_effect(&self, ctx: &Context<'_>, input: StartEffectInput) -> Result<StartEffectResult> {
         carry_out!(ctx, Attested, input, StartEffectResult, StartEffectPayload)
     }

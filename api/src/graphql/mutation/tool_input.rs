@@ -4,7 +4,7 @@ use async_graphql::{Enum, ID, InputObject, OneofObject};
 use ruche_commands::CommandError;
 use ruche_commands::governed::{
     CompensationReport, LaneName, ProposeAction, ReportCompensation, ReportEffect, Reported, ResolveOutcome,
-    SendMessage, StartCompensation, StartEffect,
+    SendMessage, StartCall, StartCompensation, StartEffect,
 };
 use ruche_domain::events::{self, MessageSent, Role, ToolOutcomeAsserted};
 use ruche_domain::ids::CallId;
@@ -72,15 +72,22 @@ pub(in crate::graphql) struct StartEffectInput {
     lease: LeaseInput,
     /// Which call.
     call_id: ID,
+    /// The approval that you mean to use. It has to be that of the call; without it, that one is used.
+    approval_id: Option<ID>,
 }
 
 impl StartEffectInput {
-    pub(super) fn into_command(self) -> Made<StartEffect> {
-        Ok(StartEffect {
+    pub(super) fn into_command(self) -> Made<StartCall> {
+        let start = StartEffect {
             lane: self.lane.into(),
             turn: turn(&self.turn_id)?,
             lease: self.lease.read()?,
             call: call(&self.call_id)?,
+        };
+        let approval = self.approval_id.map(|id| parsed("/approvalId", id.as_str()));
+        Ok(StartCall {
+            start,
+            approval: approval.transpose()?,
         })
     }
 }
