@@ -421,7 +421,8 @@ impl App {
         operator: Option<Credential>,
         shutdown: Shutdown,
     ) -> Services {
-        let ready_turns = ReadyTurns::new(self.events.clone(), self.runner.clone(), shutdown.clone());
+        let (events, runner, clock) = (self.events.clone(), self.runner.clone(), self.clock.clone());
+        let ready_turns = ReadyTurns::new(events, runner, clock, shutdown.clone());
         Services {
             events: self.events.clone(),
             guard: self.guarded.clone(),

@@ -177,6 +177,12 @@ pub const FIGURES: &[Figure] = &[
         "Timers of lanes that had been fired by somebody else.",
     ),
     figure(
+        "ruche_ready_watch_failures_total",
+        C,
+        &[],
+        "Times that whoever tells workers of ready turns broke; they find turns by looking meanwhile.",
+    ),
+    figure(
         "ruche_tended_ledgers",
         G,
         &[],

@@ -123,10 +123,14 @@ pub const CLAIM_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 pub const READY_TURNS_TOLD_MAX: usize = 1_000;
 /// Shortest time between two looks for turns that got ready, of the one watcher that a ledger has on a node.
 pub const READY_LOOK_INTERVAL: Duration = Duration::from_millis(5);
-/// Pause of that watcher after it could not look.
+/// Pause of that watcher after it could not look, and the first one after it broke.
 pub const READY_RETRY: Duration = Duration::from_secs(1);
 /// Lanes of a ledger whose agents it keeps in memory.
 pub const READY_LANES_KNOWN_MAX: usize = 65_536;
+/// Turns of a ledger that may be claimed later only and of which workers are told then; of more they are told at once.
+pub const READY_LATER_MAX: usize = 65_536;
+/// Longest pause before a ledger whose watcher broke gets another one; doubled from the shortest.
+pub const READY_WATCH_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Shortest time between two tries of a claim that waits.
 pub const CLAIM_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 

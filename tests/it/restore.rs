@@ -206,7 +206,7 @@ fn a_database_that_was_put_back_by_hand_takes_nothing_until_its_new_epoch_names_
     let ready: Value = serde_json::from_str(&ready.text().expect("a body")).expect("JSON");
     assert_eq!(
         ready,
-        json!({ "ready": false, "closing": false, "store": "halted", "parked": 0 })
+        json!({ "ready": false, "closing": false, "store": "halted", "parked": 0, "unwatched": 0 })
     );
     assert!(server.stop().expect("it stops"), "it ended well");
 

@@ -44,7 +44,8 @@ pub(super) fn listen(
     agent: String,
     channel: Option<String>,
 ) -> impl Stream<Item = Result<ReadyTurn>> {
-    let waiter = reading.services.ready_turns.wait_for(reading.ledger, &agent);
+    let ready = &reading.services.ready_turns;
+    let waiter = ready.listen(reading.ledger, &agent, channel.as_deref());
     let listener = Listener {
         reading,
         agent,
@@ -72,7 +73,7 @@ impl Listener {
             }
             let next = self.look().await?;
             if self.untold.is_empty() {
-                self.waiter.told(next).await;
+                let _told = self.waiter.told(next).await;
             }
         }
     }

@@ -21,7 +21,8 @@ pub async fn health() -> Response {
 }
 
 /// Whether requests should be sent here: the stores answer, every ledger takes appends, the read models are near, and
-/// the process is not closing.
+/// the process is not closing. `unwatched` are ledgers whose workers are not told of ready turns and look for them every
+/// few seconds: worth a look at the log, no reason to send requests elsewhere.
 pub async fn ready(State(edge): State<Edge>) -> Response {
     let closing = edge.services.shutdown.has_begun();
     let stores = timeout(READY_WAIT_MAX, Stores::look(&edge)).await;
@@ -36,7 +37,8 @@ pub async fn ready(State(edge): State<Edge>) -> Response {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut body = json!({ "ready": ready, "closing": closing, "store": store, "parked": parked });
+    let unwatched = edge.services.ready_turns.broken();
+    let mut body = json!({ "ready": ready, "closing": closing, "store": store, "parked": parked, "unwatched": unwatched });
     if let Some(reason) = reason {
         body["reason"] = reason.into();
     }

@@ -94,10 +94,11 @@ impl Writing<'_> {
         Ok((self.services.commands.execute(context, claim).await, next))
     }
 
-    /// Whoever waits for the turns of an agent is told of them.
+    /// Whoever waits for the turns of an agent is told of one.
     fn waiter(&self, claim: &ClaimTurnOfAgent) -> Waiter {
         let ledger = self.caller.principal.ledger();
-        self.services.ready_turns.wait_for(ledger, &claim.agent)
+        let ready = &self.services.ready_turns;
+        ready.wait_to_claim(ledger, &claim.agent, claim.channel.as_deref())
     }
 
     /// Waits until a turn of the agent gets ready, but no longer than `until`, nor when the process closes.
@@ -106,7 +107,7 @@ impl Writing<'_> {
             .saturating_duration_since(Instant::now())
             .min(CLAIM_LOOK_INTERVAL);
         tokio::select! {
-            () = waiter.told(most) => {}
+            _told = waiter.told(most) => {}
             () = self.services.shutdown.begun() => {}
         }
     }
