@@ -6,6 +6,7 @@ mod machine;
 mod planted;
 mod restored;
 mod rewritten;
+mod timers;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,11 +8,12 @@ use ruche_commands::lane::{
     LaneEvent, LeaseProof, OnDeny, ProposeAction, ReportCompensation, ReportEffect, ResolveApproval,
     ResolveOutcome, SentMessage, StartEffect, SubmitMessage, Undone, explain,
 };
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalRule, AssertedOutcome,
     InterventionPoint, MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role, ToolCompensated,
     ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed,
-    ToolStarted, TurnCommitted, TurnStrategy,
+    ToolRegistered, ToolStarted, TurnCommitted, TurnStrategy,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, SessionId, TurnId};
 use ruche_domain::measures::Digest;
@@ -29,16 +30,16 @@ const COURSES: u64 = 200;
 const STEPS: usize = 80;
 
 /// A lane, and what is tried on it.
-struct Course {
+pub(super) struct Course {
     random: SeededRandom,
-    lane: Lane,
-    now: Micros,
-    settings: ChannelSettings,
+    pub(super) lane: Lane,
+    pub(super) now: Micros,
+    pub(super) settings: ChannelSettings,
     ids: u128,
 }
 
 impl Course {
-    fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let random = SeededRandom::new(seed);
         let strategies = [
             TurnStrategy::Queue,
@@ -137,9 +138,10 @@ impl Course {
     fn propose(&mut self) -> Intent {
         let (call, approval) = (CallId(self.fresh()), ApprovalId(self.fresh()));
         let action = Digest([0xac; 32]);
-        let mut proposed = ToolProposed::new("tool".to_owned(), "{}".to_owned());
         let effects = SideEffectPolicy::ALL;
-        proposed.side_effect = Some(effects[self.below(effects.len())]);
+        let effect = effects[self.below(effects.len())];
+        let mut proposed = ToolProposed::new(effect.name().to_owned(), "{}".to_owned());
+        proposed.side_effect = Some(effect);
         proposed.action_digest = Some(action);
         proposed.business_key = Some(call.to_string());
         let verdicts = [
@@ -205,7 +207,7 @@ impl Course {
         let call = calls[self.below(calls.len())];
         match self.below(10) {
             0..=2 => {
-                let started = ToolStarted::new("tool".to_owned());
+                let started = ToolStarted::new(self.lane.calls[&call].name.clone());
                 Intent::StartEffect(self.held(StartEffect {
                     call,
                     started,
@@ -260,7 +262,7 @@ impl Course {
     }
 
     /// Tries something; gives what was decided, for one append.
-    fn step(&mut self) -> Option<Vec<LaneEvent>> {
+    pub(super) fn step(&mut self) -> Option<Vec<LaneEvent>> {
         self.now = Micros(self.now.0 + self.random.next() % 400_000);
         let command = LaneCommand {
             intent: self.intent(),
@@ -274,7 +276,7 @@ impl Course {
     }
 }
 
-fn prepared(author: &Author, event: &LaneEvent) -> PreparedEvent {
+pub(super) fn prepared(author: &Author, event: &LaneEvent) -> PreparedEvent {
     let lane = StreamId::new(Category::Lane, Uuid::from_u128(99));
     let stream = event
         .approval
@@ -285,6 +287,21 @@ fn prepared(author: &Author, event: &LaneEvent) -> PreparedEvent {
     prepared.event.session = Some(SessionId(Uuid::from_u128(98)));
     (prepared.event.turn, prepared.event.call) = (Some(event.turn), event.call);
     prepared
+}
+
+/// The catalogue: a tool for each thing that calls do to the world, of that name.
+pub(super) fn tools(author: &Author) -> Vec<PreparedEvent> {
+    let registered = |(number, effect): (u128, SideEffectPolicy)| {
+        let stream = StreamId::new(Category::Tool, Uuid::from_u128(number));
+        let mut tool = ToolRegistered::new(effect.name().to_owned(), effect);
+        let undo = SideEffectPolicy::Idempotent.name().to_owned();
+        tool.compensation_tool = (effect == SideEffectPolicy::Compensatable).then_some(undo);
+        author.typed_event(stream, "tool.registered", AgentEvent::from(tool).to_payload())
+    };
+    (1_000..)
+        .zip(SideEffectPolicy::ALL.iter().copied())
+        .map(registered)
+        .collect()
 }
 
 /// What the rules of turns say; who signed what is not part of these courses.
@@ -317,6 +334,7 @@ async fn what_the_machine_decides_the_judge_lets_pass() {
         let store = MemoryStore::new(Arc::new(FixedClock::at(course.now.0)));
         let opening = author.opening(ledger(1), 1, None);
         store.open_epoch(ledger(1), opening).await.expect("a new ledger");
+        appended(store.append(ledger(1), author.append(tools(&author))).await);
         for _ in 0..STEPS {
             let Some(events) = course.step() else { continue };
             let events: Vec<PreparedEvent> = events.iter().map(|event| prepared(&author, event)).collect();
