@@ -1,10 +1,15 @@
 //! A crash at every step of an irreversible call: the server, its agent or both are killed while a request is under way
-//! and after it was answered. Afterwards no effect was started twice or without a signature, every turn comes to an end,
-//! and what nobody can say stands in the read model until a person says it.
+//! and after it was answered, on a channel whose turns wait for people and on one whose turns do not. Afterwards no effect
+//! was started twice or without a signature, every turn comes to an end, and what nobody can say stands in the read model
+//! until a person says it.
+//!
+//! Agents are processes of their own (`tests/src/crash_agent.rs`), the agents that take over as well. What was really
+//! paid stands in a file that no server sees.
 
-use std::collections::BTreeSet;
-use std::io::Write;
-use std::net::TcpStream;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ruche_tests::server::caught_up;
@@ -13,7 +18,8 @@ use serde_json::{Value, json};
 use crate::live::World;
 use crate::live::client::{Client, mutation};
 
-/// A tool that nobody registered: irreversible.
+const AGENT: &str = env!("CARGO_BIN_EXE_crash-agent");
+/// What the agents call. Nobody registered it, so it is irreversible.
 const TOOL: &str = "pay_out";
 /// Longest wait for all turns to be over: two leases, waits before attempts, and a busy machine.
 const END_WAIT_MAX: Duration = Duration::from_secs(240);
@@ -28,216 +34,167 @@ enum Victim {
     Both,
 }
 
-/// What happens in a turn, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Claim,
-    Propose,
-    Approve,
-    Start,
-    Execute,
-    Report,
-    Commit,
-}
+/// On `api` a turn waits for its approval. On `email` it does not: it is left, and the decision opens another one.
+const BLOCKING: (&str, &[&str]) = (
+    "api",
+    &[
+        "Claim", "Propose", "Approve", "Start", "Execute", "Report", "Commit",
+    ],
+);
+const DETACHED: (&str, &[&str]) = (
+    "email",
+    &[
+        "Claim", "Propose", "Leave", "Approve", "Resume", "Start", "Execute", "Report", "Commit",
+    ],
+);
 
-const STEPS: [Step; 7] = [
-    Step::Claim,
-    Step::Propose,
-    Step::Approve,
-    Step::Start,
-    Step::Execute,
-    Step::Report,
-    Step::Commit,
-];
-
-/// When in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Moment {
-    /// The request is sent and nobody reads the answer. Whether it is carried out is open.
-    UnderWay,
-    /// It was answered.
-    Done,
-}
-
-/// The world outside: what was really paid, by order and the approval that the permit named.
-#[derive(Default)]
-struct Outside(Vec<(String, String)>);
-
-impl Outside {
-    fn has(&self, order: &str) -> bool {
-        self.0.iter().any(|(done, _)| done == order)
+/// Every moment of every step with the channels that have it: while the request is sent and nobody reads the answer, and
+/// when it was answered. An execution is nothing that Ruche sees, so nothing of it is under way.
+fn moments() -> BTreeMap<String, Vec<&'static str>> {
+    let mut all: BTreeMap<String, Vec<&'static str>> = BTreeMap::new();
+    for (channel, steps) in [BLOCKING, DETACHED] {
+        for step in steps {
+            for moment in ["UnderWay", "Done"] {
+                if (*step, moment) != ("Execute", "UnderWay") {
+                    all.entry(format!("{step}-{moment}")).or_default().push(channel);
+                }
+            }
+        }
     }
+    all
 }
 
-/// A request of a step.
-struct Request<'w> {
-    client: &'w Client,
-    name: &'static str,
-    key: String,
-    input: Value,
-    fields: &'static str,
+/// An order is named by the moment at which somebody dies over it, and its channel.
+fn order(moment: &str, channel: &str) -> String {
+    format!("{moment}-{channel}")
 }
 
-impl Request<'_> {
-    fn send(self) -> Value {
-        self.client.sent(self.name, &self.key, self.input, self.fields)
-    }
-
-    /// Sends it as a process does that is killed before it reads: over a connection that is closed.
-    fn send_and_do_not_read(self) -> TcpStream {
-        let (query, variables) = mutation(self.name, &self.key, self.input, self.fields);
-        let body = json!({ "query": query, "variables": variables }).to_string();
-        let address = self.client.url.strip_prefix("http://").expect("an address");
-        let mut stream = TcpStream::connect(address).expect("a connection");
-        let sent = write!(
-            stream,
-            "POST /graphql HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.client.key,
-            body.len()
-        );
-        sent.expect("the request is sent");
-        stream
-    }
+fn lane(order: &str) -> Value {
+    let channel = order.rsplit('-').next().expect("a channel");
+    json!({ "agent": "shop", "interlocutor": "ann", "channel": channel, "thread": order })
 }
 
-/// A worker with what it remembers. Whoever takes over remembers nothing.
+/// What was really paid: order, and the approval that the permit named.
+fn paid(outside: &Path) -> Vec<(String, String)> {
+    let text = match std::fs::read_to_string(outside) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        text => text.expect("the file of what was paid"),
+    };
+    let lines = text
+        .lines()
+        .map(|line| line.split_once(' ').expect("an order and its approval"));
+    lines
+        .map(|(order, approval)| (order.to_owned(), approval.to_owned()))
+        .collect()
+}
+
+/// An agent at work. It is killed when it is dropped.
 struct Agent {
-    name: String,
-    order: String,
-    held: Value,
-    call: Value,
-    permit: Value,
+    child: Child,
+    said: BufReader<ChildStdout>,
 }
 
 impl Agent {
-    fn new(name: &str, order: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            order: order.to_owned(),
-            held: Value::Null,
-            call: Value::Null,
-            permit: Value::Null,
+    fn start(world: &World, outside: &Path, name: &str, more: &[&str]) -> Self {
+        let mut command = Command::new(AGENT);
+        command
+            .arg(&world.server.url)
+            .arg(name)
+            .arg(outside)
+            .args(more)
+            .env("KEY", &world.agent.key);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.expect("the agent starts");
+        let said = BufReader::new(child.stdout.take().expect("its output"));
+        Self { child, said }
+    }
+
+    /// Where it is now; nothing once it has ended, and then it ended well.
+    fn place(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("it can be heard");
+        if line.is_empty() {
+            let ended = self.child.wait().expect("it ended");
+            assert!(ended.success(), "the agent: {ended}");
+            return None;
         }
+        Some(serde_json::from_str(&line).expect("JSON"))
     }
 
-    /// Of an agent that finds a turn which somebody had before.
-    fn that_claimed(name: &str, claim: &Value) -> Self {
-        let order = claim["lane"]["thread"].as_str().expect("the order");
-        let mut agent = Self::new(name, order);
-        agent.learn(Step::Claim, claim);
-        agent
-    }
-
-    fn arguments(&self) -> String {
-        json!({ "order": self.order }).to_string()
-    }
-
-    /// What is sent in a step; nothing where a step is no request.
-    fn request<'w>(&self, world: &'w World, step: Step) -> Option<Request<'w>> {
-        let mut input = self.held.clone();
-        let (name, fields) = match step {
-            Step::Claim => {
-                input = json!({ "lane": lane(&self.order) });
-                ("claimTurn", "turnId lease { id epoch } lane { thread }")
+    /// Goes with it to a moment, or to its end. People decide on what it asks for, unless they are late. Gives what it
+    /// said at the moment.
+    fn goes_to(&mut self, world: &World, moment: Option<&str>) -> Value {
+        while let Some(mut place) = self.place() {
+            let at = place["at"].as_str().expect("a place");
+            if moment == Some(at) {
+                return place.take();
             }
-            Step::Propose => {
-                (input["tool"], input["arguments"]) = (json!(TOOL), json!(self.arguments()));
-                input["businessKey"] = json!(self.order);
-                ("proposeAction", "callId state deduplicated approval { id }")
-            }
-            Step::Approve => {
-                let approval = self.call["approval"]["id"].as_str().expect("a request");
-                let arguments = self.arguments();
-                return Some(Request {
-                    client: &world.desk,
-                    name: "voteOnApproval",
-                    key: format!("vote-{approval}"),
-                    input: world.reviewer.signed(&world.desk, approval, TOOL, &arguments),
-                    fields: "outcome",
-                });
-            }
-            Step::Start => {
-                input["callId"] = self.call["callId"].clone();
-                (
-                    "startEffect",
-                    "callId deduplicated permit { position approvalId }",
-                )
-            }
-            Step::Execute => return None,
-            Step::Report => {
-                (input["callId"], input["permit"]) =
-                    (self.call["callId"].clone(), self.permit["position"].clone());
-                input["outcome"] = json!({ "completed": { "result": "paid" } });
-                ("reportEffect", "callId state")
-            }
-            Step::Commit => ("commitTurn", "turnId"),
-        };
-        Some(Request {
-            client: &world.agent,
-            name,
-            key: format!("{}/{}/{step:?}", self.order, self.name),
-            input,
-            fields,
-        })
-    }
-
-    fn learn(&mut self, step: Step, answer: &Value) {
-        match step {
-            Step::Claim => {
-                self.held = json!({ "lane": lane(&self.order), "turnId": answer["turnId"],
-                    "lease": answer["lease"] });
-            }
-            Step::Propose => self.call = answer.clone(),
-            Step::Start => {
-                assert_eq!(answer["deduplicated"], false, "{}: {answer}", self.order);
-                self.permit = answer["permit"].clone();
-            }
-            Step::Approve => assert_eq!(answer["outcome"], "APPROVED", "{}: {answer}", self.order),
-            Step::Report => assert_eq!(answer["state"], "COMPLETED", "{}: {answer}", self.order),
-            Step::Execute | Step::Commit => {}
-        }
-    }
-
-    /// Does a step; gives its answer.
-    fn step(&mut self, world: &World, outside: &mut Outside, step: Step) -> Value {
-        let Some(request) = self.request(world, step) else {
-            let approval = self.permit["approvalId"].as_str().expect("a signature");
-            outside.0.push((self.order.clone(), approval.to_owned()));
-            return Value::Null;
-        };
-        let answer = request.send();
-        self.learn(step, &answer);
-        answer
-    }
-
-    /// Goes on with a turn, having no idea what happened in it: proposing under the key of the effect tells.
-    fn finish(mut self, world: &World, outside: &mut Outside) {
-        let proposed = self.step(world, outside, Step::Propose);
-        if proposed["state"] != "COMPLETED" {
-            for step in [Step::Approve, Step::Start, Step::Execute, Step::Report] {
-                self.step(world, outside, step);
+            if at == "Approve-UnderWay" {
+                let text = |name: &str| place[name].as_str().expect("a text");
+                vote(world, text("what"), text("order"));
             }
         }
-        self.step(world, outside, Step::Commit);
+        assert_eq!(moment, None, "it ended before");
+        Value::Null
+    }
+
+    /// SIGKILL.
+    fn killed(mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it is gone");
+    }
+
+    fn told(&mut self, url: &str) {
+        let input = self.child.stdin.as_mut().expect("its input");
+        writeln!(input, "{url}").expect("it hears");
     }
 }
 
-/// On a channel whose turns wait for their approvals and whose messages are turns at once.
-fn lane(order: &str) -> Value {
-    json!({ "agent": "shop", "interlocutor": "ann", "channel": "api", "thread": order })
-}
-
-fn crash(world: World, victim: Victim) -> World {
-    match victim {
-        Victim::Agent => world,
-        Victim::Server | Victim::Both => world.killed_and_started_again(),
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Already gone, unless a test failed; then nothing of it must go on running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-/// A turn of its own whose server, agent or both die at one moment of one step. A living agent goes on to the end.
-fn turn_with_a_crash(mut world: World, outside: &mut Outside, victim: Victim, at: (Step, Moment)) -> World {
-    let order = name(at);
+fn arguments(order: &str) -> String {
+    json!({ "order": order }).to_string()
+}
+
+fn vote(world: &World, approval: &str, order: &str) {
+    let voted = world
+        .reviewer
+        .vote(&world.desk, approval, TOOL, &arguments(order));
+    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
+}
+
+/// The vote of a reviewer who does not hear what becomes of it.
+fn vote_unheard(world: &World, approval: &str, order: &str) -> std::net::TcpStream {
+    let input = world
+        .reviewer
+        .signed(&world.desk, approval, TOOL, &arguments(order));
+    sent_and_not_read(&world.desk, "voteOnApproval", &format!("vote-{approval}"), input)
+}
+
+fn sent_and_not_read(client: &Client, name: &str, key: &str, input: Value) -> std::net::TcpStream {
+    let (query, variables) = mutation(name, key, input, "outcome");
+    let body = json!({ "query": query, "variables": variables }).to_string();
+    let address = client.url.strip_prefix("http://").expect("an address");
+    let mut stream = std::net::TcpStream::connect(address).expect("a connection");
+    let sent = write!(
+        stream,
+        "POST /graphql HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        client.key,
+        body.len()
+    );
+    sent.expect("the request is sent");
+    stream
+}
+
+/// A message that makes a turn.
+fn ordered(world: &World, order: &str) {
     let session = json!({ "externalId": order });
     world.agent.sent(
         "startSession",
@@ -245,72 +202,55 @@ fn turn_with_a_crash(mut world: World, outside: &mut Outside, victim: Victim, at
         session.clone(),
         "position",
     );
-    let message = json!({ "session": session, "text": "pay", "channelMessageId": "1", "lane": lane(&order) });
+    let message = json!({ "session": session, "text": "pay", "channelMessageId": "1", "lane": lane(order) });
     world
         .agent
         .sent("submitMessage", &format!("message-{order}"), message, "position");
-    let mut agent = Agent::new("first", &order);
-    for step in STEPS {
-        if at == (step, Moment::UnderWay) {
-            let sent = agent.request(&world, step).expect("a request");
-            let connection = sent.send_and_do_not_read();
-            world = crash(world, victim);
-            drop(connection);
-            if victim != Victim::Server {
-                return world;
-            }
+}
+
+/// An order on each channel that has this moment; then somebody dies. Agents that live go on to the end.
+fn crash_at(mut world: World, outside: &Path, victim: Victim, moment: &str, channels: &[&str]) -> World {
+    let (mut agents, mut unheard) = (Vec::new(), Vec::new());
+    for channel in channels {
+        let order = order(moment, channel);
+        ordered(&world, &order);
+        let name = format!("first-{order}");
+        let mut agent = Agent::start(&world, outside, &name, &[&order, channel, moment]);
+        let place = agent.goes_to(&world, Some(moment));
+        if let Some(approval) = place["what"].as_str() {
+            unheard.push((vote_unheard(&world, approval, &order), approval.to_owned(), order));
         }
-        let answer = agent.step(&world, outside, step);
-        if at == (step, Moment::Done) {
-            world = crash(world, victim);
-            if victim != Victim::Server {
-                return world;
-            }
-            // The agent cannot know whether its last answer was lost, and asks again.
-            if let Some(again) = agent.request(&world, step) {
-                let mut again = again.send();
-                assert_eq!(again["duplicate"], true, "{order}: {again}");
-                again["duplicate"] = answer["duplicate"].clone();
-                if step == Step::Start {
-                    // The permit that it has, and no second one.
-                    assert_eq!(again["deduplicated"], true, "{order}: {again}");
-                    again["deduplicated"] = answer["deduplicated"].clone();
-                }
-                assert_eq!(again, answer, "{order}");
-            }
+        agents.push(agent);
+    }
+    if victim != Victim::Agent {
+        world = world.killed_and_started_again();
+    }
+    for (connection, approval, order) in unheard {
+        drop(connection);
+        if victim == Victim::Server {
+            // The reviewer cannot know whether it was heard, and votes again.
+            vote(&world, &approval, &order);
+        }
+    }
+    for mut agent in agents {
+        if victim == Victim::Server {
+            agent.told(&world.server.url);
+            agent.goes_to(&world, None);
+        } else {
+            agent.killed();
         }
     }
     world
 }
 
-fn name((step, moment): (Step, Moment)) -> String {
-    format!("{step:?}-{moment:?}")
-}
-
-/// Every moment of every step. An execution is nothing that Ruche sees, so nothing of it is under way.
-fn moments() -> Vec<(Step, Moment)> {
-    let both = |step| [(step, Moment::UnderWay), (step, Moment::Done)];
-    let all = STEPS.into_iter().flat_map(both);
-    all.filter(|at| *at != (Step::Execute, Moment::UnderWay))
-        .collect()
-}
-
-/// Another agent and the people do what is theirs until no turn is left. Gives the orders that were in doubt.
-fn until_all_is_over(world: &World, outside: &mut Outside) -> BTreeSet<String> {
+/// Other agents and the people do what is theirs until no turn is left. Gives the orders that were in doubt.
+fn until_all_is_over(world: &World, outside: &Path) -> BTreeSet<String> {
     let deadline = Instant::now() + END_WAIT_MAX;
     let mut doubted = BTreeSet::new();
     for round in 0_u32.. {
         assert!(Instant::now() < deadline, "a turn is stuck: {}", busy(world));
         people(world, outside, &mut doubted);
-        let input = json!({ "agent": "shop", "waitMs": 2_000 });
-        let name = format!("successor-{round}");
-        let fields = "turnId lease { id epoch } lane { thread }";
-        let claim = world.agent.mutate("claimTurn", &name, input, fields);
-        if claim["code"].is_null() {
-            Agent::that_claimed(&name, &claim).finish(world, outside);
-            continue;
-        }
-        assert_eq!(claim["code"], "ILLEGAL_TRANSITION", "{claim}");
+        Agent::start(world, outside, &format!("successor-{round}"), &[]).goes_to(world, None);
         if busy(world) == json!([]) {
             break;
         }
@@ -326,7 +266,7 @@ fn busy(world: &World) -> Value {
 }
 
 /// A reviewer signs what is open; a person who sees an effect in doubt looks outside and says what is there.
-fn people(world: &World, outside: &Outside, doubted: &mut BTreeSet<String>) {
+fn people(world: &World, outside: &Path, doubted: &mut BTreeSet<String>) {
     let open = "{ approvals(first: 50) { nodes { id arguments } } }";
     let open = world.desk.ask(open, Value::Null)["approvals"]["nodes"].take();
     for request in open.as_array().expect("a list") {
@@ -344,11 +284,8 @@ fn people(world: &World, outside: &Outside, doubted: &mut BTreeSet<String>) {
         if doubted.insert(order.clone()) {
             waits_for_a_person(world, &order);
         }
-        let outcome = if outside.has(&order) {
-            "COMPLETED"
-        } else {
-            "NOT_EXECUTED"
-        };
+        let is_paid = paid(outside).iter().any(|(done, _)| *done == order);
+        let outcome = if is_paid { "COMPLETED" } else { "NOT_EXECUTED" };
         let input = json!({ "lane": lane(&order), "callId": effect["callId"], "outcome": outcome,
             "by": "ann", "evidence": "statement of the bank" });
         let key = format!("resolve-{}", effect["callId"]);
@@ -370,21 +307,24 @@ fn waits_for_a_person(world: &World, order: &str) {
 }
 
 /// Nothing started twice or unsigned, nothing stuck, and an auditor finds nothing.
-fn judge(world: World, outside: &Outside, doubted: &BTreeSet<String>) {
-    let all: BTreeSet<String> = moments().into_iter().map(name).collect();
-    let paid: BTreeSet<String> = outside.0.iter().map(|(order, _)| order.clone()).collect();
+fn judge(world: World, outside: &Path, doubted: &BTreeSet<String>) {
+    let moments = moments();
+    let orders = moments
+        .iter()
+        .flat_map(|(moment, channels)| channels.iter().map(|channel| order(moment, channel)));
+    let all: BTreeSet<String> = orders.collect();
+    let paid = paid(outside);
+    let orders: BTreeSet<String> = paid.iter().map(|(order, _)| order.clone()).collect();
     assert_eq!(
-        (outside.0.len(), &paid),
+        (paid.len(), &orders),
         (all.len(), &all),
-        "each is paid once: {:?}",
-        outside.0
+        "each is paid once: {paid:?}"
     );
-    let signed: BTreeSet<&String> = outside.0.iter().map(|(_, approval)| approval).collect();
+    let signed: BTreeSet<&String> = paid.iter().map(|(_, approval)| approval).collect();
     assert_eq!(
         signed.len(),
         all.len(),
-        "each has a signature of its own: {:?}",
-        outside.0
+        "each has a signature of its own: {paid:?}"
     );
 
     let query = "{ effects(first: 100) { nodes { businessKey status attempts } } }";
@@ -392,18 +332,22 @@ fn judge(world: World, outside: &Outside, doubted: &BTreeSet<String>) {
     let mut completed = BTreeSet::new();
     for effect in effects.as_array().expect("a list") {
         let order = effect["businessKey"].as_str().expect("an order").to_owned();
-        assert_eq!(effect["attempts"], "1", "started once and never again: {effect}");
         match effect["status"].as_str() {
             Some("COMPLETED") => assert!(completed.insert(order), "{effect}"),
             Some("NOT_EXECUTED") => assert!(doubted.contains(&order), "{effect}"),
             _ => panic!("not settled: {effect}"),
         }
+        assert_eq!(effect["attempts"], "1", "started once and never again: {effect}");
     }
     assert_eq!(completed, all);
     let totals = "{ totals { counts { turns turnsCommitted } } }";
-    let turns = all.len().to_string();
-    let counts = json!({ "turns": turns, "turnsCommitted": turns });
-    assert_eq!(world.agent.ask(totals, Value::Null)["totals"]["counts"], counts);
+    let counts = world.agent.ask(totals, Value::Null)["totals"]["counts"].take();
+    let turns = counts["turns"]
+        .as_str()
+        .and_then(|count| count.parse::<usize>().ok());
+    assert_eq!(counts["turns"], counts["turnsCommitted"], "nothing is stuck");
+    // A decision opens a turn for each call that did not wait.
+    assert!(turns >= Some(all.len()), "{counts}");
 
     let report = world.audit();
     assert_eq!(
@@ -413,21 +357,29 @@ fn judge(world: World, outside: &Outside, doubted: &BTreeSet<String>) {
     );
 }
 
-/// Loops over the steps; gives the world afterwards and what was in doubt.
+/// Loops over the steps; gives what was in doubt.
 fn kill_at_every_step(victim: Victim) -> BTreeSet<String> {
-    let (mut world, mut outside) = (World::new(), Outside::default());
-    for at in moments() {
-        world = turn_with_a_crash(world, &mut outside, victim, at);
+    let mut world = World::new();
+    let outside: PathBuf = world.folder.path().join("paid");
+    for (moment, channels) in moments() {
+        world = crash_at(world, &outside, victim, &moment, &channels);
     }
-    let doubted = until_all_is_over(&world, &mut outside);
+    let doubted = until_all_is_over(&world, &outside);
     judge(world, &outside, &doubted);
     doubted
 }
 
 /// What an agent that died may have left in doubt, and what it must have.
 fn in_doubt_as_it_must_be(doubted: &BTreeSet<String>) {
-    let must = [(Step::Start, Moment::Done), (Step::Execute, Moment::Done)].map(name);
-    let may = [(Step::Start, Moment::UnderWay), (Step::Report, Moment::UnderWay)].map(name);
+    let on_both = |moment: &str| [BLOCKING.0, DETACHED.0].map(|channel| order(moment, channel));
+    let must: Vec<String> = ["Start-Done", "Execute-Done"]
+        .into_iter()
+        .flat_map(on_both)
+        .collect();
+    let may: Vec<String> = ["Start-UnderWay", "Report-UnderWay"]
+        .into_iter()
+        .flat_map(on_both)
+        .collect();
     assert!(must.iter().all(|order| doubted.contains(order)), "{doubted:?}");
     let known = |order: &String| must.contains(order) || may.contains(order);
     assert!(doubted.iter().all(known), "{doubted:?}");
