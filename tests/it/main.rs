@@ -27,6 +27,7 @@ mod read_models;
 mod approvals;
 mod live;
 mod steps;
+mod scenarios;
 mod replay;
 mod websocket;
 mod bench;

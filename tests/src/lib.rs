@@ -1,5 +1,6 @@
 //! Whole-system tests. The tests are in `it/`; here is what they and `cargo xtask soak` share.
 
+pub mod clock;
 pub mod data;
 pub mod databases;
 pub mod embedded;

@@ -1,0 +1,13 @@
+//! The scenarios of the conversation fabric, told through GraphQL: one server on the embedded engine; on PostgreSQL two on
+//! one database, and a client that goes to the other one with each request. Which scenario is which test:
+//! `docs/scenarios.md`.
+
+mod world;
+mod messages;
+mod undoing;
+mod repeats;
+mod approvals;
+mod crashes;
+mod one_at_a_time;
+mod fairness;
+mod table;

@@ -1,0 +1,139 @@
+//! The server and the worker die when a tool has run and nobody has said so.
+
+use serde_json::{Value, json};
+
+use super::world::{LEASE, Outside, Worker, World, lane};
+
+/// A call that runs outside when the node that let it start is killed, and its worker with it. The lease is over when
+/// there is a node again.
+fn killed_after_the_call(world: &mut World, outside: &mut Outside, tool: &str) -> (Worker, Value) {
+    let lane = lane("ann", "api");
+    world.session(&lane);
+    let worker = world.turn(&lane, "m-1", "do it");
+    let call = world.propose(&worker, tool, "order 7");
+    without_a_permit(world, &worker, &call);
+    if call["gate"] == "APPROVAL" {
+        world.approve(&call, tool, "order 7");
+    }
+    let started = world.start(&worker, &call);
+    assert_eq!(started["permit"]["attempt"], "1", "{started}");
+    outside.execute(tool, &started);
+    world.kill_a_node();
+    world.pass(LEASE);
+    world.start_node();
+    (worker, started)
+}
+
+/// Nobody reports an effect that was not let start, under whatever permit.
+fn without_a_permit(world: &World, worker: &Worker, call: &Value) {
+    let size = world.size();
+    for permit in [&call["position"], &json!("1:0"), &json!("1:4000000000")] {
+        let refused = world.refused("reportEffect", &World::reporting(worker, call, permit));
+        assert_eq!(refused["code"], "ILLEGAL_TRANSITION", "{refused}");
+    }
+    assert_eq!(world.size(), size, "nothing is written");
+}
+
+#[test]
+fn a_15_an_idempotent_effect_in_doubt_is_tried_again_under_its_key() {
+    let (mut world, mut outside) = (World::new(), Outside::default());
+    world.register("create_ticket", "IDEMPOTENT", None);
+    let (dead, first) = killed_after_the_call(&mut world, &mut outside, "create_ticket");
+
+    let worker = world.claim(&dead.lane);
+    assert_eq!((&worker.turn, &worker.lease["epoch"]), (&dead.turn, &json!("2")));
+    let doubt = json!([{ "tool": "create_ticket", "status": "OUTCOME_UNKNOWN", "attempts": "1",
+        "businessKey": "order 7" }]);
+    assert_eq!(world.effects(Some("OUTCOME_UNKNOWN")), doubt, "shown to people");
+    let late = world.refused(
+        "reportEffect",
+        &World::reporting(&dead, &first, &first["permit"]["position"]),
+    );
+    assert_eq!(late["path"], json!(["lease"]), "the dead worker wakes up: {late}");
+
+    let found = world.propose(&worker, "create_ticket", "order 7");
+    assert_eq!(
+        (&found["deduplicated"], &found["state"], &found["callId"]),
+        (&json!(true), &json!("OUTCOME_UNKNOWN"), &first["callId"]),
+        "{found}"
+    );
+    let again = world.start(&worker, &found);
+    assert_eq!(
+        (&again["permit"]["attempt"], &again["permit"]["effectKey"]),
+        (&json!("2"), &first["permit"]["effectKey"]),
+        "{again}"
+    );
+    outside.execute("create_ticket", &again);
+    let stale = World::reporting(&worker, &first, &first["permit"]["position"]);
+    assert_eq!(world.refused("reportEffect", &stale)["path"], json!(["permit"]));
+    assert_eq!(world.report(&worker, &again)["state"], "COMPLETED");
+    world.commit(&worker, "there is a ticket");
+    assert_eq!(outside.runs("create_ticket"), (2, 1), "asked for twice, made once");
+    let done = json!([{ "tool": "create_ticket", "status": "COMPLETED", "attempts": "2", "businessKey": "order 7" }]);
+    assert_eq!(world.effects(None), done);
+    world.audit();
+}
+
+#[test]
+fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
+    let (mut world, mut outside) = (World::new(), Outside::default());
+    world.register("charge_card", "IRREVERSIBLE", None);
+    let (dead, first) = killed_after_the_call(&mut world, &mut outside, "charge_card");
+    // Something happens elsewhere: whoever tends the ledger looks what is due. It would find it by itself, later.
+    let elsewhere = lane("eve", "api");
+    world.session(&elsewhere);
+    world.message(&elsewhere, "m-1", "hello");
+
+    let holder = || {
+        let query = "{ lanes(filter: { busy: true }, first: 10) { nodes { name { interlocutor } holder { turnId state } } } }";
+        let mut lanes = world.read(query, &Value::Null)["lanes"]["nodes"].take();
+        let lanes = lanes.as_array_mut().expect("lanes");
+        let of_ann = lanes.iter_mut().find(|lane| lane["name"]["interlocutor"] == "ann");
+        of_ann.map(|lane| lane["holder"].take()).unwrap_or_default()
+    };
+    let waits = json!({ "turnId": dead.turn, "state": "AWAITING_APPROVAL" });
+    world.until("the turn waits", || holder() == waits);
+    let doubt = json!([{ "tool": "charge_card", "status": "OUTCOME_UNKNOWN", "attempts": "1",
+        "businessKey": "order 7" }]);
+    assert_eq!(world.effects(Some("OUTCOME_UNKNOWN")), doubt, "shown to people");
+    let records = world.records();
+    let called: Vec<_> = records
+        .iter()
+        .filter(|record| record.event == "infra.manual_intervention_required")
+        .map(|record| (&record.payload["reason"], &record.turn))
+        .collect();
+    assert_eq!(called, [(&json!("outcome_unknown"), &dead.turn)]);
+
+    // Nobody gets the turn, and nobody gets the call started again.
+    let size = world.size();
+    let claim = world.refused("claimTurn", &json!({ "lane": dead.lane }));
+    assert_eq!(claim["code"], "ILLEGAL_TRANSITION", "{claim}");
+    let again = world.refused("startEffect", &World::starting(&dead, &first));
+    assert_eq!(again["code"], "ILLEGAL_TRANSITION", "{again}");
+    assert_eq!(world.size(), size);
+
+    let found = json!({ "lane": dead.lane, "callId": first["callId"], "outcome": "COMPLETED", "by": "alice",
+        "evidence": "statement of the bank" });
+    let mut unproven = found.clone();
+    unproven["evidence"] = json!("");
+    assert_eq!(world.refused("resolveOutcome", &unproven)["code"], "INVALID_INPUT");
+    world.done("resolveOutcome", &found, "state position");
+    let worker = world.claim(&dead.lane);
+    assert_eq!((&worker.turn, &worker.lease["epoch"]), (&dead.turn, &json!("2")));
+    let known = world.propose(&worker, "charge_card", "order 7");
+    assert_eq!(
+        (&known["deduplicated"], &known["state"], &known["callId"]),
+        (&json!(true), &json!("COMPLETED"), &first["callId"]),
+        "{known}"
+    );
+    let again = world.answer("startEffect", "again", &World::starting(&worker, &known), "deduplicated");
+    assert!(
+        !again["code"].is_null() || again["deduplicated"] == true,
+        "no leave to run it: {again}"
+    );
+    world.commit(&worker, "it is yours");
+    assert_eq!(outside.runs("charge_card"), (1, 1));
+    let done = json!([{ "tool": "charge_card", "status": "COMPLETED", "attempts": "1", "businessKey": "order 7" }]);
+    assert_eq!(world.effects(None), done);
+    world.audit();
+}

@@ -1,0 +1,79 @@
+//! Who writes much does not keep those waiting who write little.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::world::{Worker, World, lane};
+
+const BUSY: usize = 500;
+const OTHERS: usize = 20;
+const WORKERS: usize = 4;
+/// The others are served before this turn of the busy lane.
+const BUSY_BEFORE_THE_LAST_MAX: usize = 30;
+/// Turns that are served: all of the others, and more of the busy lane than it may have before the last of them.
+const SERVED: usize = OTHERS + BUSY_BEFORE_THE_LAST_MAX + 10;
+
+#[test]
+fn a_08_a_busy_lane_does_not_keep_others_waiting() {
+    let world = World::new();
+    let busy = lane("ann", "api");
+    world.session(&busy);
+    for n in 0..BUSY {
+        world.message(&busy, &n.to_string(), "and another thing");
+    }
+    for n in 0..OTHERS {
+        let other = lane(&format!("person {n}"), "api");
+        world.session(&other);
+        world.message(&other, "0", "hello");
+    }
+    let served = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (world, served) = (&world, &served);
+            scope.spawn(move || {
+                while served.fetch_add(1, Ordering::SeqCst) < SERVED {
+                    serve(world, &format!("worker-{worker}"), served.load(Ordering::SeqCst));
+                }
+            });
+        }
+    });
+
+    // The messages of a lane in the order in which they came, with their turns, and the turns as they began.
+    let records = world.records();
+    let of_event = |event: &str| -> Vec<Value> {
+        let found = records.iter().filter(|record| record.event == event);
+        found.map(|record| record.turn.clone()).collect()
+    };
+    let received = of_event("message.received");
+    let place: HashMap<String, usize> = (0..).zip(&received).map(|(n, turn)| (turn.to_string(), n)).collect();
+    let began: Vec<usize> = of_event("turn.started").iter().map(|turn| place[&turn.to_string()]).collect();
+    let of_busy: Vec<usize> = began.iter().copied().filter(|place| *place < BUSY).collect();
+    assert!(of_busy.iter().copied().eq(0..of_busy.len()), "in order: {of_busy:?}");
+    assert_eq!(began.len() - of_busy.len(), OTHERS, "each of the others, once");
+    let last = began.iter().rposition(|place| *place >= BUSY).expect("one of the others");
+    let before = began[..last].iter().filter(|place| **place < BUSY).count();
+    assert!(
+        before < BUSY_BEFORE_THE_LAST_MAX,
+        "{before} turns of the busy lane began before the last of the others"
+    );
+    world.audit();
+}
+
+/// A worker asks for whatever turn of the agent waits longest, and answers.
+fn serve(world: &World, name: &str, round: usize) {
+    let input = json!({ "agent": "shop", "waitMs": 20_000 });
+    let fields = "turnId lease { id epoch } lane { agent interlocutor channel }";
+    let claim = world.answer("claimTurn", &format!("{name}-{round}"), &input, fields);
+    assert!(claim["code"].is_null(), "{claim}");
+    let worker = Worker {
+        lane: claim["lane"].clone(),
+        turn: claim["turnId"].clone(),
+        lease: claim["lease"].clone(),
+    };
+    let key = format!("commit {}", worker.turn);
+    let committed = world.answer("commitTurn", &key, &worker.held(), "turnId");
+    assert!(committed["code"].is_null(), "{committed}");
+}

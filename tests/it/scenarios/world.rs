@@ -1,0 +1,441 @@
+//! Servers, people and agents to tell a scenario with. Their time of day is the test's.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ruche_tests::clock::MovableClock;
+use ruche_tests::server::{Home, Server, caught_up};
+use serde_json::{Value, json};
+
+use crate::live;
+use crate::live::client::Client;
+use crate::live::reviewer::Reviewer;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+/// What is not so by then will not be: more than a start of a node and the longest wait of a read.
+const STATE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// What a lease lasts on every channel, and a little more.
+pub const LEASE: Duration = Duration::from_secs(31);
+
+/// A deployment with its tenant, `acme`.
+pub struct World {
+    folder: tempfile::TempDir,
+    home: Home,
+    pub clock: MovableClock,
+    /// All that run. Two on PostgreSQL, one elsewhere.
+    nodes: Vec<Node>,
+    requests: AtomicUsize,
+    pub keys: Keys,
+    reviewer: Reviewer,
+}
+
+/// Credentials.
+#[derive(Clone)]
+pub struct Keys {
+    pub agent: String,
+    admin: String,
+    desk: String,
+}
+
+/// A server, and everybody as its client.
+struct Node {
+    server: Server,
+    agent: Client,
+    admin: Client,
+    desk: Client,
+}
+
+/// A worker with its turn, as it names it in everything that it sends.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub lane: Value,
+    pub turn: Value,
+    pub lease: Value,
+}
+
+impl Worker {
+    /// What it sends, to be added to.
+    pub fn held(&self) -> Value {
+        json!({ "lane": self.lane, "turnId": self.turn, "lease": self.lease })
+    }
+}
+
+/// How commands name the lane of a person and the agent `shop`.
+pub fn lane(who: &str, channel: &str) -> Value {
+    json!({ "agent": "shop", "interlocutor": who, "channel": channel })
+}
+
+/// One record of the ledger, as an auditor reads it.
+#[derive(Debug)]
+pub struct Entry {
+    pub position: String,
+    /// First record of its append.
+    pub append: String,
+    pub event: String,
+    pub turn: Value,
+    pub call: Value,
+    pub payload: Value,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::new(PROGRAM, folder.path());
+        let key = |roles: &[&str]| home.new_key("acme", roles).expect("a key");
+        let keys = Keys {
+            agent: key(&["writer", "reader"]),
+            admin: key(&["admin"]),
+            desk: key(&["reviewer"]),
+        };
+        let count = if home.databases.is_some() { 2 } else { 1 };
+        let mut world = Self {
+            clock: MovableClock::new(folder.path()).expect("a clock"),
+            reviewer: Reviewer::new(folder.path(), "acme", "alice"),
+            folder,
+            home,
+            nodes: Vec::new(),
+            requests: AtomicUsize::new(0),
+            keys,
+        };
+        for _ in 0..count {
+            world.start_node();
+        }
+        world.reviewer.register(world.admin());
+        world
+    }
+
+    /// One more server.
+    pub fn start_node(&mut self) {
+        let server = self.home.serve_with(&[], &self.clock.variables());
+        let server = server.expect("a node starts");
+        let client = |key: &str| Client::new(&server.url, key);
+        self.nodes.push(Node {
+            agent: client(&self.keys.agent),
+            admin: client(&self.keys.admin),
+            desk: client(&self.keys.desk),
+            server,
+        });
+    }
+
+    /// SIGKILL to the server that took the last request, or to the only one.
+    pub fn kill_a_node(&mut self) {
+        let last = self.requests.load(Ordering::Relaxed) + self.nodes.len() - 1;
+        let killed = self.nodes.remove(last % self.nodes.len());
+        killed.server.kill().expect("a node can be killed");
+    }
+
+    /// Where the servers listen.
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.server.url.clone()).collect()
+    }
+
+    /// Time passes, for everybody.
+    pub fn pass(&self, time: Duration) {
+        self.clock.forward(time).expect("the clock is set");
+    }
+
+    /// The other server than last time.
+    fn node(&self) -> &Node {
+        &self.nodes[self.requests.fetch_add(1, Ordering::Relaxed) % self.nodes.len()]
+    }
+
+    pub fn agent(&self) -> &Client {
+        &self.node().agent
+    }
+
+    pub fn admin(&self) -> &Client {
+        &self.node().admin
+    }
+
+    /// An answer, whatever it is. Two nodes may meet in a lane so often that one is told to try again.
+    #[track_caller]
+    pub fn answer(&self, name: &str, key: &str, input: &Value, fields: &str) -> Value {
+        let deadline = Instant::now() + STATE_WAIT_MAX;
+        loop {
+            let node = self.node();
+            // These two are the administrator's.
+            let who = match name {
+                "registerTool" | "resolveOutcome" => &node.admin,
+                _ => &node.agent,
+            };
+            let answer = who.mutate(name, key, input.clone(), fields);
+            if answer["__typename"] != "TryAgain" || Instant::now() > deadline {
+                return answer;
+            }
+        }
+    }
+
+    /// A key that no request had yet.
+    fn fresh_key(&self, of: &str) -> String {
+        format!("{of}-{}", self.requests.load(Ordering::Relaxed))
+    }
+
+    /// What becomes of a request that is expected to be refused.
+    #[track_caller]
+    pub fn refused(&self, name: &str, input: &Value) -> Value {
+        let answer = self.answer(name, &self.fresh_key(name), input, "position");
+        assert!(!answer["code"].is_null(), "{name} is not refused: {answer}");
+        answer
+    }
+
+    /// What becomes of a request that is carried out.
+    #[track_caller]
+    pub fn done(&self, name: &str, input: &Value, fields: &str) -> Value {
+        let answer = self.answer(name, &self.fresh_key(name), input, fields);
+        assert!(answer["code"].is_null(), "{name}: {answer}");
+        answer
+    }
+
+    /// A person writes. The session is that of the lane.
+    #[track_caller]
+    pub fn message(&self, lane: &Value, id: &str, text: &str) -> Value {
+        let (key, input) = message(lane, id, text);
+        let answer = self.answer("submitMessage", &key, &input, "turnId position");
+        assert!(answer["code"].is_null(), "{answer}");
+        answer
+    }
+
+    /// A session for a lane.
+    pub fn session(&self, lane: &Value) {
+        let input = json!({ "externalId": session_of(lane), "agent": lane["agent"], "channel": lane["channel"],
+            "interlocutor": lane["interlocutor"] });
+        self.done("startSession", &input, "position");
+    }
+
+    /// A worker asks for the turn of a lane until it is there. A claim that is refused leaves its key free.
+    #[track_caller]
+    pub fn claim(&self, lane: &Value) -> Worker {
+        let key = self.fresh_key("claim");
+        let mut last = Value::Null;
+        self.until("a turn is ready", || {
+            let fields = "turnId lease { id epoch }";
+            last = self.answer("claimTurn", &key, &json!({ "lane": lane }), fields);
+            assert!(
+                last["code"].is_null() || last["code"] == "ILLEGAL_TRANSITION",
+                "{last}"
+            );
+            last["code"].is_null()
+        });
+        Worker {
+            lane: lane.clone(),
+            turn: last["turnId"].clone(),
+            lease: last["lease"].clone(),
+        }
+    }
+
+    /// A person writes, and a worker has the turn. Windows of channels are over at once.
+    #[track_caller]
+    pub fn turn(&self, lane: &Value, id: &str, text: &str) -> Worker {
+        self.message(lane, id, text);
+        self.pass(Duration::from_secs(3));
+        self.claim(lane)
+    }
+
+    #[track_caller]
+    pub fn commit(&self, worker: &Worker, answer: &str) -> Value {
+        let mut input = worker.held();
+        (input["outcome"], input["response"]) = (json!("ANSWERED"), json!({ "text": answer }));
+        self.done("commitTurn", &input, "turnId position")
+    }
+
+    /// An administrator says what a tool does to the world.
+    pub fn register(&self, tool: &str, side_effect: &str, undone_by: Option<&str>) {
+        let mut input = json!({ "name": tool, "sideEffect": side_effect, "compensationTool": undone_by });
+        input["argumentSchema"] = json!({ "type": "object" });
+        self.done("registerTool", &input, "position");
+    }
+
+    /// A worker asks whether it may. Its arguments are `{"key": …}`.
+    #[track_caller]
+    pub fn propose(&self, worker: &Worker, tool: &str, key: &str) -> Value {
+        let mut input = worker.held();
+        (input["tool"], input["arguments"]) = (json!(tool), json!(arguments(key)));
+        input["businessKey"] = json!(key);
+        let fields = "callId gate sideEffect deduplicated state result approval { id } position";
+        self.done("proposeAction", &input, fields)
+    }
+
+    /// The input of `startEffect`.
+    pub fn starting(worker: &Worker, call: &Value) -> Value {
+        let mut input = worker.held();
+        input["callId"] = call["callId"].clone();
+        input
+    }
+
+    #[track_caller]
+    pub fn start(&self, worker: &Worker, call: &Value) -> Value {
+        let fields = "callId deduplicated state result permit { position attempt effectKey approvalId arguments }";
+        self.done("startEffect", &Self::starting(worker, call), fields)
+    }
+
+    /// The input of `reportEffect` of a call that is done, under a permit.
+    pub fn reporting(worker: &Worker, call: &Value, permit: &Value) -> Value {
+        let mut input = Self::starting(worker, call);
+        input["permit"] = permit.clone();
+        input["outcome"] = json!({ "completed": { "result": "done", "externalRef": "T-1" } });
+        input
+    }
+
+    #[track_caller]
+    pub fn report(&self, worker: &Worker, started: &Value) -> Value {
+        let input = Self::reporting(worker, started, &started["permit"]["position"]);
+        self.done("reportEffect", &input, "callId state position")
+    }
+
+    /// A call that is proposed, started, run outside and reported.
+    #[track_caller]
+    pub fn run(&self, outside: &mut Outside, worker: &Worker, tool: &str, key: &str) -> Value {
+        let call = self.propose(worker, tool, key);
+        assert_eq!(call["deduplicated"], false, "{call}");
+        let started = self.start(worker, &call);
+        outside.execute(tool, &started);
+        let reported = self.report(worker, &started);
+        assert_eq!(reported["state"], "COMPLETED", "{reported}");
+        started
+    }
+
+    /// A reviewer looks at a request and signs.
+    #[track_caller]
+    pub fn approve(&self, call: &Value, tool: &str, key: &str) -> Value {
+        let approval = call["approval"]["id"].as_str().expect("a request");
+        // What was asked on one node may be signed on the other.
+        let desk = &self.node().desk;
+        let voted = self.reviewer.vote(desk, approval, tool, &arguments(key));
+        assert_eq!(voted["outcome"], "APPROVED", "{voted}");
+        voted
+    }
+
+    /// One try at undoing a call, with what came of it.
+    #[track_caller]
+    pub fn undo(&self, lane: &Value, call: &Value, outcome: &Value) -> Value {
+        let mut input = json!({ "lane": lane, "callId": call["callId"] });
+        let fields = "permit { position attempt compensationTool effectKey }";
+        let started = self.done("startCompensation", &input, fields);
+        (input["permit"], input["outcome"]) = (started["permit"]["position"].clone(), outcome.clone());
+        self.done("reportCompensation", &input, "callId state position")
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + STATE_WAIT_MAX;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "still not so: {what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// What every node answers once its read models hold all that is there.
+    #[track_caller]
+    pub fn read(&self, query: &str, variables: &Value) -> Value {
+        let answers = self.nodes.iter().map(|Node { agent, .. }| {
+            caught_up(&agent.http, &agent.url, &agent.key).expect("the read models catch up");
+            agent.ask(query, variables.clone())
+        });
+        let answers: Vec<Value> = answers.collect();
+        assert!(
+            answers.windows(2).all(|two| two[0] == two[1]),
+            "nodes disagree: {answers:?}"
+        );
+        answers.into_iter().next().expect("a node")
+    }
+
+    /// Status and words of a turn, by its id.
+    #[track_caller]
+    pub fn read_turn(&self, turn: &Value) -> Value {
+        let query = "query ($id: ID!) { turn(id: $id) { status outcome errorType openedBy attempts
+            messages(first: 100) { nodes { role text } } } }";
+        self.read(query, &json!({ "id": turn }))["turn"].take()
+    }
+
+    /// Calls and what became of them, those in one state if it is named.
+    #[track_caller]
+    pub fn effects(&self, status: Option<&str>) -> Value {
+        let query = "query ($status: EffectState) { effects(filter: { status: $status }, first: 100) {
+            nodes { tool status attempts businessKey } } }";
+        self.read(query, &json!({ "status": status }))["effects"]["nodes"].take()
+    }
+
+    /// How many records the ledger has.
+    pub fn size(&self) -> u64 {
+        let size = self.agent().ask("{ ledger { size } }", Value::Null);
+        let size = size["ledger"]["size"].as_str().expect("a number");
+        size.parse().expect("a number")
+    }
+
+    /// All records, in order.
+    pub fn records(&self) -> Vec<Entry> {
+        let query = "query ($after: String) { ledger { records(first: 100, after: $after) {
+            nodes { position appendFirst type turnId callId payload } pageInfo { hasNextPage endCursor } } } }";
+        let (mut entries, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut page = self.agent().ask(query, json!({ "after": after }));
+            let mut page = page["ledger"]["records"].take();
+            let nodes = page["nodes"].as_array_mut().expect("records");
+            entries.extend(nodes.iter_mut().map(|node| Entry {
+                position: node["position"].as_str().expect("a position").to_owned(),
+                append: node["appendFirst"].as_str().expect("a position").to_owned(),
+                event: node["type"].as_str().expect("a type").to_owned(),
+                turn: node["turnId"].take(),
+                call: node["callId"].take(),
+                payload: node["payload"].take(),
+            }));
+            if page["pageInfo"]["hasNextPage"] == false {
+                return entries;
+            }
+            after = page["pageInfo"]["endCursor"].take();
+        }
+    }
+
+    /// The end: read models parked nothing, every decision is decided alike again, and the auditor's own program finds
+    /// nothing in an export, of which it knows the public key alone.
+    pub fn audit(self) -> Value {
+        for node in self.nodes {
+            assert!(node.server.stop().expect("it stops"), "it ended well");
+        }
+        let report = live::audit(&self.home, self.folder.path());
+        assert_eq!(
+            (&report["verdict"], &report["findings"]),
+            (&json!("VERIFIED"), &json!([])),
+            "{report}"
+        );
+        report
+    }
+}
+
+/// The request that carries a message: the key and the input of `submitMessage`.
+pub fn message(lane: &Value, id: &str, text: &str) -> (String, Value) {
+    let session = session_of(lane);
+    let input = json!({ "session": { "externalId": session }, "channelMessageId": id, "text": text, "lane": lane });
+    (format!("{session}/{id}"), input)
+}
+
+fn session_of(lane: &Value) -> String {
+    let text = |name: &str| lane[name].as_str().expect("a name").to_owned();
+    format!("{} on {}", text("interlocutor"), text("channel"))
+}
+
+fn arguments(key: &str) -> String {
+    json!({ "key": key }).to_string()
+}
+
+/// The world outside: which calls were really run, by the key that the tool was given.
+#[derive(Default)]
+pub struct Outside(BTreeMap<(String, String), u32>);
+
+impl Outside {
+    /// Runs the tool, as a permit says.
+    #[track_caller]
+    pub fn execute(&mut self, tool: &str, started: &Value) {
+        assert_eq!(started["deduplicated"], false, "no leave to run: {started}");
+        let key = started["permit"]["effectKey"].as_str().expect("a key");
+        *self.0.entry((tool.to_owned(), key.to_owned())).or_default() += 1;
+    }
+
+    /// How often a tool ran, and how many effects that made for one that knows its keys.
+    pub fn runs(&self, tool: &str) -> (u32, usize) {
+        let of_tool = self.0.iter().filter(|((of, _), _)| of == tool);
+        of_tool.fold((0, 0), |(runs, effects), (_, count)| (runs + count, effects + 1))
+    }
+}
