@@ -33,10 +33,7 @@ impl MovableClock {
     /// When the shim does not compile or the file cannot be made.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let path = folder.join("clock");
-        let file = OpenOptions::new()
-            .create_new(true)
-            .write(true)
-            .open(&path)?;
+        let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
         let clock = Self {
             shim: shim::compile("clock/shim.c", folder)?,
             path,

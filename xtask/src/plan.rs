@@ -80,9 +80,10 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
 }
 
 /// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program.
-const ON_EVERY_ENGINE: [&str; 15] = [
+const ON_EVERY_ENGINE: [&str; 16] = [
     "graphql::",
     "lanes::",
+    "scenarios::",
     "approvals::",
     "live::",
     "steps::",

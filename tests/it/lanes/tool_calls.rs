@@ -1,7 +1,5 @@
 //! Tool calls of governed turns through GraphQL: proposed, started under a permit, reported, undone, in doubt.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use super::{World, held, lane};
@@ -68,35 +66,9 @@ impl World {
         self.mutate("reportEffect", key, input, "callId state position")
     }
 
-    /// A call that is proposed, started and done.
-    fn run(&self, key: &str, worker: &Value, tool: &str, business_key: &str) -> Value {
-        let call = self.propose(&format!("{key}-p"), worker, tool, business_key);
-        let start = self.start(&format!("{key}-s"), worker, &call);
-        let done = json!({ "completed": { "result": format!("{tool} done"), "externalRef": "T-1" } });
-        let report = self.report(&format!("{key}-r"), worker, &start, done);
-        assert_eq!(report["state"], "COMPLETED", "{call} {start} {report}");
-        start
-    }
-
-    fn compensate(&self, key: &str, lane: &Value, call: &Value, outcome: Value) -> Value {
-        let mut input = json!({ "lane": lane, "callId": call["callId"] });
-        let fields = "permit { position attempt compensationTool effectKey }";
-        let start = self.mutate("startCompensation", &format!("{key}-s"), input.clone(), fields);
-        if !start["code"].is_null() {
-            return start;
-        }
-        (input["permit"], input["outcome"]) = (start["permit"]["position"].clone(), outcome);
-        self.mutate("reportCompensation", key, input, "callId state position")
-    }
-
     /// How many records the ledger has.
     fn size(&self) -> Value {
         self.ask("{ ledger { size } }", json!({}))["ledger"]["size"].clone()
-    }
-
-    fn effects(&self, position: &Value) -> Value {
-        let query = "query ($p: Position) { effects(minPosition: $p) { nodes { tool status attempts businessKey } } }";
-        self.ask(query, json!({ "p": position }))["effects"]["nodes"].clone()
     }
 }
 
@@ -107,201 +79,23 @@ fn turn_of(world: &World, number: u32, lane: &Value) -> Value {
 }
 
 #[test]
-fn a_02_a_turn_whose_place_is_taken_undoes_what_it_did() {
-    let (world, lane) = (World::on("web"), lane("web"));
+fn a_call_that_failed_frees_its_key() {
+    let (world, lane) = (World::on("api"), lane("api"));
     world.register("reserve_seat", "COMPENSATABLE");
     let worker = turn_of(&world, 1, &lane);
-    let (first, second) = (
-        world.run("a", &worker, "reserve_seat", "1A"),
-        world.run("b", &worker, "reserve_seat", "1B"),
-    );
-    let newer = world.message("m-2", "c-2", "never mind", &lane);
-    let refused = world.mutate("commitTurn", "commit", worker.clone(), "turnId");
-    assert_eq!(
-        (&refused["state"], &refused["legal"]),
-        (
-            &json!("compensating"),
-            &json!(["reportCompensation", "resolveOutcome", "startCompensation"])
-        ),
-        "{refused}"
-    );
-    let undone = json!({ "compensated": { "compensationTool": "undo_reserve_seat", "externalRef": "R-1" } });
-    let failed = json!({ "failed": { "errorType": "busy" } });
-    assert_eq!(
-        world.compensate("c-1", &lane, &second, failed)["state"],
-        json!(null),
-        "there are more tries"
-    );
-    assert_eq!(
-        world.compensate("c-2", &lane, &second, undone.clone())["state"],
-        "COMPENSATED"
-    );
-    let refused = world.compensate("c-3", &lane, &second, undone.clone());
-    assert_eq!(refused["code"], "ILLEGAL_TRANSITION", "{refused}");
-    let last = world.compensate("c-4", &lane, &first, undone);
-    assert_eq!(last["state"], "COMPENSATED");
-    assert_eq!(
-        world.turn(&worker["turnId"], &last["position"])["status"],
-        "SUPERSEDED"
-    );
-    let next = world.claim("claim-2", &lane);
-    assert_eq!(next["turnId"], newer["turnId"]);
-    // What was undone does not stand: the newer turn may do it.
-    let anew = world.propose("d", &held(&next, &lane), "reserve_seat", "1A");
+    let call = world.propose("a", &worker, "reserve_seat", "1A");
+    let start = world.start("b", &worker, &call);
+    let again = world.propose("c", &worker, "reserve_seat", "1A");
+    assert_eq!(again["deduplicated"], true, "{again}");
+    let failed = json!({ "failed": { "errorType": "unavailable", "retryable": true } });
+    assert_eq!(world.report("d", &worker, &start, failed)["state"], "FAILED");
+    let anew = world.propose("e", &worker, "reserve_seat", "1A");
     assert_eq!(anew["deduplicated"], false, "{anew}");
     world.audit();
 }
 
 #[test]
-fn a_02_what_cannot_be_undone_fails_the_turn() {
-    let (world, lane) = (World::on("web"), lane("web"));
-    world.register("reserve_seat", "COMPENSATABLE");
-    let worker = turn_of(&world, 1, &lane);
-    let call = world.run("a", &worker, "reserve_seat", "1A");
-    world.message("m-2", "c-2", "never mind", &lane);
-    let mut last = Value::Null;
-    for number in 1..=5 {
-        let failed = json!({ "failed": { "errorType": "busy", "error": format!("try {number}") } });
-        last = world.compensate(&format!("c-{number}"), &lane, &call, failed);
-    }
-    assert_eq!(last["state"], "COMPENSATION_FAILED", "{last}");
-    assert_eq!(
-        world.turn(&worker["turnId"], &last["position"])["status"],
-        "FAILED"
-    );
-    assert_eq!(
-        world.effects(&last["position"])[0]["status"],
-        "COMPENSATION_FAILED"
-    );
-    world.audit();
-}
-
-#[test]
-fn a_03_a_turn_that_takes_the_place_of_another_gets_its_recorded_effect() {
-    let (world, lane) = (World::on("web"), lane("web"));
-    world.register("create_ticket", "IDEMPOTENT");
-    let worker = turn_of(&world, 1, &lane);
-    let first = world.run("a", &worker, "create_ticket", "7");
-    let worker = turn_of(&world, 2, &lane);
-    let before = world.size();
-    let again = world.propose("b", &worker, "create_ticket", "7");
-    assert_eq!(
-        (
-            &again["deduplicated"],
-            &again["state"],
-            &again["result"],
-            &again["callId"]
-        ),
-        (
-            &json!(true),
-            &json!("COMPLETED"),
-            &json!("create_ticket done"),
-            &first["callId"]
-        ),
-        "{again}"
-    );
-    let again = world.start("c", &worker, &first);
-    assert_eq!(
-        (&again["code"], &again["deduplicated"]),
-        (&Value::Null, &json!(true)),
-        "{again}"
-    );
-    assert_eq!(again["permit"], first["permit"]);
-    assert_eq!(world.size(), before, "nothing was written");
-    let other = world.propose("d", &worker, "create_ticket", "8");
-    assert_eq!(
-        (&other["deduplicated"], &other["gate"]),
-        (&json!(false), &json!("OPEN"))
-    );
-    let start = world.start("e", &worker, &other);
-    let failed = json!({ "failed": { "errorType": "unavailable", "retryable": true } });
-    assert_eq!(world.report("f", &worker, &start, failed)["state"], "FAILED");
-    let anew = world.propose("g", &worker, "create_ticket", "8");
-    assert_eq!(anew["deduplicated"], false, "a failure frees the key");
-    world.audit();
-}
-
-#[test]
-fn a_15_after_a_crash_between_call_and_report_the_same_effect_is_found_and_not_doubled() {
-    let (mut world, lane) = (World::on("api"), lane("api"));
-    world.register("create_ticket", "IDEMPOTENT");
-    let worker = turn_of(&world, 1, &lane);
-    let call = world.propose("a", &worker, "create_ticket", "7");
-    let mut unstarted = call.clone();
-    unstarted["permit"] = json!({ "position": call["position"] });
-    let refused = world.report("r-0", &worker, &unstarted, json!({ "completed": {} }));
-    assert_eq!(
-        (&refused["code"], &refused["path"]),
-        (&json!("ILLEGAL_TRANSITION"), &json!(["permit"])),
-        "{refused}"
-    );
-    let start = world.start("b", &worker, &call);
-    assert_eq!(start["permit"]["attempt"], "1", "{start}");
-
-    world = world.killed_and_started_again();
-    let next = patient_claim(&world, &lane);
-    assert_eq!(
-        (&next["turnId"], &next["lease"]["epoch"]),
-        (&worker["turnId"], &json!("2"))
-    );
-    let worker = held(&next, &lane);
-    let found = world.propose("c", &worker, "create_ticket", "7");
-    assert_eq!(
-        (&found["deduplicated"], &found["state"], &found["callId"]),
-        (&json!(true), &json!("OUTCOME_UNKNOWN"), &call["callId"]),
-        "{found}"
-    );
-    let retry = world.start("d", &worker, &found);
-    assert_eq!(
-        (&retry["permit"]["attempt"], &retry["permit"]["effectKey"]),
-        (&json!("2"), &start["permit"]["effectKey"]),
-        "the tool tells the repeat: {retry}"
-    );
-    let stale = world.report("e", &worker, &start, json!({ "completed": {} }));
-    assert_eq!(stale["path"], json!(["permit"]), "{stale}");
-    let done = world.report(
-        "f",
-        &worker,
-        &retry,
-        json!({ "completed": { "result": "ticket 1" } }),
-    );
-    assert_eq!(done["state"], "COMPLETED", "{done}");
-    world.sent("commitTurn", "commit", worker, "turnId");
-    let effects = world.effects(&done["position"]);
-    assert_eq!(
-        effects,
-        json!([{ "tool": "create_ticket", "status": "COMPLETED", "attempts": "2", "businessKey": "7" }])
-    );
-    world.audit();
-}
-
-impl World {
-    /// The server is killed, and another process goes on with its folders.
-    fn killed_and_started_again(self) -> Self {
-        let Self { home, server, .. } = self;
-        server.kill().expect("it is killed");
-        let server = home.serve().expect("the server starts again");
-        Self { home, server, ..self }
-    }
-}
-
-/// Asks for the turn until the lease of the worker that died is over.
-fn patient_claim(world: &World, lane: &Value) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(90);
-    loop {
-        let fields = "turnId lease { id epoch }";
-        let claim = world.mutate("claimTurn", "claim-again", json!({ "lane": lane }), fields);
-        if claim["code"].is_null() {
-            return claim;
-        }
-        assert_eq!(claim["code"], "ILLEGAL_TRANSITION", "{claim}");
-        assert!(Instant::now() < deadline, "the lease does not lapse: {claim}");
-        std::thread::yield_now();
-    }
-}
-
-#[test]
-fn a_01_nothing_irreversible_starts_without_an_approval_and_the_turn_may_still_be_replaced() {
+fn nothing_irreversible_starts_without_an_approval_and_the_turn_may_still_be_replaced() {
     let (world, lane) = (World::on("api"), lane("api"));
     let worker = turn_of(&world, 1, &lane);
     let call = world.propose("a", &worker, "charge_card", "7");

@@ -21,7 +21,10 @@ fn a_09_what_was_signed_runs_once_and_an_auditor_sees_why() {
     );
     world.approve(&call, "deploy", "build 7");
     let started = world.start(&worker, &call);
-    assert_eq!(started["permit"]["approvalId"], call["approval"]["id"], "{started}");
+    assert_eq!(
+        started["permit"]["approvalId"], call["approval"]["id"],
+        "{started}"
+    );
     outside.execute("deploy", &started);
     let reported = world.report(&worker, &started);
     assert_eq!(reported["state"], "COMPLETED", "{reported}");
@@ -53,10 +56,23 @@ fn a_09_what_was_signed_runs_once_and_an_auditor_sees_why() {
         "tool.completed",
     ];
     assert_eq!(told, expected);
-    let found = |event: &str| records.iter().find(|record| record.event == event).expect("a record");
-    assert_eq!(found("approval.consumed").append, found("tool.started").append, "in one append");
+    let found = |event: &str| {
+        records
+            .iter()
+            .find(|record| record.event == event)
+            .expect("a record")
+    };
+    assert_eq!(
+        found("approval.consumed").append,
+        found("tool.started").append,
+        "in one append"
+    );
     assert_eq!(found("approval.voted").append, found("approval.resolved").append);
     assert!(!found("approval.voted").payload["signature"].is_null());
     let report = world.audit();
-    assert_eq!(report["proposed_and_not_run"]["total"], Value::from(0), "{report}");
+    assert_eq!(
+        report["proposed_and_not_run"]["total"],
+        Value::from(0),
+        "{report}"
+    );
 }

@@ -68,7 +68,11 @@ fn a_15_an_idempotent_effect_in_doubt_is_tried_again_under_its_key() {
     assert_eq!(world.refused("reportEffect", &stale)["path"], json!(["permit"]));
     assert_eq!(world.report(&worker, &again)["state"], "COMPLETED");
     world.commit(&worker, "there is a ticket");
-    assert_eq!(outside.runs("create_ticket"), (2, 1), "asked for twice, made once");
+    assert_eq!(
+        outside.runs("create_ticket"),
+        (2, 1),
+        "asked for twice, made once"
+    );
     let done = json!([{ "tool": "create_ticket", "status": "COMPLETED", "attempts": "2", "businessKey": "order 7" }]);
     assert_eq!(world.effects(None), done);
     world.audit();
@@ -88,7 +92,9 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         let query = "{ lanes(filter: { busy: true }, first: 10) { nodes { name { interlocutor } holder { turnId state } } } }";
         let mut lanes = world.read(query, &Value::Null)["lanes"]["nodes"].take();
         let lanes = lanes.as_array_mut().expect("lanes");
-        let of_ann = lanes.iter_mut().find(|lane| lane["name"]["interlocutor"] == "ann");
+        let of_ann = lanes
+            .iter_mut()
+            .find(|lane| lane["name"]["interlocutor"] == "ann");
         of_ann.map(|lane| lane["holder"].take()).unwrap_or_default()
     };
     let waits = json!({ "turnId": dead.turn, "state": "AWAITING_APPROVAL" });
@@ -116,7 +122,10 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         "evidence": "statement of the bank" });
     let mut unproven = found.clone();
     unproven["evidence"] = json!("");
-    assert_eq!(world.refused("resolveOutcome", &unproven)["code"], "INVALID_INPUT");
+    assert_eq!(
+        world.refused("resolveOutcome", &unproven)["code"],
+        "INVALID_INPUT"
+    );
     world.done("resolveOutcome", &found, "state position");
     let worker = world.claim(&dead.lane);
     assert_eq!((&worker.turn, &worker.lease["epoch"]), (&dead.turn, &json!("2")));
@@ -126,14 +135,20 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         (&json!(true), &json!("COMPLETED"), &first["callId"]),
         "{known}"
     );
-    let again = world.answer("startEffect", "again", &World::starting(&worker, &known), "deduplicated");
+    let again = world.answer(
+        "startEffect",
+        "again",
+        &World::starting(&worker, &known),
+        "deduplicated",
+    );
     assert!(
         !again["code"].is_null() || again["deduplicated"] == true,
         "no leave to run it: {again}"
     );
     world.commit(&worker, "it is yours");
     assert_eq!(outside.runs("charge_card"), (1, 1));
-    let done = json!([{ "tool": "charge_card", "status": "COMPLETED", "attempts": "1", "businessKey": "order 7" }]);
+    let done =
+        json!([{ "tool": "charge_card", "status": "COMPLETED", "attempts": "1", "businessKey": "order 7" }]);
     assert_eq!(world.effects(None), done);
     world.audit();
 }

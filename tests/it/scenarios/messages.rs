@@ -22,7 +22,10 @@ fn a_04_a_request_that_is_sent_again() {
     world.session(&lane);
     let (key, input) = message(&lane, "m-1", "hello");
     let first = world.answer("submitMessage", &key, &input, RECEIPTS);
-    assert_eq!((&first["code"], &first["duplicate"]), (&Value::Null, &json!(false)));
+    assert_eq!(
+        (&first["code"], &first["duplicate"]),
+        (&Value::Null, &json!(false))
+    );
     let size = world.size();
     let again = || {
         let mut again = world.answer("submitMessage", &key, &input, RECEIPTS);
@@ -84,7 +87,9 @@ fn a_05_a_delivery_that_is_repeated_and_two_answers_that_are_meant() {
         assert_eq!(reached, [yes.clone(), yes], "{channel}");
     }
     let received = world.records();
-    let received = received.iter().filter(|record| record.event == "message.received");
+    let received = received
+        .iter()
+        .filter(|record| record.event == "message.received");
     let words: Vec<&Value> = received.map(|record| &record.payload["text"]).collect();
     assert_eq!(words, ["hello", "yes", "yes", "hello", "yes", "yes"]);
     world.audit();
@@ -107,7 +112,10 @@ fn a_06_a_burst_becomes_as_few_turns_as_hold_it() {
         world.pass(Duration::from_millis(20));
     }
     assert!(turns[..BURST].iter().all(|turn| *turn == turns[0]), "{turns:?}");
-    assert!(turns[BURST..].iter().all(|turn| *turn == turns[BURST]), "{turns:?}");
+    assert!(
+        turns[BURST..].iter().all(|turn| *turn == turns[BURST]),
+        "{turns:?}"
+    );
     assert_ne!(turns[0], turns[BURST]);
 
     world.pass(Duration::from_secs(3));
@@ -119,7 +127,11 @@ fn a_06_a_burst_becomes_as_few_turns_as_hold_it() {
         let mut said: Vec<Value> = said.collect();
         said.push(json!({ "role": "ASSISTANT", "text": "noted" }));
         let read = world.read_turn(turn);
-        assert_eq!(read["messages"]["nodes"], json!(said), "one response to all of them");
+        assert_eq!(
+            read["messages"]["nodes"],
+            json!(said),
+            "one response to all of them"
+        );
     }
     let none_is_left = world.refused("claimTurn", &json!({ "lane": lane }));
     assert_eq!(none_is_left["code"], "ILLEGAL_TRANSITION", "{none_is_left}");
@@ -134,15 +146,26 @@ fn a_06_a_burst_becomes_as_few_turns_as_hold_it() {
     // Folded from the records, the lane has the same two turns; decided again, it comes to the same records.
     let state = "query ($lane: LaneInput!) { stateAt(of: { laneNamed: $lane }) { state digest } }";
     let state = world.read(state, &json!({ "lane": lane }));
-    let folded = state["stateAt"]["state"]["lane"]["turns"].as_array().expect("turns");
+    let folded = state["stateAt"]["state"]["lane"]["turns"]
+        .as_array()
+        .expect("turns");
     let grouped = folded
         .iter()
         .map(|turn| (turn["id"].clone(), turn["messages"].as_array().map(Vec::len)));
-    let expected = [(turns[0].clone(), Some(BURST)), (turns[BURST].clone(), Some(REST))];
+    let expected = [
+        (turns[0].clone(), Some(BURST)),
+        (turns[BURST].clone(), Some(REST)),
+    ];
     assert_eq!(grouped.collect::<Vec<_>>(), expected);
-    let again = world.read("{ verifyRange { holds findingsTotal appendsDecidedAgain } }", &Value::Null);
+    let again = world.read(
+        "{ verifyRange { holds findingsTotal appendsDecidedAgain } }",
+        &Value::Null,
+    );
     assert_eq!(
-        (&again["verifyRange"]["holds"], &again["verifyRange"]["findingsTotal"]),
+        (
+            &again["verifyRange"]["holds"],
+            &again["verifyRange"]["findingsTotal"]
+        ),
         (&json!(true), &json!("0")),
         "{again}"
     );

@@ -15,9 +15,13 @@ use crate::live::client::mutation;
 
 const MESSAGES: usize = 200;
 const WORKERS: usize = 2;
-/// Turns that are over before a node is killed, and commands of the rogue that were tried before the end.
+/// Turns that are over before a node is killed, and commands of the rogue that are tried: one for each turn or two.
 const OVER_BEFORE_THE_KILL: usize = 60;
-const ROGUE_TRIES_MIN: usize = 50;
+const ROGUE_TRIES: usize = 100;
+/// How long a claim waits for a turn, ms. A worker looks that often whether it is to pause.
+const CLAIM_WAIT_MS: u32 = 500;
+/// Between two looks at what others did.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Everything is over long before, on a busy machine too.
 const END_WAIT_MAX: Duration = Duration::from_secs(180);
 
@@ -33,7 +37,6 @@ struct Board {
     known: Mutex<Vec<Value>>,
     pause: AtomicBool,
     paused: AtomicUsize,
-    rogue_tries: AtomicUsize,
 }
 
 impl Board {
@@ -41,10 +44,10 @@ impl Board {
         self.over.lock().expect("nobody panics with it").len()
     }
 
-    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+    fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {
         while !is_so() {
             assert!(Instant::now() < self.until, "still not so: {what}");
-            thread::yield_now();
+            thread::park_timeout(LOOK_INTERVAL);
         }
     }
 }
@@ -90,16 +93,17 @@ impl<'b> Caller<'b> {
         format!("{}-{}", self.name, self.requests)
     }
 
-    /// Asks once for the turn that is ready.
+    /// Asks once for the turn that is ready, and waits a little for one.
     fn claim(&mut self) -> Option<Value> {
-        let (key, input) = (self.fresh_key(), json!({ "lane": self.board.lane }));
+        let (key, input) = (
+            self.fresh_key(),
+            json!({ "agent": "shop", "waitMs": CLAIM_WAIT_MS }),
+        );
         let claim = self.send("claimTurn", &key, &input, "turnId lease { id epoch }");
         if claim["code"] == "ILLEGAL_TRANSITION" {
             return None;
         }
         assert!(claim["code"].is_null(), "{claim}");
-        let known = &mut *self.board.known.lock().expect("nobody panics with it");
-        known.push(claim["turnId"].clone());
         Some(json!({ "lane": self.board.lane, "turnId": claim["turnId"], "lease": claim["lease"] }))
     }
 
@@ -115,14 +119,18 @@ impl<'b> Caller<'b> {
         while self.board.over() < MESSAGES {
             if self.board.pause.load(Ordering::SeqCst) {
                 self.board.paused.fetch_add(1, Ordering::SeqCst);
-                self.board.wait("work goes on", || !self.board.pause.load(Ordering::SeqCst));
+                self.board
+                    .wait("work goes on", || !self.board.pause.load(Ordering::SeqCst));
                 self.board.paused.fetch_sub(1, Ordering::SeqCst);
             }
-            match self.claim() {
-                Some(held) => self.commit(&held),
-                None => thread::yield_now(),
+            if let Some(held) = self.claim() {
+                self.commit(&held);
             }
-            assert!(Instant::now() < self.board.until, "{} turns are over", self.board.over());
+            assert!(
+                Instant::now() < self.board.until,
+                "{} turns are over",
+                self.board.over()
+            );
         }
     }
 
@@ -131,26 +139,25 @@ impl<'b> Caller<'b> {
             let (key, input) = message(&self.board.lane, &format!("m-{n}"), &format!("word {n}"));
             let sent = self.send("submitMessage", &key, &input, "turnId");
             assert!(sent["code"].is_null(), "{sent}");
+            let mut known = self.board.known.lock().expect("nobody panics with it");
+            known.push(sent["turnId"].clone());
         }
     }
 
-    /// Tries what is not its business, in every state that a turn can be in, until all is over.
+    /// Tries what is not its business, with turns that wait, run or are over.
     fn make_trouble(mut self) {
-        for n in 0.. {
+        for n in 0..ROGUE_TRIES {
+            let enough = MESSAGES * n / ROGUE_TRIES;
+            let some_are_known = || !self.board.known.lock().expect("nobody panics with it").is_empty();
+            self.board.wait("turns are over", || {
+                self.board.over() >= enough && some_are_known()
+            });
             let known = self.board.known.lock().expect("nobody panics with it");
-            let turn = known.get(n % known.len().max(1)).cloned();
+            let turn = known[n * 7 % known.len()].clone();
             drop(known);
-            if self.board.over() == MESSAGES && n >= ROGUE_TRIES_MIN {
-                return;
-            }
-            let Some(turn) = turn else {
-                thread::yield_now();
-                continue;
-            };
             let (name, input) = self.trouble(n, &turn);
             let answer = self.send(name, &self.fresh_key(), &input, "position");
             assert!(!answer["code"].is_null(), "{name} is not refused: {answer}");
-            self.board.rogue_tries.fetch_add(1, Ordering::SeqCst);
         }
     }
 
@@ -166,7 +173,10 @@ impl<'b> Caller<'b> {
         };
         match n % 7 {
             0 => ("commitTurn", held),
-            1 => ("failTurn", with(json!({ "errorType": "spite", "retryable": false }))),
+            1 => (
+                "failTurn",
+                with(json!({ "errorType": "spite", "retryable": false })),
+            ),
             2 => ("heartbeatTurn", held),
             3 => (
                 "proposeAction",
@@ -202,7 +212,6 @@ fn a_07_one_turn_of_a_session_runs_at_a_time() {
         known: Mutex::default(),
         pause: AtomicBool::new(false),
         paused: AtomicUsize::new(0),
-        rogue_tries: AtomicUsize::new(0),
     };
     thread::scope(|scope| {
         let caller = |name: &str| Caller::new(&board, name);
@@ -217,9 +226,10 @@ fn a_07_one_turn_of_a_session_runs_at_a_time() {
         kill_a_worker_and_its_node(&mut world, &board);
     });
 
-    let tries = board.rogue_tries.load(Ordering::SeqCst);
-    assert!(tries >= ROGUE_TRIES_MIN, "only {tries}");
-    judge(&world.records(), &board.over.lock().expect("nobody panics with it"));
+    judge(
+        &world.records(),
+        &board.over.lock().expect("nobody panics with it"),
+    );
     world.audit();
 }
 
@@ -228,7 +238,7 @@ fn a_07_one_turn_of_a_session_runs_at_a_time() {
 fn kill_a_worker_and_its_node(world: &mut World, board: &Board) {
     let mut doomed = Caller::new(board, "doomed");
     let mut held = None;
-    board.wait_with("the doomed worker has a turn", || {
+    board.wait("the doomed worker has a turn", || {
         held = doomed.claim();
         held.is_some()
     });
@@ -237,12 +247,14 @@ fn kill_a_worker_and_its_node(world: &mut World, board: &Board) {
     board.pause.store(true, Ordering::SeqCst);
     world.start_node();
     *board.urls.write().expect("nobody panics with it") = world.urls();
-    board.wait("the workers pause", || board.paused.load(Ordering::SeqCst) == WORKERS);
+    board.wait("the workers pause", || {
+        board.paused.load(Ordering::SeqCst) == WORKERS
+    });
     world.pass(LEASE);
 
     let mut heir = Caller::new(board, "heir");
     let mut held = None;
-    board.wait_with("somebody takes over", || {
+    board.wait("somebody takes over", || {
         held = heir.claim();
         held.is_some()
     });
@@ -264,15 +276,6 @@ fn kill_a_worker_and_its_node(world: &mut World, board: &Board) {
     }
     heir.commit(&taken);
     board.pause.store(false, Ordering::SeqCst);
-}
-
-impl Board {
-    fn wait_with(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        while !is_so() {
-            assert!(Instant::now() < self.until, "still not so: {what}");
-            thread::yield_now();
-        }
-    }
 }
 
 /// What the records say: at no position two turns run, and each message has its turn, in order.
@@ -310,6 +313,8 @@ fn judge(records: &[Entry], told: &[Value]) {
     assert_eq!(owners.len(), MESSAGES);
     assert!(committed.iter().eq(owners), "each message has its turn, in order");
     assert_eq!(committed, told, "what was told is what is there");
-    let lapsed = records.iter().filter(|record| record.event == "infra.lease_expired");
+    let lapsed = records
+        .iter()
+        .filter(|record| record.event == "infra.lease_expired");
     assert_eq!(lapsed.count(), 1, "one worker died");
 }

@@ -24,8 +24,18 @@ fn a_03_a_turn_that_takes_the_place_of_another_reuses_its_effect_for_a_day() {
         let size = world.size();
         let again = world.propose(worker, TOOL, "order 7");
         assert_eq!(
-            (&again["deduplicated"], &again["state"], &again["result"], &again["callId"]),
-            (&json!(true), &json!("COMPLETED"), &json!("done"), &first["callId"]),
+            (
+                &again["deduplicated"],
+                &again["state"],
+                &again["result"],
+                &again["callId"]
+            ),
+            (
+                &json!(true),
+                &json!("COMPLETED"),
+                &json!("done"),
+                &first["callId"]
+            ),
             "{when}: {again}"
         );
         let started = world.start(worker, &again);

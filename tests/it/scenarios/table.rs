@@ -26,7 +26,9 @@ fn is_of_a_scenario(name: &str) -> bool {
 
 #[test]
 fn the_table_of_scenarios_names_the_tests_that_are_there() {
-    let tests = texts().into_iter().filter(|file| file.path.starts_with("tests/it/"));
+    let tests = texts()
+        .into_iter()
+        .filter(|file| file.path.starts_with("tests/it/"));
     let (mut there, mut told_here) = (BTreeSet::new(), BTreeSet::new());
     for file in tests {
         let found = ["\nfn ", "\nasync fn "].map(|before| names(&file.text, before));
@@ -39,7 +41,10 @@ fn the_table_of_scenarios_names_the_tests_that_are_there() {
     let table = std::fs::read_to_string(repository::root().join(TABLE)).expect("the table");
     let named = names(&table, "`");
     let gone: Vec<&String> = named.difference(&there).collect();
-    assert!(gone.is_empty(), "{TABLE} names tests that are not there: {gone:?}");
+    assert!(
+        gone.is_empty(),
+        "{TABLE} names tests that are not there: {gone:?}"
+    );
     let unnamed: Vec<&String> = told_here.difference(&named).collect();
     assert!(unnamed.is_empty(), "{TABLE} does not name {unnamed:?}");
     assert!(!told_here.is_empty());

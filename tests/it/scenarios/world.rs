@@ -15,6 +15,8 @@ use crate::live::reviewer::Reviewer;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 /// What is not so by then will not be: more than a start of a node and the longest wait of a read.
 const STATE_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at a state.
+const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// What a lease lasts on every channel, and a little more.
 pub const LEASE: Duration = Duration::from_secs(31);
 
@@ -265,7 +267,8 @@ impl World {
 
     #[track_caller]
     pub fn start(&self, worker: &Worker, call: &Value) -> Value {
-        let fields = "callId deduplicated state result permit { position attempt effectKey approvalId arguments }";
+        let fields =
+            "callId deduplicated state result permit { position attempt effectKey approvalId arguments }";
         self.done("startEffect", &Self::starting(worker, call), fields)
     }
 
@@ -322,7 +325,7 @@ impl World {
         let deadline = Instant::now() + STATE_WAIT_MAX;
         while !is_so() {
             assert!(Instant::now() < deadline, "still not so: {what}");
-            std::thread::yield_now();
+            std::thread::park_timeout(LOOK_INTERVAL);
         }
     }
 
@@ -407,7 +410,8 @@ impl World {
 /// The request that carries a message: the key and the input of `submitMessage`.
 pub fn message(lane: &Value, id: &str, text: &str) -> (String, Value) {
     let session = session_of(lane);
-    let input = json!({ "session": { "externalId": session }, "channelMessageId": id, "text": text, "lane": lane });
+    let input =
+        json!({ "session": { "externalId": session }, "channelMessageId": id, "text": text, "lane": lane });
     (format!("{session}/{id}"), input)
 }
 
