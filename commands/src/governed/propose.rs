@@ -118,8 +118,8 @@ impl Command for ProposeAction {
         }
         let owner = governed.owners.get(&self.turn);
         let (session, _) = owner.ok_or(CommandError::NotFound { thing: "turn" })?;
-        let call = new_call(&lane, self.turn, ground);
-        let wanted = self.wanted(state, (&lane, call), *session, ground);
+        let (ordinal, call) = new_call(&lane, self.turn, ground);
+        let wanted = self.wanted(state, (&lane, (ordinal, call)), *session, ground);
         let asked = Asked::from(Intent::ProposeAction(held(self.turn, &self.lease, wanted)));
         let lane = self.lane.id(ground.references);
         let mut events = governed.decide_in(lane, &self.lane.channel, ground, &asked)?;

@@ -329,7 +329,7 @@ async fn an_approval_under_a_key_that_nobody_vouched_for() {
         decisions: 1,
         is_trusted: Some(false),
     };
-    assert_eq!(used, [expected.clone()]);
+    assert_eq!(used, std::slice::from_ref(&expected));
     story
         .append(vec![story.consumed(action()), story.started()])
         .await;
