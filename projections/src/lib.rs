@@ -38,6 +38,7 @@ pub mod lanes;
 pub mod timeline;
 pub mod messages;
 pub mod tool_effects;
+pub mod approvals;
 pub mod configuration;
 pub mod usage;
 pub mod ledger_health;
@@ -55,6 +56,7 @@ pub fn tables() -> Vec<&'static str> {
         timeline::TABLES,
         messages::TABLES,
         tool_effects::TABLES,
+        approvals::TABLES,
         configuration::TABLES,
         usage::TABLES,
         ledger_health::TABLES,

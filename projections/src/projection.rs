@@ -45,6 +45,7 @@ pub fn all() -> Vec<&'static dyn Projection> {
         &crate::timeline::Timeline,
         &crate::messages::Messages,
         &crate::tool_effects::ToolEffects,
+        &crate::approvals::Approvals,
         &crate::configuration::Configuration,
         &crate::usage::UsageAndOutcome,
         &crate::ledger_health::LedgerHealth,

@@ -477,7 +477,9 @@ macro_rules! from_16 {
     )*};
 }
 
-from_16!(EventId, SessionId, TurnId, CallId, MessageId, LaneId, LedgerId);
+from_16!(
+    EventId, SessionId, TurnId, CallId, MessageId, LaneId, LedgerId, ApprovalId
+);
 
 impl From16 for Uuid {
     fn from_16(bytes: [u8; 16]) -> Self {

@@ -23,6 +23,7 @@ use ruche_ledger::references::ReferenceKey;
 use ruche_ledger::store::{AppendRequest, EventStore, PreparedEvent, Receipt};
 use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
+pub mod approvals;
 pub mod contract;
 pub mod conversations;
 pub mod erased;

@@ -536,25 +536,6 @@ pub async fn list(
     Page::read(page, rows, read)
 }
 
-/// Calls that were asked for and did not start: among them those that wait for people.
-///
-/// # Errors
-/// Those of the store.
-pub async fn not_started(
-    store: &dyn ReadStore,
-    ledger: LedgerId,
-    page: &PageRequest,
-) -> Result<Page<ToolEffect>, ReadStoreError> {
-    let waiting = [EffectState::Proposed, EffectState::Deferred];
-    let rows = Select::of(COLUMNS, "tool_effect", ledger)
-        .and_in("status", waiting.map(EffectState::name))
-        .text(UNSETTLED)
-        .page(["first_position", "call"], Cursor::id_value, page)
-        .rows(store)
-        .await?;
-    Page::read(page, rows, read)
-}
-
 /// The effects of these calls, by call.
 ///
 /// # Errors

@@ -85,7 +85,8 @@ impl World {
         let proposed = self.mutate(&self.agent, "proposeAction", "propose", input, fields);
         assert_eq!(proposed["gate"], "APPROVAL", "{proposed}");
         let id = &proposed["approval"]["id"];
-        let query = "query ($p: Position) { approvals(minPosition: $p) { nodes { id state } } }";
+        let query =
+            "query ($p: Position) { approvals(status: [REQUESTED], minPosition: $p) { nodes { id state } } }";
         let open = self.ask(&self.desk, query, json!({ "p": proposed["position"] }));
         assert_eq!(
             open["approvals"]["nodes"],
@@ -295,11 +296,17 @@ fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
         report["proposed_and_not_run"]["total"], 1,
         "approved, and not yet run: {report}"
     );
-    let told: Value = serde_json::from_str(&script(export, &id).expect("it verifies")).expect("JSON");
-    let expected = json!({ "outcome": "approved", "reviewer": "alice", "arguments": "{ \"path\": \"/a\" }" });
+    let told: Value = serde_json::from_str(&script(export, &id, &key).expect("it verifies")).expect("JSON");
+    let expected = json!({ "outcome": "approved", "reviewer": "alice", "key": made["key_id"],
+        "arguments": "{ \"path\": \"/a\" }" });
     assert_eq!(told, expected);
+    // Base64 has the sign as well, so the parts are taken from the left.
+    let parts: Vec<&str> = key.splitn(3, '+').collect();
+    let another = format!("{}+{}+Ac3{}", parts[0], parts[1], "A".repeat(41));
+    let said = script(export, &id, &another).expect_err("a key of somebody else");
+    assert!(said.contains("DOES NOT VERIFY: InvalidSignature"), "{said}");
     change_payload(&folder.path().join("export"), b"ticket 7", b"ticket 8");
-    let said = script(export, &id).expect_err("a changed record");
+    let said = script(export, &id, &key).expect_err("a changed record");
     assert!(said.contains("a payload that was not committed to"), "{said}");
 }
 
@@ -331,7 +338,7 @@ fn refuses_to_sign_what_was_not_shown(world: &World, id: &str, digest: &Value) {
 fn a_09_what_was_approved_runs_once_and_an_export_proves_it() {
     for channel in ["api", "web"] {
         let world = World::new();
-        world.register();
+        let made = world.register();
         let mut asked = world.request_on(channel);
         let early = world.start("early", &asked);
         assert_eq!(early["code"], "ILLEGAL_TRANSITION", "{channel}: {early}");
@@ -373,8 +380,9 @@ fn a_09_what_was_approved_runs_once_and_an_export_proves_it() {
         assert_eq!(report["findings"], json!([]), "{channel}: {report}");
         assert_eq!(report["proposed_and_not_run"]["total"], 0, "{channel}: {report}");
         let told: Value =
-            serde_json::from_str(&script(export, &asked.id).expect("it verifies")).expect("JSON");
-        let expected = json!({ "outcome": "used", "reviewer": "alice", "arguments": "{ \"path\": \"/a\" }" });
+            serde_json::from_str(&script(export, &asked.id, &key).expect("it verifies")).expect("JSON");
+        let expected = json!({ "outcome": "used", "reviewer": "alice", "key": made["key_id"],
+            "arguments": "{ \"path\": \"/a\" }" });
         assert_eq!(told, expected, "{channel}");
     }
 }
@@ -485,6 +493,83 @@ fn a_10_an_approval_of_one_file_deletes_no_other() {
     assert_eq!(report["proposed_and_not_run"]["total"], 1, "{report}");
 }
 
+#[test]
+fn requests_and_keys_are_listed_with_what_became_of_them() {
+    let world = World::new();
+    let made = world.register();
+    let a = world.request_on("web");
+    let b = world.propose("propose-b", &a.worker, "/b");
+    let (_, voted) = world.approvals(&["approve", &a.id]);
+    let query = "query ($p: Position, $status: [ApprovalState!], $session: ID) {
+        approvals(status: $status, sessionId: $session, minPosition: $p) { nodes { id state sessionId businessKey ordinal
+        channel interlocutorId decision decidedBy decidedAt consumedAt requestedBy } } }";
+    let list = |variables: Value| world.ask(&world.desk, query, variables)["approvals"]["nodes"].clone();
+    let all = list(json!({ "p": voted["position"] }));
+    let (open, decided) = (&all[0], &all[1]);
+    assert_eq!(
+        (&open["id"], &decided["id"]),
+        (&json!(b.id), &json!(a.id)),
+        "open ones first: {all}"
+    );
+    assert_eq!(
+        (&open["businessKey"], &open["ordinal"]),
+        (&json!("/b"), &json!("1")),
+        "{all}"
+    );
+    assert_eq!(
+        (&open["channel"], &open["interlocutorId"]),
+        (&json!("web"), &json!("ann"))
+    );
+    assert_eq!(
+        (&open["decidedBy"], &open["decidedAt"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        (&decided["decision"], &decided["decidedBy"]),
+        (&json!("APPROVE"), &json!("alice"))
+    );
+    assert!(
+        decided["decidedAt"].is_string() && decided["consumedAt"].is_null(),
+        "{all}"
+    );
+    assert!(decided["requestedBy"].is_string(), "{all}");
+    let ids = |nodes: Value| -> Vec<Value> {
+        let nodes = nodes.as_array().cloned().unwrap_or_default();
+        nodes.iter().map(|node| node["id"].clone()).collect()
+    };
+    assert_eq!(
+        ids(list(json!({ "status": ["APPROVED", "CONSUMED"] }))),
+        [json!(a.id)]
+    );
+    let session = &open["sessionId"];
+    assert_eq!(
+        ids(list(json!({ "session": session, "status": ["REQUESTED"] }))),
+        [json!(b.id)]
+    );
+    assert_eq!(
+        ids(list(json!({ "session": a.id }))),
+        [Value::Null; 0],
+        "of no such session"
+    );
+
+    let input = json!({ "keyId": made["key_id"], "reason": "left" });
+    let revoked = world.mutate(&world.admin, "revokeReviewerKey", "revoke", input, "position");
+    let query = "query ($p: Position) { reviewerKeys(minPosition: $p) { nodes { keyId reviewer publicKey
+        registeredPosition revokedPosition } } }";
+    let keys = world.ask(&world.desk, query, json!({ "p": revoked["position"] }));
+    let keys = &keys["reviewerKeys"]["nodes"];
+    assert_eq!(keys.as_array().map(Vec::len), Some(1), "{keys}");
+    assert_eq!(
+        (&keys[0]["keyId"], &keys[0]["publicKey"]),
+        (&made["key_id"], &made["public_key"])
+    );
+    assert_eq!(
+        (&keys[0]["reviewer"], &keys[0]["revokedPosition"]),
+        (&json!("alice"), &revoked["position"])
+    );
+    assert!(keys[0]["registeredPosition"].is_string(), "{keys}");
+}
+
 /// The tool is another one now than people looked at.
 #[test]
 fn a_10_an_approval_of_a_tool_as_it_was_starts_nothing() {
@@ -520,10 +605,10 @@ fn a_10_an_approval_of_a_tool_as_it_was_starts_nothing() {
 }
 
 /// What the script of the documents says of a request in an export; an error with what it complains of.
-pub fn script(export: &str, id: &str) -> Result<String, String> {
+pub fn script(export: &str, id: &str, key: &str) -> Result<String, String> {
     let script = ruche_tests::data::of_repository("docs/formats/approval.py");
     let mut python = Command::new("python3");
-    let output = python.arg("-B").arg(script).args([export, id]).output();
+    let output = python.arg("-B").arg(script).args([export, id, key]).output();
     let output = output.expect("python3 starts");
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),

@@ -267,7 +267,7 @@ fn busy(world: &World) -> Value {
 
 /// A reviewer signs what is open; a person who sees an effect in doubt looks outside and says what is there.
 fn people(world: &World, outside: &Path, doubted: &mut BTreeSet<String>) {
-    let open = "{ approvals(first: 50) { nodes { id arguments } } }";
+    let open = "{ approvals(status: [REQUESTED], first: 50) { nodes { id arguments } } }";
     let open = world.desk.ask(open, Value::Null)["approvals"]["nodes"].take();
     for request in open.as_array().expect("a list") {
         let text = |name: &str| request[name].as_str().expect("a text");

@@ -32,7 +32,7 @@ use crate::out::{Table, harmless, time};
 /// What to do with requests for approval.
 #[derive(Subcommand)]
 pub enum ApprovalsCommand {
-    /// List the requests that are open, newest first
+    /// List the requests that are open, oldest first
     List(ServerArgs),
     /// Show exactly what will run, computed from the record itself
     Show(RequestArgs),
@@ -139,7 +139,7 @@ pub async fn run(common: Common, command: ApprovalsCommand) -> Result<ExitCode, 
 }
 
 async fn list(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
-    let query = "query ($after: String) { approvals(first: 20, after: $after) {
+    let query = "query ($after: String) { approvals(status: [REQUESTED], first: 20, after: $after) {
         pageInfo { hasNextPage endCursor } nodes { id tool agentId sideEffect expiresAt } } }";
     let mut client = Client::of(args)?;
     let (mut after, mut open) = (Value::Null, Vec::new());

@@ -5,14 +5,13 @@ use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use ruche_commands::governed::approval_stream;
 use ruche_domain::approval::{RequestEnvelope, RequestFacts, Statement, view};
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{ApprovalOutcome, ApprovalRequested};
+use ruche_domain::events::{ApprovalOutcome, ApprovalRequested, ApprovalVoted};
 use ruche_domain::ids::{ApprovalId, CallId, LedgerId};
 use ruche_domain::limits::READ_RECORDS_MAX;
 use ruche_domain::numbers::{Micros, StreamVersion};
 use ruche_ledger::store;
 use ruche_ledger::vote::{RequestFault, RequestPlace, request_facts};
-use ruche_projections::select;
-use ruche_projections::tool_effects;
+use ruche_projections::{approvals, select};
 
 use super::errors::{fault, of_store};
 use super::ledger::sealed;
@@ -20,7 +19,7 @@ use super::page::Cursor;
 use super::read::{Asked, Reading, of_read_store};
 use super::record::Record;
 use super::scalars::{DateTime, Hash, Long, PositionScalar};
-use super::session::id;
+use super::session::{id, parse_id};
 use super::words::{ApprovalDecision, SideEffectPolicy};
 use crate::auth::Role;
 use crate::error_codes as code;
@@ -58,6 +57,9 @@ pub(super) struct Approval {
     call: Option<CallId>,
     state: ApprovalState,
     refused_uses: Vec<RefusedUse>,
+    /// The vote that counts, and when it came.
+    decided: Option<(ApprovalVoted, Micros)>,
+    consumed_at: Option<Micros>,
 }
 
 /// An attempt to start another call on the approval.
@@ -89,6 +91,7 @@ pub(super) async fn load(
     let mut state = ApprovalState::Requested;
     let mut request: Option<(ApprovalRequested, store::Record)> = None;
     let mut refused_uses = Vec::new();
+    let (mut decided, mut consumed_at) = (None, None);
     for record in records {
         let Some(fact) = fact(&record) else { continue };
         match fact {
@@ -99,7 +102,15 @@ pub(super) async fn load(
                 action_digest: refused.action_digest.map(|digest| Hash(digest.0)),
                 position: PositionScalar(record.position),
             }),
-            fact => state = state_after(state, &fact),
+            fact => {
+                state = state_after(state, &fact);
+                let at = record.leaf.event.occurred_at;
+                match fact {
+                    AgentEvent::ApprovalVoted(voted) => decided = Some((voted, at)),
+                    AgentEvent::ApprovalConsumed(_) => consumed_at = Some(at),
+                    _ => {}
+                }
+            }
         }
     }
     let Some((said, record)) = request else {
@@ -125,6 +136,8 @@ pub(super) async fn load(
         call,
         state,
         refused_uses,
+        decided,
+        consumed_at,
     }))
 }
 
@@ -149,30 +162,52 @@ fn state_after(state: ApprovalState, fact: &AgentEvent) -> ApprovalState {
     }
 }
 
-/// Requests that are open. Calls that did not start are known to a read model, and a request has the id of its call;
-/// whether it is open says its stream.
-pub(super) async fn open(
+/// Requests in the order of the read model, which finds them; each is read from its stream.
+pub(super) async fn list(
     ctx: &Context<'_>,
-    first: Option<i32>,
-    after: Option<&str>,
+    status: Option<Vec<ApprovalState>>,
+    session: Option<ID>,
+    (first, after): (Option<i32>, Option<&str>),
     min_position: Option<PositionScalar>,
 ) -> Result<Connection<Cursor, Approval>> {
     let reading = Reading::for_roles(ctx, ROLES)?;
-    let reading = reading.when(&["tool_effects"], min_position).await?;
-    let asked = Asked::new("approval", first, after)?.descending();
-    let found = tool_effects::not_started(reading.store(), reading.ledger, &asked.request).await;
+    let reading = reading.when(&["approvals"], min_position).await?;
+    let asked = Asked::new("approval", first, after)?;
+    let session = session.map(|session| parse_id("sessionId", &session));
+    let filter = approvals::ApprovalFilter {
+        status: status.iter().flatten().map(|state| (*state).into()).collect(),
+        session: session.transpose()?,
+    };
+    let found = approvals::list(reading.store(), reading.ledger, &filter, &asked.request).await;
     let found = found.map_err(|error| of_read_store(&error))?;
     let mut rows = Vec::with_capacity(found.rows.len());
-    for (cursor, effect) in found.rows {
-        let approval = load(&reading.services, reading.ledger, ApprovalId(effect.call.0)).await?;
-        rows.extend(
-            approval
-                .filter(|approval| approval.state == ApprovalState::Requested)
-                .map(|approval| (cursor, approval)),
-        );
+    for (cursor, approval) in found.rows {
+        let approval = load(&reading.services, reading.ledger, approval).await?;
+        // The stream may be further than the read model, and a request lapses without a record.
+        let fits = |approval: &Approval| {
+            status
+                .as_ref()
+                .is_none_or(|status| status.contains(&approval.state))
+        };
+        rows.extend(approval.filter(fits).map(|approval| (cursor, approval)));
     }
     let has_next = found.has_next;
     asked.connection(Ok(select::Page { rows, has_next }), |approval| approval)
+}
+
+impl From<ApprovalState> for approvals::RequestStatus {
+    fn from(state: ApprovalState) -> Self {
+        match state {
+            ApprovalState::Requested => Self::Requested,
+            ApprovalState::Approved => Self::Approved,
+            ApprovalState::Rejected => Self::Rejected,
+            ApprovalState::Expired => Self::Expired,
+            ApprovalState::Cancelled => Self::Cancelled,
+            ApprovalState::Stale => Self::Stale,
+            ApprovalState::Voided => Self::Voided,
+            ApprovalState::Consumed => Self::Consumed,
+        }
+    }
 }
 
 impl Approval {
@@ -286,6 +321,40 @@ impl Approval {
         view(&self.place.envelope, &self.said)
     }
 
+    /// When approval was asked for.
+    async fn requested_at(&self) -> DateTime {
+        DateTime(self.record.event().occurred_at)
+    }
+
+    /// Under which credential.
+    async fn requested_by(&self) -> Option<ID> {
+        self.record
+            .event()
+            .actor
+            .reference
+            .map(|by| by.to_string().into())
+    }
+
+    /// What the reviewer decided.
+    async fn decision(&self) -> Option<ApprovalDecision> {
+        self.decided.as_ref().map(|(voted, _)| voted.decision.into())
+    }
+
+    /// Who decided, as the key is registered.
+    async fn decided_by(&self) -> Option<&str> {
+        self.decided.as_ref().map(|(voted, _)| voted.reviewer.as_str())
+    }
+
+    /// When the decision came.
+    async fn decided_at(&self) -> Option<DateTime> {
+        self.decided.as_ref().map(|(_, at)| DateTime(*at))
+    }
+
+    /// When it was used up.
+    async fn consumed_at(&self) -> Option<DateTime> {
+        self.consumed_at.map(DateTime)
+    }
+
     /// Attempts to start other calls on it. Nothing started, and it is as good as before.
     async fn refused_uses(&self) -> &[RefusedUse] {
         &self.refused_uses
@@ -315,4 +384,53 @@ impl Approval {
         let statement = made.map_err(|error| fault(code::INVALID_ARGUMENT, error.to_string()))?;
         Ok(String::from_utf8_lossy(&statement.to_bytes()).into_owned())
     }
+}
+
+/// A key that people decide with. Whose it is says the ledger; nobody vouches for that here.
+#[derive(SimpleObject)]
+pub(super) struct ReviewerKey {
+    /// Its id, which is its fingerprint: SHA-256 of its SubjectPublicKeyInfo.
+    key_id: Hash,
+    /// Whose it is, as it was registered.
+    reviewer: String,
+    /// The 32 bytes of the Ed25519 public key, in hex.
+    public_key: Hash,
+    /// Its name for people.
+    label: Option<String>,
+    /// Where it was registered: votes behind it may count.
+    registered_position: PositionScalar,
+    /// When.
+    registered_at: DateTime,
+    /// Where it was revoked: votes behind it do not count.
+    revoked_position: Option<PositionScalar>,
+    /// When.
+    revoked_at: Option<DateTime>,
+}
+
+impl From<approvals::ReviewerKeyRow> for ReviewerKey {
+    fn from(row: approvals::ReviewerKeyRow) -> Self {
+        Self {
+            key_id: Hash(row.key_id.0),
+            reviewer: row.reviewer,
+            public_key: Hash(row.public_key.0),
+            label: row.label,
+            registered_position: PositionScalar(row.registered_position),
+            registered_at: DateTime(row.registered_at),
+            revoked_position: row.revoked_position.map(PositionScalar),
+            revoked_at: row.revoked_at.map(DateTime),
+        }
+    }
+}
+
+/// Keys of reviewers in the order in which they were registered.
+pub(super) async fn keys(
+    ctx: &Context<'_>,
+    (first, after): (Option<i32>, Option<&str>),
+    min_position: Option<PositionScalar>,
+) -> Result<Connection<Cursor, ReviewerKey>> {
+    let reading = Reading::for_roles(ctx, ROLES)?;
+    let reading = reading.when(&["approvals"], min_position).await?;
+    let asked = Asked::new("reviewer_key", first, after)?;
+    let rows = approvals::keys(reading.store(), reading.ledger, &asked.request).await;
+    asked.connection(rows, ReviewerKey::from)
 }

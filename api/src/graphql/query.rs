@@ -9,7 +9,7 @@ use ruche_projections::{configuration, lanes, sessions, tool_effects, turns, usa
 use super::analysis::{
     ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
 };
-use super::approval::{self, Approval};
+use super::approval::{self, Approval, ApprovalState, ReviewerKey};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
@@ -214,10 +214,27 @@ impl Query {
         approval::load(services(ctx), principal.ledger(), parse_id("id", &id)?).await
     }
 
-    /// Requests that people are still asked to decide on, newest first. A page may have fewer than asked for, even
-    /// none, and be followed by more.
+    /// Requests that people decide on: those that are open first, the oldest of them first, then the others. A page may
+    /// have fewer than asked for, even none, and be followed by more; a request that is decided meanwhile comes again.
     #[graphql(complexity = "20 * cost(first, child_complexity)")]
     async fn approvals(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that stand so; all if absent.")] status: Option<Vec<ApprovalState>>,
+        #[graphql(desc = "Only those of this session.")] session_id: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Approval>> {
+        let page = (first, after.as_deref());
+        approval::list(ctx, status, session_id, page, min_position).await
+    }
+
+    /// Keys that people decide with, in the order in which they were registered, with where they came and went.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn reviewer_keys(
         &self,
         ctx: &Context<'_>,
         first: Option<i32>,
@@ -225,8 +242,8 @@ impl Query {
         #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
             PositionScalar,
         >,
-    ) -> Result<Connection<Cursor, Approval>> {
-        approval::open(ctx, first, after.as_deref(), min_position).await
+    ) -> Result<Connection<Cursor, ReviewerKey>> {
+        approval::keys(ctx, (first, after.as_deref()), min_position).await
     }
 
     /// The registered tools, by name.

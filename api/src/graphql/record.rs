@@ -98,7 +98,7 @@ impl Record {
         self.record.leaf_hash()
     }
 
-    fn event(&self) -> &envelope::ACFEvent {
+    pub(super) fn event(&self) -> &envelope::ACFEvent {
         &self.record.leaf.event
     }
 }

@@ -217,6 +217,11 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "{ approvals { nodes { id tool arguments } } }",
     ),
     (
+        "reviewerKeys",
+        Open::Deciders,
+        "{ reviewerKeys { nodes { keyId reviewer publicKey } } }",
+    ),
+    (
         "approval",
         Open::Deciders,
         "query ($call: ID!) { approval(id: $call) { id tool arguments view } }",

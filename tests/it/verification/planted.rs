@@ -92,7 +92,7 @@ fn each_planted_fault_is_found_by_its_rule_where_it_stands() {
     linked.link();
     let report = operator.verified(&linked, &good);
     assert!(report.findings.is_empty(), "{:?}", report.findings);
-    let told = script(text(&good), &approval).expect("it verifies");
+    let told = script(text(&good), &approval, &key).expect("it verifies");
     assert!(told.contains(r#""outcome": "used""#), "{told}");
     let negatives = report.to_json();
     assert_eq!(negatives["proposed_and_not_run"]["total"], 1, "{negatives}");
@@ -123,7 +123,7 @@ fn each_planted_fault_is_found_by_its_rule_where_it_stands() {
         if ours.code != 2 || !ours.kinds.contains(&kind.name().to_owned()) {
             wrong.push(format!("{name}: the program says {ours:?}"));
         }
-        if concerns_the_signature(*kind) && script(text(&folder), &approval).is_ok() {
+        if concerns_the_signature(*kind) && script(text(&folder), &approval, &key).is_ok() {
             wrong.push(format!("{name}: the script of the documents says nothing"));
         }
         fs::remove_dir_all(&folder).expect("a folder");

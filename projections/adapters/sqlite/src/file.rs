@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0003_money_units.sql"),
     include_str!("../../../../migrations/sqlite/read/0004_lanes.sql"),
     include_str!("../../../../migrations/sqlite/read/0005_ready_by_agent.sql"),
+    include_str!("../../../../migrations/sqlite/read/0006_approvals.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

@@ -1,0 +1,202 @@
+//! Requests that people decide on, and their keys.
+
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::infra::{InfraKeyRegistered, InfraKeyRevoked};
+use ruche_domain::events::{
+    ApprovalConsumed, ApprovalDecision, ApprovalExpired, ApprovalMode, ApprovalOutcome, ApprovalRequested,
+    ApprovalResolved, ApprovalRule, ApprovalStale, ApprovalVoted, StaleCause,
+};
+use ruche_domain::ids::{ApprovalId, CallId, LedgerId};
+use ruche_domain::measures::Digest;
+use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::store::PreparedEvent;
+
+use super::Story;
+use super::world::{Fresh, World};
+use crate::approvals::{self, ApprovalFilter, RequestStatus};
+use crate::change::SqlValue;
+use crate::select::PageRequest;
+
+fn id(number: u8) -> ApprovalId {
+    ApprovalId::from_bytes([number; 16])
+}
+
+fn key(number: u8) -> StreamId {
+    StreamId::new(Category::Key, id(number).0)
+}
+
+fn on(story: &mut Story, stream: StreamId, fact: impl Into<AgentEvent>) -> PreparedEvent {
+    let mut event = story.event(fact.into());
+    event.event.stream = stream;
+    event
+}
+
+fn of(story: &mut Story, number: u8, fact: impl Into<AgentEvent>) -> PreparedEvent {
+    on(story, StreamId::new(Category::Approval, id(number).0), fact)
+}
+
+fn requested(story: &mut Story, number: u8) -> PreparedEvent {
+    let rule = ApprovalRule::new(1);
+    let expires_at = Micros(u64::from(number));
+    let mut said = ApprovalRequested::new(Digest([number; 32]), rule, expires_at, ApprovalMode::Blocking);
+    said.tool_name = Some("refund".to_owned());
+    said.agent_id = Some("shop".to_owned());
+    of(story, number, said)
+}
+
+fn voted(story: &mut Story, number: u8, decision: ApprovalDecision) -> PreparedEvent {
+    let digest = Digest([number; 32]);
+    let said = ApprovalVoted::new(
+        "alice".to_owned(),
+        decision,
+        "k".to_owned(),
+        "{}".to_owned(),
+        digest,
+        digest,
+    );
+    of(story, number, said)
+}
+
+/// Requests 1 to 6: open, used, expired, open, rejected, stale. The first three are of session 0, the others of session 1.
+async fn world(fresh: Fresh) -> (World, LedgerId, Story) {
+    let world = World::new(fresh).await;
+    let ledger = world.feed.open(1).await;
+    let mut story = Story::new(1);
+    let mut events = Vec::new();
+    for number in 1..=6 {
+        let session = story.session_id(u64::from(number > 3));
+        story.enter(session);
+        events.push(requested(&mut story, number));
+    }
+    let session = story.session_id(0);
+    story.enter(session);
+    events.push(voted(&mut story, 2, ApprovalDecision::Approve));
+    events.push(of(
+        &mut story,
+        2,
+        ApprovalResolved::new(ApprovalOutcome::Approved),
+    ));
+    let call = CallId::from_bytes([2; 16]);
+    events.push(of(
+        &mut story,
+        2,
+        ApprovalConsumed::new("t".to_owned(), call, Digest([2; 32])),
+    ));
+    events.push(of(&mut story, 3, ApprovalExpired::new(Micros(3))));
+    events.push(voted(&mut story, 5, ApprovalDecision::Reject));
+    events.push(of(
+        &mut story,
+        5,
+        ApprovalResolved::new(ApprovalOutcome::Rejected),
+    ));
+    events.push(of(&mut story, 6, ApprovalStale::new(vec![StaleCause::Policy])));
+    world.feed.append(ledger, events).await;
+    let caught_up = world.runner().catch_up(ledger).await;
+    caught_up.expect("nothing fails here");
+    (world, ledger, story)
+}
+
+async fn listed(world: &World, ledger: LedgerId, filter: &ApprovalFilter, first: usize) -> Vec<u8> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let page = PageRequest::first(first).after(after);
+        let page = approvals::list(world.reads(), ledger, filter, &page).await;
+        let page = page.expect("it can be read");
+        (after, found) = (page.end(), [found, page.rows.clone()].concat());
+        if !page.has_next {
+            return found.iter().map(|(_, approval)| approval.as_bytes()[0]).collect();
+        }
+    }
+}
+
+pub async fn those_that_are_open_come_first_and_the_oldest_of_them(fresh: Fresh) {
+    let (world, ledger, story) = world(fresh).await;
+    let all = ApprovalFilter::default();
+    for first in [1, 2, 4, 10] {
+        assert_eq!(listed(&world, ledger, &all, first).await, [1, 4, 2, 3, 5, 6]);
+    }
+    let status = |status: &[RequestStatus]| ApprovalFilter {
+        status: status.to_vec(),
+        session: None,
+    };
+    let open = status(&[RequestStatus::Requested]);
+    assert_eq!(listed(&world, ledger, &open, 10).await, [1, 4]);
+    let over = status(&[RequestStatus::Consumed, RequestStatus::Stale]);
+    assert_eq!(listed(&world, ledger, &over, 10).await, [2, 6]);
+    let of_session = ApprovalFilter {
+        status: vec![],
+        session: Some(story.session_id(1)),
+    };
+    assert_eq!(listed(&world, ledger, &of_session, 10).await, [4, 5, 6]);
+
+    let sql = "SELECT tool, status, decision, decided_by, consumed_position FROM approval \
+        WHERE ledger = $1 ORDER BY position";
+    let rows = world
+        .reads()
+        .query(sql, vec![SqlValue::Id(*ledger.as_bytes())])
+        .await;
+    let rows = rows.expect("it can be read");
+    let text = |text: &str| SqlValue::Text(text.to_owned());
+    let consumed_at = crate::event::pack(Position::new(1, 9)).expect("a small position");
+    assert_eq!(
+        rows[1],
+        [
+            text("refund"),
+            text("consumed"),
+            text("approve"),
+            text("alice"),
+            SqlValue::Int(consumed_at)
+        ]
+    );
+    assert_eq!(
+        rows[4],
+        [
+            text("refund"),
+            text("rejected"),
+            text("reject"),
+            text("alice"),
+            SqlValue::Null
+        ]
+    );
+}
+
+pub async fn a_key_is_listed_with_where_it_came_and_went(fresh: Fresh) {
+    let (world, ledger, mut story) = world(fresh).await;
+    let digest = |number| Digest([number; 32]);
+    let registered = |number| {
+        InfraKeyRegistered::new(
+            digest(number),
+            format!("r-{number}"),
+            digest(number),
+            "{}".to_owned(),
+        )
+    };
+    let mut events = Vec::new();
+    for number in [8, 7] {
+        events.push(on(&mut story, key(number), registered(number)));
+    }
+    for _ in 0..2 {
+        events.push(on(&mut story, key(8), InfraKeyRevoked::new(digest(8))));
+    }
+    world.feed.append(ledger, events).await;
+    world.runner().catch_up(ledger).await.expect("nothing fails here");
+    let page = approvals::keys(world.reads(), ledger, &PageRequest::first(10)).await;
+    let keys = page.expect("it can be read").items();
+    let told: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            (
+                key.reviewer.as_str(),
+                key.registered_position,
+                key.revoked_position,
+            )
+        })
+        .collect();
+    let at = |index| Position::new(1, index);
+    assert_eq!(told, [("r-8", at(14), Some(at(16))), ("r-7", at(15), None)]);
+    assert_eq!(keys[0].key_id, digest(8));
+    assert_eq!(keys[0].public_key, digest(8));
+}
