@@ -34,6 +34,7 @@ use crate::cli::Common;
 use crate::metered::MeteredStore;
 use crate::publish::Publisher;
 use crate::ready_turns::ReadyTurns;
+use crate::replays::Replays;
 use crate::restore::{self, BackupEnd};
 use crate::seal_loop::SealProgress;
 use crate::services::{Services, Shutdown};
@@ -432,6 +433,7 @@ impl App {
             commands: self.commands.clone(),
             runner: self.runner.clone(),
             ready_turns: Arc::new(ready_turns),
+            replays: Replays::new(shutdown.clone()),
             access: self.access.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),

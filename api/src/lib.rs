@@ -27,6 +27,7 @@ pub mod check_records;
 pub mod project_loop;
 pub mod timer_loop;
 pub mod ready_turns;
+pub mod replays;
 pub mod metered;
 pub mod append_health;
 pub mod figures;

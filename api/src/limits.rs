@@ -45,10 +45,14 @@ pub const PAGE_ITEMS_MAX: usize = 100;
 /// Items of a page whose `first` is not given.
 pub const PAGE_ITEMS_DEFAULT: usize = 20;
 
-/// Records that one replay over the API reads.
+/// Records that one replay over the API reads. It goes over this and the next two by one page of reading at most.
 pub const REPLAY_RECORDS_MAX: u64 = 50_000;
+/// Bytes of such records, as they are in memory.
+pub const REPLAY_BYTES_MAX: u64 = 256 * 1_048_576;
 /// Longest time of such a replay.
 pub const REPLAY_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for another replay of the node to end; longer is answered `OVERLOADED`.
+pub const REPLAY_QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Bytes of one message from a WebSocket client.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 1_048_576;

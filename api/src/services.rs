@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
 use crate::ready_turns::ReadyTurns;
+use crate::replays::Replays;
 use crate::seal_loop::SealProgress;
 
 /// Everything that handlers and resolvers call. Shared by all of them.
@@ -34,6 +35,8 @@ pub struct Services {
     pub runner: Arc<Runner>,
     /// Those who wait for turns to get ready.
     pub ready_turns: Arc<ReadyTurns>,
+    /// Who replays for those who ask.
+    pub replays: Replays,
     /// API keys.
     pub access: Arc<Access>,
     /// Time.

@@ -16,11 +16,11 @@ pub enum ReplayError {
     /// The ledger has no such record.
     #[error("the ledger has no record {0}")]
     NoRecord(Position),
-    /// More would have to be read than the caller may ask for.
-    #[error("more than {records_max} records would have to be read")]
-    TooMany {
-        /// The bound.
-        records_max: u64,
+    /// More would have to be read than the budget allows.
+    #[error("the budget of the replay was used up at {at}")]
+    OutOfBudget {
+        /// The first record that was not read.
+        at: Position,
     },
     /// A range that begins behind its end.
     #[error("the range begins at {from}, behind its end {to}")]

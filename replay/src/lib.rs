@@ -16,6 +16,7 @@
 //! What-if comes with policies; re-run of agents with what they need to be run again.
 
 mod error;
+mod budget;
 mod read_only;
 mod read;
 mod recorded;
@@ -24,6 +25,10 @@ pub mod verify;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+#[cfg(test)]
+mod tests;
+
+pub use budget::Budget;
 pub use error::ReplayError;
 pub use read::position_at;
 pub use read_only::ReadOnlyLedger;

@@ -4,8 +4,9 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::READ_RECORDS_MAX;
 use ruche_domain::numbers::{LeafIndex, Micros, Position, StreamVersion};
 use ruche_domain::stream::StreamId;
-use ruche_ledger::store::{EventStore, Record, StoreError};
+use ruche_ledger::store::{EventStore, Record};
 
+use crate::budget::Budget;
 use crate::error::ReplayError;
 
 /// The record at a position.
@@ -24,7 +25,8 @@ pub(crate) async fn stream(
     store: &dyn EventStore,
     ledger: LedgerId,
     stream: StreamId,
-) -> Result<Vec<Record>, StoreError> {
+    budget: &Budget,
+) -> Result<Vec<Record>, ReplayError> {
     let mut records: Vec<Record> = Vec::new();
     let mut from = StreamVersion::FIRST;
     loop {
@@ -33,6 +35,7 @@ pub(crate) async fn stream(
             return Ok(records);
         };
         from = last.leaf.stream_version.next();
+        budget.go_on(&page)?;
         records.extend(page);
     }
 }

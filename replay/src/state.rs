@@ -24,8 +24,9 @@ use ruche_ledger::store::{EventStore, Record};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::budget::Budget;
 use crate::error::ReplayError;
-use crate::read::record_at;
+use crate::read::{self, record_at};
 use crate::read_only::ReadOnlyLedger;
 
 pub use approval::{ApprovalView, VoteView};
@@ -92,15 +93,14 @@ pub struct StateAt {
     ledger: LedgerId,
     position: Position,
     recorded_at: Micros,
-    records_max: u64,
+    budget: Budget,
 }
 
 /// A state, and where it stopped being known.
 type Found<T> = (Option<T>, Option<Position>);
 
 impl StateAt {
-    /// The ledger when `position` was its last record. At most `records_max` records are looked through for a turn or a
-    /// session.
+    /// The ledger when `position` was its last record. No more is read than `budget` allows.
     ///
     /// # Errors
     /// `NoRecord` where there is none; `Store` if it cannot be read.
@@ -108,7 +108,7 @@ impl StateAt {
         base: Arc<dyn EventStore>,
         ledger: LedgerId,
         position: Position,
-        records_max: u64,
+        budget: Budget,
     ) -> Result<Self, ReplayError> {
         let recorded_at = record_at(&*base, ledger, position).await?.leaf.recorded_at;
         Ok(Self {
@@ -116,14 +116,14 @@ impl StateAt {
             ledger,
             position,
             recorded_at,
-            records_max,
+            budget,
         })
     }
 
     /// What something was. `first` is where a turn is said to begin; absent, it is looked for.
     ///
     /// # Errors
-    /// `Store` if the ledger cannot be read, `TooMany` beyond the bound.
+    /// `Store` if the ledger cannot be read, `OutOfBudget` where that took more than the budget.
     pub async fn of(&self, what: What, first: Option<Position>) -> Result<State, ReplayError> {
         let (view, undecidable_from) = match what {
             What::Lane(lane) => wrap(self.lane(lane).await?, View::Lane),
@@ -149,7 +149,7 @@ impl StateAt {
         from: Position,
         mut take: impl FnMut(&Record) -> bool + Send,
     ) -> Result<(), ReplayError> {
-        let (mut from, mut read) = (from, 0);
+        let mut from = from;
         loop {
             let page = self
                 .store
@@ -157,18 +157,17 @@ impl StateAt {
                 .await?;
             let Some(last) = page.last() else { return Ok(()) };
             from = last.position.next();
-            read += page.len() as u64;
             for record in &page {
                 if take(record) {
                     return Ok(());
                 }
             }
-            if read > self.records_max {
-                return Err(ReplayError::TooMany {
-                    records_max: self.records_max,
-                });
-            }
+            self.budget.go_on(&page)?;
         }
+    }
+
+    async fn stream(&self, stream: StreamId) -> Result<Vec<Record>, ReplayError> {
+        read::stream(&self.store, self.ledger, stream, &self.budget).await
     }
 }
 

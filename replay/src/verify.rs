@@ -8,14 +8,16 @@
 //!    reviewers' votes.
 //! 3. `heads` judges the signed tree heads that cover the range: signature and root.
 //! 4. `decisions` lets the machine of lanes decide every append again, from nothing but the records before it.
-//! 5. `keys` looks whether an idempotency key stands for one append.
+//! 5. `keys` looks whether an idempotency key stands for one append and one request.
 //!
-//! Memory: that of the record checker, and the state of all lanes.
+//! Memory: that of the record checker, and the state of all lanes. Time: each record is looked at once, and a decision
+//! about a lane does not depend on how long the lane is (`settled`).
 
 mod decisions;
 mod heads;
 mod intents;
 mod keys;
+mod settled;
 mod report;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use ruche_ledger::seal::{LogKeys, TreeHeadStore, TreeStore};
 use ruche_ledger::store::{EpochInfo, EventStore, Record, StoreError};
 use ruche_ledger::verify::{Findings, RecordChecker};
 
+use crate::budget::Budget;
 use crate::error::ReplayError;
 use crate::read::record_at;
 use crate::read_only::ReadOnlyLedger;
@@ -68,18 +71,21 @@ struct Walk {
     checker: RecordChecker,
     decisions: Decisions,
     keys: Keys,
+    /// The record that was read last ends its append: nothing is judged by half of one.
+    ends_append: bool,
 }
 
 impl Verification {
-    /// Verifies a range. At most `records_max` records are read. `progress` is told how many were read, and of how many.
+    /// Verifies a range, as far as the budget goes: the report says where it ended. `progress` is told how many records
+    /// were read, and of how many.
     ///
     /// # Errors
-    /// If the stores cannot be read, if there is no such range, or if it takes more than `records_max` records.
+    /// If the stores cannot be read, if there is no such range, or if the budget ended before it began.
     pub async fn verify(
         &self,
         ledger: LedgerId,
         range: Range,
-        records_max: u64,
+        budget: &Budget,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Report, ReplayError> {
         let (from, to) = self.ends(ledger, range).await?;
@@ -89,22 +95,24 @@ impl Verification {
             last.size = TreeSize(to.index.0 + 1);
         }
         let total: u64 = epochs.iter().map(|epoch| epoch.size.0).sum();
-        if total > records_max {
-            return Err(ReplayError::TooMany { records_max });
-        }
         let mut walk = Walk {
             collected: Collected::new(from, to),
             checker: RecordChecker::new(),
             decisions: Decisions::default(),
             keys: Keys::default(),
+            ends_append: true,
         };
         let mut read = 0;
         for epoch in &epochs {
-            self.epoch(ledger, epoch, &mut walk, &mut |records| {
+            let mut told = |records| {
                 read += records;
                 progress(read, total);
-            })
-            .await?;
+            };
+            let ended = self.epoch(ledger, epoch, &mut walk, budget, &mut told).await?;
+            if let Some(at) = ended {
+                walk.collected.end_at(at)?;
+                break;
+            }
         }
         walk.decisions.end(&mut walk.collected);
         Ok(walk.collected.report(read))
@@ -137,13 +145,15 @@ impl Verification {
         Ok((from, to))
     }
 
+    /// Goes through an epoch. Returns the first record that was not looked at, where the budget ended before it.
     async fn epoch(
         &self,
         ledger: LedgerId,
         epoch: &EpochInfo,
         walk: &mut Walk,
+        budget: &Budget,
         read: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(), ReplayError> {
+    ) -> Result<Option<Position>, ReplayError> {
         let store = ReadOnlyLedger::new(self.events.clone());
         let mut heads = Heads::load(self, ledger, epoch).await?;
         walk.checker.begin_epoch(epoch.epoch, &epoch.origin, epoch.size);
@@ -153,7 +163,11 @@ impl Verification {
                 epoch: epoch.epoch,
                 index: LeafIndex(next),
             };
+            if budget.is_spent() && walk.ends_append {
+                return Ok(Some(from));
+            }
             let left = usize::try_from(epoch.size.0 - next).unwrap_or(limit);
+            let left = left.min(budget.page(READ_RECORDS_MAX));
             let page = match store.read_ledger(ledger, from, limit.min(left)).await {
                 Ok(page) => page,
                 // One of the page contradicts itself; which, is found out one by one.
@@ -179,6 +193,7 @@ impl Verification {
                 break;
             };
             next = last.position.index.0 + 1;
+            budget.spend(&of_epoch);
             for record in &of_epoch {
                 heads.leaf(walk.record(record));
             }
@@ -187,7 +202,8 @@ impl Verification {
         let mut findings = Findings::keeping(usize::MAX);
         walk.checker.end_epoch(&mut findings);
         walk.collected.take(&findings);
-        heads.end(self, ledger, &mut walk.collected).await
+        heads.end(self, ledger, &mut walk.collected).await?;
+        Ok(None)
     }
 }
 
@@ -199,6 +215,8 @@ impl Walk {
         self.collected.read(record);
         self.keys.take(record, &mut self.collected);
         self.decisions.take(record, &mut self.collected);
+        let append = record.leaf.append;
+        self.ends_append = record.position.index.0 + 1 >= append.first.0 + u64::from(append.count);
         hash
     }
 
@@ -208,6 +226,7 @@ impl Walk {
         self.collected.take(&findings);
         self.collected.push(Fault::unreadable(position, reason));
         self.decisions.lose(position);
+        self.ends_append = true;
     }
 }
 

@@ -18,7 +18,7 @@ use ruche_ledger::testing::{Author, FixedClock, SeededRandom};
 use ruche_projections::runner::Runner;
 use ruche_projections::{lanes, sessions, tool_effects, turns};
 use ruche_replay::testing::Crowd;
-use ruche_replay::{CallView, LaneView, ReadOnlyLedger, SessionView, StateAt, TurnView, View, What};
+use ruche_replay::{Budget, CallView, LaneView, ReadOnlyLedger, SessionView, StateAt, TurnView, View, What};
 use ruche_tests::server::Home;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
@@ -91,7 +91,13 @@ impl World {
     }
 
     async fn at(&self, position: Position) -> StateAt {
-        let at = StateAt::new(self.app.events.clone(), self.ledger, position, u64::MAX).await;
+        let at = StateAt::new(
+            self.app.events.clone(),
+            self.ledger,
+            position,
+            Budget::unbounded(),
+        )
+        .await;
         at.expect("the ledger was there")
     }
 }
@@ -424,7 +430,7 @@ async fn a_21_state_has_the_same_digest_on_every_engine() {
     for index in (0..world.last().await.index.0).step_by(7) {
         let position = Position::new(1, index);
         let here = world.at(position).await;
-        let there = StateAt::new(memory.clone(), world.ledger, position, u64::MAX).await;
+        let there = StateAt::new(memory.clone(), world.ledger, position, Budget::unbounded()).await;
         let there = there.expect("the same ledger");
         let lanes = crowd.lanes().into_iter().map(What::Lane);
         let sessions = crowd.sessions().into_iter().map(What::Session);

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use ruche_replay::verify::{Range, Verification};
-use ruche_replay::{ReplayError, StateAt, position_at};
+use ruche_replay::{Budget, ReplayError, StateAt, position_at};
 
 use super::{CliError, Common, known_tenant, print, tenant_name};
 use crate::app::{App, AppError};
@@ -100,7 +100,7 @@ async fn state(app: &App, common: &Common, args: StateArgs) -> Result<ExitCode, 
     let references = app.commands.secrets_of(ledger).references;
     let what = args.subject.what(&references)?;
     // Whoever asks on the command line may wait for as long as it takes.
-    let at = StateAt::new(app.events.clone(), ledger, position, u64::MAX).await;
+    let at = StateAt::new(app.events.clone(), ledger, position, Budget::unbounded()).await;
     let state = at.map_err(failed)?.of(what, None).await.map_err(failed)?;
     print(common, &state, show::state)?;
     Ok(ExitCode::SUCCESS)
@@ -123,7 +123,9 @@ async fn verify(app: &App, common: &Common, args: VerifyArgs) -> Result<ExitCode
         bar.set_length(total);
         bar.set_position(records);
     };
-    let report = verification.verify(ledger, range, u64::MAX, &told).await;
+    let report = verification
+        .verify(ledger, range, &Budget::unbounded(), &told)
+        .await;
     bar.finish_and_clear();
     let report = report.map_err(failed)?;
     print(common, &report, show::report)?;

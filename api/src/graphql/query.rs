@@ -387,8 +387,8 @@ impl Query {
     }
 
     /// Holds a range of the ledger against the rules: bytes, chain, tree heads, votes, idempotency keys, and every decision
-    /// of a lane decided again. Reads all records up to the end of the range, at most 50,000, for at most 10 s; the
-    /// command `ruche replay verify` has no such bounds.
+    /// of a lane decided again. Reads all records up to the end of the range, at most 50,000, for at most 10 s, and says how
+    /// far it came; the command `ruche replay verify` has no such bounds. A node does one at a time.
     #[graphql(complexity = "2000 + child_complexity")]
     async fn verify_range(
         &self,

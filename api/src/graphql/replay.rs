@@ -9,12 +9,12 @@ use ruche_commands::configuration::config_stream;
 use ruche_commands::governed::LaneName;
 use ruche_commands::tool::tool_stream;
 use ruche_domain::ids::LedgerId;
+use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_domain::numbers::Position;
 use ruche_ledger::references::ReferenceKey;
 use ruche_projections::turns;
 use ruche_replay::verify::{Decided, Fault, NotCovered, Range, Report, Verification};
-use ruche_replay::{ReplayError, State, StateAt, What, position_at};
-use tokio::time::timeout;
+use ruche_replay::{Budget, ReplayError, State, StateAt, What, position_at};
 
 use super::errors::{fault, of_refusal, of_store};
 use super::mutation::LaneInput;
@@ -24,7 +24,7 @@ use super::session::parse_id;
 use super::words::ConfigScope;
 use crate::error_codes as code;
 use crate::http::Refusal;
-use crate::limits::{REPLAY_RECORDS_MAX, REPLAY_WAIT_MAX};
+use crate::replays::Busy;
 use crate::services::Services;
 
 /// Of what the state is asked.
@@ -158,6 +158,9 @@ pub(super) struct RangeVerification {
     unsealed: Long,
     /// What nothing is said about.
     not_covered: Vec<RangeNotCovered>,
+    /// The first record that was not looked at, where more was asked for than one answer may take; `to` is in front of it
+    /// then. What comes from there on, `ruche replay verify --from` verifies.
+    next: Option<PositionScalar>,
 }
 
 impl From<Report> for RangeVerification {
@@ -177,6 +180,7 @@ impl From<Report> for RangeVerification {
             votes: Long::count(votes),
             unsealed: Long::count(report.unsealed),
             not_covered: report.not_covered.into_iter().map(Into::into).collect(),
+            next: report.next.map(PositionScalar),
         }
     }
 }
@@ -191,9 +195,11 @@ pub(super) async fn state_at(
 ) -> Result<StateAtPosition> {
     let services = ctx.data_unchecked::<Arc<Services>>();
     let what = what(of, &services.commands.secrets_of(ledger).references)?;
-    let replay = async {
+    let asked = services.clone();
+    let replay = move |budget| async move {
+        let services = &*asked;
         let position = moment(services, ledger, position, time).await?;
-        let at = StateAt::new(services.events.clone(), ledger, position, REPLAY_RECORDS_MAX).await;
+        let at = StateAt::new(services.events.clone(), ledger, position, budget).await;
         let at = at.map_err(|error| of_replay(&error))?;
         // Only a hint of where to look: the record there says whether it is so.
         let first = match what {
@@ -206,7 +212,7 @@ pub(super) async fn state_at(
         };
         at.of(what, first).await.map_err(|error| of_replay(&error))
     };
-    in_time(replay).await.map(Into::into)
+    run(services, replay).await.map(Into::into)
 }
 
 /// A range of the ledger, held against the rules.
@@ -227,13 +233,11 @@ pub(super) async fn verify_range(
         from: from.map(|position| position.0),
         to: to.map(|position| position.0),
     };
-    let verified = async {
-        let verified = verification
-            .verify(ledger, range, REPLAY_RECORDS_MAX, &|_, _| ())
-            .await;
+    let replay = move |budget| async move {
+        let verified = verification.verify(ledger, range, &budget, &|_, _| ()).await;
         verified.map_err(|error| of_replay(&error))
     };
-    in_time(verified).await.map(Into::into)
+    run(services, replay).await.map(Into::into)
 }
 
 fn what(of: StateOf, references: &ReferenceKey) -> Result<What> {
@@ -283,13 +287,19 @@ async fn moment(
     found.ok_or_else(|| fault(code::NOT_FOUND, "the ledger had no record at that time"))
 }
 
-/// A replay has a bound in time: it reads much, and a client that does not wait any more would not stop it.
-async fn in_time<T>(replay: impl Future<Output = Result<T>>) -> Result<T> {
-    let done = timeout(REPLAY_WAIT_MAX, replay).await;
-    done.unwrap_or_else(|_| {
-        let seconds = REPLAY_WAIT_MAX.as_secs();
-        let message = format!("it takes longer than {seconds} s; `ruche replay` has no such bound");
-        Err(fault(code::QUERY_LIMIT_EXCEEDED, message))
+/// Replays when it is its turn.
+async fn run<T, F, R>(services: &Services, replay: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce(Budget) -> R + Send + 'static,
+    R: Future<Output = Result<T>>,
+{
+    services.replays.run(replay).await.unwrap_or_else(|Busy| {
+        let message = "this node is replaying for somebody else; ask again, or use `ruche replay`";
+        Err(of_refusal(Refusal::overloaded(
+            message,
+            OVERLOADED_RETRY_AFTER_MS,
+        )))
     })
 }
 
@@ -301,7 +311,7 @@ fn of_replay(error: &ReplayError) -> Error {
             of_refusal(Refusal::unavailable("the tree heads are not available"))
         }
         ReplayError::NoRecord(_) => fault(code::NOT_FOUND, "the ledger has no such record"),
-        ReplayError::TooMany { .. } => fault(
+        ReplayError::OutOfBudget { .. } => fault(
             code::QUERY_LIMIT_EXCEEDED,
             format!("{error}; `ruche replay` has no such bound"),
         ),

@@ -1,29 +1,29 @@
 //! In time that stands still unless everybody waits: a hint that is lost would show as the whole bound that was waited.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use ruche_commands::governed::{ClaimTurn, FailTurn, LaneName, LeaseRef, SubmitMessage};
-use ruche_commands::testing::TestLedger;
+use ruche_commands::testing::{NoObjection, TestLedger};
 use ruche_commands::{SessionRef, StartSession};
-use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{MessageReceived, Role};
 use ruche_domain::numbers::{Position, StreamVersion};
 use ruche_domain::stream::StreamId;
-use ruche_ledger::memory::MemoryStore;
 use ruche_ledger::store::{
     AppendOutcome, AppendRequest, EpochInfo, EpochOpening, LedgerHead, Receipt, Record, StoreError,
 };
 use ruche_ledger::testing::FixedClock;
-use ruche_projections_sqlite::SqliteReadStore;
 use tempfile::TempDir;
 
 use super::*;
+use crate::app::App;
+use crate::cli::Common;
 
 /// Nobody waits so long who is told.
-const BOUND: Duration = Duration::from_secs(3_600);
+const BOUND: Duration = Duration::from_secs(30);
 
 /// Passes everything on, and panics once when it is asked for records, if it is told to.
 struct Trap {
@@ -94,18 +94,34 @@ struct World {
     ready: Arc<ReadyTurns>,
     /// Without it the process would be closing.
     _closing: tokio::sync::watch::Sender<bool>,
+    _app: App,
     _folder: TempDir,
+}
+
+/// The embedded engine in a folder.
+fn common(folder: &Path) -> Common {
+    Common {
+        data_dir: folder.join("data"),
+        keys_dir: folder.join("keys"),
+        deployment: None,
+        database_url: None,
+        database_read_url: None,
+        tree_heads_url: None,
+        database_wait: 10,
+        database_readers: 8,
+        nodes: 1,
+        config: None,
+        json: true,
+    }
 }
 
 impl World {
     async fn new() -> Self {
         let clock = Arc::new(FixedClock::at(ruche_commands::testing::TEST_NOW.0));
-        let store: Arc<dyn EventStore> = Arc::new(MemoryStore::new(clock.clone()));
-        let validator = Arc::new(CatalogueValidator::new().unwrap());
-        let ledger = TestLedger::on(store.clone(), clock.clone(), validator).await;
         let folder = tempfile::tempdir().unwrap();
-        let reads = Arc::new(SqliteReadStore::open(folder.path()).unwrap());
-        let runner = Arc::new(Runner::new(store.clone(), reads));
+        let app = App::open(&common(folder.path()), "test").await.unwrap();
+        let (store, runner) = (app.events.clone(), app.runner.clone());
+        let ledger = TestLedger::on(store.clone(), clock.clone(), Arc::new(NoObjection)).await;
         let trap = Arc::new(Trap {
             base: store,
             is_set: AtomicBool::new(false),
@@ -124,6 +140,7 @@ impl World {
             trap,
             ready,
             _closing: closing,
+            _app: app,
             _folder: folder,
         }
     }

@@ -320,13 +320,13 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A turn.
+    /// A turn. Looked for from the end: what happens, happens to the last ones.
     pub fn turn(&self, id: TurnId) -> Option<&Turn> {
-        self.turns.iter().find(|turn| turn.id == id)
+        self.turns.iter().rev().find(|turn| turn.id == id)
     }
 
     pub(super) fn turn_mut(&mut self, id: TurnId) -> Option<&mut Turn> {
-        self.turns.iter_mut().find(|turn| turn.id == id)
+        self.turns.iter_mut().rev().find(|turn| turn.id == id)
     }
 
     /// The turn that takes messages.

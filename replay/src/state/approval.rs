@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::{Found, StateAt};
 use crate::error::ReplayError;
-use crate::read;
 use crate::recorded::fact;
 
 /// A request for approval.
@@ -53,7 +52,7 @@ pub struct VoteView {
 
 impl StateAt {
     pub(super) async fn approval(&self, id: ApprovalId) -> Result<Found<ApprovalView>, ReplayError> {
-        let records = read::stream(&self.store, self.ledger, approval_stream(id)).await?;
+        let records = self.stream(approval_stream(id)).await?;
         let mut view: Option<ApprovalView> = None;
         for record in &records {
             let Some(fact) = fact(record) else {

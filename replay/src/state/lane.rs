@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::turn::{CallView, TurnView};
 use super::{Found, StateAt};
 use crate::error::ReplayError;
-use crate::read;
 use crate::recorded::{OfLane, of_lane};
 
 /// A lane.
@@ -116,14 +115,14 @@ impl StateAt {
 
     /// Folds a stream of turns, as a command that is decided on it does, with all approvals and not only the open ones.
     pub(super) async fn fold(&self, stream: StreamId) -> Result<Folded, ReplayError> {
-        let mut records = read::stream(&self.store, self.ledger, stream).await?;
+        let mut records = self.stream(stream).await?;
         if stream.category == Category::Lane {
             let (lane, ..) = fold_records(&records);
             for call in lane.calls.values().filter(|call| {
                 call.gate == Gate::Approval || call.side_effect == SideEffectPolicy::Irreversible
             }) {
                 let approval = approval_stream(approval_of(call.id));
-                records.extend(read::stream(&self.store, self.ledger, approval).await?);
+                records.extend(self.stream(approval).await?);
             }
             records.sort_by_key(|record| record.position);
         }

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::{Found, StateAt};
 use crate::error::ReplayError;
-use crate::read;
 use crate::recorded::fact;
 
 /// A registered tool.
@@ -53,7 +52,7 @@ pub struct ConfigurationView {
 
 impl StateAt {
     pub(super) async fn tool(&self, stream: StreamId) -> Result<Found<ToolView>, ReplayError> {
-        let records = read::stream(&self.store, self.ledger, stream).await?;
+        let records = self.stream(stream).await?;
         let Some(last) = records.last() else {
             return Ok((None, None));
         };
@@ -77,7 +76,7 @@ impl StateAt {
         stream: StreamId,
     ) -> Result<Found<ConfigurationView>, ReplayError> {
         let mut view: Option<ConfigurationView> = None;
-        for record in read::stream(&self.store, self.ledger, stream).await? {
+        for record in self.stream(stream).await? {
             let published = match fact(&record) {
                 Some(AgentEvent::ConfigPublished(published)) => published,
                 Some(_) => continue,

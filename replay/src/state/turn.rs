@@ -89,7 +89,7 @@ pub struct CallView {
 }
 
 impl TurnView {
-    pub(super) fn new(stream: StreamId, turn: &Turn, lane: &Lane) -> Self {
+    pub(crate) fn new(stream: StreamId, turn: &Turn, lane: &Lane) -> Self {
         let mut calls: Vec<&Call> = lane.calls_of(turn.id).collect();
         calls.sort_by_key(|call| (call.status.is_none(), call.started, call.id));
         let (ends_as, successor) = match turn.pending_outcome.as_ref() {

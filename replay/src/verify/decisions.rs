@@ -17,6 +17,7 @@ use ruche_ledger::store::Record;
 
 use super::intents::Rest;
 use super::report::{Collected, Fault, ILLEGAL_TRANSITION};
+use super::settled::Settled;
 use crate::recorded::{OfLane, of_lane};
 
 const GONE: &str = "appends of lanes behind a payload that is gone";
@@ -38,7 +39,10 @@ pub(super) struct Decisions {
 /// A lane.
 #[derive(Default)]
 struct Audited {
+    /// What may still move in it, and what the last events were about.
     lane: Lane,
+    /// The rest.
+    settled: Settled,
     channel: String,
     configs: HashMap<TurnId, Digest>,
     /// Words of messages are erased, so that messages cannot be compared any more.
@@ -77,6 +81,22 @@ impl Decisions {
         self.lost = true;
     }
 
+    /// Turns of a lane that a decision looks at.
+    #[cfg(test)]
+    pub fn at_hand(&self, stream: StreamId) -> usize {
+        self.lanes
+            .get(&stream)
+            .map_or(0, |audited| audited.lane.turns.len())
+    }
+
+    /// A lane with all that was put away.
+    #[cfg(test)]
+    pub fn whole(&mut self, stream: StreamId) -> Lane {
+        let audited = self.lanes.get_mut(&stream).expect("a lane");
+        audited.settled.bring_back_all(&mut audited.lane);
+        audited.lane.clone()
+    }
+
     /// Decides on the append that was read last.
     pub fn end(&mut self, collected: &mut Collected) {
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -106,6 +126,8 @@ impl Audited {
             })
             .collect();
         self.name(&all);
+        self.settled
+            .bring_back(&mut self.lane, all.iter().map(|(_, event)| event));
         let (places, events): (Vec<_>, Vec<_>) = all
             .iter()
             .filter(|(_, event)| self.is_compared(event))
@@ -128,6 +150,7 @@ impl Audited {
             }
             self.lane.apply(event);
         }
+        self.settled.put_away(&mut self.lane);
     }
 
     /// The channel of the lane, as the turns that messages opened say.
@@ -160,9 +183,13 @@ impl Audited {
     /// The number of the first event that no command leads to, and why.
     fn decide(&self, events: &[LaneEvent]) -> Result<(), (usize, String)> {
         let (mut lane, mut done) = (self.lane.clone(), 0);
-        let mut configs = self.configs.clone();
+        let mut pinned: Vec<(TurnId, Digest)> = Vec::new();
         while done < events.len() {
-            let config_of = |turn| configs.get(&turn).copied();
+            let config_of = |turn| {
+                let now = pinned.iter().rev().find(|(of, _)| *of == turn);
+                now.map(|(_, digest)| *digest)
+                    .or(self.configs.get(&turn).copied())
+            };
             let rest = Rest {
                 events: &events[done..],
                 lane: &lane,
@@ -173,7 +200,7 @@ impl Audited {
                 .map_err(|(number, detail)| (done + number, detail))?;
             for event in &events[done..done + step.count] {
                 if let AgentEvent::ConfigEffectiveResolved(resolved) = &event.fact {
-                    configs.insert(event.turn, resolved.result_digest);
+                    pinned.push((event.turn, resolved.result_digest));
                 }
             }
             done += step.count;

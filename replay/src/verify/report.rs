@@ -1,18 +1,21 @@
 //! What a verification found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use ruche_domain::numbers::{Epoch, Position};
+use ruche_domain::numbers::{Epoch, LeafIndex, Position};
 use ruche_ledger::store::Record;
 use ruche_ledger::verify::{Finding, FindingKind, Findings};
 use serde::Serialize;
 
 use super::FINDINGS_TOLD_MAX;
+use crate::error::ReplayError;
 
 /// A record whose stored bytes contradict each other.
 pub(super) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
 /// An append of a lane that the machine does not decide so.
 pub(super) const ILLEGAL_TRANSITION: &str = "ILLEGAL_TRANSITION";
+/// Tree heads of the epoch in which the budget ended.
+const HEADS: &str = "tree heads of the epoch in which the budget ended, and what they sign";
 /// An idempotency key that stands for two appends.
 pub(super) const KEY_REPEATED: &str = "IDEMPOTENCY_KEY_REPEATED";
 
@@ -138,6 +141,9 @@ pub struct Report {
     pub unsealed: u64,
     /// What nothing is said about.
     pub not_covered: Vec<NotCovered>,
+    /// The first record that was not looked at, where the budget ended before the range did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Position>,
 }
 
 impl Report {
@@ -163,6 +169,8 @@ impl Report {
 /// A report in the making.
 pub(super) struct Collected {
     report: Report,
+    /// What was found at which record, told in full or not.
+    found: HashSet<(&'static str, Position)>,
     /// Greatest size that a tree head signs, of each epoch of the range.
     signed: BTreeMap<Epoch, u64>,
     sizes: BTreeMap<Epoch, u64>,
@@ -182,7 +190,9 @@ impl Collected {
                 tree_heads: Vec::new(),
                 unsealed: 0,
                 not_covered: Vec::new(),
+                next: None,
             },
+            found: HashSet::new(),
             signed: BTreeMap::new(),
             sizes: BTreeMap::new(),
         }
@@ -208,8 +218,9 @@ impl Collected {
             return;
         }
         // Two judges that were written apart look at each turn. What both find is one thing.
-        let same = |known: &Fault| (known.name, known.position) == (fault.name, fault.position);
-        if fault.position.is_some() && self.report.findings.iter().any(same) {
+        if let Some(position) = fault.position
+            && !self.found.insert((fault.name, position))
+        {
             return;
         }
         *self.report.counts.entry(fault.name).or_default() += 1;
@@ -266,6 +277,25 @@ impl Collected {
                 first: position,
             }),
         }
+    }
+
+    /// The budget ended before this record, which begins an append: the range ends in front of it. What its tree heads sign
+    /// behind it was not read, so they are not judged.
+    ///
+    /// # Errors
+    /// `OutOfBudget` where nothing of the range was looked at.
+    pub fn end_at(&mut self, at: Position) -> Result<(), ReplayError> {
+        let out = ReplayError::OutOfBudget { at };
+        let index = at.index.0.checked_sub(1).map(LeafIndex);
+        let (Some(index), true) = (index, at > self.report.from) else {
+            return Err(out);
+        };
+        let last = Position { index, ..at };
+        self.not_covered(HEADS, last);
+        self.sizes.remove(&at.epoch);
+        self.report.to = last;
+        self.report.next = Some(at);
+        Ok(())
     }
 
     pub fn report(mut self, records_read: u64) -> Report {
