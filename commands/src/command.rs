@@ -3,11 +3,13 @@
 //! A decider is two pure functions, `evolve(state, event)` and `decide(state) -> events`, and a list of loads. It
 //! never sees the store, so a test gives it events and looks at what it decides (`testing`).
 
+use std::sync::{Arc, OnceLock};
+
 use ruche_domain::envelope::ACFEvent;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::ids::{CallId, SessionId, SubjectId, TurnId};
+use ruche_domain::ids::{ApprovalId, CallId, SessionId, SubjectId, TurnId};
 use ruche_domain::numbers::{Micros, SchemaVersion, StreamVersion};
-use ruche_domain::stream::StreamId;
+use ruche_domain::stream::{Category, StreamId};
 use ruche_domain::strict_json::Profile;
 use ruche_ledger::leaf::KeyLayer;
 use ruche_ledger::store::{Expectation, Receipt};
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 use crate::context::Ground;
 use crate::error::CommandError;
+use crate::lane::LaneEvent;
 
 /// How much of a stream a command looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +130,42 @@ pub struct PastEvent {
     pub version: StreamVersion,
     /// What happened; absent where the payload was erased. The type is in the envelope all the same.
     pub event: Option<AgentEvent>,
+    /// The same for the machine of lanes, made when it is first asked for: many commands decide on one event.
+    of_lane: OnceLock<Option<Arc<LaneEvent>>>,
 }
 
 impl PastEvent {
+    pub(crate) fn new(
+        recorded: RecordedEvent,
+        origin: String,
+        version: StreamVersion,
+        event: Option<AgentEvent>,
+    ) -> Self {
+        Self {
+            recorded,
+            origin,
+            version,
+            event,
+            of_lane: OnceLock::new(),
+        }
+    }
+
+    /// The event as the machine of lanes takes it; nothing where it belongs to no turn, or its payload is gone.
+    pub(crate) fn of_lane(&self) -> Option<&Arc<LaneEvent>> {
+        let make = || {
+            let envelope = &self.recorded.event;
+            let of_approval = envelope.stream.category == Category::Approval;
+            Some(Arc::new(LaneEvent {
+                at: envelope.occurred_at,
+                turn: envelope.turn?,
+                call: envelope.call,
+                approval: of_approval.then_some(ApprovalId(envelope.stream.id)),
+                fact: self.event.clone()?,
+            }))
+        };
+        self.of_lane.get_or_init(make).as_ref()
+    }
+
     /// Name of the event type.
     pub fn event_type(&self) -> &str {
         &self.recorded.event.event_type

@@ -78,7 +78,7 @@ impl CommandContext {
 pub struct Ground<'a> {
     /// Makes references of clients' own ids.
     pub references: &'a ReferenceKey,
-    /// When the command was received.
+    /// When the command is decided.
     pub now: Micros,
     /// The idempotency key of the command, for things that the client did not name.
     pub idempotency_key: &'a str,

@@ -22,7 +22,7 @@ mod calls;
 mod timers;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalVoted, SessionStarted, ToolProposed};
@@ -124,7 +124,7 @@ pub struct GovernedState {
     /// The lane without its approvals.
     lane: Lane,
     /// Everything that happened to the lane and its approvals, with its place.
-    past: Vec<(Position, LaneEvent)>,
+    past: Vec<(Position, Arc<LaneEvent>)>,
     owners: HashMap<TurnId, Owner>,
     /// Digest of the settings that each turn runs under.
     configs: HashMap<TurnId, Digest>,
@@ -162,25 +162,15 @@ impl GovernedState {
         if let Some(session) = envelope.session {
             self.owners.entry(turn).or_insert((session, envelope.subject));
         }
-        match &past.event {
-            Some(fact) => self.take(
-                past.recorded.receipt.position,
-                LaneEvent {
-                    at: envelope.occurred_at,
-                    turn,
-                    call: envelope.call,
-                    approval: (past.stream().category == Category::Approval)
-                        .then(|| ApprovalId(past.stream().id)),
-                    fact: fact.clone(),
-                },
-            ),
+        match past.of_lane() {
+            Some(event) => self.take(past.recorded.receipt.position, event.clone()),
             // Words may be erased; the machine does not need them.
             None if past.event_type().starts_with("message.") => {}
             None => self.unreadable = Some(past.recorded.receipt.position.to_string()),
         }
     }
 
-    fn take(&mut self, position: Position, event: LaneEvent) {
+    fn take(&mut self, position: Position, event: Arc<LaneEvent>) {
         match (&event.fact, event.call) {
             (AgentEvent::ConfigEffectiveResolved(resolved), _) => {
                 self.configs.insert(event.turn, resolved.result_digest);
@@ -243,7 +233,7 @@ impl GovernedState {
         if self.past.iter().all(|(_, event)| event.approval.is_none()) {
             return self.lane.clone();
         }
-        let mut past: Vec<&(Position, LaneEvent)> = self.past.iter().collect();
+        let mut past: Vec<&(Position, Arc<LaneEvent>)> = self.past.iter().collect();
         past.sort_by_key(|(position, _)| *position);
         past.into_iter()
             .fold(Lane::default(), |lane, (_, event)| lane::evolve(lane, event))

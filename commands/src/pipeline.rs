@@ -11,14 +11,17 @@
 //! 5. One append, guarded by the versions of the streams as they were seen, and by the idempotency key. It is atomic:
 //!    a process that dies around it has written all or nothing, and the client's retry finds out which.
 //!    A refusal that is to be seen is appended too, under no key: the client is told the refusal all the same.
-//! 6. On a conflict steps 2 to 5 are repeated, a bounded number of times. On "unknown" step 5 is repeated with the
-//!    very same events, so that the key decides.
+//! 6. On a conflict steps 2 to 5 are repeated, a bounded number of times, one command of a node after the other. On
+//!    "unknown" step 5 is repeated with the very same events, so that the key decides.
 
-use std::collections::{HashSet, VecDeque};
+mod load;
+mod recent;
+mod gates;
+
 use std::sync::Arc;
 
 use ruche_domain::envelope::{ACFEvent, Actor};
-use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, NEWEST_PAGE_RECORDS, READ_RECORDS_MAX};
+use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, COMMAND_SENDS_MAX};
 use ruche_domain::numbers::{LeafIndex, Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_domain::stream::{Category, StreamId};
@@ -28,19 +31,23 @@ use ruche_ledger::store::{
 };
 use uuid::Uuid;
 
-use crate::command::{Command, CommandReceipt, Decision, Depth, Load, PastEvent, RecordedEvent, Seen};
+use crate::command::{Command, CommandReceipt, Decision, Load, RecordedEvent};
 use crate::context::{CommandContext, Ground};
 use crate::error::CommandError;
 use crate::ports::{LedgerSecrets, PayloadValidator, SecretsOf};
 use crate::prepare::Preparer;
+use gates::{Gates, Turn};
+use recent::Recent;
 
-/// Carries out commands. Cheap to share; holds no state of its own.
+/// Carries out commands. Cheap to share; what it holds saves work and decides nothing.
 pub struct Commands {
     store: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     secrets: Arc<dyn SecretsOf>,
     validator: Arc<dyn PayloadValidator>,
+    recent: Recent,
+    gates: Gates,
 }
 
 /// One try to append came to an end.
@@ -64,6 +71,8 @@ impl Commands {
             random,
             secrets,
             validator,
+            recent: Recent::new(),
+            gates: Gates::default(),
         }
     }
 
@@ -83,10 +92,9 @@ impl Commands {
     ) -> Result<CommandReceipt, CommandError> {
         context.check()?;
         let secrets = self.secrets.secrets_of(context.ledger);
-        let now = self.clock.now();
-        let ground = Ground {
+        let mut ground = Ground {
             references: &secrets.references,
-            now,
+            now: self.clock.now(),
             idempotency_key: &context.idempotency_key,
             tenant: context.tenant,
             actor: context.actor,
@@ -94,8 +102,11 @@ impl Commands {
         };
         let loads = command.loads(&ground)?;
         let claims = claims(&secrets, context, command, &ground)?;
+        let mut turn = self.turn_behind_others(context, &loads).await?;
         let mut moved = None;
         for attempt in 1..=COMMAND_ATTEMPTS_MAX {
+            // Whoever waited for its turn decides later than it came, behind what was decided meanwhile.
+            ground.now = self.clock.now();
             let (state, guards) = self.load(context, command, &loads, &ground).await?;
             let decided = match command.decide(&state, &ground) {
                 Ok(decided) => decided,
@@ -117,7 +128,7 @@ impl Commands {
                     None => (events, Some(refusal)),
                 },
             };
-            let prepared = self.preparer(context, &secrets, now).prepare(events)?;
+            let prepared = self.preparer(context, &secrets, ground.now).prepare(events)?;
             let own = command.expectation(&ground);
             let claims = if refusal.is_none() { &claims[..] } else { &[] };
             match self.append(context, claims, guards, own, prepared).await? {
@@ -127,12 +138,29 @@ impl Commands {
                 Tried::Moved(stream) => {
                     tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
                     moved = Some(stream);
+                    if turn.is_none() {
+                        turn = Some(self.gates.enter((context.ledger, stream)).await?);
+                    }
                 }
             }
         }
         let stream =
             moved.expect("COMMAND_ATTEMPTS_MAX is at least 1, and every attempt that goes on was a conflict");
         Err(CommandError::Contention { stream })
+    }
+
+    /// Its turn at a stream where others take turns already.
+    async fn turn_behind_others(
+        &self,
+        context: &CommandContext,
+        loads: &[Load],
+    ) -> Result<Option<Turn>, CommandError> {
+        let guarded = loads.iter().filter(|load| load.guarded);
+        let mut keys = guarded.map(|load| (context.ledger, load.stream));
+        match keys.find(|key| self.gates.is_busy(*key)) {
+            Some(key) => self.gates.enter(key).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     fn preparer<'a>(
@@ -151,118 +179,6 @@ impl Commands {
         }
     }
 
-    async fn load<C: Command>(
-        &self,
-        context: &CommandContext,
-        command: &C,
-        loads: &[Load],
-        ground: &Ground<'_>,
-    ) -> Result<(C::State, Vec<Expectation>), CommandError> {
-        let mut state = C::State::default();
-        let mut guards = Vec::new();
-        let mut waiting: VecDeque<Load> = loads.iter().copied().collect();
-        let mut known: HashSet<StreamId> = loads.iter().map(|load| load.stream).collect();
-        loop {
-            let Some(load) = waiting.pop_front() else {
-                let more = command.more_loads(&state, ground);
-                waiting.extend(more.into_iter().filter(|load| known.insert(load.stream)));
-                if waiting.is_empty() {
-                    return Ok((state, guards));
-                }
-                continue;
-            };
-            let version = match load.depth {
-                Depth::Version => self.store.stream_version(context.ledger, load.stream).await?,
-                Depth::First => {
-                    for record in self.range(context, load.stream, 0, 1).await? {
-                        command.evolve(&mut state, &past(record)?);
-                    }
-                    continue;
-                }
-                Depth::Whole => self.whole(context, command, &mut state, load.stream).await?,
-                Depth::Newest => self.newest(context, command, &mut state, load.stream).await?,
-            };
-            let stream = load.stream;
-            command.seen(&mut state, Seen { stream, version });
-            if load.guarded {
-                let version = version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
-                guards.push(Expectation { stream, version });
-            }
-        }
-    }
-
-    async fn whole<C: Command>(
-        &self,
-        context: &CommandContext,
-        command: &C,
-        state: &mut C::State,
-        stream: StreamId,
-    ) -> Result<Option<StreamVersion>, CommandError> {
-        let mut version: Option<StreamVersion> = None;
-        loop {
-            let from = version.map_or(StreamVersion::FIRST, StreamVersion::next);
-            let page = self
-                .store
-                .read_stream(context.ledger, stream, from, READ_RECORDS_MAX)
-                .await?;
-            let Some(last) = page.last() else {
-                return Ok(version);
-            };
-            version = Some(last.leaf.stream_version);
-            for record in page {
-                command.evolve(state, &past(record)?);
-            }
-        }
-    }
-
-    async fn newest<C: Command>(
-        &self,
-        context: &CommandContext,
-        command: &C,
-        state: &mut C::State,
-        stream: StreamId,
-    ) -> Result<Option<StreamVersion>, CommandError> {
-        let version = self.store.stream_version(context.ledger, stream).await?;
-        // First record that was not yet looked at, counted from the end.
-        let mut end = version.map_or(0, |v| v.0 + 1);
-        while end > 0 {
-            let start = end.saturating_sub(NEWEST_PAGE_RECORDS);
-            let page = self.range(context, stream, start, end).await?;
-            for record in page.into_iter().rev() {
-                if command.is_settled(state, stream) {
-                    return Ok(version);
-                }
-                command.evolve(state, &past(record)?);
-            }
-            end = start;
-        }
-        Ok(version)
-    }
-
-    /// Records of a stream from version `start` up to, without, `end`. An engine ends a read early where payloads are
-    /// large, so it may take several.
-    async fn range(
-        &self,
-        context: &CommandContext,
-        stream: StreamId,
-        start: u64,
-        end: u64,
-    ) -> Result<Vec<Record>, CommandError> {
-        let mut records: Vec<Record> = Vec::new();
-        let mut from = start;
-        while from < end {
-            let wanted = usize::try_from(end - from).unwrap_or(READ_RECORDS_MAX);
-            let page = self
-                .store
-                .read_stream(context.ledger, stream, StreamVersion(from), wanted)
-                .await?;
-            let Some(last) = page.last() else { break };
-            from = last.leaf.stream_version.0 + 1;
-            records.extend(page);
-        }
-        Ok(records)
-    }
-
     /// Appends, and asks again with the very same events while the outcome is unknown.
     async fn append(
         &self,
@@ -275,7 +191,7 @@ impl Commands {
         let expectations = merge(guards, own);
         let request = AppendRequest::new(expectations, prepared, claims.to_vec())?;
         let mut unknown = false;
-        for _ in 0..COMMAND_ATTEMPTS_MAX {
+        for _ in 0..COMMAND_SENDS_MAX {
             let outcome = match self.store.append(context.ledger, request.clone()).await {
                 Ok(outcome) => outcome,
                 // This try wrote nothing; whether an earlier one did is still not known.
@@ -483,17 +399,4 @@ fn recorded(record: Record) -> RecordedEvent {
         payload: record.payload_bytes().map(<[u8]>::to_vec),
         event: record.leaf.event,
     }
-}
-
-fn past(mut record: Record) -> Result<PastEvent, CommandError> {
-    let version = record.leaf.stream_version;
-    let origin = std::mem::take(&mut record.leaf.origin);
-    let recorded = recorded(record);
-    let event = recorded.agent_event()?;
-    Ok(PastEvent {
-        recorded,
-        origin,
-        version,
-        event,
-    })
 }

@@ -58,42 +58,42 @@ pub fn given() -> Given {
     Given { past: Vec::new() }
 }
 
+/// An event as it would be loaded.
+pub fn past_event(stream: StreamId, event: AgentEvent, version: StreamVersion, number: u64) -> PastEvent {
+    let mut envelope = ACFEvent::new(
+        EventId::v7(TEST_NOW.as_millis(), [0; 10]),
+        stream,
+        event.event_type(),
+        SchemaVersion(1),
+        TEST_NOW,
+        Actor::SYSTEM,
+    );
+    if let AgentEvent::SessionStarted(started) = &event {
+        envelope.subject = started
+            .interlocutor_id
+            .as_deref()
+            .map(|id| references().subject(id));
+    }
+    let recorded = RecordedEvent {
+        receipt: Receipt {
+            position: Position::new(1, number),
+            leaf_hash: Hash([0; 32]),
+            recorded_at: TEST_NOW,
+        },
+        event: envelope,
+        payload: Some(event.to_payload()),
+    };
+    PastEvent::new(recorded, "test/e1".to_owned(), version, Some(event))
+}
+
 impl Given {
     /// Something happened in a stream.
     #[must_use]
     pub fn event(mut self, stream: StreamId, event: impl Into<AgentEvent>) -> Self {
-        let event = event.into();
         let number = self.past.len() as u64;
         let version = self.past.iter().filter(|past| past.stream() == stream).count() as u64;
-        let mut envelope = ACFEvent::new(
-            EventId::v7(TEST_NOW.as_millis(), [0; 10]),
-            stream,
-            event.event_type(),
-            SchemaVersion(1),
-            TEST_NOW,
-            Actor::SYSTEM,
-        );
-        if let AgentEvent::SessionStarted(started) = &event {
-            envelope.subject = started
-                .interlocutor_id
-                .as_deref()
-                .map(|id| references().subject(id));
-        }
-        let recorded = RecordedEvent {
-            receipt: Receipt {
-                position: Position::new(1, number),
-                leaf_hash: Hash([0; 32]),
-                recorded_at: TEST_NOW,
-            },
-            event: envelope,
-            payload: Some(event.to_payload()),
-        };
-        self.past.push(PastEvent {
-            recorded,
-            origin: "test/e1".to_owned(),
-            version: StreamVersion(version),
-            event: Some(event),
-        });
+        let event = past_event(stream, event.into(), StreamVersion(version), number);
+        self.past.push(event);
         self
     }
 

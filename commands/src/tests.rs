@@ -2,6 +2,7 @@
 
 mod appends;
 mod configurations;
+mod crowds;
 mod deciding;
 mod effects;
 mod faults;

@@ -47,8 +47,23 @@ pub const READ_BYTES_MAX: usize = 16 * 1_048_576;
 pub const READER_QUEUE_MAX: usize = 16_384;
 /// Records that a subscription holds in memory.
 pub const SUBSCRIPTION_PAGE_RECORDS_MAX: usize = 64;
-/// Tries of a command on a version conflict.
-pub const COMMAND_ATTEMPTS_MAX: u32 = 8;
+/// Tries of a command on a version conflict. From the second on it takes turns with the others of its node, so what it
+/// still loses it loses to other nodes, by chance.
+pub const COMMAND_ATTEMPTS_MAX: u32 = 64;
+/// Times that an append is sent whose outcome is not known.
+pub const COMMAND_SENDS_MAX: u32 = 8;
+/// Commands of a node that wait for their turn at one stream; one more is refused with `OVERLOADED`.
+pub const COMMANDS_WAITING_MAX: usize = 1_024;
+/// Streams that commands keep in memory, of all ledgers of a node.
+pub const RECENT_STREAMS_MAX: usize = 4_096;
+/// Bytes of them, about.
+pub const RECENT_STREAMS_BYTES_MAX: usize = 128 * 1_048_576;
+/// Bytes of one of them, about; a longer one is read each time.
+pub const RECENT_STREAM_BYTES_MAX: usize = 32 * 1_048_576;
+/// Events of the shortest one.
+pub const RECENT_STREAM_EVENTS_MIN: usize = 32;
+/// Longest time for which one is kept, microseconds: ten minutes.
+pub const RECENT_STREAM_US_MAX: u64 = 600 * 1_000_000;
 /// Longest wait of the sealer on an active ledger, milliseconds: a tree head covers an append within a second.
 pub const SEAL_INTERVAL_MS: u64 = 500;
 /// A node tends a ledger for so long after it said so, milliseconds. What a dead node tended goes on elsewhere then.
@@ -111,6 +126,7 @@ const _: () = assert!(
 );
 const _: () = assert!(APPEND_BYTES_MAX <= BATCH_BYTES_MAX, "an append fits a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(RECENT_STREAM_BYTES_MAX < RECENT_STREAMS_BYTES_MAX);
 const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 4, "two bits of the payload key");
 const _: () = assert!(3 * LEASE_RENEWAL_MS <= LEASE_MS, "two renewals may fail");
 const _: () = assert!(SEAL_INTERVAL_MS < 1_000, "design §3: sealed within a second");

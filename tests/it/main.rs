@@ -10,6 +10,7 @@ mod command_line;
 mod power_cut;
 mod load;
 mod crew;
+mod crowded;
 mod kill;
 mod nodes;
 mod io_fault;

@@ -38,14 +38,15 @@ const LEDGERS: u128 = 4;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The store of one process, with what signs its ledgers.
-struct Node {
-    store: Arc<PostgresStore>,
+pub struct Node {
+    /// The records.
+    pub store: Arc<PostgresStore>,
     opener: Opener,
 }
 
 impl Node {
     /// Opens the database with keys in `keys`.
-    async fn open(options: PostgresOptions, keys: &Path) -> Self {
+    pub async fn open(options: PostgresOptions, keys: &Path) -> Self {
         let store = PostgresStore::open(Arc::new(SystemClock), options).await;
         let store = Arc::new(store.expect("the database opens"));
         let sealer = Arc::new(Sealer {
@@ -64,7 +65,7 @@ impl Node {
     }
 
     /// Creates the ledgers of round `round`, each its own.
-    async fn create_ledgers(&self, round: u64) -> Vec<LedgerId> {
+    pub async fn create_ledgers(&self, round: u64) -> Vec<LedgerId> {
         let ledgers: Vec<_> = (0..LEDGERS)
             .map(|n| ledger(u128::from(round) * LEDGERS + n + 1))
             .collect();
@@ -97,7 +98,7 @@ fn plan(ledgers: &[LedgerId], seed: u64) -> Plan {
 }
 
 /// The files of a private server.
-fn cluster(setup: Setup) -> Option<Cluster> {
+pub fn cluster(setup: Setup) -> Option<Cluster> {
     available(Cluster::create(setup))
 }
 

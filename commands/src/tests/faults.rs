@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use ruche_domain::events::SessionEndReason;
-use ruche_domain::limits::COMMAND_ATTEMPTS_MAX;
+use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, COMMAND_SENDS_MAX};
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_ledger::memory::MemoryStore;
 use ruche_ledger::testing::FixedClock;
@@ -352,7 +352,7 @@ async fn conflicts_are_decided_again_a_bounded_number_of_times() {
 
 #[tokio::test]
 async fn an_unknown_outcome_is_asked_for_a_bounded_number_of_times() {
-    let attempts = COMMAND_ATTEMPTS_MAX as usize;
+    let attempts = COMMAND_SENDS_MAX as usize;
     let (first, left, again) = start_on(&vec![Answer::Lost; attempts + 5]).await;
     let error = first.unwrap_err();
     assert_eq!(
