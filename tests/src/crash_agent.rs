@@ -124,7 +124,11 @@ impl Agent {
 
     /// Whether there was a turn. Remembers it, and the order that its lane says.
     fn claim(&mut self, step: &str, input: Value) -> bool {
-        let fields = "turnId lease { id epoch } lane { agent interlocutor channel thread }";
+        let named = input["lane"].clone();
+        let fields = match &named {
+            Value::Null => "turnId lease { id epoch } lane { agent interlocutor channel thread }",
+            _ => "turnId lease { id epoch }",
+        };
         let key = format!("{}/{step}", self.name);
         let request = Request {
             name: "claimTurn",
@@ -132,12 +136,17 @@ impl Agent {
             input,
             fields,
         };
-        let claim = self.step(step, request);
+        let mut claim = self.step(step, request);
         if claim["code"] == "ILLEGAL_TRANSITION" {
             return false;
         }
-        self.order = claim["lane"]["thread"].as_str().expect("the order").to_owned();
-        self.held = json!({ "lane": claim["lane"], "turnId": claim["turnId"], "lease": claim["lease"] });
+        let lane = if named.is_null() {
+            claim["lane"].take()
+        } else {
+            named
+        };
+        self.order = lane["thread"].as_str().expect("the order").to_owned();
+        self.held = json!({ "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"] });
         true
     }
 
