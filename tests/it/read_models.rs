@@ -310,6 +310,11 @@ async fn compare(store: &dyn ReadStore, ledger: LedgerId, course: &Course, after
     let lane = ruche_domain::ids::LaneId(course.id);
     let lane = lanes::by_id(store, ledger, lane).await.expect("it can be read");
     let Some(lane) = lane else { return };
+    // Within an append a turn that waited is superseded while another one holds the lane: then two are on their way out.
+    let holding_now = course.told.turns.iter().filter(|turn| turn.state.holds_lane());
+    if holding_now.count() > 1 {
+        return;
+    }
     let holder = course.told.holder();
     assert_eq!(
         lane.holder.map(|holder| (holder.turn, Some(holder.state))),
