@@ -267,7 +267,7 @@ impl<'w> Replay<'w> {
     fn call(&mut self, name: &str, call: &CallMade) {
         let mut input = self.held.clone();
         (input["tool"], input["arguments"]) = (json!(call.tool), json!(call.arguments));
-        (input["businessKey"], input["providerCallId"]) = (json!(name), json!(call.provider_id));
+        (input["businessKey"], input["providerCallId"]) = (json!(self.key(name)), json!(call.provider_id));
         let fields = "callId gate deduplicated approval { id }";
         let agent = &self.world.agent;
         let proposed = agent.sent(

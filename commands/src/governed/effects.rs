@@ -182,9 +182,12 @@ fn refused_in(events: &[NewEvent]) -> Option<StartRefusal> {
     })
 }
 
-/// The business key of a call, if it has one.
+/// The effect that other lanes must not bring about as well. What changes nothing is none.
 fn effect_name(governed: &GovernedState, call: CallId) -> Option<EffectName<'_>> {
-    let proposed = governed.proposal_of(call)?;
+    let call = governed.lane.calls.get(&call)?;
+    let proposed = governed
+        .proposal_of(call.id)
+        .filter(|_| call.side_effect.has_effect())?;
     Some(EffectName {
         tool: &proposed.name,
         key: proposed.business_key.as_deref()?,

@@ -78,7 +78,7 @@ impl Command for ProposeAction {
         let mut loads = state.catalogue.more_loads(ground.references);
         loads.extend(state.governed.more_loads());
         let own = self.lane.id(ground.references);
-        loads.extend(state.key.loads(self.effect_name(), own, ground));
+        loads.extend(state.key.loads(self.effect_name(state, ground), own, ground));
         loads
     }
 
@@ -124,7 +124,7 @@ impl Command for ProposeAction {
         let lane = self.lane.id(ground.references);
         let mut events = governed.decide_in(lane, &self.lane.channel, ground, &asked)?;
         let turn = self.turn;
-        let taking = self.effect_name().and_then(|name| {
+        let taking = self.effect_name(state, ground).and_then(|name| {
             let wants = Wants {
                 name,
                 lane,
@@ -139,8 +139,13 @@ impl Command for ProposeAction {
 }
 
 impl ProposeAction {
-    fn effect_name(&self) -> Option<EffectName<'_>> {
-        let key = self.business_key.as_deref()?;
+    /// The effect that other lanes must not bring about as well. What changes nothing is none.
+    fn effect_name(&self, state: &ProposeState, ground: &Ground<'_>) -> Option<EffectName<'_>> {
+        let side_effect = state.catalogue.side_effect(ground.references, &self.tool);
+        let key = self
+            .business_key
+            .as_deref()
+            .filter(|_| side_effect.has_effect())?;
         Some(EffectName {
             tool: &self.tool,
             key,

@@ -151,6 +151,16 @@ async fn a_call_that_failed_does_not_start_again_where_another_lane_took_its_key
     assert!(late.events.iter().all(|event| event.event.call == Some(first)));
 }
 
+#[tokio::test]
+async fn what_changes_nothing_is_looked_up_by_each_lane_for_itself() {
+    let (ann, bob) = two_lanes("api", SideEffectPolicy::Pure).await;
+    for (world, key) in [(&ann, "a"), (&bob, "b")] {
+        let got = world.wants(key).await;
+        assert!(!got.unchanged);
+        assert_eq!(types(&got), ["tool.proposed", "policy.evaluated"]);
+    }
+}
+
 /// Another tool, or another key, is another effect.
 #[tokio::test]
 async fn a_key_is_of_its_tool() {

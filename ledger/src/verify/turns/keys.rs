@@ -44,15 +44,15 @@ impl Keys {
     /// That no other call holds the key of a start.
     pub fn check(&self, turns: &HashMap<Id, Turn>, step: &Step, said: &Said) -> Result<(), Fault> {
         let holder = key(said).and_then(|key| self.holders.get(&key));
+        // What changes nothing is no effect that others could bring about as well.
+        let holder = holder.filter(|_| said.side_effect != Some(SideEffectPolicy::Pure));
         let Some(holder) = holder.filter(|holder| Some(holder.call) != step.call) else {
             return Ok(());
         };
         let holds = match (holder.standing, holder.side_effect) {
             (Standing::Running | Standing::Stuck, _) => true,
             // Once its turn is over nobody runs it again, and twice is once.
-            (Standing::InDoubt, SideEffectPolicy::Pure | SideEffectPolicy::Idempotent) => {
-                turns.contains_key(&holder.turn)
-            }
+            (Standing::InDoubt, SideEffectPolicy::Idempotent) => turns.contains_key(&holder.turn),
             (Standing::InDoubt, _) | (Standing::Done(_), SideEffectPolicy::Irreversible) => true,
             (Standing::Done(at), _) => step.occurred_at.saturating_sub(at) < BUSINESS_KEY_HELD_US,
         };
@@ -63,7 +63,10 @@ impl Keys {
     pub fn apply(&mut self, turn: Id, side_effect: SideEffectPolicy, step: &Step, said: Option<&Said>) {
         let Some(call) = step.call else { return };
         if step.kind == Kind::CallStarted {
-            if let Some(key) = said.and_then(key) {
+            if let Some(key) = said
+                .and_then(key)
+                .filter(|_| side_effect != SideEffectPolicy::Pure)
+            {
                 let standing = Standing::Running;
                 let holder = Holder {
                     call,
