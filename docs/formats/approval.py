@@ -12,6 +12,7 @@ FROM = {"requested": [None], "voted": ["requested"], "resolved": ["requested"], 
 raw = lambda data: hashlib.sha256(data).digest()
 sha = lambda data: hashlib.sha256(data).hexdigest()
 uuid = lambda h: "-".join((h[:8], h[8:12], h[12:16], h[16:20], h[20:]))
+epoch_of = lambda vkey: int(vkey.split("+")[0].rpartition("/e")[2])
 verify = lambda key, signature, text: Ed25519PublicKey.from_public_bytes(key).verify(signature, text)
 
 def cbor(b, at=0):                                          # the deterministic CBOR of leaves: a value, and where it ends
@@ -33,13 +34,12 @@ def root(hashes):                                           # RFC 6962
     return hashes[0] if len(hashes) == 1 else raw(b"\1" + root(hashes[:half]) + root(hashes[half:]))
 
 def records(export, vkey):                                  # (epoch, leaf hash, leaf, payload or None), under the signed tree head
-    (origin, _, key), hashes, found = vkey.split("+", 2), [], []
-    epoch = origin.rpartition("/e")[2]
+    (origin, _, key), epoch, hashes, found = vkey.split("+", 2), epoch_of(vkey), [], []
     head, _, notes = open(f"{export}/e{epoch}/checkpoint", encoding="utf-8").read().partition("\n\n")
-    signature = next(line for line in notes.splitlines() if line.startswith(f"— {origin} ")).rpartition(" ")[2]
+    signature = [line for line in notes.splitlines() if line.startswith(f"— {origin} ")][0].rpartition(" ")[2]
     verify(base64.b64decode(key)[1:], base64.b64decode(signature)[4:], f"{head}\n".encode())
-    (name, size, signed), index = head.split("\n"), 0
-    while index < int(size):
+    name, size, signed = head.split("\n")
+    for index in range(0, int(size), 256):
         path, tile, width = f"{index // 256 % 1000:03}", index // 256, min(256, int(size) - index)
         while tile := tile // 1000:
             path = f"x{tile % 1000:03}/{path}"
@@ -53,8 +53,7 @@ def records(export, vkey):                                  # (epoch, leaf hash,
                     opening, data = stored.read(32), stored.read(int.from_bytes(stored.read(4), "big"))
                     assert hmac(opening, data) == fragment[3], "a payload that was not committed to"
                     payload = json.loads(data) if number == 0 else payload
-            found.append((int(epoch), hashes[-1].hex(), cbor(leaf)[0], payload))
-        index += width
+            found.append((epoch, hashes[-1].hex(), cbor(leaf)[0], payload))
     assert name == origin and root(hashes) == base64.b64decode(signed), "not the records under the tree head"
     return found
 
@@ -68,6 +67,8 @@ def signed(envelope, form, key):                            # what a DSSE envelo
 
 def main(export, approval, *vkeys):
     keys, revoked, state, vote, call, used_in = {}, set(), None, None, None, None
+    vkeys = sorted(vkeys, key=epoch_of)
+    assert [epoch_of(vkey) for vkey in vkeys] == list(range(1, len(vkeys) + 1)), "bring the key of each epoch, from the first on"
     for epoch, leaf_hash, leaf, said in (record for vkey in vkeys for record in records(export, vkey)):
         kind, actor, append = leaf[8], leaf[12][1], (epoch, leaf[4])
         if kind == "infra.ledger.opened":
