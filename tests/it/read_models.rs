@@ -184,7 +184,7 @@ impl Course {
         let holder = self.lane.holder()?;
         let calls: Vec<&lane::Call> = self.lane.calls_of(holder.id).collect();
         let open = self.lane.approvals.values();
-        let open = open.filter(|approval| approval.state == lane::ApprovalState::Requested);
+        let mut open = open.filter(|approval| approval.state == lane::ApprovalState::Requested);
         if let Some(approval) = open.next_back() {
             let outcomes = [ApprovalOutcome::Approved, ApprovalOutcome::Rejected];
             return Some(Intent::ResolveApproval(ResolveApproval {
