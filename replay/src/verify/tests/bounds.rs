@@ -18,7 +18,7 @@ async fn a_budget_that_ends_says_how_far_it_went() {
         .read_ledger(world.ledger, Position::START, 1_000)
         .await;
     let records = records.expect("records");
-    for count in [1, 10, 11, 12, 40] {
+    for count in 1..=50 {
         let report = verify(Range::default(), Budget::new(count, u64::MAX, || false)).await;
         let report = report.expect("a part");
         let next = report.next.expect("it did not come to the end");
