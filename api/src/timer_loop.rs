@@ -183,3 +183,6 @@ impl Timers {
 fn until(now: Micros, at: Micros) -> Duration {
     Duration::from_micros(at.0.saturating_sub(now.0))
 }
+
+#[cfg(test)]
+mod tests;

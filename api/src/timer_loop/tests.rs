@@ -1,0 +1,449 @@
+//! Timers of one ledger that two nodes tend at once, of which one dies at the worst moments: each fires once, whatever
+//! the nodes do, and what fired is an event of the ledger.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use ruche_commands::command::Command;
+use ruche_commands::governed::{ClaimTurn, LaneName, LeaseRef, ProposeAction, SubmitMessage};
+use ruche_commands::testing::{NoObjection, TestLedger};
+use ruche_commands::{CommandReceipt, SessionRef, StartSession};
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::{MessageReceived, Role};
+use ruche_domain::ids::TurnId;
+use ruche_domain::numbers::{StreamVersion, TreeSize};
+use ruche_domain::stream::StreamId;
+use ruche_ledger::memory::MemoryStore;
+use ruche_ledger::store::{
+    AppendOutcome, AppendRequest, EpochInfo, EpochOpening, EventStore, LedgerHead, Receipt, Record,
+    StoreError,
+};
+use ruche_ledger::testing::{FixedClock, SeededRandom};
+use ruche_ledger::verify::{Findings, RecordChecker};
+use ruche_projections::store::ReadStore;
+use ruche_projections_sqlite::SqliteReadStore;
+use tokio::sync::{Barrier, Notify};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::project_loop;
+
+const SECOND_US: u64 = 1_000_000;
+/// Longer than any wait of a lane: what is due by then is all there is.
+const LONG_US: u64 = 4 * 24 * 3_600 * SECOND_US;
+/// Looks of both nodes, after which nothing may be due any more.
+const LOOKS_MAX: usize = 50;
+/// Longest wait for a read model, and for a look.
+const READ_WAIT_MAX: Duration = Duration::from_secs(30);
+const STORIES: u64 = 40;
+const ROUNDS: usize = 40;
+
+/// When a node dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    /// It has decided what fires, and nothing is written.
+    BeforeItAppends,
+    /// It is written, and the node never hears of it.
+    BeforeItIsTold,
+}
+
+/// The store as a node sees it that may die at its next append.
+struct Doomed {
+    inner: Arc<dyn EventStore>,
+    death: Mutex<Option<Death>>,
+    is_dead: Notify,
+    /// The next append waits until the other node's is here as well: both were decided on the same state.
+    meeting: Mutex<Option<Arc<Barrier>>>,
+}
+
+#[async_trait]
+impl EventStore for Doomed {
+    async fn append(&self, ledger: LedgerId, request: AppendRequest) -> Result<AppendOutcome, StoreError> {
+        let meeting = self.meeting.lock().expect("nobody panics with it").take();
+        if let Some(meeting) = meeting {
+            meeting.wait().await;
+        }
+        let death = self.death.lock().expect("nobody panics with it").take();
+        match death {
+            None => return self.inner.append(ledger, request).await,
+            Some(Death::BeforeItAppends) => {}
+            Some(Death::BeforeItIsTold) => drop(self.inner.append(ledger, request).await?),
+        }
+        self.is_dead.notify_one();
+        std::future::pending().await
+    }
+
+    async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
+        self.inner.open_epoch(ledger, opening).await
+    }
+
+    async fn head(&self, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
+        self.inner.head(ledger).await
+    }
+
+    async fn epochs(&self, ledger: LedgerId) -> Result<Vec<EpochInfo>, StoreError> {
+        self.inner.epochs(ledger).await
+    }
+
+    async fn ledgers(&self) -> Result<Vec<LedgerId>, StoreError> {
+        self.inner.ledgers().await
+    }
+
+    async fn read_ledger(&self, l: LedgerId, from: Position, most: usize) -> Result<Vec<Record>, StoreError> {
+        self.inner.read_ledger(l, from, most).await
+    }
+
+    async fn read_stream(
+        &self,
+        ledger: LedgerId,
+        stream: StreamId,
+        from: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.inner.read_stream(ledger, stream, from, limit).await
+    }
+
+    async fn stream_version(&self, l: LedgerId, s: StreamId) -> Result<Option<StreamVersion>, StoreError> {
+        self.inner.stream_version(l, s).await
+    }
+
+    async fn wait_for(&self, ledger: LedgerId, position: Position) -> Result<(), StoreError> {
+        self.inner.wait_for(ledger, position).await
+    }
+}
+
+/// A process that tends the ledger.
+struct Node {
+    timers: Timers,
+    store: Arc<Doomed>,
+    following: JoinHandle<()>,
+    _stop: watch::Sender<bool>,
+}
+
+impl Node {
+    fn start(ledger: &TestLedger, reads: &Arc<SqliteReadStore>, number: u64) -> Self {
+        let store = Arc::new(Doomed {
+            inner: ledger.store.clone(),
+            death: Mutex::new(None),
+            is_dead: Notify::new(),
+            meeting: Mutex::new(None),
+        });
+        let random = Arc::new(SeededRandom::new(number));
+        let seed = ruche_ledger::keys::MasterSeed::from_slice(&[9; 32]).expect("32 bytes");
+        let commands = Commands::new(
+            store.clone(),
+            ledger.clock.clone(),
+            random.clone(),
+            Arc::new(seed),
+            Arc::new(NoObjection),
+        );
+        let reads: Arc<dyn ReadStore> = reads.clone();
+        let runner = Arc::new(Runner::new(ledger.store.clone(), reads));
+        let (stop, stopped) = watch::channel(false);
+        let following = tokio::spawn(project_loop::run(runner.clone(), ledger.context.ledger, stopped));
+        let clock = ledger.clock.clone();
+        let timers = Timers {
+            commands: Arc::new(commands),
+            runner,
+            clock,
+            random,
+        };
+        Self {
+            timers,
+            store,
+            following,
+            _stop: stop,
+        }
+    }
+
+    /// One look at what is due, as a node that has just started: nothing is left alone.
+    async fn look(&self, ledger: LedgerId) {
+        self.timers
+            .look(ledger, &mut HashMap::new())
+            .await
+            .expect("the read model can be asked");
+    }
+
+    /// Looks, and dies over it.
+    async fn dies(self, ledger: LedgerId, death: Death) {
+        *self.store.death.lock().expect("nobody panics with it") = Some(death);
+        tokio::select! {
+            () = self.look(ledger) => panic!("nothing was due, so it did not get to die"),
+            () = self.store.is_dead.notified() => {}
+        }
+        self.following.abort();
+    }
+}
+
+/// Lanes with people and workers who come and go, and two nodes.
+struct Story {
+    ledger: TestLedger,
+    reads: Arc<SqliteReadStore>,
+    nodes: Vec<Node>,
+    random: SeededRandom,
+    number: u64,
+    held: BTreeMap<String, (TurnId, LeaseRef)>,
+    _folder: tempfile::TempDir,
+}
+
+impl Story {
+    async fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(FixedClock::at(ruche_commands::testing::TEST_NOW.0));
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let ledger = TestLedger::on(store, clock, Arc::new(NoObjection)).await;
+        let reads = Arc::new(SqliteReadStore::open(folder.path()).expect("read models"));
+        let nodes = (0..2)
+            .map(|number| Node::start(&ledger, &reads, seed * 100 + number))
+            .collect();
+        let mut story = Self {
+            ledger,
+            reads,
+            nodes,
+            random: SeededRandom::new(seed),
+            number: 0,
+            held: BTreeMap::new(),
+            _folder: folder,
+        };
+        story.send(&StartSession::new("s")).await.expect("a session");
+        story
+    }
+
+    fn below(&self, end: usize) -> usize {
+        usize::try_from(self.random.next() % end as u64).expect("it is small")
+    }
+
+    fn id(&self) -> LedgerId {
+        self.ledger.context.ledger
+    }
+
+    async fn send<C: Command>(&mut self, command: &C) -> Option<CommandReceipt> {
+        self.number += 1;
+        let context = self.ledger.context.with_key(format!("k-{}", self.number));
+        self.ledger.commands.execute(&context, command).await.ok()
+    }
+
+    /// Somebody does something in one of the lanes, or tries to.
+    async fn something(&mut self) {
+        let channels = ["web", "api", "email"];
+        let lane = LaneName {
+            agent: "shop".to_owned(),
+            interlocutor: format!("person-{}", self.below(2)),
+            channel: channels[self.below(3)].to_owned(),
+            thread: None,
+        };
+        let name = format!("{} {}", lane.interlocutor, lane.channel);
+        match self.below(4) {
+            0 | 1 => {
+                let message = MessageReceived {
+                    channel_message_id: Some(format!("m-{}", self.number)),
+                    ..MessageReceived::new(Role::User)
+                };
+                let session = SessionRef::External("s".to_owned());
+                self.send(&SubmitMessage {
+                    session,
+                    lane,
+                    message,
+                })
+                .await;
+            }
+            2 => {
+                let claimed = self
+                    .send(&ClaimTurn {
+                        lane,
+                        brain_build: None,
+                    })
+                    .await;
+                if let Some(held) = claimed.as_ref().and_then(lease_in) {
+                    self.held.insert(name, held);
+                }
+            }
+            _ => {
+                let Some((turn, lease)) = self.held.get(&name).cloned() else {
+                    return;
+                };
+                let propose = ProposeAction {
+                    lane,
+                    turn,
+                    lease,
+                    tool: "send_money".to_owned(),
+                    arguments: "{}".to_owned(),
+                    business_key: Some(format!("order-{}", self.number)),
+                    provider_call_id: None,
+                    justification: None,
+                };
+                self.send(&propose).await;
+            }
+        }
+    }
+
+    /// The read model of lanes has all that is recorded.
+    async fn known(&self) {
+        let head = self
+            .ledger
+            .store
+            .head(self.id())
+            .await
+            .expect("a head")
+            .expect("a ledger");
+        let last = Position {
+            epoch: head.epoch,
+            index: LeafIndex(head.size.0 - 1),
+        };
+        for node in &self.nodes {
+            let known = node.timers.runner.progress().wait_for(self.id(), &[LANES], last);
+            timeout(READ_WAIT_MAX, known)
+                .await
+                .expect("in time")
+                .expect("not parked");
+        }
+    }
+
+    async fn due(&self) -> Option<Micros> {
+        self.known().await;
+        let found = lanes::due(&*self.reads, self.id(), 1).await.expect("an answer");
+        found.first().map(|due| due.at)
+    }
+
+    /// The clock goes to what is due next, and one node dies over it.
+    async fn a_node_dies(&mut self, death: Death) {
+        let Some(at) = self.due().await else { return };
+        self.ledger.clock.0.fetch_max(at.0, Ordering::SeqCst);
+        self.number += 1;
+        let (victim, number) = (self.below(2), self.number);
+        let next = Node::start(&self.ledger, &self.reads, 1_000 + number);
+        let dead = std::mem::replace(&mut self.nodes[victim], next);
+        dead.dies(self.id(), death).await;
+    }
+
+    /// Both nodes look at once until nothing is due.
+    async fn both_look(&self) {
+        for _ in 0..LOOKS_MAX {
+            if self.due().await.is_none_or(|at| at > self.ledger.clock.now()) {
+                return;
+            }
+            let meeting = Arc::new(Barrier::new(2));
+            for node in &self.nodes {
+                *node.store.meeting.lock().expect("nobody panics with it") = Some(meeting.clone());
+            }
+            let looks = async { tokio::join!(self.nodes[0].look(self.id()), self.nodes[1].look(self.id())) };
+            timeout(READ_WAIT_MAX, looks).await.expect("both look in time");
+        }
+        panic!("what is due does not fire");
+    }
+
+    async fn records(&self) -> Vec<Record> {
+        let mut all = Vec::new();
+        let mut from = Position::START;
+        loop {
+            let page = self
+                .ledger
+                .store
+                .read_ledger(self.id(), from, 1_000)
+                .await
+                .expect("records");
+            let Some(last) = page.last() else { return all };
+            from = last.position.next();
+            all.extend(page);
+        }
+    }
+}
+
+fn lease_in(receipt: &CommandReceipt) -> Option<(TurnId, LeaseRef)> {
+    receipt
+        .events
+        .iter()
+        .find_map(|event| match event.agent_event().ok()?? {
+            AgentEvent::TurnStarted(started) => {
+                let (id, epoch) = (started.lease_id?, started.lease_epoch?);
+                Some((event.event.turn?, LeaseRef { id, epoch }))
+            }
+            _ => None,
+        })
+}
+
+/// Everything that happened, by type and by what it happened to. Leases are told apart by their numbers.
+fn counted(records: &[Record]) -> BTreeMap<(String, String), u64> {
+    let mut counts = BTreeMap::new();
+    for record in records {
+        let event = &record.leaf.event;
+        let payload = record.payload_bytes().unwrap_or_default();
+        let payload: serde_json::Value = serde_json::from_slice(payload).expect("JSON");
+        let about = match event.event_type.as_str() {
+            "turn.started" | "infra.lease_expired" => format!("{:?} {}", event.turn, payload["lease_epoch"]),
+            "approval.requested" | "approval.expired" => event.stream.to_string(),
+            // A turn that a decision opened gathers no messages.
+            "turn.opened" if payload["deadline"].is_null() => continue,
+            _ => format!("{:?}", event.turn),
+        };
+        *counts.entry((event.event_type.clone(), about)).or_insert(0) += 1;
+    }
+    counts
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_timer_fires_once_though_two_nodes_look_and_one_dies_over_it() {
+    let mut fired: BTreeMap<String, u64> = BTreeMap::new();
+    for seed in 0..STORIES {
+        let mut story = Story::new(seed).await;
+        for _ in 0..ROUNDS {
+            match story.below(12) {
+                0 => story.a_node_dies(Death::BeforeItAppends).await,
+                1 => story.a_node_dies(Death::BeforeItIsTold).await,
+                2 => {
+                    let wait = story.random.next() % (50 * SECOND_US);
+                    story.ledger.clock.0.fetch_add(wait, Ordering::SeqCst);
+                }
+                3 => story.both_look().await,
+                _ => story.something().await,
+            }
+        }
+        story.ledger.clock.0.fetch_add(LONG_US, Ordering::SeqCst);
+        story.both_look().await;
+        assert_eq!(story.due().await, None, "seed {seed}: nothing is ever due again");
+
+        let records = story.records().await;
+        let counts = counted(&records);
+        let once = [
+            "turn.sealed",
+            "infra.lease_expired",
+            "approval.expired",
+            "turn.failed",
+        ];
+        for ((event_type, about), count) in &counts {
+            if once.contains(&event_type.as_str()) {
+                assert_eq!(*count, 1, "seed {seed}: {event_type} of {about}");
+                *fired.entry(event_type.clone()).or_default() += 1;
+            }
+            let ends = |event_type: &str| counts.contains_key(&(event_type.to_owned(), about.clone()));
+            match event_type.as_str() {
+                "turn.opened" => assert!(
+                    ends("turn.sealed") || ends("turn.superseded"),
+                    "seed {seed}: {about}"
+                ),
+                "approval.requested" => {
+                    let cancelled = records.iter().any(|record| {
+                        let event = &record.leaf.event;
+                        event.event_type == "approval.cancelled" && event.stream.to_string() == *about
+                    });
+                    assert!(ends("approval.expired") || cancelled, "seed {seed}: {about}");
+                }
+                _ => {}
+            }
+        }
+        let (mut checker, mut findings) = (RecordChecker::new(), Findings::keeping(10));
+        let size = TreeSize(records.len() as u64);
+        checker.begin_epoch(records[0].position.epoch, &records[0].leaf.origin, size);
+        for record in &records {
+            checker.record(record, &mut findings);
+        }
+        checker.end_epoch(&mut findings);
+        assert!(findings.kept().is_empty(), "seed {seed}: {:?}", findings.kept());
+    }
+    assert!(
+        fired.len() == 4 && fired.values().all(|count| *count > 5),
+        "each kind of timer: {fired:?}"
+    );
+}
