@@ -23,6 +23,10 @@ const INSERT: &str = "INSERT INTO message (ledger, session, place, position, ord
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
     $23, $24, $25)";
 
+/// Messages of a turn whose place is taken belong to the turn that takes it.
+const CARRIED: &str = "UPDATE message SET turn = $1 WHERE message.ledger = $2 AND message.session = $3 AND message.turn = $4 \
+    AND message.event_type = 'message.received'";
+
 /// Whether a draft is a message of the conversation: it has a number in it, or it only calls tools. Other drafts are
 /// sent later, and that is the message.
 pub(crate) fn is_step(draft: &MessageDrafted) -> bool {
@@ -38,13 +42,16 @@ impl Projection for Messages {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         let Some(session) = event.header().session else {
             return Ok(vec![]);
         };
+        if event.event_type() == "turn.supersede_requested" {
+            return carried(event, session);
+        }
         if !matches!(event.family(), "message" | "tool") {
             return Ok(vec![]);
         }
@@ -85,6 +92,21 @@ impl Projection for Messages {
         ];
         Ok(vec![Change::alone(INSERT, params)])
     }
+}
+
+fn carried(event: &ProjectedEvent, session: SessionId) -> Result<Vec<Change>, PoisonReason> {
+    let (Some(AgentEvent::TurnSupersedeRequested(requested)), Some(turn)) =
+        (event.agent()?, event.header().turn)
+    else {
+        return Ok(vec![]);
+    };
+    let params = vec![
+        SqlValue::Id(*requested.successor_turn_id.as_bytes()),
+        event.ledger_key().into(),
+        SqlValue::Id(*session.as_bytes()),
+        SqlValue::Id(*turn.as_bytes()),
+    ];
+    Ok(vec![Change::write(CARRIED, params)])
 }
 
 fn list<T: serde::Serialize>(list: &[T]) -> Option<String> {

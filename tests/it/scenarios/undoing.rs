@@ -65,6 +65,17 @@ fn a_02_a_superseded_turn_undoes_what_it_did_in_reverse_order() {
         "the words of the turn before are its own: {state}"
     );
     assert_eq!(received.len(), 2);
+    for (turn, texts) in [
+        (&next.turn, json!(["two seats, please", "never mind"])),
+        (&worker.turn, json!([])),
+    ] {
+        let messages = "query ($id: ID!) { turn(id: $id) { messages(first: 9) { nodes { role text } } } }";
+        let read = world.read(messages, &json!({ "id": turn }));
+        let nodes = read["turn"]["messages"]["nodes"].as_array().expect("messages");
+        let said = nodes.iter().filter(|message| message["role"] == "USER");
+        let said: Vec<&Value> = said.map(|message| &message["text"]).collect();
+        assert_eq!(json!(said), texts, "so they are in the read models: {read}");
+    }
     world.run(&mut outside, &next, "reserve_seat", "1A");
     world.commit(&next, "one seat it is");
     world.audit();
