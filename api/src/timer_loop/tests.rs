@@ -2,6 +2,7 @@
 //! the nodes do, and what fired is an event of the ledger.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
@@ -23,11 +24,12 @@ use ruche_ledger::store::{
 use ruche_ledger::testing::{FixedClock, SeededRandom};
 use ruche_ledger::verify::{Findings, RecordChecker};
 use ruche_projections::store::ReadStore;
-use ruche_projections_sqlite::SqliteReadStore;
 use tokio::sync::{Barrier, Notify};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::app::App;
+use crate::cli::Common;
 use crate::project_loop;
 
 const SECOND_US: u64 = 1_000_000;
@@ -123,7 +125,7 @@ struct Node {
 }
 
 impl Node {
-    fn start(ledger: &TestLedger, reads: &Arc<SqliteReadStore>, number: u64) -> Self {
+    fn start(ledger: &TestLedger, reads: &Arc<dyn ReadStore>, number: u64) -> Self {
         let store = Arc::new(Doomed {
             inner: ledger.store.clone(),
             death: Mutex::new(None),
@@ -139,8 +141,7 @@ impl Node {
             Arc::new(seed),
             Arc::new(NoObjection),
         );
-        let reads: Arc<dyn ReadStore> = reads.clone();
-        let runner = Arc::new(Runner::new(ledger.store.clone(), reads));
+        let runner = Arc::new(Runner::new(ledger.store.clone(), reads.clone()));
         let (stop, stopped) = watch::channel(false);
         let following = tokio::spawn(project_loop::run(runner.clone(), ledger.context.ledger, stopped));
         let clock = ledger.clock.clone();
@@ -180,7 +181,8 @@ impl Node {
 /// Lanes with people and workers who come and go, and two nodes.
 struct Story {
     ledger: TestLedger,
-    reads: Arc<SqliteReadStore>,
+    reads: Arc<dyn ReadStore>,
+    _app: App,
     nodes: Vec<Node>,
     random: SeededRandom,
     number: u64,
@@ -194,13 +196,17 @@ impl Story {
         let clock = Arc::new(FixedClock::at(ruche_commands::testing::TEST_NOW.0));
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let ledger = TestLedger::on(store, clock, Arc::new(NoObjection)).await;
-        let reads = Arc::new(SqliteReadStore::open(folder.path()).expect("read models"));
+        let app = App::open(&common(folder.path()), "a test")
+            .await
+            .expect("a new store");
+        let reads = app.runner.store().clone();
         let nodes = (0..2)
             .map(|number| Node::start(&ledger, &reads, seed * 100 + number))
             .collect();
         let mut story = Self {
             ledger,
             reads,
+            _app: app,
             nodes,
             random: SeededRandom::new(seed),
             number: 0,
@@ -348,6 +354,23 @@ impl Story {
             from = last.position.next();
             all.extend(page);
         }
+    }
+}
+
+/// The embedded engine in a folder, for its read models.
+fn common(folder: &Path) -> Common {
+    Common {
+        data_dir: folder.join("data"),
+        keys_dir: folder.join("keys"),
+        deployment: None,
+        database_url: None,
+        database_read_url: None,
+        tree_heads_url: None,
+        database_wait: 0,
+        database_readers: 8,
+        nodes: 1,
+        config: None,
+        json: true,
     }
 }
 
