@@ -29,12 +29,19 @@ impl Reviewer {
 
     /// An administrator takes the key for this person's.
     pub fn register(&self, admin: &Client) {
-        let public = self.file.key.public();
-        let input = json!({ "reviewer": self.file.reviewer, "publicKey": public.to_hex(),
-            "proofOfPossession": self.file.proof_of_possession() });
         let key = format!("register-{}", self.file.reviewer);
-        let done = admin.sent("registerReviewerKey", &key, input, "keyId");
-        assert_eq!(done["keyId"], public.id(), "{done}");
+        let done = admin.sent("registerReviewerKey", &key, self.registration(), "keyId");
+        assert_eq!(done["keyId"], self.key_id(), "{done}");
+    }
+
+    /// The key as it is registered.
+    pub fn registration(&self) -> Value {
+        json!({ "reviewer": self.file.reviewer, "publicKey": self.file.key.public().to_hex(),
+            "proofOfPossession": self.file.proof_of_possession() })
+    }
+
+    pub fn key_id(&self) -> String {
+        self.file.key.public().id()
     }
 
     /// How many votes counted.

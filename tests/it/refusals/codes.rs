@@ -1,0 +1,75 @@
+//! For which codes each mutation is refused. All of them have to be seen, and no other: a check that is never reached
+//! says nothing, and a code that is new has to be known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::known::MUTATIONS;
+
+/// What every mutation is refused for: the form of the request, the credential, the input, a key that is taken.
+const OF_ALL: [&str; 6] = [
+    "BAD_REQUEST",
+    "FORBIDDEN",
+    "GRAPHQL_VALIDATION_FAILED",
+    "IDEMPOTENCY_MISMATCH",
+    "INVALID_INPUT",
+    "UNAUTHENTICATED",
+];
+
+/// What else it is refused for.
+fn others(mutation: &str) -> &'static [&'static str] {
+    match mutation {
+        "appendEvents" => &[
+            "ILLEGAL_TRANSITION",
+            "INVALID_ARGUMENT",
+            "INVALID_PAYLOAD",
+            "LIMIT_EXCEEDED",
+            "RESERVED_NAMESPACE",
+            "SCHEMA_VIOLATION",
+            "UNKNOWN_EVENT_TYPE",
+            "WRONG_EXPECTED_VERSION",
+        ],
+        "publishConfiguration" => &["WRONG_EXPECTED_VERSION"],
+        "recordTurn" => &["ILLEGAL_TRANSITION", "INVALID_ARGUMENT", "LIMIT_EXCEEDED"],
+        "startSession" => &["INVALID_ARGUMENT"],
+        "registerReviewerKey" | "endSession" | "claimTurn" => &["ILLEGAL_TRANSITION"],
+        "registerTool" => &["INVALID_ARGUMENT"],
+        "revokeReviewerKey" => &["INVALID_ARGUMENT", "NOT_FOUND"],
+        "scoreSession" | "submitMessage" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"],
+        "voteOnApproval" => &["LIMIT_EXCEEDED", "NOT_FOUND"],
+        "startCompensation" => &["ILLEGAL_TRANSITION", "NOT_FOUND"],
+        "resolveOutcome" => &["ILLEGAL_TRANSITION", "NOT_FOUND"],
+        "cancelTurn" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED", "NOT_FOUND"],
+        "heartbeatTurn" | "startEffect" | "proposeAction" | "reportCompensation" | "reportEffect"
+        | "sendMessage" => &["ILLEGAL_TRANSITION", "INVALID_ARGUMENT", "NOT_FOUND"],
+        "commitTurn" | "failTurn" => &[
+            "ILLEGAL_TRANSITION",
+            "INVALID_ARGUMENT",
+            "LIMIT_EXCEEDED",
+            "NOT_FOUND",
+        ],
+        other => panic!("nobody knows what {other} is refused for"),
+    }
+}
+
+/// What a mutation may be refused for besides, and need not be in these stories: what is large may be found to be too
+/// large for its field first, and whose lease is lost is told that and not that the key is taken.
+const AT_TIMES: [&str; 3] = ["IDEMPOTENCY_MISMATCH", "ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"];
+
+/// Fails where a code of the tables was not seen, or one was seen that is not there.
+pub fn compare(seen: &BTreeMap<&'static str, BTreeSet<String>>) {
+    let mut wrong = Vec::new();
+    for mutation in MUTATIONS {
+        let all = OF_ALL.iter().chain(others(mutation)).copied();
+        let must: BTreeSet<&str> = all
+            .filter(|code| (mutation, *code) != ("startEffect", "IDEMPOTENCY_MISMATCH"))
+            .collect();
+        let seen: BTreeSet<&str> = seen[mutation].iter().map(String::as_str).collect();
+        let missing: Vec<_> = must.difference(&seen).collect();
+        let mut new: Vec<_> = seen.difference(&must).collect();
+        new.retain(|code| !AT_TIMES.contains(code));
+        if !missing.is_empty() || !new.is_empty() {
+            wrong.push(format!("{mutation}: never seen {missing:?}, not known {new:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "codes of refusals:\n{}", wrong.join("\n"));
+}
