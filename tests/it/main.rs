@@ -28,6 +28,7 @@ mod read_models;
 mod approvals;
 mod live;
 mod steps;
+mod refusals;
 mod scenarios;
 mod replay;
 mod websocket;
