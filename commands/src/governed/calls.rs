@@ -5,7 +5,7 @@
 //!
 //! # Over lanes
 //!
-//! Tool and key have one stream, `effect-…`. It says which call took the key last, and in which lane; it does not say
+//! Interlocutor, tool and key have one stream, `effect-…`. It says which call took the key last, and in which lane; it does not say
 //! that the key is free again, since that lane says so better. A call takes the key in the append that proposes it, or in
 //! the one that starts it if another took it in between. Before that the lane of the last taker is read, and asked what a
 //! call of one's own lane is asked: whether it holds the key. Both streams are guarded. So of two lanes that want one key
@@ -28,22 +28,25 @@ use crate::context::Ground;
 use crate::error::CommandError;
 use crate::lane::{ApprovalState, Call, Gate, Lane};
 
-/// What stands for a business key of a tool, over lanes: the tool is given it, and it names the stream of the effect.
-pub(super) fn effect_id(references: &ReferenceKey, tool: &str, key: &str) -> Uuid {
-    references.id("effect", &[tool.as_bytes(), key.as_bytes()])
-}
-
-/// A business key of a tool.
+/// A business key of a tool, for the person or system that is talked with: what is done for one is no answer to another
+/// (R-IDEM-03).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EffectName<'a> {
+    pub interlocutor: &'a str,
     pub tool: &'a str,
     pub key: &'a str,
 }
 
 impl EffectName<'_> {
+    /// What stands for it, over lanes: the tool is given it, and it names the stream of the effect.
+    pub fn id(&self, references: &ReferenceKey) -> Uuid {
+        let parts = [self.interlocutor, self.tool, self.key].map(str::as_bytes);
+        references.id("effect", &parts)
+    }
+
     /// The stream that says who took the key.
     pub fn stream(&self, references: &ReferenceKey) -> StreamId {
-        StreamId::new(Category::Effect, effect_id(references, self.tool, self.key))
+        StreamId::new(Category::Effect, self.id(references))
     }
 }
 

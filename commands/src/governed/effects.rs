@@ -14,7 +14,7 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::vote::key_stream;
 use serde::{Serialize, Serializer};
 
-use super::calls::{EffectName, KeyedCalls, TakenKey, Wants, effect_id};
+use super::calls::{EffectName, KeyedCalls, TakenKey, Wants};
 use super::propose::{no_policy, sha256};
 use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, refusal, sendable};
 use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
@@ -93,7 +93,7 @@ impl Command for StartEffect {
         let key = voted.and_then(|voted| voted.key_id.parse().ok());
         loads.extend(key.map(|key| Load::whole(key_stream(key))));
         let own = self.lane.id(ground.references);
-        let name = effect_name(&state.governed, self.call);
+        let name = self.effect_name(&state.governed);
         loads.extend(state.taken.loads(name, own, ground));
         loads
     }
@@ -182,23 +182,24 @@ fn refused_in(events: &[NewEvent]) -> Option<StartRefusal> {
     })
 }
 
-/// The effect that other lanes must not bring about as well. What changes nothing is none.
-fn effect_name(governed: &GovernedState, call: CallId) -> Option<EffectName<'_>> {
-    let call = governed.lane.calls.get(&call)?;
-    let proposed = governed
-        .proposal_of(call.id)
-        .filter(|_| call.side_effect.has_effect())?;
-    Some(EffectName {
-        tool: &proposed.name,
-        key: proposed.business_key.as_deref()?,
-    })
-}
-
 impl StartEffect {
+    /// The effect that other lanes must not bring about as well. What changes nothing is none.
+    fn effect_name<'a>(&'a self, governed: &'a GovernedState) -> Option<EffectName<'a>> {
+        let call = governed.lane.calls.get(&self.call)?;
+        let proposed = governed
+            .proposal_of(call.id)
+            .filter(|_| call.side_effect.has_effect())?;
+        Some(EffectName {
+            interlocutor: &self.lane.interlocutor,
+            tool: &proposed.name,
+            key: proposed.business_key.as_deref()?,
+        })
+    }
+
     /// The call took its key when it was proposed. It takes it anew where another call did in between.
     fn taking(&self, state: &StartState, lane: LaneId, ground: &Ground<'_>) -> Option<NewEvent> {
         let wants = Wants {
-            name: effect_name(&state.governed, self.call)?,
+            name: self.effect_name(&state.governed)?,
             lane,
             turn: self.turn,
             call: self.call,
@@ -243,7 +244,14 @@ impl StartEffect {
             started.provider_call_id.clone_from(&proposed.provider_call_id);
             // The same over attempts, turns and lanes: the tool tells a repeat by it.
             let key = proposed.business_key.as_deref();
-            let hashed = key.map(|key| effect_id(ground.references, &call.name, key));
+            let hashed = key.map(|key| {
+                let name = EffectName {
+                    interlocutor: &self.lane.interlocutor,
+                    tool: &call.name,
+                    key,
+                };
+                name.id(ground.references)
+            });
             started.idempotency_key = hashed.map(|id| id.as_simple().to_string());
         }
         started

@@ -147,6 +147,7 @@ impl ProposeAction {
             .as_deref()
             .filter(|_| side_effect.has_effect())?;
         Some(EffectName {
+            interlocutor: &self.lane.interlocutor,
             tool: &self.tool,
             key,
         })

@@ -18,7 +18,7 @@ use crate::testing::{NoObjection, TEST_NOW, TestLedger};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-/// Two lanes, each with a turn that a worker holds, and a tool.
+/// Two lanes of one person, each with a turn that a worker holds, and a tool.
 async fn two_lanes(channel: &'static str, side_effect: SideEffectPolicy) -> (World, World) {
     let ann = World::on(channel).await;
     ann.register("tool", side_effect).await;
@@ -81,6 +81,27 @@ async fn what_one_lane_wants_another_is_told_of_with_its_result() {
     bob.claimed("e").await;
     let again = bob.gets("f").await;
     assert_ne!(again, call, "a day after it was done");
+}
+
+#[tokio::test]
+async fn what_is_done_for_one_person_is_no_answer_to_another() {
+    let ann = World::on("api").await;
+    ann.register("tool", SideEffectPolicy::Irreversible).await;
+    let eve = ann.of("eve").await;
+    let (hers, other) = (ann.gets("a").await, eve.gets("b").await);
+    assert_ne!(hers, other);
+    for (world, key, call) in [(&ann, "c", hers), (&eve, "d", other)] {
+        world.decided(key, call, ApprovalOutcome::Approved).await;
+    }
+    let start = async |world: &World, key: &str, call| {
+        let start = world.send(key, &world.start(call)).await.unwrap();
+        started(&start).1.idempotency_key
+    };
+    assert_ne!(
+        start(&ann, "e", hers).await,
+        start(&eve, "f", other).await,
+        "keys for the tool"
+    );
 }
 
 #[tokio::test]
@@ -226,7 +247,7 @@ async fn taken(world: &World) -> usize {
         .commands
         .secrets_of(world.ledger.context.ledger)
         .references
-        .id("effect", &[b"tool", b"7"]);
+        .id("effect", &[&b"ann"[..], b"tool", b"7"]);
     let stream = ruche_domain::stream::StreamId::new(Category::Effect, key);
     world.ledger.stream(stream).await.len()
 }

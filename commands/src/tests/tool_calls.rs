@@ -26,6 +26,7 @@ pub(super) struct World {
     pub ledger: Arc<TestLedger>,
     channel: &'static str,
     person: &'static str,
+    thread: &'static str,
     pub turn: TurnId,
     pub lease: LeaseRef,
 }
@@ -36,16 +37,30 @@ impl World {
         Self::in_ledger(Arc::new(ledger), channel, "ann").await
     }
 
-    /// A turn that a worker holds in another lane of the same ledger: that of another person.
-    pub async fn beside(&self, person: &'static str) -> Self {
+    /// A turn that a worker holds in another lane of the same person and ledger.
+    pub async fn beside(&self, thread: &'static str) -> Self {
+        Self::in_lane(self.ledger.clone(), self.channel, (self.person, thread)).await
+    }
+
+    /// A turn that a worker holds in a lane of another person.
+    pub async fn of(&self, person: &'static str) -> Self {
         Self::in_ledger(self.ledger.clone(), self.channel, person).await
     }
 
     pub async fn in_ledger(ledger: Arc<TestLedger>, channel: &'static str, person: &'static str) -> Self {
+        Self::in_lane(ledger, channel, (person, "first")).await
+    }
+
+    async fn in_lane(
+        ledger: Arc<TestLedger>,
+        channel: &'static str,
+        (person, thread): (&'static str, &'static str),
+    ) -> Self {
         let mut world = Self {
             ledger,
             channel,
             person,
+            thread,
             turn: TurnId(uuid::Uuid::nil()),
             lease: LeaseRef {
                 id: String::new(),
@@ -53,7 +68,7 @@ impl World {
             },
         };
         world.send("start", &StartSession::new("s")).await.unwrap();
-        world.next_turn(&format!("m-{person}")).await;
+        world.next_turn(&format!("m-{person}-{thread}")).await;
         world
     }
 
@@ -106,7 +121,7 @@ impl World {
             agent: "shop".to_owned(),
             interlocutor: self.person.to_owned(),
             channel: self.channel.to_owned(),
-            thread: None,
+            thread: (self.thread != "first").then(|| self.thread.to_owned()),
         }
     }
 
