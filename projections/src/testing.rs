@@ -6,10 +6,10 @@ use std::sync::Arc;
 use ruche_domain::envelope::{ACFEvent, Actor, ActorKind, Provenance};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ConfigActivated, ConfigPublished, ConfigScope, EvalScored, LlmRequested, LlmResponded, MessageDrafted,
-    MessageReceived, MessageSent, OutcomeCategory, Role, SessionEndReason, SessionEnded, SessionStarted,
-    ToolCallRequest, ToolCompleted, ToolFailed, ToolProposed, ToolRegistered, ToolStarted, TurnCommitted,
-    TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
+    ConfigActivated, ConfigPublished, ConfigScope, EvalScored, InfraKeyRegistered, LlmRequested,
+    LlmResponded, MessageDrafted, MessageReceived, MessageSent, OutcomeCategory, Role, SessionEndReason,
+    SessionEnded, SessionStarted, ToolCallRequest, ToolCompleted, ToolFailed, ToolProposed, ToolRegistered,
+    ToolStarted, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
 };
 use ruche_domain::ids::{CallId, EventId, LedgerId, SessionId, TurnId};
 use ruche_domain::measures::{Cost, Finite, Usage};
@@ -190,7 +190,7 @@ impl Story {
         std::mem::take(&mut self.events)
     }
 
-    /// A lane with a turn whose worker runs a call that it asked for an approval of.
+    /// A lane with a turn whose worker runs a call that it asked for an approval of, and the key of a reviewer.
     pub fn lane(&mut self) -> Vec<PreparedEvent> {
         self.enter(self.session_id(1_000));
         let turn = self.turn_id(self.session_id(1_000), 0);
@@ -216,6 +216,11 @@ impl Story {
                 false => Category::Lane,
             };
         }
+        (self.session, self.turn, self.call) = (None, None, None);
+        let proof = "{}".to_owned();
+        let mut key = self.event(InfraKeyRegistered::new(digest, "alice".to_owned(), digest, proof));
+        key.event.stream.category = Category::Key;
+        events.push(key);
         events
     }
 
