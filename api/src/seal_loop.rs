@@ -111,7 +111,7 @@ impl SealLoop {
                     tokio::select! {
                         // Nothing is appended to wait for while it stays halted.
                         () = tokio::time::sleep(RETRY_FIRST), if halted => Duration::ZERO,
-                        () = self.guard.seen_halted_everywhere(ledger) => Duration::ZERO,
+                        () = self.guard.seen_halted_everywhere(ledger), if !halted => Duration::ZERO,
                         waited = self.sealer.events.wait_for(ledger, next) => match waited {
                             // The pause gathers what is being appended now under one signature.
                             Ok(()) => {
@@ -149,6 +149,11 @@ impl SealLoop {
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
+        if halted {
+            // What other nodes know of stands where they look. What they were not told, this one keeps no longer than its loop:
+            // whoever seals the ledger from now on finds out for itself.
+            self.guard.release(ledger);
+        }
         match self.seal().await {
             // Another node seals it.
             Ok(_) | Err(SealError::TreeHeads(TreeHeadStoreError::Swapped)) => {}
@@ -170,8 +175,13 @@ impl SealLoop {
         }
     }
 
-    /// Returns whether all nodes take appends again.
+    /// Returns whether all nodes take appends again. That what stands is sealed says little: a copy that ends just where it
+    /// was sealed last, and whose next epoch was open before, is whole and superseded.
     async fn release(&self) -> bool {
+        if let Err(error) = self.sealer.may_go_on(self.ledger).await {
+            tracing::error!(ledger = %self.ledger, error = %crate::error::chain(&error), "the ledger stays halted");
+            return false;
+        }
         match self.guard.release_everywhere(self.ledger).await {
             Ok(()) => {
                 tracing::warn!(ledger = %self.ledger, "the ledger is sealed again, and takes appends");

@@ -45,6 +45,33 @@ fn a_ledger_behind_its_promises_is_halted_on_every_node_until_its_next_epoch() {
     assert_eq!(rows(&databases.ledgers, halts).expect("an answer"), ["0"]);
 }
 
+/// A copy that ends just where it was sealed last is whole, and nothing of it is behind. Its next epoch was open before.
+#[test]
+fn a_whole_copy_of_an_epoch_that_is_over_stays_halted() {
+    let Some(databases) = Databases::new().expect("databases") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let home = Home::on(PROGRAM, folder.path(), databases.clone());
+    let key = home.new_key(TENANT, &["writer", "reader"]).expect("a key");
+    let node = home.serve().expect("a node");
+    assert_eq!(append(&node, &key, "before")["__typename"], "StartSessionPayload");
+    assert!(node.stop().expect("it stops"), "it ended well");
+    let copy = Copy::of(&databases.ledgers);
+    home.run(&["ledger", "new-epoch", "--yes", "--tenant", TENANT])
+        .expect("the next epoch");
+    copy.put_back();
+
+    let node = home.serve().expect("a node");
+    for n in 0..30 {
+        assert_eq!(
+            append(&node, &key, &format!("refused {n}"))["code"],
+            "UNAVAILABLE"
+        );
+        assert_eq!(store(&node), "halted");
+    }
+}
+
 /// A halt that is noted although the ledger can be sealed: its node looks, and takes it back.
 #[test]
 fn a_halt_without_a_reason_goes_by_itself() {
