@@ -48,6 +48,13 @@ impl Budget {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Counts leaves that were read without their payloads.
+    pub(crate) fn spend_leaves(&self, leaves: usize) {
+        self.records_read.fetch_add(leaves as u64, Ordering::Relaxed);
+        self.bytes_read
+            .fetch_add(leaves as u64 * RECORD_BYTES, Ordering::Relaxed);
+    }
+
     /// Records that may still be read in one page.
     pub(crate) fn page(&self, most: usize) -> usize {
         let left = self

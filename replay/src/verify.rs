@@ -202,7 +202,7 @@ impl Verification {
         let mut findings = Findings::keeping(usize::MAX);
         walk.checker.end_epoch(&mut findings);
         walk.collected.take(&findings);
-        heads.end(self, ledger, &mut walk.collected).await?;
+        heads.end((self, budget), ledger, &mut walk.collected).await?;
         Ok(None)
     }
 }

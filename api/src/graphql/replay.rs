@@ -295,7 +295,7 @@ where
     R: Future<Output = Result<T>>,
 {
     services.replays.run(replay).await.unwrap_or_else(|Busy| {
-        let message = "this node is replaying for somebody else; ask again, or use `ruche replay`";
+        let message = "this node has no room for another replay now; ask again, or use `ruche replay`";
         Err(of_refusal(Refusal::overloaded(
             message,
             OVERLOADED_RETRY_AFTER_MS,

@@ -12,6 +12,7 @@ use ruche_ledger::verify::FindingKind;
 
 use super::Verification;
 use super::report::{Collected, Fault, HeadChecked};
+use crate::budget::Budget;
 use crate::error::ReplayError;
 
 /// The tree heads of an epoch, and the tree over its records as far as they were read.
@@ -69,18 +70,20 @@ impl Heads {
         self.lost = true;
     }
 
-    /// Judges the tree heads. Those that sign more than the range need the leaves behind it, too.
+    /// Judges the tree heads. Those that sign more than the range need the leaves behind it, too, as far as the budget goes.
     pub async fn end(
         mut self,
-        from: &Verification,
+        (from, budget): (&Verification, &Budget),
         ledger: LedgerId,
         collected: &mut Collected,
     ) -> Result<(), ReplayError> {
         if !collected.covers_epoch(self.epoch) {
             return Ok(());
         }
-        if !self.lost {
-            self.go_on(from, ledger).await?;
+        let mut is_short = false;
+        if !self.lost && !self.go_on(from, ledger, budget).await? {
+            is_short = true;
+            collected.heads_are_not_covered(self.epoch, self.edge.size());
         }
         let key = from.keys.signer(&self.origin).verifier().clone();
         for waiting in &self.heads {
@@ -115,7 +118,7 @@ impl Heads {
                     found(FindingKind::RootMismatch, format!("the records give {root}"));
                     continue;
                 }
-                None if self.lost => continue,
+                None if self.lost || is_short => continue,
                 None => {
                     let records = self.edge.size().0;
                     found(FindingKind::TailMissing, format!("there are {records} records"));
@@ -132,9 +135,18 @@ impl Heads {
         Ok(())
     }
 
-    async fn go_on(&mut self, from: &Verification, ledger: LedgerId) -> Result<(), ReplayError> {
+    /// Whether it came to the end of what is signed, or of what is there; not where the budget was spent before.
+    async fn go_on(
+        &mut self,
+        from: &Verification,
+        ledger: LedgerId,
+        budget: &Budget,
+    ) -> Result<bool, ReplayError> {
         let wanted = self.heads.iter().map(|waiting| waiting.head.head().size.0).max();
         while self.edge.size().0 < wanted.unwrap_or_default() {
+            if budget.is_spent() {
+                return Ok(false);
+            }
             let next = LeafIndex(self.edge.size().0);
             let hashes = from
                 .trees
@@ -143,10 +155,11 @@ impl Heads {
             if hashes.is_empty() {
                 break;
             }
+            budget.spend_leaves(hashes.len());
             for hash in hashes {
                 self.leaf(hash);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

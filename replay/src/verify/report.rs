@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ruche_domain::numbers::{Epoch, LeafIndex, Position};
+use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
 use ruche_ledger::store::Record;
 use ruche_ledger::verify::{Finding, FindingKind, Findings};
 use serde::Serialize;
@@ -277,6 +277,12 @@ impl Collected {
                 first: position,
             }),
         }
+    }
+
+    /// What the tree heads of an epoch sign behind this many records was not read, so they are not judged.
+    pub fn heads_are_not_covered(&mut self, epoch: Epoch, size: TreeSize) {
+        let index = LeafIndex(size.0.saturating_sub(1));
+        self.not_covered(HEADS, Position { epoch, index });
     }
 
     /// The budget ended before this record, which begins an append: the range ends in front of it. What its tree heads sign
