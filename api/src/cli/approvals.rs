@@ -76,25 +76,23 @@ pub struct VoteArgs {
     /// Do not ask: what `--digest` names was looked at before
     #[arg(long, requires = "digest")]
     yes: bool,
-    /// The view digest that `show` printed, or its first 16 digits or more; nothing else is signed
-    #[arg(long, value_name = "HEX", value_parser = digest_start)]
+    /// The view digest that `show` printed, all 64 digits; nothing else is signed
+    #[arg(long, value_name = "HEX", value_parser = whole_digest)]
     digest: Option<String>,
 }
 
-/// Fewest hex digits that name a view: 64 bits, which nobody who makes requests can aim at.
-const DIGEST_DIGITS_MIN: usize = 16;
 /// Hex digits of a SHA-256.
 const DIGEST_DIGITS: usize = 64;
 
-/// Reads how a view digest starts, as people copy it.
-fn digest_start(text: &str) -> Result<String, String> {
+/// Reads a view digest, as people copy it. All of it: of two views whose digests begin alike, a server that makes both
+/// shows one and has the other signed.
+fn whole_digest(text: &str) -> Result<String, String> {
     let digits = text.to_ascii_lowercase();
-    let fits = (DIGEST_DIGITS_MIN..=DIGEST_DIGITS).contains(&digits.len());
-    if fits && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if digits.len() == DIGEST_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(digits);
     }
     Err(format!(
-        "a view digest has {DIGEST_DIGITS} hex digits; give all of them, or at least the first {DIGEST_DIGITS_MIN}"
+        "a view digest has {DIGEST_DIGITS} hex digits; give all of them"
     ))
 }
 
@@ -283,7 +281,7 @@ async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> R
 /// Whether the request is the one that was looked at, as its view digest says that was computed here.
 fn same_view(looked_at: &str, shown: &Shown) -> Result<(), CliError> {
     let digest = shown.request.view_digest.to_string();
-    if digest.starts_with(looked_at) {
+    if digest == looked_at {
         return Ok(());
     }
     Err(CliError::Failed(format!(
@@ -361,19 +359,14 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_is_named_by_enough_of_its_digits() {
+    fn a_digest_is_named_by_all_of_its_digits() {
         let whole = "0123456789abcdef".repeat(4);
-        for fits in [&whole, &whole[..16], &whole[..40].to_uppercase()] {
-            assert_eq!(digest_start(fits), Ok(fits.to_lowercase()));
+        for fits in [&whole, &whole.to_uppercase()] {
+            assert_eq!(whole_digest(fits), Ok(fits.to_lowercase()));
         }
-        for misfit in [
-            "",
-            &whole[..15],
-            &format!("{whole}0"),
-            "0123456789abcdeg",
-            "0123456789abcd\u{e9}",
-        ] {
-            assert!(digest_start(misfit).is_err(), "{misfit}");
+        let foreign = whole.replace('f', "g");
+        for misfit in ["", &whole[..63], &format!("{whole}0"), &foreign] {
+            assert!(whole_digest(misfit).is_err(), "{misfit}");
         }
     }
 
