@@ -88,7 +88,11 @@ fn each_in_order(story: &mut Story<'_>, mutation: &'static str) {
 /// What random requests may never come to: a call that people allowed, of a tool that was registered otherwise since; a key
 /// that was revoked and comes back; an effect that is undone, and one in doubt.
 fn what_has_to_be_seen(story: &mut Story<'_>) {
-    let tool = |name: &str, effect: &str, undo: Option<&str>| json!({ "name": name, "sideEffect": effect, "owner": "shop", "compensationTool": undo });
+    let tool = |name: &str, effect: &str, undo: Option<&str>| {
+        let mut tool = json!({ "name": name, "sideEffect": effect, "owner": "shop" });
+        tool["compensationTool"] = json!(undo);
+        tool
+    };
     done(story, "registerTool", tool("charge_card", "IRREVERSIBLE", None));
     done(story, "registerTool", tool("create_ticket", "IDEMPOTENT", None));
     done(story, "registerTool", tool("release_seat", "IDEMPOTENT", None));

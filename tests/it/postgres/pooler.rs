@@ -123,7 +123,7 @@ fn a_read_url_that_leads_elsewhere_is_refused_and_no_password_told() {
     let (code, told) = asked(&check, &through);
     assert_eq!(code, Some(0), "{told}");
     assert!(
-        told.contains("leads to the same database") && told.contains("19, and 16 to the pooler"),
+        told.contains("leads to the same database") && told.contains("22, and 16 to the pooler"),
         "{told}"
     );
     let elsewhere = pooler.through(&databases.tree_heads);
