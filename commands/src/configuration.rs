@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::channel;
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
@@ -147,6 +148,9 @@ impl Command for PublishConfiguration {
         }
         if let (true, Some(last)) = (after == state.values, &state.last) {
             return Ok(Decision::AlreadySo(vec![last.clone()]));
+        }
+        if let (ConfigScope::Channel, Some(channel)) = (self.scope, &self.scope_id) {
+            channel::check(channel, &after)?;
         }
         let touched = self.set.keys().chain(&self.removed);
         let before = |key: &String| state.values.get(key).map(|value| (key.clone(), value.clone()));

@@ -21,20 +21,24 @@ mod undoing;
 mod calls;
 mod timers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{ApprovalDecision, ApprovalVoted, SessionStarted, ToolProposed};
+use ruche_domain::events::{ApprovalDecision, ApprovalVoted, ConfigScope, SessionStarted, ToolProposed};
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
+use ruche_domain::limits::CALLS_PER_TURN_MAX;
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::channel;
 use crate::command::{Decision, Load, NewEvent, PastEvent};
+use crate::configuration::config_stream;
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{
@@ -136,6 +140,8 @@ pub struct GovernedState {
     /// Agent and channel of the lane, as the turns that messages opened say.
     agent: Option<String>,
     channel: Option<String>,
+    /// What was published of channels, by channel.
+    published: HashMap<String, BTreeMap<String, Value>>,
     unreadable: Option<String>,
 }
 
@@ -150,6 +156,9 @@ impl GovernedState {
                 self.started = Some(started.clone());
             }
             return;
+        }
+        if past.stream().category == Category::Config {
+            return self.publish(past);
         }
         let envelope = &past.recorded.event;
         let Some(turn) = envelope.turn else { return };
@@ -170,6 +179,33 @@ impl GovernedState {
         }
     }
 
+    fn publish(&mut self, past: &PastEvent) {
+        let Some(AgentEvent::ConfigPublished(published)) = &past.event else {
+            self.unreadable = Some(past.recorded.receipt.position.to_string());
+            return;
+        };
+        let channel = published.scope_id.clone().unwrap_or_default();
+        let values = self.published.entry(channel).or_default();
+        for key in &published.removed {
+            values.remove(key);
+        }
+        values.extend(published.set.clone());
+    }
+
+    /// The settings of a channel, as far as its configuration was read.
+    fn settings_of(&self, channel: &str) -> ChannelSettings {
+        channel::settings(channel, self.published.get(channel))
+    }
+
+    /// The configuration of a channel. Guarded: a turn that is cut and a change that meet do not both pass.
+    fn load_channel(channel: &str, ground: &Ground<'_>) -> Load {
+        Load::whole(config_stream(
+            ground.references,
+            ConfigScope::Channel,
+            Some(channel),
+        ))
+    }
+
     fn take(&mut self, position: Position, event: Arc<LaneEvent>) {
         match (&event.fact, event.call) {
             (AgentEvent::ConfigEffectiveResolved(resolved), _) => {
@@ -187,10 +223,18 @@ impl GovernedState {
 
     /// The approvals that the lane may still be decided on. They are unguarded: an event that moves an approval stands
     /// in one append with an event of the lane, whose version is guarded.
-    fn more_loads(&self) -> Vec<Load> {
+    fn approval_loads(&self) -> Vec<Load> {
         let open = self.lane.calls.values().filter(|call| self.may_wait(call));
         open.map(|call| Load::whole(approval_stream(approval_of(call.id))).unguarded())
             .collect()
+    }
+
+    /// The approvals, and the configuration of the lane's channel.
+    fn more_loads(&self, ground: &Ground<'_>) -> Vec<Load> {
+        let channel = self.channel.as_deref();
+        let mut loads = self.approval_loads();
+        loads.extend(channel.map(|channel| Self::load_channel(channel, ground)));
+        loads
     }
 
     fn proposal_of(&self, call: CallId) -> Option<&ToolProposed> {
@@ -242,7 +286,7 @@ impl GovernedState {
     fn lane_command(&self, channel: &str, ground: &Ground<'_>, intent: Intent) -> LaneCommand {
         LaneCommand {
             now: ground.now,
-            settings: ChannelSettings::of_channel(channel),
+            settings: self.settings_of(channel),
             layers: Vec::new(),
             intent,
         }
@@ -413,6 +457,12 @@ fn refusal(rejection: Rejection) -> CommandError {
             &["SubmitMessage"],
         ),
         Rejection::BusinessKeyMissing => CommandError::input("/businessKey", "is needed"),
+        Rejection::TooManyCalls => CommandError::LimitExceeded {
+            what: "turn",
+            value: CALLS_PER_TURN_MAX as u64 + 1,
+            limit: CALLS_PER_TURN_MAX as u64,
+            unit: "calls",
+        },
     }
 }
 
@@ -436,8 +486,8 @@ macro_rules! lane_commands {
                 Ok(vec![self.lane.load(ground)?])
             }
 
-            fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
-                state.more_loads()
+            fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
+                state.more_loads(ground)
             }
 
             fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

@@ -24,6 +24,7 @@ pub mod turn;
 pub mod tool;
 pub mod append;
 pub mod configuration;
+pub mod channel;
 pub mod score;
 pub mod lane;
 pub mod governed;

@@ -138,7 +138,7 @@ impl Commands {
                 Tried::Moved(stream) => {
                     tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
                     moved = Some(stream);
-                    if turn.is_none() {
+                    if turn.is_none() && takes_turns(stream) {
                         turn = Some(self.gates.enter((context.ledger, stream)).await?);
                     }
                 }
@@ -155,7 +155,9 @@ impl Commands {
         context: &CommandContext,
         loads: &[Load],
     ) -> Result<Option<Turn>, CommandError> {
-        let guarded = loads.iter().filter(|load| load.guarded);
+        let guarded = loads
+            .iter()
+            .filter(|load| load.guarded && takes_turns(load.stream));
         let mut keys = guarded.map(|load| (context.ledger, load.stream));
         match keys.find(|key| self.gates.is_busy(*key)) {
             Some(key) => self.gates.enter(key).await.map(Some),
@@ -399,4 +401,10 @@ fn recorded(record: Record) -> RecordedEvent {
         payload: record.payload_bytes().map(<[u8]>::to_vec),
         event: record.leaf.event,
     }
+}
+
+/// Whether commands take turns at a stream: where each of them appends to it. At one that many look at and somebody changes
+/// now and then, such as a tool's, a crowd would wait long after the change.
+fn takes_turns(stream: StreamId) -> bool {
+    !matches!(stream.category, Category::Tool | Category::Key | Category::Config)
 }

@@ -2,6 +2,7 @@
 
 mod appends;
 mod configurations;
+mod channels;
 mod crowds;
 mod deciding;
 mod effects;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::ToolRegistered;
+use ruche_domain::limits::{TOOL_TIMEOUT_US_MAX, TOOL_TIMEOUT_US_MIN};
 use ruche_domain::measures::Digest;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 use ruche_domain::stream::{Category, StreamId};
@@ -161,6 +162,17 @@ impl Command for RegisterTool {
         if let Some(schema) = &self.tool.schema {
             let refused = |reason| CommandError::input("/argumentSchema", reason);
             ground.schemas.check(schema).map_err(refused)?;
+        }
+        let timeout = self.tool.timeout_us.filter(|_| !self.is_imported);
+        if timeout.is_some_and(|timeout| !(TOOL_TIMEOUT_US_MIN..=TOOL_TIMEOUT_US_MAX).contains(&timeout)) {
+            return Err(CommandError::input(
+                "/timeoutMs",
+                format!(
+                    "is a number from {} to {}",
+                    TOOL_TIMEOUT_US_MIN / 1_000,
+                    TOOL_TIMEOUT_US_MAX / 1_000
+                ),
+            ));
         }
         let undo = undo_tool(&self.tool).filter(|_| !self.is_imported);
         let names = std::iter::once(self.tool.name.as_str()).chain(undo);

@@ -54,6 +54,26 @@ pub const COMMAND_ATTEMPTS_MAX: u32 = 64;
 pub const COMMAND_SENDS_MAX: u32 = 8;
 /// Commands of a node that wait for their turn at one stream; one more is refused with `OVERLOADED`.
 pub const COMMANDS_WAITING_MAX: usize = 1_024;
+/// Calls of one turn. What becomes of all of them at once, when a lease lapses or a turn is cancelled, fits one append.
+pub const CALLS_PER_TURN_MAX: usize = 256;
+/// Shortest time that a tool may be given, µs. With less a call would be in doubt before anybody can report it.
+pub const TOOL_TIMEOUT_US_MIN: u64 = 1_000;
+/// Longest time that a tool may be given, µs.
+pub const TOOL_TIMEOUT_US_MAX: u64 = 30 * 24 * 3_600 * 1_000_000;
+/// Longest time that a channel gathers messages for a turn, µs.
+pub const CHANNEL_GATHER_US_MAX: u64 = 600 * 1_000_000;
+/// Most messages that a channel may have in a turn.
+pub const CHANNEL_MESSAGES_MAX: u64 = 100;
+/// Most attempts that a channel may have at a turn, or at undoing an effect.
+pub const CHANNEL_ATTEMPTS_MAX: u64 = 100;
+/// Shortest lease, approval or turn of a channel, µs.
+pub const CHANNEL_WAIT_US_MIN: u64 = 100_000;
+/// Longest lease of a channel, µs.
+pub const CHANNEL_LEASE_US_MAX: u64 = 3_600 * 1_000_000;
+/// Longest wait of a channel for another attempt, for effects under way and for undoing, µs.
+pub const CHANNEL_RETRY_US_MAX: u64 = 24 * 3_600 * 1_000_000;
+/// Longest approval and turn of a channel, µs.
+pub const CHANNEL_TURN_US_MAX: u64 = 90 * 24 * 3_600 * 1_000_000;
 /// Streams that commands keep in memory, of all ledgers of a node.
 pub const RECENT_STREAMS_MAX: usize = 4_096;
 /// Bytes of them, about.

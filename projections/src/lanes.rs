@@ -253,7 +253,10 @@ impl Of<'_> {
         let Some(lapses_at) = lapses_at else {
             return Ok(None);
         };
-        let due = self.event.time_or_occurred(Some(lapses_at))?;
+        // One that no calendar has is never over.
+        let Some(due) = bounds::time(Some(lapses_at)) else {
+            return Ok(None);
+        };
         let params = vec![
             self.event.ledger_key().into(),
             call.into(),

@@ -456,14 +456,20 @@ impl Mutation {
         )
     }
 
-    /// Publishes a new version of a configuration.
+    /// Publishes a new version of a configuration. That of a channel may hold settings of turns (`turns.…`, docs/turns.md) and
+    /// needs the role `admin`: an agent does not say how long it may hold a turn.
     async fn publish_configuration(
         &self,
         ctx: &Context<'_>,
         input: PublishConfigurationInput,
     ) -> Result<PublishConfigurationResult> {
+        let roles = match input.is_of_a_channel() {
+            true => &[Role::Admin],
+            false => &[Role::Writer],
+        };
         let result: Result<PublishConfigurationResult> = carry_out!(
             ctx,
+            roles,
             Attested,
             input,
             PublishConfigurationResult,

@@ -81,7 +81,7 @@ impl TakenKey {
         let mut loads = vec![Load::newest(name.stream(ground.references))];
         let lane = self.last.map(|taken| taken.lane).filter(|lane| *lane != own);
         loads.extend(lane.map(|lane| Load::whole(lane_stream(lane))));
-        loads.extend(self.elsewhere.more_loads());
+        loads.extend(self.elsewhere.approval_loads());
         loads
     }
 

@@ -41,8 +41,8 @@ impl Command for ClaimTurnOfAgent {
             .collect())
     }
 
-    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
-        state.more_loads()
+    fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
+        state.more_loads(ground)
     }
 
     fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

@@ -84,7 +84,7 @@ impl Command for StartEffect {
     }
 
     fn more_loads(&self, state: &StartState, ground: &Ground<'_>) -> Vec<Load> {
-        let mut loads = state.governed.more_loads();
+        let mut loads = state.governed.more_loads(ground);
         let call = state.governed.lane.calls.get(&self.call);
         loads.extend(call.map(|call| Catalogue::load(ground.references, &call.name)));
         loads.extend(state.catalogue.more_loads(ground.references));
@@ -323,8 +323,8 @@ impl Command for ReportEffect {
         Ok(vec![self.lane.load(ground)?])
     }
 
-    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
-        state.more_loads()
+    fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
+        state.more_loads(ground)
     }
 
     fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

@@ -70,6 +70,8 @@ impl Command for SubmitMessage {
         Ok(vec![
             Load::whole(session_stream(session)),
             self.lane.load(ground)?,
+            // A lane that is new does not say its channel.
+            GovernedState::load_channel(&self.lane.channel, ground),
         ])
     }
 
@@ -83,8 +85,8 @@ impl Command for SubmitMessage {
         }])
     }
 
-    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
-        state.more_loads()
+    fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
+        state.more_loads(ground)
     }
 
     fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

@@ -126,7 +126,7 @@ impl Command for StartCall {
             _ => {}
         }
         // Of another lane it is none of this lane's business.
-        let of_lane = state.start.governed.more_loads();
+        let of_lane = state.start.governed.approval_loads();
         let is_of_lane = || of_lane.iter().any(|load| load.stream == stream);
         if *state.named.is_of_lane.get_or_insert_with(is_of_lane) {
             self.start.evolve(&mut state.start, event);

@@ -76,7 +76,7 @@ impl Command for ProposeAction {
 
     fn more_loads(&self, state: &ProposeState, ground: &Ground<'_>) -> Vec<Load> {
         let mut loads = state.catalogue.more_loads(ground.references);
-        loads.extend(state.governed.more_loads());
+        loads.extend(state.governed.more_loads(ground));
         let own = self.lane.id(ground.references);
         loads.extend(state.key.loads(self.effect_name(state, ground), own, ground));
         loads

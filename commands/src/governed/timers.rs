@@ -30,8 +30,8 @@ impl Command for FireTimers {
         Ok(vec![Load::whole(lane_stream(self.lane))])
     }
 
-    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
-        state.more_loads()
+    fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
+        state.more_loads(ground)
     }
 
     fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

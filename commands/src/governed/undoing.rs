@@ -43,7 +43,7 @@ impl Command for StartCompensation {
     }
 
     fn more_loads(&self, state: &UndoState, ground: &Ground<'_>) -> Vec<Load> {
-        let mut loads = state.governed.more_loads();
+        let mut loads = state.governed.more_loads(ground);
         let call = state.governed.lane.calls.get(&self.call);
         loads.extend(call.map(|call| Catalogue::load(ground.references, &call.name)));
         loads.extend(state.catalogue.more_loads(ground.references));
@@ -164,8 +164,8 @@ impl Command for ReportCompensation {
         Ok(vec![self.lane.load(ground)?])
     }
 
-    fn more_loads(&self, state: &GovernedState, _: &Ground<'_>) -> Vec<Load> {
-        state.more_loads()
+    fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
+        state.more_loads(ground)
     }
 
     fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {

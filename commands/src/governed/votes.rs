@@ -25,7 +25,7 @@ use super::{Asked, GovernedState, approval_stream, lane_stream};
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::Ground;
 use crate::error::CommandError;
-use crate::lane::{ApprovalState, Binding, ChannelSettings, Intent, ResolveApproval};
+use crate::lane::{ApprovalState, Binding, Intent, ResolveApproval};
 use crate::reviewer::KeyState;
 use crate::tool::{Catalogue, schema_digest};
 
@@ -88,7 +88,7 @@ impl Command for VoteOnApproval {
             .map(|lane| Load::whole(lane_stream(lane)))
             .into_iter()
             .collect();
-        loads.extend(state.governed.more_loads());
+        loads.extend(state.governed.more_loads(ground));
         let tool = state
             .request
             .as_ref()
@@ -278,7 +278,7 @@ impl VoteState {
         let channel = said.channel.as_deref().unwrap_or_default();
         let config = match said.mode {
             ApprovalMode::Blocking => pinned,
-            ApprovalMode::Detached => Some(ChannelSettings::of_channel(channel).digest()),
+            ApprovalMode::Detached => Some(self.governed.settings_of(channel).digest()),
         };
         let action = self.action_now(request, ground);
         Binding {

@@ -6,6 +6,7 @@ use ruche_domain::events::{
     TurnTrigger,
 };
 use ruche_domain::ids::{ApprovalId, TurnId};
+use ruche_domain::limits::CALLS_PER_TURN_MAX;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::SideEffectPolicy;
 
@@ -23,6 +24,9 @@ pub(super) fn propose(draft: &mut Draft<'_>, held: &Held<ProposeAction>) -> Resu
     let wanted = &held.what;
     if draft.lane.calls.contains_key(&wanted.call) {
         return Err(Rejection::blocked(TurnState::Processing, Obstacle::CallKnown));
+    }
+    if draft.lane.calls_of(id).count() >= CALLS_PER_TURN_MAX {
+        return Err(Rejection::TooManyCalls);
     }
     let side_effect = wanted.proposed.side_effect.unwrap_or_default();
     if side_effect.has_effect() && wanted.proposed.business_key.is_none() {

@@ -139,7 +139,9 @@ fn meet_holder(draft: &mut Draft<'_>, target: TurnId) {
             draft.row(16);
             let mut refused = TurnSupersedeRefused::new(point.kind);
             refused.call_id = point.call;
-            refused.tool = point.call.map(|call| draft.call(call).name.clone());
+            // A record may name a call that nobody proposed: it is judged, and decides nothing.
+            let call = point.call.and_then(|call| draft.lane.calls.get(&call));
+            refused.tool = call.map(|call| call.name.clone());
             refused.waiting_turn_id = Some(target);
             draft.push(id, refused);
         }

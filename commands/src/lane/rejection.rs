@@ -1,6 +1,7 @@
 //! Why a lane refuses a command. Nothing was decided then.
 
 use ruche_domain::events::CommitPointKind;
+use ruche_domain::limits::CALLS_PER_TURN_MAX;
 use ruche_domain::numbers::Micros;
 
 use super::state::TurnState;
@@ -123,6 +124,9 @@ pub enum Rejection {
     /// A call that leaves a trace needs the caller's business key.
     #[error("a call that is not pure needs a business key")]
     BusinessKeyMissing,
+    /// The turn has as many calls as one may have.
+    #[error("a turn has at most {CALLS_PER_TURN_MAX} calls")]
+    TooManyCalls,
 }
 
 impl Rejection {

@@ -98,7 +98,12 @@ pub(super) fn time_out(draft: &mut Draft<'_>, call: CallId) {
     let turn = draft.call(call).turn;
     draft.row(TIMED_OUT);
     lose(draft, call, "timeout");
-    if draft.turn(turn).state == TurnState::Cancelling {
+    // A record may name a turn that nobody opened.
+    if draft
+        .lane
+        .turn(turn)
+        .is_some_and(|turn| turn.state == TurnState::Cancelling)
+    {
         settle(draft, turn, true);
     }
 }

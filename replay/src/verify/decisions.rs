@@ -3,22 +3,25 @@
 //!
 //! Which worker showed which lease is not recorded, nor what a client said beside what stands in the events; so it is
 //! decided that there is a command that leads to these records, not which client sent it. Settings of channels are those
-//! of this program, or those that the append pins.
+//! of this program with what was published over them, or those that the append pins.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use ruche_commands::channel;
 use ruche_commands::lane::{self, ChannelSettings, Intent, Lane, LaneCommand, LaneEvent};
 use ruche_domain::event::AgentEvent;
+use ruche_domain::events::ConfigScope;
 use ruche_domain::ids::TurnId;
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::Record;
+use serde_json::Value;
 
 use super::intents::Rest;
 use super::report::{Collected, Fault, ILLEGAL_TRANSITION};
 use super::settled::Settled;
-use crate::recorded::{OfLane, of_lane};
+use crate::recorded::{OfLane, fact, of_lane};
 
 const GONE: &str = "appends of lanes behind a payload that is gone";
 
@@ -28,6 +31,8 @@ pub(super) struct Decisions {
     lanes: HashMap<StreamId, Audited>,
     /// The lane of each turn; an approval says its turn.
     lane_of: HashMap<TurnId, StreamId>,
+    /// What was published of channels so far, by channel.
+    channels: HashMap<String, BTreeMap<String, Value>>,
     /// First record of the append that is being read.
     append: Option<Position>,
     /// Its events, by lane, in the order of the ledger.
@@ -44,6 +49,8 @@ struct Audited {
     /// The rest.
     settled: Settled,
     channel: String,
+    /// What its channel is set to.
+    set: ChannelSettings,
     configs: HashMap<TurnId, Digest>,
     /// Words of messages are erased, so that messages cannot be compared any more.
     is_wordless: bool,
@@ -63,6 +70,9 @@ impl Decisions {
             self.append = Some(append);
         }
         let event = &record.leaf.event;
+        if event.stream.category == Category::Config {
+            return self.publish(record);
+        }
         let Some(turn) = event.turn else { return };
         let lane = match event.stream.category {
             Category::Lane => Some(event.stream),
@@ -74,6 +84,23 @@ impl Decisions {
             self.lane_of.insert(turn, lane);
         }
         self.waiting.push((lane, record.position, of_lane(record)));
+    }
+
+    /// Lanes are decided under what was published of their channel, and guard it.
+    fn publish(&mut self, record: &Record) {
+        match fact(record) {
+            Some(AgentEvent::ConfigPublished(published)) if published.scope == ConfigScope::Channel => {
+                let channel = published.scope_id.clone().unwrap_or_default();
+                let values = self.channels.entry(channel).or_default();
+                for key in &published.removed {
+                    values.remove(key);
+                }
+                values.extend(published.set);
+            }
+            Some(_) => {}
+            // It may have been of any channel.
+            None => self.lost = true,
+        }
     }
 
     /// A record could not be read.
@@ -106,13 +133,18 @@ impl Decisions {
             waiting = others;
             let audited = self.lanes.entry(lane).or_default();
             audited.is_gone |= self.lost;
-            audited.append(of_lane, collected);
+            audited.append(of_lane, &self.channels, collected);
         }
     }
 }
 
 impl Audited {
-    fn append(&mut self, recorded: Vec<(StreamId, Position, OfLane)>, collected: &mut Collected) {
+    fn append(
+        &mut self,
+        recorded: Vec<(StreamId, Position, OfLane)>,
+        channels: &HashMap<String, BTreeMap<String, Value>>,
+        collected: &mut Collected,
+    ) {
         let first = recorded[0].1;
         self.is_gone |= recorded.iter().any(|(.., of_lane)| *of_lane == OfLane::Gone);
         self.is_wordless |= recorded
@@ -126,6 +158,7 @@ impl Audited {
             })
             .collect();
         self.name(&all);
+        self.set = channel::settings(&self.channel, channels.get(&self.channel));
         self.settled
             .bring_back(&mut self.lane, all.iter().map(|(_, event)| event));
         let (places, events): (Vec<_>, Vec<_>) = all
@@ -269,7 +302,7 @@ impl Audited {
 
     /// The settings that the events may have been decided under.
     fn settings(&self, events: &[LaneEvent]) -> Vec<ChannelSettings> {
-        let of_channel = ChannelSettings::of_channel(&self.channel);
+        let of_channel = self.set.clone();
         let pinned = events.iter().find_map(|event| match &event.fact {
             AgentEvent::ConfigEffectiveResolved(resolved) => {
                 Some(ChannelSettings::from_values(&resolved.values))

@@ -2,12 +2,7 @@
 
 use std::time::Duration;
 
-use ruche_commands::lane::{ChannelSettings, Intent, Lane, LaneCommand, SubmitMessage, evolve, explain};
-use ruche_domain::events::{MessageReceived, Role};
-use ruche_domain::ids::{MessageId, TurnId};
-use ruche_domain::numbers::Micros;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::world::{World, lane, message};
 
@@ -96,31 +91,50 @@ fn a_05_a_delivery_that_is_repeated_and_two_answers_that_are_meant() {
 }
 
 /// With the settings of the channel `whatsapp`: a window that a message makes longer, by 2.5 s to 10 s, and 20 messages
-/// at most. The clock stands, so that 27 messages come in exactly 540 ms.
+/// at most. 27 messages come in exactly 540 ms.
 #[test]
 fn a_06_a_burst_becomes_as_few_turns_as_hold_it() {
-    const BURST: usize = 20;
-    const REST: usize = 7;
     let world = World::new();
     let lane = lane("ann", "whatsapp");
     world.session(&lane);
+    a_burst(world, &lane, (20, 7), Duration::from_millis(20));
+}
+
+/// The numbers of the scenario, which no channel has by itself: a window of 800 ms and a burst of five, and seven messages
+/// in 600 ms.
+#[test]
+fn a_06_a_burst_at_the_numbers_of_the_scenario() {
+    let world = World::new();
+    let settings =
+        json!({ "turns.debounce_us": 800_000, "turns.window_us_max": 800_000, "turns.messages_max": 5 });
+    let of_channel = json!({ "scope": "CHANNEL", "scopeId": "chat", "set": settings });
+    world.done("publishConfiguration", &of_channel, "position");
+    let lane = lane("ann", "chat");
+    world.session(&lane);
+    a_burst(world, &lane, (5, 2), Duration::from_millis(100));
+}
+
+/// Messages come one every so often, and become a full turn and one with the rest. The clock stands in between.
+fn a_burst(world: World, lane: &Value, (burst, rest): (usize, usize), apart: Duration) {
     world.clock.stand().expect("the clock stands");
     let mut turns = Vec::new();
-    for n in 0..BURST + REST {
-        let came = world.message(&lane, &format!("m-{n}"), &format!("word {n}"));
+    for n in 0..burst + rest {
+        let came = world.message(lane, &format!("m-{n}"), &format!("word {n}"));
         turns.push(came["turnId"].clone());
-        world.pass(Duration::from_millis(20));
+        if n + 1 < burst + rest {
+            world.pass(apart);
+        }
     }
-    assert!(turns[..BURST].iter().all(|turn| *turn == turns[0]), "{turns:?}");
+    assert!(turns[..burst].iter().all(|turn| *turn == turns[0]), "{turns:?}");
     assert!(
-        turns[BURST..].iter().all(|turn| *turn == turns[BURST]),
+        turns[burst..].iter().all(|turn| *turn == turns[burst]),
         "{turns:?}"
     );
-    assert_ne!(turns[0], turns[BURST]);
+    assert_ne!(turns[0], turns[burst]);
 
     world.pass(Duration::from_secs(3));
-    for (turn, words) in [(&turns[0], 0..BURST), (&turns[BURST], BURST..BURST + REST)] {
-        let worker = world.claim(&lane);
+    for (turn, words) in [(&turns[0], 0..burst), (&turns[burst], burst..burst + rest)] {
+        let worker = world.claim(lane);
         assert_eq!(&worker.turn, turn, "in order");
         world.commit(&worker, "noted");
         let said = words.map(|n| json!({ "role": "USER", "text": format!("word {n}") }));
@@ -153,8 +167,8 @@ fn a_06_a_burst_becomes_as_few_turns_as_hold_it() {
         .iter()
         .map(|turn| (turn["id"].clone(), turn["messages"].as_array().map(Vec::len)));
     let expected = [
-        (turns[0].clone(), Some(BURST)),
-        (turns[BURST].clone(), Some(REST)),
+        (turns[0].clone(), Some(burst)),
+        (turns[burst].clone(), Some(rest)),
     ];
     assert_eq!(grouped.collect::<Vec<_>>(), expected);
     let again = world.read(
@@ -170,40 +184,4 @@ fn a_06_a_burst_becomes_as_few_turns_as_hold_it() {
         "{again}"
     );
     world.audit();
-}
-
-/// The numbers of the scenario, which no channel has by itself, told to the machine that decides.
-#[test]
-fn a_06_a_burst_at_the_numbers_of_the_scenario() {
-    let settings = ChannelSettings {
-        debounce_us: 800_000,
-        window_us_max: 800_000,
-        messages_max: 5,
-        ..ChannelSettings::of_channel("whatsapp")
-    };
-    let mut lane = Lane::default();
-    let mut take = |now: u64, intent: Intent| {
-        let command = LaneCommand {
-            now: Micros(1_000_000 + now),
-            settings: settings.clone(),
-            layers: Vec::new(),
-            intent,
-        };
-        let decided = explain(&lane, &command).expect("it is legal");
-        lane = decided.events.iter().fold(lane.clone(), evolve);
-    };
-    for n in 0..7_u64 {
-        let submit = SubmitMessage {
-            message_id: MessageId(Uuid::from_u128(1 + u128::from(n))),
-            message: MessageReceived::new(Role::User),
-            agent_id: None,
-            new_turn: TurnId(Uuid::from_u128(100 + u128::from(n))),
-        };
-        take(n * 100_000, Intent::SubmitMessage(submit));
-    }
-    let new_turn = TurnId(Uuid::from_u128(200));
-    take(500_000 + 800_000, Intent::FireTimer { new_turn });
-    let grouped: Vec<usize> = lane.turns.iter().map(|turn| turn.messages.len()).collect();
-    assert_eq!(grouped, [5, 2]);
-    assert!(lane.accumulating().is_none(), "both are sealed");
 }

@@ -156,9 +156,9 @@ impl World {
         let deadline = Instant::now() + STATE_WAIT_MAX;
         loop {
             let node = self.node();
-            // These two are the administrator's.
+            // These are the administrator's.
             let who = match name {
-                "registerTool" | "resolveOutcome" => &node.admin,
+                "registerTool" | "resolveOutcome" | "publishConfiguration" => &node.admin,
                 _ => &node.agent,
             };
             let answer = who.mutate(name, key, input.clone(), fields);

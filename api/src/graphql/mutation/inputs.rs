@@ -265,6 +265,11 @@ pub(in crate::graphql) struct PublishConfigurationInput {
 }
 
 impl PublishConfigurationInput {
+    /// Whether it may hold settings of turns.
+    pub(super) fn is_of_a_channel(&self) -> bool {
+        self.scope == ConfigScope::Channel
+    }
+
     pub(super) fn into_command(self) -> Made<PublishConfiguration> {
         Ok(PublishConfiguration {
             scope: self.scope.into(),
