@@ -9,6 +9,7 @@ use ruche_ledger::testing::{Author, check_ledger, ledger};
 use ruche_ledger_postgres::{BackupError, Checked, Database, PostgresOptions};
 use tempfile::TempDir;
 
+use super::support::wait_for;
 use super::{database, open, open_ledger, server, session};
 
 /// A database with two ledgers: streams with several versions, keys, and a ledger that goes on in a later epoch.
@@ -106,12 +107,16 @@ async fn what_is_restored_is_what_was_there_and_waits_for_its_epochs() {
     pending.finish().await.unwrap();
     assert!(waiting.await.unwrap().unwrap().is_none());
     assert!(!target.restore_is_pending().await.unwrap());
+    // Whoever waited had the lock of nodes for a moment, until the server has seen that the connection is gone.
+    let owner = session(&empty).await;
+    let unlocked = "SELECT CASE WHEN count(*) = 0 THEN 1 ELSE 0 END::bigint FROM pg_locks WHERE locktype = 'advisory' \
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    wait_for(&owner, unlocked, 1).await;
     // What is there is put aside, if that is meant.
     let refused = restore(&target, &stored.path("good"), false).await;
     assert!(matches!(refused, Err(BackupError::LedgersThere)), "{refused:?}");
     let aside = restore(&target, &stored.path("good"), true).await.unwrap();
     assert_eq!(aside.as_deref(), Some("ruche_before_7"));
-    let owner = session(&empty).await;
     let kept = owner
         .query_one("SELECT count(*) FROM ruche_before_7.record", &[])
         .await;
