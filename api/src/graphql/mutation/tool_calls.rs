@@ -327,7 +327,7 @@ impl ToolCallMutation {
     }
 
     /// Says that an effect is about to be undone, for a turn that undoes what it did, and gives the permit. The last start
-    /// is undone first. Where nobody reported the last try, this starts another one.
+    /// is undone first. Where nobody reported the last try, this starts another one, once the time of that one is over.
     async fn start_compensation(
         &self,
         ctx: &Context<'_>,
