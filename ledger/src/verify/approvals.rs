@@ -10,9 +10,9 @@ use ruche_domain::approval::{RequestEnvelope, RequestFacts};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
-    InfraKeyRegistered, ToolCompensationStarted, ToolProposed, ToolStarted,
+    InfraKeyRegistered, ToolCompensationStarted, ToolProposed, ToolStarted, TurnOpened,
 };
-use ruche_domain::ids::{ApprovalId, CallId, TenantId};
+use ruche_domain::ids::{ApprovalId, CallId, SessionId, TenantId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::SideEffectPolicy;
@@ -50,6 +50,8 @@ pub(super) struct ApprovalRules {
     unknown_uses: HashSet<CallId>,
     /// What each call of a governed turn was proposed as.
     proposals: HashMap<CallId, Proposal>,
+    /// Whose each lane is.
+    names: HashMap<Uuid, Names>,
     /// The approval that each call used up and did not start with yet.
     consumed: HashMap<CallId, Use>,
     /// Calls of governed turns that were asked for and did not start.
@@ -67,6 +69,18 @@ struct Proposal {
     side_effect: SideEffectPolicy,
     arguments: Digest,
     action: Option<Digest>,
+    business_key: Option<String>,
+    session: Option<SessionId>,
+    turn: Option<TurnId>,
+    lane: Uuid,
+}
+
+/// Whose lane it is, as the turns that messages opened say.
+#[derive(Debug, Default)]
+struct Names {
+    agent: Option<String>,
+    channel: Option<String>,
+    interlocutor: Option<String>,
 }
 
 /// An approval that was used up.
@@ -140,7 +154,7 @@ pub(super) fn concern(event_type: &str, category: Category) -> bool {
         Category::Approval | Category::Key => true,
         Category::Lane => matches!(
             event_type,
-            "tool.proposed" | "tool.started" | "tool.compensation_started"
+            "turn.opened" | "tool.proposed" | "tool.started" | "tool.compensation_started"
         ),
         Category::Tool => event_type == "tool.registered",
         _ => false,
@@ -212,6 +226,7 @@ impl ApprovalRules {
             AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
             AgentEvent::InfraKeyRevoked(_) => self.keys.revoke(event.stream.id, position),
             AgentEvent::ToolRegistered(said) => self.catalogue.registered(event.stream.id, said),
+            AgentEvent::TurnOpened(said) => self.opened(said, leaf),
             AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
             AgentEvent::ToolCompensationStarted(said) => self.undoing(&said, &mut seen),
             AgentEvent::ApprovalRequested(said) => self.requested(&said, &mut seen),
@@ -311,8 +326,54 @@ impl ApprovalRules {
             tool: said.name,
             side_effect: said.side_effect.unwrap_or_default(),
             action: said.action_digest,
+            business_key: said.business_key,
+            session: leaf.event.session,
+            turn: leaf.event.turn,
+            lane: leaf.event.stream.id,
         };
         self.proposals.insert(call, proposal);
+    }
+
+    fn opened(&mut self, said: TurnOpened, leaf: &Leaf) {
+        // A turn that a decision or a timer opens names nobody.
+        if leaf.event.stream.category == Category::Lane && said.agent_id.is_some() {
+            let names = Names {
+                agent: said.agent_id,
+                channel: said.channel,
+                interlocutor: said.interlocutor_id,
+            };
+            self.names.insert(leaf.event.stream.id, names);
+        }
+    }
+
+    /// What reviewers are shown of a request that is not so of the call that was proposed.
+    fn shown_otherwise(&self, said: &ApprovalRequested, leaf: &Leaf) -> Option<&'static str> {
+        let proposal = self.proposals.get(&leaf.event.call?)?;
+        let names = self.names.get(&proposal.lane);
+        let differs = |said: &Option<String>, is: Option<&Option<String>>| {
+            is.is_some_and(|is| said.is_some() && is.is_some() && said != is)
+        };
+        let shown = [
+            ("call", said.call_id.is_some() && said.call_id != leaf.event.call),
+            ("session", leaf.event.session != proposal.session),
+            ("turn", leaf.event.turn != proposal.turn),
+            (
+                "business key",
+                differs(&said.business_key, Some(&proposal.business_key)),
+            ),
+            ("agent", differs(&said.agent_id, names.map(|names| &names.agent))),
+            (
+                "channel",
+                differs(&said.channel, names.map(|names| &names.channel)),
+            ),
+            (
+                "interlocutor",
+                differs(&said.interlocutor_id, names.map(|names| &names.interlocutor)),
+            ),
+        ];
+        shown
+            .into_iter()
+            .find_map(|(what, differs)| differs.then_some(what))
     }
 
     fn requested(&mut self, said: &ApprovalRequested, seen: &mut Seen<'_>) {
@@ -339,6 +400,12 @@ impl ApprovalRules {
         let tenants = self.tenant.zip(said.tenant_id);
         if tenants.is_some_and(|(tenant, said)| tenant != said) {
             seen.found(FindingKind::RequestMismatch, "it names another tenant");
+        }
+        if let Some(what) = self.shown_otherwise(said, seen.leaf) {
+            seen.found(
+                FindingKind::RequestMismatch,
+                format!("the {what} is not that of the call that was proposed"),
+            );
         }
         if let Err(fault @ (RequestFault::ActionDigest | RequestFault::ViewDigest)) = request.facts {
             seen.found(FindingKind::RequestMismatch, fault.to_string());

@@ -41,6 +41,8 @@ const DESK: u128 = 3;
 const NOW: Micros = Micros(1_700_000_000_000_000);
 
 /// A ledger that is written event by event, whatever they say.
+mod shown;
+
 struct Story {
     clock: Arc<FixedClock>,
     store: MemoryStore,
