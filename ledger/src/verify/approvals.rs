@@ -259,11 +259,14 @@ impl ApprovalRules {
         self.waiting.iter().map(|(position, call)| (*position, *call))
     }
 
+    /// What becomes of a call. That a decision opened a turn for it is neither here nor there.
     fn take_call(&mut self, call: CallId, event_type: &str, position: Position) {
         if event_type == "tool.proposed" {
             self.asked_at.insert(call, position);
             self.waiting.insert(position, call);
-        } else if let Some(asked) = self.asked_at.remove(&call) {
+        } else if event_type.starts_with("tool.")
+            && let Some(asked) = self.asked_at.remove(&call)
+        {
             self.waiting.remove(&asked);
         }
     }

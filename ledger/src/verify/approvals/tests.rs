@@ -40,9 +40,9 @@ const DESK: u128 = 3;
 /// When all events of `Author` happen.
 const NOW: Micros = Micros(1_700_000_000_000_000);
 
-/// A ledger that is written event by event, whatever they say.
 mod shown;
 
+/// A ledger that is written event by event, whatever they say.
 struct Story {
     clock: Arc<FixedClock>,
     store: MemoryStore,

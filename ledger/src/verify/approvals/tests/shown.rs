@@ -84,3 +84,12 @@ async fn a_call_of_another_lane_turn_or_effect_than_is_shown() {
     let call = shown(|said| said.call_id = Some(CallId(Uuid::from_u128(99))));
     asked(SHOP, |_| (), call).await.finds(&mismatch).await;
 }
+
+#[tokio::test]
+async fn a_call_that_a_decision_opened_a_turn_for_did_not_run_by_that() {
+    let story = asked(SHOP, |_| (), shown(|_| ())).await;
+    let opened = TurnOpened::new(TurnTrigger::ApprovalResolution);
+    story.append(vec![story.event(lane(), AGENT, opened)]).await;
+    let (_, not_run) = story.judged_without(&[]).await;
+    assert_eq!(not_run, [3], "it was asked for and did not start");
+}
