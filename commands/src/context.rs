@@ -62,6 +62,13 @@ impl CommandContext {
         }
     }
 
+    /// The key as the ledger knows it. It is one of the credential that sends it: two clients that number their requests
+    /// alike do not get each other's answers. Source: R-IDEM-01.
+    pub(crate) fn own_key(&self) -> String {
+        let sender = self.actor.reference.unwrap_or_default();
+        format!("{}/{}", sender.as_simple(), self.idempotency_key)
+    }
+
     pub(crate) fn check(&self) -> Result<(), CommandError> {
         check_text(
             "/idempotencyKey",
@@ -80,7 +87,7 @@ pub struct Ground<'a> {
     pub references: &'a ReferenceKey,
     /// When the command is decided.
     pub now: Micros,
-    /// The idempotency key of the command, for things that the client did not name.
+    /// The idempotency key of the command with its sender, for things that the client did not name.
     pub idempotency_key: &'a str,
     /// The tenant that it is for.
     pub tenant: TenantId,

@@ -35,6 +35,7 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::channel;
 use crate::command::{Decision, Load, NewEvent, PastEvent};
@@ -130,6 +131,10 @@ pub struct GovernedState {
     /// Everything that happened to the lane and its approvals, with its place.
     past: Vec<(Position, Arc<LaneEvent>)>,
     owners: HashMap<TurnId, Owner>,
+    /// Who claimed each turn last.
+    workers: HashMap<TurnId, Option<Uuid>>,
+    /// Who began each try at undoing an effect, by its place.
+    undoers: HashMap<Position, Option<Uuid>>,
     /// Digest of the settings that each turn runs under.
     configs: HashMap<TurnId, Digest>,
     /// Calls that turns went on without, and those whose decision opened a turn.
@@ -167,6 +172,12 @@ impl GovernedState {
         {
             self.agent.clone_from(&opened.agent_id);
             self.channel.clone_from(&opened.channel);
+        }
+        let (position, by) = (past.recorded.receipt.position, envelope.actor.reference);
+        match &past.event {
+            Some(AgentEvent::TurnStarted(_)) => drop(self.workers.insert(turn, by)),
+            Some(AgentEvent::ToolCompensationStarted(_)) => drop(self.undoers.insert(position, by)),
+            _ => {}
         }
         if let Some(session) = envelope.session {
             self.owners.entry(turn).or_insert((session, envelope.subject));
@@ -305,6 +316,22 @@ impl GovernedState {
         })
     }
 
+    /// A lease is of the credential that claimed the turn. The id of a lease stands in the ledger, where whoever may read
+    /// finds it; by itself it proves nothing.
+    fn require_worker(&self, turn: TurnId, ground: &Ground<'_>) -> Result<(), CommandError> {
+        let worker = self.workers.get(&turn);
+        if worker.is_none_or(|worker| *worker == ground.actor.reference) {
+            return Ok(());
+        }
+        Err(CommandError::IllegalTransition {
+            field: "/lease",
+            thing: "lease",
+            state: "that of another credential",
+            obstacle: None,
+            legal: &["ClaimTurn"],
+        })
+    }
+
     /// Lets the machine decide; the events of new turns belong to `session`.
     fn decide_in(
         &self,
@@ -314,6 +341,9 @@ impl GovernedState {
         asked: &Asked,
     ) -> Result<Vec<NewEvent>, CommandError> {
         self.require_readable()?;
+        if let Some(turn) = asked.intent.held_turn() {
+            self.require_worker(turn, ground)?;
+        }
         let (lane, mut events) = if asked.after_timers {
             self.fire_due(id, channel, ground)
         } else {

@@ -92,10 +92,11 @@ impl Commands {
     ) -> Result<CommandReceipt, CommandError> {
         context.check()?;
         let secrets = self.secrets.secrets_of(context.ledger);
+        let own_key = context.own_key();
         let mut ground = Ground {
             references: &secrets.references,
             now: self.clock.now(),
-            idempotency_key: &context.idempotency_key,
+            idempotency_key: &own_key,
             tenant: context.tenant,
             actor: context.actor,
             schemas: &*self.validator,
@@ -107,7 +108,9 @@ impl Commands {
         for attempt in 1..=COMMAND_ATTEMPTS_MAX {
             // Whoever waited for its turn decides later than it came, behind what was decided meanwhile.
             ground.now = self.clock.now();
-            let (state, guards) = self.load(context, command, &loads, &ground).await?;
+            let loaded = self.load(context, command, &loads, &ground).await?;
+            let (state, guards) = (loaded.state, loaded.guards);
+            ground.now = ground.now.max(loaded.last_recorded_at);
             let decided = match command.decide(&state, &ground) {
                 Ok(decided) => decided,
                 Err(refusal) if !command.may_hear_again(&state, &ground) => return Err(refusal),
@@ -351,7 +354,7 @@ fn claims<C: Command>(
     let causation = causation.as_ref().map_or(&[][..], |id| &id[..]);
     let parts = [C::NAME.as_bytes(), &input, correlation.as_bytes(), causation];
     let hasher = &secrets.idempotency;
-    let own = hasher.claim(KeyLayer::Api, &context.idempotency_key, &parts);
+    let own = hasher.claim(KeyLayer::Api, ground.idempotency_key, &parts);
     let layers = command.layer_keys(ground)?;
     let layers = layers
         .iter()

@@ -2,6 +2,7 @@
 
 mod appends;
 mod configurations;
+mod credentials;
 mod channels;
 mod crowds;
 mod deciding;

@@ -142,6 +142,7 @@ impl EpochState {
             stream: view.stream.bytes(),
             turn: view.turn.copied(),
             call: view.call.copied(),
+            actor: view.actor.copied(),
             occurred_at: view.occurred_at,
             position,
             append: view.append_first,

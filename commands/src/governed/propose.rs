@@ -315,6 +315,7 @@ impl GovernedState {
         lease: &LeaseRef,
         ground: &Ground<'_>,
     ) -> Result<(), CommandError> {
+        self.require_worker(turn, ground)?;
         let heartbeat = Intent::HeartbeatTurn(held(turn, lease, ()));
         let command = self.lane_command(&name.channel, ground, heartbeat);
         lane::decide(lane, &command).map(drop).map_err(refusal)

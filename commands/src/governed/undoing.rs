@@ -1,7 +1,7 @@
 //! Effects that are undone. As with calls, that the tool which undoes is about to run is recorded before it does, and the
 //! place of that record is the permit that a report shows: nothing is said to be undone that nobody began to undo. No
 //! lease is asked for, since the worker of a turn that ends early may be gone; the tool is one that may run twice. In place
-//! of a lease a try has a time, in which no other one starts.
+//! of a lease a try has a time, in which no other one starts, and belongs to the credential that began it.
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ToolCompensated, ToolCompensationFailed, ToolCompensationStarted};
@@ -183,6 +183,7 @@ impl Command for ReportCompensation {
             let is_start = |fact: &AgentEvent| matches!(fact, AgentEvent::ToolCompensationStarted(_));
             state.require_permit(&lane, call, self.permit, is_start)?;
         }
+        state.require_undoer(self.permit, ground)?;
         let tool = started.map_or("", |started| started.compensation_tool.as_str());
         let outcome = self.outcome.undone(tool)?;
         let call = self.call;
@@ -195,6 +196,21 @@ impl Command for ReportCompensation {
 }
 
 impl GovernedState {
+    /// A permit is of the credential that was given it: where it stands, everybody can read.
+    fn require_undoer(&self, permit: Position, ground: &Ground<'_>) -> Result<(), CommandError> {
+        let undoer = self.undoers.get(&permit);
+        if undoer.is_none_or(|undoer| *undoer == ground.actor.reference) {
+            return Ok(());
+        }
+        Err(CommandError::IllegalTransition {
+            field: "/permit",
+            thing: "permit",
+            state: "that of another credential",
+            obstacle: None,
+            legal: &["StartCompensation"],
+        })
+    }
+
     /// The try at undoing a call that stands at this place.
     fn undoing_at(&self, call: CallId, permit: Position) -> Option<&ToolCompensationStarted> {
         self.past.iter().find_map(|(position, event)| match &event.fact {

@@ -266,4 +266,26 @@ impl Intent {
             Self::FailTurn(_) => "FailTurn",
         }
     }
+
+    /// The turn that is asked for under a lease.
+    pub fn held_turn(&self) -> Option<TurnId> {
+        match self {
+            Self::HeartbeatTurn(held) => Some(held.turn),
+            Self::ProposeAction(held) => Some(held.turn),
+            Self::StartEffect(held) => Some(held.turn),
+            Self::ReportEffect(held) => Some(held.turn),
+            Self::SendMessage(held) => Some(held.turn),
+            Self::CommitTurn(held) => Some(held.turn),
+            Self::FailTurn(held) => Some(held.turn),
+            Self::SubmitMessage(_)
+            | Self::FlushTurn { .. }
+            | Self::FireTimer { .. }
+            | Self::CancelTurn(_)
+            | Self::ClaimTurn(_)
+            | Self::ResolveOutcome(_)
+            | Self::ResolveApproval(_)
+            | Self::StartCompensation(_)
+            | Self::ReportCompensation(_) => None,
+        }
+    }
 }

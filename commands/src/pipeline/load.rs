@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use ruche_domain::limits::{NEWEST_PAGE_RECORDS, READ_RECORDS_MAX};
-use ruche_domain::numbers::StreamVersion;
+use ruche_domain::numbers::{Micros, StreamVersion};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::store::{Expectation, ExpectedVersion, Record};
 
@@ -14,6 +14,15 @@ use crate::command::{Command, Depth, Load, PastEvent, Seen};
 use crate::context::{CommandContext, Ground};
 use crate::error::CommandError;
 
+/// What a command is decided on.
+pub(super) struct Loaded<S> {
+    pub state: S,
+    pub guards: Vec<Expectation>,
+    /// When the last of what was looked at was recorded. Nothing is decided at an earlier time, so the time of a lane goes
+    /// forward though its nodes have clocks of their own.
+    pub last_recorded_at: Micros,
+}
+
 impl Commands {
     pub(super) async fn load<C: Command>(
         &self,
@@ -21,9 +30,10 @@ impl Commands {
         command: &C,
         loads: &[Load],
         ground: &Ground<'_>,
-    ) -> Result<(C::State, Vec<Expectation>), CommandError> {
+    ) -> Result<Loaded<C::State>, CommandError> {
         let mut state = C::State::default();
         let mut guards = Vec::new();
+        let mut last_recorded_at = Micros(0);
         let mut waiting: VecDeque<Load> = loads.iter().copied().collect();
         let mut known: HashSet<StreamId> = loads.iter().map(|load| load.stream).collect();
         loop {
@@ -31,7 +41,11 @@ impl Commands {
                 let more = command.more_loads(&state, ground);
                 waiting.extend(more.into_iter().filter(|load| known.insert(load.stream)));
                 if waiting.is_empty() {
-                    return Ok((state, guards));
+                    return Ok(Loaded {
+                        state,
+                        guards,
+                        last_recorded_at,
+                    });
                 }
                 continue;
             };
@@ -43,7 +57,11 @@ impl Commands {
                     }
                     continue;
                 }
-                Depth::Whole => self.whole(context, command, &mut state, load.stream).await?,
+                Depth::Whole => {
+                    let last = self.whole(context, command, &mut state, load.stream).await?;
+                    last_recorded_at = last.map_or(last_recorded_at, |(_, at)| last_recorded_at.max(at));
+                    last.map(|(version, _)| version)
+                }
                 Depth::Newest => self.newest(context, command, &mut state, load.stream).await?,
             };
             let stream = load.stream;
@@ -55,14 +73,15 @@ impl Commands {
         }
     }
 
-    /// All events of a stream: those that are kept of it, and from the store the others.
+    /// All events of a stream: those that are kept of it, and from the store the others. Tells the last one's version and
+    /// when it was recorded.
     async fn whole<C: Command>(
         &self,
         context: &CommandContext,
         command: &C,
         state: &mut C::State,
         stream: StreamId,
-    ) -> Result<Option<StreamVersion>, CommandError> {
+    ) -> Result<Option<(StreamVersion, Micros)>, CommandError> {
         let (ledger, now) = (context.ledger, self.clock.now());
         let mut kept = self.recent.get(ledger, stream, now);
         let fresh = match self.behind(context, stream, kept.last()).await? {
@@ -76,9 +95,10 @@ impl Commands {
         };
         let events = kept.iter().chain(&fresh);
         events.for_each(|event| command.evolve(state, event));
-        let version = fresh.last().or(kept.last()).map(|last| last.version);
+        let last = fresh.last().or(kept.last());
+        let last = last.map(|last| (last.version, last.recorded.receipt.recorded_at));
         self.recent.put((ledger, stream), kept, fresh, now);
-        Ok(version)
+        Ok(last)
     }
 
     /// The events of a stream behind one that is known, or all of them. Reads from that one on, so that the store says

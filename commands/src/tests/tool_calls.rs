@@ -388,3 +388,22 @@ async fn a_proposal_that_is_refused_writes_nothing() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn the_time_of_a_lane_goes_forward_whatever_a_nodes_clock_says() {
+    let world = World::on("api").await;
+    let before = world.ledger.clock.0.load(Ordering::SeqCst);
+    world
+        .ledger
+        .clock
+        .0
+        .store(before - 3_600_000_000, Ordering::SeqCst);
+    let beat = HeartbeatTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+    };
+    let beat = world.send("beat", &beat).await.unwrap();
+    let occurred_at = beat.events[0].event.occurred_at;
+    assert!(occurred_at.0 >= before, "{occurred_at:?} is before {before}");
+}

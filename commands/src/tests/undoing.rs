@@ -12,7 +12,7 @@ use crate::session::SessionRef;
 use crate::tool::RegisterTool;
 
 /// A turn that undoes a seat that it reserved.
-async fn undoing() -> (World, CallId) {
+pub(super) async fn undoing() -> (World, CallId) {
     let world = World::on("web").await;
     world
         .register("reserve_seat", SideEffectPolicy::Compensatable)
@@ -41,7 +41,7 @@ async fn undoing() -> (World, CallId) {
     (world, call)
 }
 
-fn report(world: &World, call: CallId, permit: Position) -> ReportCompensation {
+pub(super) fn report_undone(world: &World, call: CallId, permit: Position) -> ReportCompensation {
     ReportCompensation {
         lane: world.lane(),
         call,
@@ -57,7 +57,9 @@ fn report(world: &World, call: CallId, permit: Position) -> ReportCompensation {
 async fn nothing_is_said_to_be_undone_that_nobody_began_to_undo() {
     let (world, call) = undoing().await;
     let before = world.ledger.size().await;
-    let refused = world.send("e", &report(&world, call, Position::new(1, 1))).await;
+    let refused = world
+        .send("e", &report_undone(&world, call, Position::new(1, 1)))
+        .await;
     assert_eq!(refused.unwrap_err().path(), Some(vec!["permit".to_owned()]));
     assert_eq!(world.ledger.size().await, before);
     let lane = world.lane();
@@ -77,7 +79,7 @@ async fn nothing_is_said_to_be_undone_that_nobody_began_to_undo() {
     world.wait_ms(120_000);
     let second = world.send("g", &start).await.unwrap();
     // That the first try failed says nothing of the second; that the effect is undone is so under whatever try.
-    let old = report(&world, call, first.events[0].receipt.position);
+    let old = report_undone(&world, call, first.events[0].receipt.position);
     let mut failed = old.clone();
     failed.outcome = CompensationReport::Failed {
         error_type: "busy".to_owned(),
@@ -87,7 +89,7 @@ async fn nothing_is_said_to_be_undone_that_nobody_began_to_undo() {
     assert_eq!(refused.path(), Some(vec!["permit".to_owned()]));
     let done = world.send("i", &old).await.unwrap();
     assert_eq!(types(&done)[..2], ["tool.compensated", "turn.superseded"]);
-    let late = report(&world, call, second.events[0].receipt.position);
+    let late = report_undone(&world, call, second.events[0].receipt.position);
     let refused = world.send("j", &late).await.unwrap_err();
     assert_eq!(refused.code(), "ILLEGAL_TRANSITION", "it is over");
 }
@@ -112,7 +114,7 @@ async fn what_undid_an_effect_is_the_tool_that_was_started_for_it() {
     let (world, call) = undoing().await;
     let lane = world.lane();
     let start = world.send("e", &StartCompensation { lane, call }).await.unwrap();
-    let mut done = report(&world, call, start.events[0].receipt.position);
+    let mut done = report_undone(&world, call, start.events[0].receipt.position);
     let named = |tool: &str| CompensationReport::Compensated {
         compensation_tool: Some(tool.to_owned()),
         external_ref: None,

@@ -45,6 +45,8 @@ pub(super) struct Step {
     pub stream: Id,
     pub turn: Option<Id>,
     pub call: Option<Id>,
+    /// Who recorded it: the id of a credential, unless it happened by itself.
+    pub actor: Option<Id>,
     /// When it was decided, µs since 1970 UTC.
     pub occurred_at: u64,
     pub position: Position,
@@ -85,6 +87,8 @@ struct Turn {
 struct Lease {
     epoch: u64,
     expires_at: u64,
+    /// The credential that claimed.
+    worker: Option<Id>,
 }
 
 /// What a turn waits for.

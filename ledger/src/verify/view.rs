@@ -97,6 +97,8 @@ pub(super) struct LeafView<'a> {
     pub(super) event_type: &'a str,
     pub(super) recorded_at: u64,
     pub(super) occurred_at: u64,
+    /// The actor's id, if it has one.
+    pub(super) actor: Option<&'a [u8; 16]>,
     pub(super) turn: Option<&'a [u8; 16]>,
     pub(super) call: Option<&'a [u8; 16]>,
     pub(super) fragments: FragmentViews,
@@ -125,7 +127,7 @@ impl<'a> LeafView<'a> {
         let event_type = f.text(EVENT_TYPE_BYTES_MAX)?;
         f.uint32()?;
         let (recorded_at, occurred_at) = (f.uint()?, f.uint()?);
-        f.actor()?.then_some(())?;
+        let actor = f.actor()??;
         f.actor()?;
         Provenance::from_code(f.uint()?)?;
         Classification::from_code(f.uint()?)?;
@@ -154,6 +156,7 @@ impl<'a> LeafView<'a> {
             event_type,
             recorded_at,
             occurred_at,
+            actor,
             turn,
             call,
             fragments,
@@ -198,15 +201,18 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether there is an actor.
-    fn actor(&mut self) -> Option<bool> {
+    /// The actor, if there is one, with its id, if it has one.
+    #[allow(
+        clippy::option_option,
+        reason = "there may be nobody, and somebody without an id"
+    )]
+    fn actor(&mut self) -> Option<Option<Option<&'a [u8; 16]>>> {
         if self.0.absent().ok()? {
-            return Some(false);
+            return Some(None);
         }
         self.array(2)?;
         ActorKind::from_code(self.uint()?)?;
-        self.optional::<16>()?;
-        Some(true)
+        self.optional::<16>().map(Some)
     }
 
     fn trace(&mut self) -> Option<()> {

@@ -1,6 +1,6 @@
 //! A story: random requests, good and spoilt, and after each that was refused a look at everything that is stored.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ruche_domain::events::StartRefusal;
 use ruche_domain::numbers::Position;
@@ -60,8 +60,8 @@ pub struct Story<'s> {
     refused_under: BTreeSet<&'static str>,
     /// Calls and causes for which their start was refused, as it is recorded.
     causes: BTreeSet<String>,
-    /// A request that was carried out, whose key is taken.
-    taken: Option<String>,
+    /// Of each credential a key that a request was carried out under.
+    taken: HashMap<String, String>,
 }
 
 impl<'s> Story<'s> {
@@ -77,7 +77,7 @@ impl<'s> Story<'s> {
             number: 0,
             refused_under: BTreeSet::new(),
             causes: BTreeSet::new(),
-            taken: None,
+            taken: HashMap::new(),
         };
         for mutation in ["startSession", "startSession"] {
             story.sends(mutation, 0);
@@ -168,8 +168,9 @@ impl<'s> Story<'s> {
 
     /// Sends a good request under other keys than a client may: none, one that is too long, and one that is taken.
     pub fn under_bad_keys(&mut self, mutation: &'static str, input: &Value) {
-        let taken = self.taken.clone().expect("a key");
-        for key in [String::new(), "k".repeat(256), "a\nb".to_owned(), taken] {
+        let taken = self.taken.get(&who_may(&self.stage, mutation).key).cloned();
+        let bad = [String::new(), "k".repeat(256), "a\nb".to_owned()];
+        for key in bad.into_iter().chain(taken) {
             let request = Request {
                 mutation,
                 key,
@@ -272,7 +273,7 @@ impl<'s> Story<'s> {
     }
 
     fn note_refusal(&mut self, request: &Request, code: &str) {
-        let is_new = self.taken.as_ref() != Some(&request.key);
+        let is_new = !self.taken.values().any(|taken| *taken == request.key);
         // A message is one under its own name, too: docs/idempotency.md.
         let may_mismatch = !is_new || request.mutation == "submitMessage";
         assert!(
@@ -351,7 +352,8 @@ impl<'s> Story<'s> {
     ) {
         self.seen.done.insert(request.mutation);
         self.seen.freed.append(&mut self.refused_under);
-        self.taken = Some(request.key.clone());
+        let credential = who(&self.stage).key.clone();
+        self.taken.insert(credential, request.key.clone());
         self.number += 1;
         if answer["outcome"] != "REFUSED" {
             return;

@@ -117,6 +117,7 @@ impl Turn {
                 self.lease = said.lease_epoch.map(|epoch| Lease {
                     epoch,
                     expires_at: said.lease_expires_at.map_or(0, |at| at.0),
+                    worker: step.actor,
                 });
             }
             Kind::LeaseRenewed => {

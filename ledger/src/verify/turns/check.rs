@@ -13,6 +13,7 @@ impl TurnRules {
         }
         if let Some(turn) = self.turns.get(&id).filter(|turn| !turn.is_undecidable) {
             check_state(turn, step)?;
+            check_worker(turn, step)?;
             if let Some(said) = said {
                 self.check_turn(id, turn, step, said)?;
             }
@@ -148,6 +149,17 @@ fn check_state(turn: &Turn, step: &Step) -> Result<(), Fault> {
     })?;
     require(states.is_empty() || states.contains(&turn.state), || {
         Fault::illegal(format!("the turn is {}", turn.state.name()))
+    })
+}
+
+/// What a worker alone does is done by the credential that claimed the turn: whoever else reads the id of a lease in the
+/// ledger holds nothing.
+fn check_worker(turn: &Turn, step: &Step) -> Result<(), Fault> {
+    let Some(lease) = turn.lease.filter(|_| step.kind.is_of_worker()) else {
+        return Ok(());
+    };
+    require(lease.worker == step.actor, || {
+        Fault::new(LeaseOutOfOrder, "another credential claimed the turn")
     })
 }
 

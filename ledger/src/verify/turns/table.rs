@@ -139,6 +139,14 @@ impl Kind {
         self == Self::Evaluated || self.name().starts_with("tool.") || self.name().starts_with("approval.")
     }
 
+    /// Whether only the worker that holds the turn does it.
+    pub(super) const fn is_of_worker(self) -> bool {
+        matches!(
+            self,
+            Self::Sent | Self::Committed | Self::Proposed | Self::CallStarted | Self::CallCompleted
+        )
+    }
+
     /// The state in which a turn is over for ever.
     pub(super) const fn end(self) -> Option<State> {
         match self {

@@ -82,6 +82,10 @@ fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
         let mut words = line.splitn(5, ' ');
         let mut word = || words.next().unwrap_or_default();
         let (append, event_type, turn, call, payload) = (word(), word(), word(), word(), word());
+        // `!` behind a type: another credential recorded it.
+        let (event_type, by_another) = event_type
+            .strip_suffix('!')
+            .map_or((event_type, false), |name| (name, true));
         let is_approval = event_type.starts_with("approval.");
         let (category, stream) = if is_approval {
             (Category::Approval, id(call).unwrap())
@@ -94,6 +98,7 @@ fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
             stream,
             turn: id(turn),
             call: id(call),
+            actor: Some([if by_another { 2 } else { 1 }; 16]),
             occurred_at: at,
             position: Position::new(1, index as u64),
             append: at,
@@ -217,14 +222,18 @@ fn what_may_not_stand_there_is_found() {
     let expired = r#"9 infra.lease_expired 1 - {"lease_epoch":1}"#;
     let cases = [
         // Terminal states absorb.
-        ("23 message.sent 2 -", "24 message.sent 2 -", "ILLEGAL_TRANSITION"),
         (
-            "23 message.sent 2 -",
+            "23 turn.committed 2 -",
+            "24 message.sent 2 -",
+            "ILLEGAL_TRANSITION",
+        ),
+        (
+            "23 turn.committed 2 -",
             "24 turn.cancelled 2 -",
             "ILLEGAL_TRANSITION",
         ),
         (
-            "23 message.sent 2 -",
+            "23 turn.committed 2 -",
             r#"24 tool.proposed 2 66 {"side_effect":"pure"}"#,
             "ILLEGAL_TRANSITION",
         ),
@@ -462,4 +471,20 @@ fn holes_explain_what_is_not_known() {
         1,
     );
     assert_eq!(judged(&story, &[]).0, ["ATTEMPT_OUT_OF_ORDER 28"]);
+}
+
+#[test]
+fn what_a_worker_does_is_done_by_the_credential_that_claimed() {
+    for line in [
+        r#"6 tool.proposed 1 7 {"side_effect":"compensatable"}"#,
+        r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#,
+        r#"8 tool.completed 1 7 {"attempt":1}"#,
+        "23 turn.committed 2 -",
+    ] {
+        let at = line_of(line);
+        let event_type = line.split(' ').nth(1).unwrap();
+        let by_another = line.replacen(event_type, &format!("{event_type}!"), 1);
+        let told = found(|lines| lines[at].clone_from(&by_another));
+        assert_eq!(told.first(), Some(&format!("LEASE_OUT_OF_ORDER at {by_another}")));
+    }
 }
