@@ -18,7 +18,7 @@ mod roles;
 mod streams;
 
 pub use credential::{Credential, from_headers};
-pub use keys::{Access, KeyError, KeySummary, Principal, check_label};
+pub use keys::{Access, KeyError, KeySummary, NewKey, Principal, check_label, check_user};
 pub use roles::{Role, Roles};
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Who sends a command, and what it is decided on.
 
+use std::sync::Arc;
+
 use ruche_domain::envelope::{Actor, Provenance, TraceContext};
 use ruche_domain::ids::{EventId, LedgerId, TenantId};
 use ruche_domain::limits::{EXTERNAL_ID_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
@@ -18,6 +20,8 @@ pub struct CommandContext {
     pub tenant: TenantId,
     /// Who acts.
     pub actor: Actor,
+    /// Whose credential the actor's is, where it names somebody.
+    pub user: Option<Arc<str>>,
     /// For whom, if not for the actor itself.
     pub on_behalf_of: Option<Actor>,
     /// What the records are worth as evidence.
@@ -44,6 +48,7 @@ impl CommandContext {
             ledger: LedgerId::main_of(tenant),
             tenant,
             actor,
+            user: None,
             on_behalf_of: None,
             provenance,
             idempotency_key: idempotency_key.into(),
@@ -93,6 +98,8 @@ pub struct Ground<'a> {
     pub tenant: TenantId,
     /// Who sends it.
     pub actor: Actor,
+    /// Whose credential that is, where it names somebody.
+    pub user: Option<&'a str>,
     /// Holds arguments of tools against schemas.
     pub schemas: &'a dyn ArgumentSchemas,
 }

@@ -99,6 +99,7 @@ impl Commands {
             idempotency_key: &own_key,
             tenant: context.tenant,
             actor: context.actor,
+            user: context.user.as_deref(),
             schemas: &*self.validator,
         };
         let loads = command.loads(&ground)?;

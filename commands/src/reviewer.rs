@@ -99,6 +99,7 @@ impl Command for RegisterReviewerKey {
             self.proof_of_possession.clone(),
         );
         registered.label.clone_from(&self.label);
+        registered.registered_by = ground.user.map(str::to_owned);
         ReviewerKey::registered(&registered, ground.tenant, ground.actor.reference)
             .map_err(|error| CommandError::input("/proofOfPossession", error.to_string()))?;
         if state.revoked.is_some() || state.is_unreadable {

@@ -118,6 +118,7 @@ impl Given {
             idempotency_key: "test-key",
             tenant: TenantId(Uuid::from_u128(0xA11CE)),
             actor: Actor::SYSTEM,
+            user: None,
             schemas: &NoObjection,
         };
         Decided(self.decide(command, &ground))

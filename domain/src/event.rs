@@ -236,7 +236,7 @@ catalogue! {
     }
     /// Decisions of people, bound to the bytes they saw.
     Approval = "approval", Command {
-        "approval.requested" 3 ApprovalRequested;
+        "approval.requested" 4 ApprovalRequested;
         "approval.viewed" 1 ApprovalViewed;
         "approval.claimed" 1 ApprovalClaimed;
         "approval.delegated" 1 ApprovalDelegated;
@@ -314,9 +314,9 @@ catalogue! {
         "infra.ledger.opened" 1 InfraLedgerOpened;
         "infra.chain_checkpointed" 1 InfraChainCheckpointed;
         "infra.key_rotated" 1 InfraKeyRotated;
-        "infra.key.registered" 1 InfraKeyRegistered;
+        "infra.key.registered" 2 InfraKeyRegistered;
         "infra.key.revoked" 1 InfraKeyRevoked;
-        "infra.api_key.created" 1 InfraApiKeyCreated;
+        "infra.api_key.created" 2 InfraApiKeyCreated;
         "infra.api_key.revoked" 1 InfraApiKeyRevoked;
         "infra.restore_completed" 1 InfraRestoreCompleted;
         "infra.lease_acquired" 1 InfraLeaseAcquired;

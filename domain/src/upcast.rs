@@ -61,6 +61,27 @@ pub static UPCASTERS: &[Upcaster] = &[
         lift: Ok,
         schema: || frozen(include_str!("../../docs/events/approval.requested.v2.json")),
     },
+    // As above.
+    Upcaster {
+        event_type: "approval.requested",
+        from: SchemaVersion(3),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/approval.requested.v3.json")),
+    },
+    // Version 2 has one more field, which may be absent.
+    Upcaster {
+        event_type: "infra.key.registered",
+        from: SchemaVersion(1),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/infra.key.registered.v1.json")),
+    },
+    // As above.
+    Upcaster {
+        event_type: "infra.api_key.created",
+        from: SchemaVersion(1),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/infra.api_key.created.v1.json")),
+    },
 ];
 
 fn frozen(schema: &str) -> Value {

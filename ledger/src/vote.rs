@@ -28,6 +28,8 @@ pub struct ReviewerKey {
     pub reviewer: String,
     /// The credential under which it was registered.
     pub registered_by: Option<Uuid>,
+    /// The user of that credential, where it names one.
+    pub registrar: Option<String>,
     /// Whether it is revoked by now.
     pub revoked: bool,
 }
@@ -96,6 +98,7 @@ impl ReviewerKey {
             tenant: possession.tenant,
             reviewer: registered.reviewer.clone(),
             registered_by: by,
+            registrar: registered.registered_by.clone(),
             revoked: false,
         })
     }
@@ -113,6 +116,15 @@ impl ReviewerKey {
     }
 }
 
+/// Who sent something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sender<'a> {
+    /// The credential.
+    pub credential: Option<Uuid>,
+    /// Whose credential it is, where it names somebody. Users and reviewers have one name space.
+    pub user: Option<&'a str>,
+}
+
 /// A vote, and everything that it has to hold against.
 #[derive(Clone, Copy, Debug)]
 pub struct Ballot<'a> {
@@ -122,10 +134,10 @@ pub struct Ballot<'a> {
     pub key: Option<&'a ReviewerKey>,
     /// The request as it stands in the ledger.
     pub request: &'a RequestFacts,
-    /// The credential under which approval was asked for.
-    pub requester: Option<Uuid>,
-    /// The credential under which the vote came.
-    pub voter: Option<Uuid>,
+    /// Who asked for approval.
+    pub requester: Sender<'a>,
+    /// Who brought the vote.
+    pub voter: Sender<'a>,
     /// When.
     pub now: Micros,
     /// Whether people are still asked.
@@ -194,18 +206,33 @@ fn refusal_of(
         let detail = format!("differs from the request in {}", differing.join(", "));
         return Some((VoteRefusal::Mismatch, detail));
     }
-    // Not known is not another: a request of nobody could be anybody's.
-    let is_requester =
-        |credential: Option<Uuid>| ballot.requester.is_none() || credential == ballot.requester;
-    if is_requester(ballot.voter) || is_requester(key.registered_by) {
-        let detail = "the credential that asked also voted or registered the key".to_owned();
-        return Some((VoteRefusal::Requester, detail));
+    if let Some(detail) = part_of_requester(ballot, key) {
+        return Some((VoteRefusal::Requester, detail.to_owned()));
     }
     if ballot.request.expires_at <= ballot.now {
         return Some((VoteRefusal::Expired, "nobody decided in time".to_owned()));
     }
     if !ballot.is_open {
         return Some((VoteRefusal::Decided, "it is decided or withdrawn".to_owned()));
+    }
+    None
+}
+
+/// What whoever asked has to do with the vote beside that. Credentials are compared, and then people, who may have several:
+/// of a credential that names nobody no more is known.
+fn part_of_requester(ballot: &Ballot<'_>, key: &ReviewerKey) -> Option<&'static str> {
+    let Sender { credential, user } = ballot.requester;
+    // Not known is not another: a request of nobody could be anybody's.
+    let is_credential = |other: Option<Uuid>| credential.is_none() || other == credential;
+    if is_credential(ballot.voter.credential) || is_credential(key.registered_by) {
+        return Some("the credential that asked also voted or registered the key");
+    }
+    let user = user?;
+    if key.reviewer == user {
+        return Some("the reviewer is who asked");
+    }
+    if ballot.voter.user == Some(user) || key.registrar.as_deref() == Some(user) {
+        return Some("who asked also brought the vote or registered the key, under another credential");
     }
     None
 }

@@ -7,6 +7,7 @@ use ruche_domain::envelope::{ACFEvent, Actor, Classification, Provenance};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::infra::{InfraApiKeyCreated, InfraApiKeyRevoked};
 use ruche_domain::ids::{ApiKeyId, LedgerId, TenantId};
+use ruche_domain::limits::EXTERNAL_ID_BYTES_MAX;
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, StreamVersion};
 use ruche_domain::ports::{Clock, Random, event_id};
@@ -23,7 +24,7 @@ use super::streams::{self, KeyFact};
 use crate::limits::{ACCESS_REFRESH_INTERVAL, API_KEYS_MAX, KEY_LABEL_BYTES_MAX};
 
 /// An authenticated caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// Whose data it is. Comes from the key alone.
     pub tenant: TenantId,
@@ -31,6 +32,8 @@ pub struct Principal {
     pub key_id: ApiKeyId,
     /// What it may do.
     pub roles: Roles,
+    /// Whose key it is, where that was said.
+    pub user: Option<Arc<str>>,
 }
 
 impl Principal {
@@ -51,12 +54,27 @@ pub struct KeySummary {
     pub roles: Roles,
     /// Name for people.
     pub label: Option<String>,
+    /// Whose it is, where that was said.
+    pub user: Option<String>,
     /// When it was made.
     pub created_at: Micros,
     /// When it lapses.
     pub expires_at: Option<Micros>,
     /// Whether it was revoked.
     pub revoked: bool,
+}
+
+/// A key that is to be made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewKey<'a> {
+    /// What it may do; at least one role.
+    pub roles: &'a [Role],
+    /// Name for people.
+    pub label: Option<&'a str>,
+    /// Whose it is: the person or service, in the names that reviewers have.
+    pub user: Option<&'a str>,
+    /// When it lapses.
+    pub expires_at: Option<Micros>,
 }
 
 /// Why a key was not made, revoked or looked up.
@@ -74,6 +92,9 @@ pub enum KeyError {
     /// Labels are shown on terminals and in tables.
     #[error("a label holds no control characters, such as line ends")]
     LabelControl,
+    /// A user is named as a reviewer is.
+    #[error("a user is named in 1 to {EXTERNAL_ID_BYTES_MAX} bytes without control characters")]
+    User,
     /// A key without roles could do nothing.
     #[error("a key needs at least one role")]
     NoRoles,
@@ -97,6 +118,15 @@ pub fn check_label(label: &str) -> Result<(), KeyError> {
         return Err(KeyError::LabelControl);
     }
     Ok(())
+}
+
+/// Whether a key can be this user's.
+///
+/// # Errors
+/// When no reviewer could have the name.
+pub fn check_user(user: &str) -> Result<(), KeyError> {
+    let fits = (1..=EXTERNAL_ID_BYTES_MAX).contains(&user.len()) && !user.chars().any(char::is_control);
+    fits.then_some(()).ok_or(KeyError::User)
 }
 
 struct Entry {
@@ -184,24 +214,24 @@ impl Access {
     pub async fn create_key(
         &self,
         tenant: TenantId,
-        roles: &[Role],
-        label: Option<&str>,
-        expires_at: Option<Micros>,
+        new: &NewKey<'_>,
     ) -> Result<(KeySummary, String), KeyError> {
-        if roles.is_empty() {
+        if new.roles.is_empty() {
             return Err(KeyError::NoRoles);
         }
-        label.map_or(Ok(()), check_label)?;
+        new.label.map_or(Ok(()), check_label)?;
+        new.user.map_or(Ok(()), check_user)?;
         let (mut id, mut secret) = ([0; 16], [0; 32]);
         self.random.fill(&mut id);
         self.random.fill(&mut secret);
         let credential = Credential::new(ApiKeyId(Builder::from_random_bytes(id).into_uuid()), secret);
-        let names = Roles::of(roles.iter().copied())
+        let names = Roles::of(new.roles.iter().copied())
             .iter()
             .map(|role| role.name().to_owned());
         let created = InfraApiKeyCreated {
-            label: label.map(str::to_owned),
-            expires_at,
+            label: new.label.map(str::to_owned),
+            user: new.user.map(str::to_owned),
+            expires_at: new.expires_at,
             ..InfraApiKeyCreated::new(credential.key_id, Digest(credential.digest()), names.collect())
         };
         self.append(tenant, created.into()).await?;
@@ -263,6 +293,7 @@ impl Access {
             tenant: entry.summary.tenant,
             key_id: credential.key_id,
             roles: entry.summary.roles,
+            user: entry.summary.user.as_deref().map(Arc::from),
         })
     }
 
@@ -328,6 +359,7 @@ impl State {
                 digest,
                 roles,
                 label,
+                user,
                 created_at,
                 expires_at,
             } => {
@@ -340,6 +372,7 @@ impl State {
                     tenant,
                     roles,
                     label,
+                    user,
                     created_at,
                     expires_at,
                     revoked: false,

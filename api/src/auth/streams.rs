@@ -17,6 +17,7 @@ pub(super) enum KeyFact {
         digest: [u8; 32],
         roles: Roles,
         label: Option<String>,
+        user: Option<String>,
         created_at: Micros,
         expires_at: Option<Micros>,
     },
@@ -74,6 +75,7 @@ fn fact(record: &Record) -> Result<Option<KeyFact>, StoreError> {
             // A role of a newer version is none that this program could grant.
             roles: Roles::of(created.roles.iter().filter_map(|role| role.parse().ok())),
             label: created.label,
+            user: created.user,
             created_at: record.leaf.recorded_at,
             expires_at: created.expires_at,
         }),

@@ -39,6 +39,13 @@ async fn world() -> World {
     World { store, clock, access }
 }
 
+fn roles_of(roles: &[Role]) -> NewKey<'_> {
+    NewKey {
+        roles,
+        ..NewKey::default()
+    }
+}
+
 fn credential(plaintext: &str) -> Credential {
     Credential::parse(plaintext).expect("the text of a key")
 }
@@ -49,7 +56,14 @@ async fn a_key_opens_its_own_tenant_with_its_roles_and_only_with_its_secret() {
     let roles = [Role::Reader, Role::Writer];
     let (summary, text) = world
         .access
-        .create_key(tenant(1), &roles, Some("ci"), None)
+        .create_key(
+            tenant(1),
+            &NewKey {
+                label: Some("ci"),
+                user: Some("carol"),
+                ..roles_of(&roles)
+            },
+        )
         .await
         .unwrap();
     let principal = world
@@ -59,6 +73,7 @@ async fn a_key_opens_its_own_tenant_with_its_roles_and_only_with_its_secret() {
         .unwrap()
         .unwrap();
     assert_eq!(principal.tenant, tenant(1));
+    assert_eq!(principal.user.as_deref(), Some("carol"));
     assert_eq!(principal.ledger(), LedgerId(tenant(1).0));
     assert!(principal.roles.allow(&[Role::Writer]) && !principal.roles.allow(&[Role::Auditor]));
 
@@ -73,7 +88,7 @@ async fn the_ledger_holds_the_digest_and_not_the_secret() {
     let world = world().await;
     let (_, text) = world
         .access
-        .create_key(tenant(1), &[Role::Admin], None, None)
+        .create_key(tenant(1), &roles_of(&[Role::Admin]))
         .await
         .unwrap();
     let secret = text.rsplit('_').next().unwrap();
@@ -99,10 +114,18 @@ async fn the_ledger_holds_the_digest_and_not_the_secret() {
 async fn labels_hold_nothing_that_moves_a_cursor() {
     let world = world().await;
     for label in ["\u{1b}[31mred", "two\nlines", "\u{9b}31m"] {
-        let made = world
-            .access
-            .create_key(tenant(1), &[Role::Reader], Some(label), None);
+        let new = NewKey {
+            label: Some(label),
+            ..roles_of(&[Role::Reader])
+        };
+        let made = world.access.create_key(tenant(1), &new);
         assert!(matches!(made.await, Err(KeyError::LabelControl)), "{label:?}");
+        let new = NewKey {
+            user: Some(label),
+            ..roles_of(&[Role::Reader])
+        };
+        let made = world.access.create_key(tenant(1), &new);
+        assert!(matches!(made.await, Err(KeyError::User)), "{label:?}");
     }
     assert_eq!(world.access.keys(tenant(1)), []);
 }
@@ -113,7 +136,7 @@ async fn revoked_and_lapsed_keys_open_nothing() {
     let roles = [Role::Reader];
     let (revoked, text) = world
         .access
-        .create_key(tenant(1), &roles, None, None)
+        .create_key(tenant(1), &roles_of(&roles))
         .await
         .unwrap();
     assert!(
@@ -134,7 +157,13 @@ async fn revoked_and_lapsed_keys_open_nothing() {
     let lapse = Some(Micros(2_000_000));
     let (lapsing, text) = world
         .access
-        .create_key(tenant(1), &roles, None, lapse)
+        .create_key(
+            tenant(1),
+            &NewKey {
+                expires_at: lapse,
+                ..roles_of(&roles)
+            },
+        )
         .await
         .unwrap();
     assert!(world.access.is_live(lapsing.key_id));
@@ -147,7 +176,7 @@ async fn a_key_made_elsewhere_is_found_without_a_restart() {
     let world = world().await;
     let elsewhere = open(&world.store, &world.clock, 8).await;
     let (_, text) = elsewhere
-        .create_key(tenant(2), &[Role::Reader], None, None)
+        .create_key(tenant(2), &roles_of(&[Role::Reader]))
         .await
         .unwrap();
     assert_eq!(

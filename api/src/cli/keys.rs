@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::reviewer::{self, ReviewerCommand};
 use super::{CliError, Common, known_tenant, print, tenant, tenant_name};
 use crate::app::{self, App};
-use crate::auth::{KeyError, KeySummary, Role, check_label};
+use crate::auth::{self, KeyError, KeySummary, Role, check_label, check_user};
 use crate::out::{Table, time};
 
 /// What to do with keys.
@@ -49,6 +49,10 @@ pub struct NewArgs {
     /// Name for people
     #[arg(long, value_parser = label)]
     label: Option<String>,
+    /// Whose key it is: the person or service, in the names that reviewers are registered under. Who asks for an approval
+    /// does not decide on it, under whichever key
+    #[arg(long, value_parser = user)]
+    user: Option<String>,
 }
 
 /// A key to revoke.
@@ -66,6 +70,10 @@ pub struct RevokeArgs {
 
 fn label(text: &str) -> Result<String, KeyError> {
     check_label(text).map(|()| text.to_owned())
+}
+
+fn user(text: &str) -> Result<String, KeyError> {
+    check_user(text).map(|()| text.to_owned())
 }
 
 fn key_id(text: &str) -> Result<ApiKeyId, &'static str> {
@@ -106,11 +114,13 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
         KeysCommand::New(args) => {
             let tenant = tenant(&args.tenant.tenant);
             app.ensure_ledger(tenant).await?;
-            let made = app
-                .access
-                .create_key(tenant, &args.roles, args.label.as_deref(), None)
-                .await;
-            let (_, key) = made.map_err(failed)?;
+            let new = auth::NewKey {
+                roles: &args.roles,
+                label: args.label.as_deref(),
+                user: args.user.as_deref(),
+                expires_at: None,
+            };
+            let (_, key) = app.access.create_key(tenant, &new).await.map_err(failed)?;
             print(
                 common,
                 &NewKey {
@@ -144,6 +154,7 @@ struct KeyLine {
     key_id: String,
     roles: Vec<&'static str>,
     label: Option<String>,
+    user: Option<String>,
     created_at: String,
     state: &'static str,
 }
@@ -154,6 +165,7 @@ impl KeyLine {
             key_id: key.key_id.to_string(),
             roles: key.roles.iter().map(Role::name).collect(),
             label: key.label.clone(),
+            user: key.user.clone(),
             created_at: time(key.created_at),
             state: if key.revoked { "revoked" } else { "valid" },
         }
@@ -161,12 +173,13 @@ impl KeyLine {
 }
 
 fn table(lines: &[KeyLine]) -> String {
-    let mut table = Table::new(["key", "roles", "label", "made", "state"]);
+    let mut table = Table::new(["key", "roles", "label", "user", "made", "state"]);
     for line in lines {
         table.row([
             line.key_id.clone(),
             line.roles.join(" "),
             line.label.clone().unwrap_or_default(),
+            line.user.clone().unwrap_or_default(),
             line.created_at.clone(),
             line.state.to_owned(),
         ]);

@@ -8,7 +8,7 @@ use ruche_domain::ids::TenantId;
 
 use super::{CliError, Common, ServeArgs, tenant};
 use crate::app::App;
-use crate::auth::{Credential, KeyError, KeySummary, Role};
+use crate::auth::{Credential, KeyError, KeySummary, NewKey, Role};
 use crate::demo;
 use crate::publish::Publisher;
 use crate::serve::{self, Settings};
@@ -59,10 +59,12 @@ async fn demo_key(app: &App, tenant: TenantId) -> Result<String, KeyError> {
         app.access.revoke_key(tenant, earlier.key_id, reason).await?;
     }
     let roles = [Role::Reader, Role::Writer, Role::Auditor];
-    let (_, key) = app
-        .access
-        .create_key(tenant, &roles, Some(DEMO_LABEL), None)
-        .await?;
+    let new = NewKey {
+        roles: &roles,
+        label: Some(DEMO_LABEL),
+        ..NewKey::default()
+    };
+    let (_, key) = app.access.create_key(tenant, &new).await?;
     Ok(key)
 }
 

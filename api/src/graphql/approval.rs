@@ -335,6 +335,11 @@ impl Approval {
             .map(|by| by.to_string().into())
     }
 
+    /// The user of that credential, where it names one, as the record says. That user does not decide.
+    async fn requested_by_user(&self) -> Option<&str> {
+        self.said.requested_by.as_deref()
+    }
+
     /// What the reviewer decided.
     async fn decision(&self) -> Option<ApprovalDecision> {
         self.decided.as_ref().map(|(voted, _)| voted.decision.into())

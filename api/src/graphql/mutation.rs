@@ -268,6 +268,7 @@ pub(crate) fn command_context(
     };
     CommandContext {
         trace: caller.trace,
+        user: caller.principal.user.clone(),
         ..CommandContext::new(caller.principal.tenant, actor, provenance, idempotency_key)
     }
 }

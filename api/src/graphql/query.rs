@@ -33,6 +33,8 @@ pub(super) struct Me {
     tenant: ID,
     /// Id of the key; the key itself is stored nowhere.
     key_id: ID,
+    /// Whose key it is, where that was said.
+    user: Option<String>,
     /// Roles that the key carries.
     roles: Vec<String>,
 }
@@ -41,7 +43,7 @@ pub(super) struct Me {
 pub(super) fn require(ctx: &Context<'_>, roles: &[Role]) -> Result<Principal> {
     let caller = ctx.data_unchecked::<Caller>();
     caller.require(roles).map_err(of_refusal)?;
-    Ok(caller.principal)
+    Ok(caller.principal.clone())
 }
 
 const RECORDS: &[Role] = &[Role::Reader, Role::Auditor];
@@ -54,10 +56,11 @@ pub struct Query;
 impl Query {
     /// Who is asking.
     async fn me(&self, ctx: &Context<'_>) -> Me {
-        let principal = ctx.data_unchecked::<Caller>().principal;
+        let principal = &ctx.data_unchecked::<Caller>().principal;
         Me {
             tenant: ID(principal.tenant.to_string()),
             key_id: ID(principal.key_id.to_string()),
+            user: principal.user.as_deref().map(str::to_owned),
             roles: principal
                 .roles
                 .iter()

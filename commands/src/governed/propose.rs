@@ -249,6 +249,7 @@ impl ProposeAction {
             nonce: Some(nonce.as_simple().to_string()),
             business_key: self.business_key.clone(),
             interlocutor_id: Some(self.lane.interlocutor.clone()),
+            requested_by: ground.user.map(str::to_owned),
             ..ApprovalRequested::new(digest, rule, Micros(0), ApprovalMode::Blocking)
         }
     }

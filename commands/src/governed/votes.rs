@@ -16,7 +16,9 @@ use ruche_domain::ids::{ApprovalId, LaneId, TurnId};
 use ruche_domain::limits::{DSSE_ENVELOPE_BYTES_MAX, VOTE_REFUSALS_PER_REQUEST_MAX};
 use ruche_domain::measures::Digest;
 use ruche_domain::stream::{Category, StreamId};
-use ruche_ledger::vote::{Ballot, Refused, RequestPlace, hinted_key, judge, key_stream, request_facts};
+use ruche_ledger::vote::{
+    Ballot, Refused, RequestPlace, Sender, hinted_key, judge, key_stream, request_facts,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -160,8 +162,14 @@ impl VoteOnApproval {
             envelope: &self.envelope,
             key: key.as_ref(),
             request: &facts,
-            requester: request.recorded.event.actor.reference,
-            voter: ground.actor.reference,
+            requester: Sender {
+                credential: request.recorded.event.actor.reference,
+                user: request.said.requested_by.as_deref(),
+            },
+            voter: Sender {
+                credential: ground.actor.reference,
+                user: ground.user,
+            },
             now: ground.now,
             is_open: approval.is_some_and(|approval| approval.state == ApprovalState::Requested),
         })?;

@@ -65,6 +65,7 @@ impl RecordSession {
             idempotency_key: "",
             tenant: TenantId(Uuid::nil()),
             actor: Actor::SYSTEM,
+            user: None,
             schemas: &NoSchemas,
         };
         let mut total = 0;

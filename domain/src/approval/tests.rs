@@ -159,15 +159,16 @@ fn whole_request() -> ApprovalRequested {
         tool_version: Some("1.4".to_owned()),
         tool_owner: Some("shop team".to_owned()),
         interlocutor_id: Some("ann".to_owned()),
+        requested_by: Some("carol".to_owned()),
         ..request()
     }
 }
 
 #[test]
 fn a_view_shows_one_line_per_fact_and_the_arguments_as_they_are() {
-    let shown = view(&envelope(3), &whole_request());
+    let shown = view(&envelope(4), &whole_request());
     let expected = format!(
-        "Ruche approval request, view 2\n\
+        "Ruche approval request, view 3\n\
          request: 03030303-0303-0303-0303-030303030303\n\
          tenant: 10101010-1010-1010-1010-101010101010\n\
          session: 0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a\n\
@@ -179,6 +180,7 @@ fn a_view_shows_one_line_per_fact_and_the_arguments_as_they_are() {
          who answers for the tool: shop team\n\
          schema digest: {}\n\
          agent: shop\n\
+         asked for by: carol\n\
          talks with: ann\n\
          channel: web\n\
          effect: irreversible\n\
@@ -203,6 +205,11 @@ fn a_view_shows_one_line_per_fact_and_the_arguments_as_they_are() {
         "14".repeat(32),
     );
     assert_eq!(shown, expected, "docs/formats/approval.md describes this text");
+    // Votes were given on it, and have to verify for ever.
+    let before = expected
+        .replace("view 3", "view 2")
+        .replace("asked for by: carol\n", "");
+    assert_eq!(view(&envelope(3), &whole_request()), before);
 }
 
 /// Votes were given on it, and have to verify for ever.
@@ -235,7 +242,7 @@ fn records_before_version_3_are_shown_as_they_were() {
 #[test]
 fn nothing_that_matters_is_left_out_of_a_view() {
     type Change = fn(&mut ApprovalRequested);
-    let changes: [Change; 21] = [
+    let changes: [Change; 22] = [
         |it| it.action_digest = Digest([0; 32]),
         |it| it.rule.approvals_required = 2,
         |it| it.rule.groups.clear(),
@@ -257,21 +264,22 @@ fn nothing_that_matters_is_left_out_of_a_view() {
         |it| it.ordinal = Some(3),
         |it| it.tool_owner = None,
         |it| it.interlocutor_id = None,
+        |it| it.requested_by = None,
     ];
-    let shown = view(&envelope(3), &whole_request());
+    let shown = view(&envelope(4), &whole_request());
     for (number, change) in changes.iter().enumerate() {
         let mut other = whole_request();
         change(&mut other);
-        assert_ne!(view(&envelope(3), &other), shown, "change {number}");
+        assert_ne!(view(&envelope(4), &other), shown, "change {number}");
     }
     let elsewhere = [
         RequestEnvelope {
             session: None,
-            ..envelope(3)
+            ..envelope(4)
         },
         RequestEnvelope {
             turn: None,
-            ..envelope(3)
+            ..envelope(4)
         },
     ];
     for envelope in elsewhere {

@@ -35,6 +35,8 @@ impl RequestEnvelope {
 
 /// First version of `approval.requested` that is shown by view 2.
 const FIRST_OF_VIEW_2: SchemaVersion = SchemaVersion(3);
+/// First version of `approval.requested` that is shown by view 3, which says who asked.
+const FIRST_OF_VIEW_3: SchemaVersion = SchemaVersion(4);
 
 /// The text that a reviewer decides on: the same bytes for the same record, everywhere and for ever.
 ///
@@ -46,7 +48,12 @@ pub fn view(envelope: &RequestEnvelope, request: &ApprovalRequested) -> String {
         lines.text.push_str("Ruche approval request, view 1\n");
         lines.facts_of_view_1(envelope, request);
     } else {
-        lines.text.push_str("Ruche approval request, view 2\n");
+        let number = if envelope.schema_version < FIRST_OF_VIEW_3 {
+            2
+        } else {
+            3
+        };
+        let _ = writeln!(lines.text, "Ruche approval request, view {number}");
         lines.facts(envelope, request);
     }
     lines.arguments(request);
@@ -99,6 +106,9 @@ impl Lines {
         self.fact("who answers for the tool", request.tool_owner.as_deref());
         self.digest("schema digest", request.schema_digest);
         self.fact("agent", request.agent_id.as_deref());
+        if envelope.schema_version >= FIRST_OF_VIEW_3 {
+            self.fact("asked for by", request.requested_by.as_deref());
+        }
         self.fact("talks with", request.interlocutor_id.as_deref());
         self.fact("channel", request.channel.as_deref());
         self.effect(request);

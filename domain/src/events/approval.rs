@@ -143,6 +143,8 @@ payloads! {
         pub tool_owner: Option<String>,
         /// The client's own id of the person or system that the agent talks with.
         pub interlocutor_id: Option<String>,
+        /// Who asked: the user of the credential, where it names one. That user does not decide.
+        pub requested_by: Option<String>,
     }
 
     /// A reviewer looked at a request.

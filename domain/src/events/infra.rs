@@ -105,6 +105,8 @@ payloads! {
         pub proof_of_possession: String,
         /// Name of the key for people.
         pub label: Option<String>,
+        /// Who registered it: the user of the credential, where it names one.
+        pub registered_by: Option<String>,
     }
 
     /// A person's signing key was revoked. What it signed counts only where it was used up to here.
@@ -129,6 +131,8 @@ payloads! {
         pub expires_at: Option<Micros>,
         /// Opaque reference of who made it.
         pub created_by: Option<String>,
+        /// Whose key it is: the person or service, as the tenant names people and reviewers. One may have several keys.
+        pub user: Option<String>,
     }
 
     /// An API key was revoked.

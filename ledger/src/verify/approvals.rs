@@ -10,9 +10,9 @@ use ruche_domain::approval::{RequestEnvelope, RequestFacts};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
-    InfraKeyRegistered, ToolCompensationStarted, ToolProposed, ToolStarted, TurnOpened,
+    InfraKeyRegistered, ToolCompensationStarted, ToolStarted,
 };
-use ruche_domain::ids::{ApprovalId, CallId, SessionId, TenantId, TurnId};
+use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::SideEffectPolicy;
@@ -24,14 +24,18 @@ use super::reviewers::{ReviewerUse, TrustedReviewers};
 use crate::hash::Hash;
 use crate::leaf::Leaf;
 use crate::vote::{
-    Ballot, RequestFault, RequestPlace, ReviewerKey, hinted_key, judge, key_stream, request_facts,
+    Ballot, RequestFault, RequestPlace, ReviewerKey, Sender, hinted_key, judge, key_stream, request_facts,
 };
 
 mod catalogue;
+mod credentials;
 mod keys;
+mod proposals;
 
 use catalogue::Catalogue;
+use credentials::Credentials;
 use keys::Keys;
+use proposals::{Names, Proposal};
 
 /// Longest time from a decision to its record that is believed, µs: waiting, trying again and finding out what became of
 /// an append take less.
@@ -42,6 +46,7 @@ const RECORDING_US_MAX: u64 = 5 * 60 * 1_000_000;
 pub(super) struct ApprovalRules {
     /// The tenant whose ledger it is: a ledger has the id of its tenant.
     tenant: Option<TenantId>,
+    credentials: Credentials,
     keys: Keys,
     requests: HashMap<ApprovalId, Request>,
     /// Requests of which something was erased: what they say is no evidence either way.
@@ -60,27 +65,6 @@ pub(super) struct ApprovalRules {
     catalogue: Catalogue,
     /// Records before this point could not be read.
     has_holes: bool,
-}
-
-/// A call as it was proposed.
-#[derive(Debug)]
-struct Proposal {
-    tool: String,
-    side_effect: SideEffectPolicy,
-    arguments: Digest,
-    action: Option<Digest>,
-    business_key: Option<String>,
-    session: Option<SessionId>,
-    turn: Option<TurnId>,
-    lane: Uuid,
-}
-
-/// Whose lane it is, as the turns that messages opened say.
-#[derive(Debug, Default)]
-struct Names {
-    agent: Option<String>,
-    channel: Option<String>,
-    interlocutor: Option<String>,
 }
 
 /// An approval that was used up.
@@ -102,6 +86,8 @@ struct Request {
     runs: Option<(String, Digest)>,
     call: Option<CallId>,
     requester: Option<Uuid>,
+    /// The user of that credential, if it names one; where nothing is known of it, as the request says.
+    requested_by: Option<String>,
     expires_at: Micros,
     state: State,
     /// First record of the append that holds a vote that counts, and what it says.
@@ -157,6 +143,7 @@ pub(super) fn concern(event_type: &str, category: Category) -> bool {
             "turn.opened" | "tool.proposed" | "tool.started" | "tool.compensation_started"
         ),
         Category::Tool => event_type == "tool.registered",
+        Category::Access => event_type == "infra.api_key.created",
         _ => false,
     }
 }
@@ -223,6 +210,7 @@ impl ApprovalRules {
             }
         };
         match fact {
+            AgentEvent::InfraApiKeyCreated(said) => self.credentials.made(said),
             AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
             AgentEvent::InfraKeyRevoked(_) => self.keys.revoke(event.stream.id, position),
             AgentEvent::ToolRegistered(said) => self.catalogue.registered(event.stream.id, said),
@@ -278,7 +266,10 @@ impl ApprovalRules {
             Ok(_) if stream != key_stream(said.key_id) => {
                 Err("it stands in the stream of another key".to_owned())
             }
-            Ok(key) => {
+            Ok(mut key) => {
+                if let Some(user) = self.credentials.user(by) {
+                    key.registrar = user.map(str::to_owned);
+                }
                 let registered = self.keys.register(stream.id, key, seen.position, self.tenant);
                 registered.map_err(str::to_owned)
             }
@@ -320,65 +311,6 @@ impl ApprovalRules {
         }
     }
 
-    fn proposed(&mut self, said: ToolProposed, leaf: &Leaf) {
-        let (Some(call), Category::Lane) = (leaf.event.call, leaf.event.stream.category) else {
-            return;
-        };
-        let proposal = Proposal {
-            arguments: digest(&said.arguments),
-            tool: said.name,
-            side_effect: said.side_effect.unwrap_or_default(),
-            action: said.action_digest,
-            business_key: said.business_key,
-            session: leaf.event.session,
-            turn: leaf.event.turn,
-            lane: leaf.event.stream.id,
-        };
-        self.proposals.insert(call, proposal);
-    }
-
-    fn opened(&mut self, said: TurnOpened, leaf: &Leaf) {
-        // A turn that a decision or a timer opens names nobody.
-        if leaf.event.stream.category == Category::Lane && said.agent_id.is_some() {
-            let names = Names {
-                agent: said.agent_id,
-                channel: said.channel,
-                interlocutor: said.interlocutor_id,
-            };
-            self.names.insert(leaf.event.stream.id, names);
-        }
-    }
-
-    /// What reviewers are shown of a request that is not so of the call that was proposed.
-    fn shown_otherwise(&self, said: &ApprovalRequested, leaf: &Leaf) -> Option<&'static str> {
-        let proposal = self.proposals.get(&leaf.event.call?)?;
-        let names = self.names.get(&proposal.lane);
-        let differs = |said: &Option<String>, is: Option<&Option<String>>| {
-            is.is_some_and(|is| said.is_some() && is.is_some() && said != is)
-        };
-        let shown = [
-            ("call", said.call_id.is_some() && said.call_id != leaf.event.call),
-            ("session", leaf.event.session != proposal.session),
-            ("turn", leaf.event.turn != proposal.turn),
-            (
-                "business key",
-                differs(&said.business_key, Some(&proposal.business_key)),
-            ),
-            ("agent", differs(&said.agent_id, names.map(|names| &names.agent))),
-            (
-                "channel",
-                differs(&said.channel, names.map(|names| &names.channel)),
-            ),
-            (
-                "interlocutor",
-                differs(&said.interlocutor_id, names.map(|names| &names.interlocutor)),
-            ),
-        ];
-        shown
-            .into_iter()
-            .find_map(|(what, differs)| differs.then_some(what))
-    }
-
     fn requested(&mut self, said: &ApprovalRequested, seen: &mut Seen<'_>) {
         let event = &seen.leaf.event;
         let approval = ApprovalId(event.stream.id);
@@ -388,12 +320,14 @@ impl ApprovalRules {
             leaf_hash: seen.hash,
             envelope: RequestEnvelope::of(event),
         };
+        let user = self.credentials.user(event.actor.reference);
         let request = Request {
             facts: request_facts(&place, said),
             action: said.action_digest,
             runs: said.tool_name.clone().zip(said.arguments.as_deref().map(digest)),
             call: event.call,
             requester: event.actor.reference,
+            requested_by: user.unwrap_or(said.requested_by.as_deref()).map(str::to_owned),
             expires_at: said.expires_at,
             state: State::Requested,
             vote: None,
@@ -403,6 +337,10 @@ impl ApprovalRules {
         let tenants = self.tenant.zip(said.tenant_id);
         if tenants.is_some_and(|(tenant, said)| tenant != said) {
             seen.found(FindingKind::RequestMismatch, "it names another tenant");
+        }
+        if request.requested_by != said.requested_by {
+            let detail = "who asked is not whose credential it is";
+            seen.found(FindingKind::RequestMismatch, detail);
         }
         if let Some(what) = self.shown_otherwise(said, seen.leaf) {
             seen.found(
@@ -438,8 +376,14 @@ impl ApprovalRules {
             envelope: &said.signature,
             key,
             request: facts,
-            requester: request.requester,
-            voter: event.actor.reference,
+            requester: Sender {
+                credential: request.requester,
+                user: request.requested_by.as_deref(),
+            },
+            voter: Sender {
+                credential: event.actor.reference,
+                user: self.credentials.user(event.actor.reference).flatten(),
+            },
             now: seen.now(),
             is_open: request.state == State::Requested,
         });

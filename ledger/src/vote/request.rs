@@ -2,7 +2,7 @@
 
 use ruche_domain::action::Action;
 use ruche_domain::approval::{RequestEnvelope, RequestFacts, view};
-use ruche_domain::events::ApprovalRequested;
+use ruche_domain::events::{ApprovalRequested, ApprovalRule};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 
@@ -33,6 +33,9 @@ pub enum RequestFault {
     /// The digest of the view is not that of what reviewers are shown.
     #[error("the view digest is not that of what the record shows")]
     ViewDigest,
+    /// The request asks for more than one vote gives. Who judges here knows no such rule.
+    #[error("one vote does not meet the rule of the request")]
+    Rule,
 }
 
 /// What a vote on the request has to name, computed anew from what the record holds and compared with what it says.
@@ -54,6 +57,9 @@ pub fn request_facts(
     if shown != view_digest {
         return Err(RequestFault::ViewDigest);
     }
+    if !is_met_by_one_vote(&requested.rule) {
+        return Err(RequestFault::Rule);
+    }
     let nonce = requested.nonce.as_deref().and_then(|nonce| nonce.parse().ok());
     Ok(RequestFacts {
         ledger: place.origin.clone(),
@@ -67,6 +73,14 @@ pub fn request_facts(
         nonce: nonce.ok_or(RequestFault::Incomplete("nonce"))?,
         expires_at: requested.expires_at,
     })
+}
+
+/// Whether one person, who is anybody but who asked, can approve. No other rule is written so far.
+fn is_met_by_one_vote(rule: &ApprovalRule) -> bool {
+    rule.approvals_required == 1
+        && rule.groups.is_empty()
+        && rule.assurance.is_none()
+        && rule.excluded.iter().all(|who| who == "requester")
 }
 
 /// The digest of what would run (`docs/formats/action.md`).

@@ -8,7 +8,7 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use uuid::Uuid;
 
-use super::{Ballot, KeyRefusal, ReviewerKey, hinted_key, judge, key_id};
+use super::{Ballot, KeyRefusal, ReviewerKey, Sender, hinted_key, judge, key_id};
 use crate::dsse::PrivateKey;
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
@@ -62,6 +62,13 @@ fn signed(request: RequestFacts, reviewer: &str) -> String {
     envelope.to_json()
 }
 
+fn sender(credential: Uuid) -> Sender<'static> {
+    Sender {
+        credential: Some(credential),
+        user: None,
+    }
+}
+
 /// Judges a good vote after `change` was made to it.
 fn refusal(envelope: &str, change: impl FnOnce(&mut Ballot<'_>, &mut ReviewerKey)) -> Option<VoteRefusal> {
     let (request, mut key) = (request(), alice());
@@ -69,8 +76,8 @@ fn refusal(envelope: &str, change: impl FnOnce(&mut Ballot<'_>, &mut ReviewerKey
         envelope,
         key: None,
         request: &request,
-        requester: Some(AGENT),
-        voter: Some(DESK),
+        requester: sender(AGENT),
+        voter: sender(DESK),
         now: Micros(999),
         is_open: true,
     };
@@ -99,10 +106,10 @@ fn each_refusal_has_its_name() {
     check(VoteRefusal::RevokedKey, &good, &|_, key| key.revoked = true);
     check(VoteRefusal::OtherReviewer, &signed(request(), "bob"), &|_, _| ());
     check(VoteRefusal::Requester, &good, &|ballot, _| {
-        ballot.voter = Some(AGENT)
+        ballot.voter = sender(AGENT)
     });
     check(VoteRefusal::Requester, &good, &|ballot, _| {
-        ballot.requester = None
+        ballot.requester = Sender::default()
     });
     check(VoteRefusal::Requester, &good, &|_, key| {
         key.registered_by = Some(AGENT)
@@ -120,6 +127,27 @@ fn each_refusal_has_its_name() {
     check(VoteRefusal::BadSignature, &forged, &|_, _| ());
 }
 
+/// A person with several credentials is one person.
+#[test]
+fn whoever_asked_does_not_decide_under_another_credential() {
+    let good = signed(request(), "alice");
+    let check = |requester: Option<&'static str>, voter, registrar: Option<&str>| {
+        refusal(&good, |ballot, key| {
+            ballot.requester.user = requester;
+            ballot.voter.user = voter;
+            key.registrar = registrar.map(str::to_owned);
+        })
+    };
+    let refused = Some(VoteRefusal::Requester);
+    assert_eq!(check(Some("alice"), None, None), refused, "the key is theirs");
+    assert_eq!(check(Some("carol"), Some("carol"), None), refused);
+    assert_eq!(check(Some("carol"), None, Some("carol")), refused);
+    assert_eq!(check(Some("carol"), Some("alice"), Some("root")), None);
+    assert_eq!(check(Some("carol"), None, None), None);
+    // Of credentials that name nobody no more is known than that they are others.
+    assert_eq!(check(None, Some("alice"), Some("alice")), None);
+}
+
 #[test]
 fn nobody_votes_with_a_key_that_is_not_registered() {
     let request = request();
@@ -127,8 +155,8 @@ fn nobody_votes_with_a_key_that_is_not_registered() {
         envelope: &signed(request.clone(), "alice"),
         key: None,
         request: &request,
-        requester: Some(AGENT),
-        voter: Some(DESK),
+        requester: sender(AGENT),
+        voter: sender(DESK),
         now: Micros(1),
         is_open: true,
     };
@@ -206,8 +234,8 @@ proptest! {
                 envelope: &changed,
                 key: Some(&key),
                 request: &request,
-                requester: Some(AGENT),
-                voter: Some(DESK),
+                requester: sender(AGENT),
+                voter: sender(DESK),
                 now: Micros(1),
                 is_open: true,
             };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use ruche_api::app::App;
-use ruche_api::auth::Role;
+use ruche_api::auth::{NewKey, Role};
 use ruche_api::cli::tenant;
 use ruche_api::connections::{self, ConnectionLimits};
 use ruche_api::http;
@@ -198,7 +198,13 @@ async fn new_key(app: &App, of: &str, roles: &[Role]) -> String {
     let tenant = tenant(of);
     app.ensure_ledger(tenant).await.expect("a ledger");
     app.access
-        .create_key(tenant, roles, None, None)
+        .create_key(
+            tenant,
+            &NewKey {
+                roles,
+                ..NewKey::default()
+            },
+        )
         .await
         .expect("a key")
         .1

@@ -191,7 +191,7 @@ impl Connection {
         if self.heard.elapsed() > SOCKET_SILENCE_MAX {
             return Err(None);
         }
-        if let Some(principal) = self.principal
+        if let Some(principal) = &self.principal
             && !self.edge.services.access.is_live(principal.key_id)
         {
             return Err(Some(Close::unauthorized()));
@@ -256,7 +256,8 @@ impl Connection {
         id: String,
         params: Result<Params, ParamsFault>,
     ) -> Result<(), Option<Close>> {
-        let principal = self.principal.ok_or_else(|| Some(Close::unauthorized()))?;
+        let principal = self.principal.clone();
+        let principal = principal.ok_or_else(|| Some(Close::unauthorized()))?;
         if self.operations.contains_key(&id) {
             return Err(Some(Close::duplicate(&id)));
         }

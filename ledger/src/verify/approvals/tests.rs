@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use ruche_domain::action::Action;
 use ruche_domain::approval::{
-    KeyPossession, POSSESSION_TYPE, RequestEnvelope, STATEMENT_TYPE, Statement, view,
+    KeyPossession, POSSESSION_TYPE, RequestEnvelope, RequestFacts, STATEMENT_TYPE, Statement, view,
 };
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
@@ -29,7 +29,7 @@ use crate::store::{EventStore, PreparedEvent};
 use crate::testing::{Author, FixedClock, appended, ledger};
 use crate::verify::approvals::digest;
 use crate::verify::{Finding, FindingKind, Findings, RecordChecker, ReviewerUse, TrustedReviewers};
-use crate::vote::{RequestPlace, key_id, key_stream, request_facts};
+use crate::vote::{key_id, key_stream};
 
 const TENANT: TenantId = TenantId(Uuid::from_u128(1));
 const CALL: CallId = CallId(Uuid::from_u128(20));
@@ -40,6 +40,7 @@ const DESK: u128 = 3;
 /// When all events of `Author` happen.
 const NOW: Micros = Micros(1_700_000_000_000_000);
 
+mod people;
 mod shown;
 
 /// A ledger that is written event by event, whatever they say.
@@ -88,14 +89,19 @@ fn requested() -> ApprovalRequested {
     request.agent_id = Some(action.agent);
     request.tenant_id = Some(TENANT);
     request.nonce = Some("ab".repeat(16));
+    with_view(request)
+}
+
+/// The request with the digest of what reviewers are shown of it.
+fn with_view(mut said: ApprovalRequested) -> ApprovalRequested {
     let envelope = RequestEnvelope {
         approval: APPROVAL,
-        schema_version: AgentEvent::from(request.clone()).schema_version(),
-        session: Some(action.session),
-        turn: Some(action.turn),
+        schema_version: AgentEvent::from(said.clone()).schema_version(),
+        session: Some(SessionId(Uuid::from_u128(40))),
+        turn: Some(TurnId(Uuid::from_u128(41))),
     };
-    request.view_digest = Some(sha256(&view(&envelope, &request)));
-    request
+    said.view_digest = Some(sha256(&view(&envelope, &said)));
+    said
 }
 
 impl Story {
@@ -171,18 +177,33 @@ impl Story {
 
     /// A vote and the decision that follows from it.
     async fn vote(&self, who: u128, change: impl FnOnce(&mut ApprovalVoted)) -> Vec<PreparedEvent> {
+        self.vote_on(&requested(), who, change).await
+    }
+
+    /// The same on a request that says this.
+    async fn vote_on(
+        &self,
+        said: &ApprovalRequested,
+        who: u128,
+        change: impl FnOnce(&mut ApprovalVoted),
+    ) -> Vec<PreparedEvent> {
         let record = &self
             .store
             .read_stream(self.ledger, approval_stream(), StreamVersion::FIRST, 1)
             .await
             .unwrap()[0];
-        let place = RequestPlace {
-            origin: record.leaf.origin.clone(),
+        let facts = RequestFacts {
+            ledger: record.leaf.origin.clone(),
+            approval_id: APPROVAL,
             position: record.position,
-            leaf_hash: record.leaf_hash(),
-            envelope: RequestEnvelope::of(&record.leaf.event),
+            leaf_hash: Digest(record.leaf_hash().0),
+            action_digest: said.action_digest,
+            view_digest: said.view_digest.unwrap(),
+            policy_digest: said.policy_digest,
+            config_digest: said.config_digest,
+            nonce: said.nonce.as_ref().unwrap().parse().unwrap(),
+            expires_at: said.expires_at,
         };
-        let facts = request_facts(&place, &requested()).unwrap();
         let (action, shown) = (facts.action_digest, facts.view_digest);
         let id = alice().public().id();
         let statement = Statement::new(facts, "alice", &id, ApprovalDecision::Approve, None).unwrap();

@@ -48,14 +48,7 @@ fn shown(change: impl FnOnce(&mut ApprovalRequested)) -> ApprovalRequested {
     said.interlocutor_id = Some("ann".to_owned());
     said.business_key = Some("7".to_owned());
     change(&mut said);
-    let envelope = RequestEnvelope {
-        approval: APPROVAL,
-        schema_version: AgentEvent::from(said.clone()).schema_version(),
-        session: Some(SessionId(Uuid::from_u128(40))),
-        turn: Some(TurnId(Uuid::from_u128(41))),
-    };
-    said.view_digest = Some(sha256(&view(&envelope, &said)));
-    said
+    with_view(said)
 }
 
 const SHOP: (&str, &str, &str) = ("shop", "web", "ann");

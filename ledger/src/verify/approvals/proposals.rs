@@ -1,0 +1,93 @@
+//! Calls as they were proposed, and whether a request for approval shows them so.
+
+use ruche_domain::events::{ApprovalRequested, ToolProposed, TurnOpened};
+use ruche_domain::ids::{SessionId, TurnId};
+use ruche_domain::measures::Digest;
+use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::stream::Category;
+use uuid::Uuid;
+
+use super::{ApprovalRules, digest};
+use crate::leaf::Leaf;
+
+/// A call as it was proposed.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub(super) tool: String,
+    pub(super) side_effect: SideEffectPolicy,
+    pub(super) arguments: Digest,
+    pub(super) action: Option<Digest>,
+    pub(super) business_key: Option<String>,
+    pub(super) session: Option<SessionId>,
+    pub(super) turn: Option<TurnId>,
+    pub(super) lane: Uuid,
+}
+
+/// Whose lane it is, as the turns that messages opened say.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) agent: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) interlocutor: Option<String>,
+}
+
+impl ApprovalRules {
+    pub(super) fn proposed(&mut self, said: ToolProposed, leaf: &Leaf) {
+        let (Some(call), Category::Lane) = (leaf.event.call, leaf.event.stream.category) else {
+            return;
+        };
+        let proposal = Proposal {
+            arguments: digest(&said.arguments),
+            tool: said.name,
+            side_effect: said.side_effect.unwrap_or_default(),
+            action: said.action_digest,
+            business_key: said.business_key,
+            session: leaf.event.session,
+            turn: leaf.event.turn,
+            lane: leaf.event.stream.id,
+        };
+        self.proposals.insert(call, proposal);
+    }
+
+    pub(super) fn opened(&mut self, said: TurnOpened, leaf: &Leaf) {
+        // A turn that a decision or a timer opens names nobody.
+        if leaf.event.stream.category == Category::Lane && said.agent_id.is_some() {
+            let names = Names {
+                agent: said.agent_id,
+                channel: said.channel,
+                interlocutor: said.interlocutor_id,
+            };
+            self.names.insert(leaf.event.stream.id, names);
+        }
+    }
+
+    /// What reviewers are shown of a request that is not so of the call that was proposed.
+    pub(super) fn shown_otherwise(&self, said: &ApprovalRequested, leaf: &Leaf) -> Option<&'static str> {
+        let proposal = self.proposals.get(&leaf.event.call?)?;
+        let names = self.names.get(&proposal.lane);
+        let differs = |said: &Option<String>, is: Option<&Option<String>>| {
+            is.is_some_and(|is| said.is_some() && is.is_some() && said != is)
+        };
+        let shown = [
+            ("call", said.call_id.is_some() && said.call_id != leaf.event.call),
+            ("session", leaf.event.session != proposal.session),
+            ("turn", leaf.event.turn != proposal.turn),
+            (
+                "business key",
+                said.business_key.is_some() && said.business_key != proposal.business_key,
+            ),
+            ("agent", differs(&said.agent_id, names.map(|names| &names.agent))),
+            (
+                "channel",
+                differs(&said.channel, names.map(|names| &names.channel)),
+            ),
+            (
+                "interlocutor",
+                differs(&said.interlocutor_id, names.map(|names| &names.interlocutor)),
+            ),
+        ];
+        shown
+            .into_iter()
+            .find_map(|(what, differs)| differs.then_some(what))
+    }
+}
