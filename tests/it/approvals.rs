@@ -9,6 +9,9 @@ use reqwest::blocking::Client;
 use ruche_tests::server::{Ended, Home, Server, graphql};
 use serde_json::{Value, json};
 
+mod pages;
+mod people;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 
 pub struct World {
@@ -18,8 +21,8 @@ pub struct World {
     client: Client,
     pub agent: String,
     pub admin: String,
-    desk: String,
-    private: PathBuf,
+    pub desk: String,
+    pub private: PathBuf,
 }
 
 /// What an agent asked for.
@@ -32,11 +35,20 @@ pub struct Asked {
 
 impl World {
     pub fn new() -> Self {
+        Self::whose_agent_is(&[])
+    }
+
+    /// One whose agent has a key that is made with these arguments.
+    fn whose_agent_is(user: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let home = Home::new(PROGRAM, folder.path());
         let key = |roles: &[&str]| home.new_key("acme", roles).expect("a key");
-        let (agent, admin) = (key(&["writer", "reader"]), key(&["admin"]));
-        let desk = key(&["reviewer"]);
+        let new = [
+            "keys", "new", "--tenant", "acme", "--role", "writer", "--role", "reader",
+        ];
+        let agent = home.run(&[&new[..], user].concat()).expect("a key")["key"].clone();
+        let agent = agent.as_str().expect("a key").to_owned();
+        let (admin, desk) = (key(&["admin"]), key(&["reviewer"]));
         let server = home.serve().expect("the server starts");
         Self {
             private: folder.path().join("alice.key"),

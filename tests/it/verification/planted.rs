@@ -2,18 +2,20 @@
 //! approvals. Everything is hashed, linked and signed again, so that nothing but the rule can find them.
 
 mod faults;
+mod shown;
 mod work;
 
 use std::fs;
 
 use ruche_ledger::verify::FindingKind::{self, *};
-use ruche_ledger_keys::MasterSeedFile;
+use ruche_ledger_keys::{MasterSeedFile, ReviewerKeyFile};
 use serde_json::{Value, json};
 
 use super::rewritten::records;
 use super::{text, verifier};
 use crate::approvals::{World, script};
 use faults::FAULTS;
+use shown::{SHOWN, sign_anew};
 use work::{Operator, Work};
 
 /// Two turns of a lane: one with a call that a reviewer signed for, an attempt that fails, and another call; and one that
@@ -71,6 +73,9 @@ fn story() -> (World, String) {
 #[test]
 fn each_planted_fault_is_found_by_its_rule_where_it_stands() {
     let (world, approval) = story();
+    let alice = ReviewerKeyFile::load(&world.private)
+        .expect("the reviewer's key")
+        .key;
     let (folder, home, key) = world.export();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -104,11 +109,20 @@ fn each_planted_fault_is_found_by_its_rule_where_it_stands() {
     let same = fs::read(good.join("e1/checkpoint")).expect("a tree head");
     let theirs = fs::read(folder.path().join("export/e1/checkpoint")).expect("a tree head");
     assert_eq!(same, theirs, "what is linked again is what was exported");
+    let mut signed = whole.clone();
+    sign_anew(&mut signed, &alice);
+    signed.link();
+    let report = operator.verified(&signed, &folder.path().join("signed"));
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
 
     let mut wrong = Vec::new();
-    for (number, (name, kind, plant, follows)) in FAULTS.iter().enumerate() {
+    for (number, (name, kind, plant, follows)) in FAULTS.iter().chain(SHOWN).enumerate() {
         let mut work = whole.clone();
         let at = plant(&mut work) as u64;
+        let is_shown = number >= FAULTS.len();
+        if is_shown {
+            sign_anew(&mut work, &alice);
+        }
         work.link();
         let folder = folder.path().join(format!("planted-{number}"));
         let report = operator.verified(&work, &folder);
@@ -123,7 +137,8 @@ fn each_planted_fault_is_found_by_its_rule_where_it_stands() {
         if ours.code != 2 || !ours.kinds.contains(&kind.name().to_owned()) {
             wrong.push(format!("{name}: the program says {ours:?}"));
         }
-        if concerns_the_signature(*kind) && script(text(&folder), &approval, &key).is_ok() {
+        let concerns_it = is_shown || concerns_the_signature(*kind);
+        if concerns_it && script(text(&folder), &approval, &key).is_ok() {
             wrong.push(format!("{name}: the script of the documents says nothing"));
         }
         fs::remove_dir_all(&folder).expect("a folder");

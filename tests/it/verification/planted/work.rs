@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use ruche_domain::event::descriptor;
 use ruche_domain::ids::{EventId, LedgerId};
 use ruche_domain::numbers::{Epoch, LeafIndex, StreamVersion};
 use ruche_ledger::hash::leaf_hash;
@@ -80,6 +81,8 @@ impl Work {
         copy.append = u64::MAX - number as u64;
         self.0.insert(at, copy);
         if let Some((event_type, said)) = other {
+            let current = descriptor(event_type).expect("a type of the catalogue");
+            self.0[at].leaf.event.schema_version = current.schema_version;
             self.0[at].leaf.event.event_type = event_type.to_owned();
             self.set(at, said.to_string().into_bytes());
         }
