@@ -99,7 +99,10 @@ fn of_request(event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         }
         _ => {}
     }
-    match event.agent()? {
+    let fact = event.agent()?;
+    match fact {
+        // That it was decided stands in the name, too.
+        None if event.event_type() == "approval.resolved" => settled(RequestStatus::Decided),
         Some(AgentEvent::ApprovalVoted(voted)) => {
             let params = vec![
                 voted.decision.name().into(),
@@ -189,6 +192,8 @@ statuses! {
     Approved = "approved",
     /// It may not.
     Rejected = "rejected",
+    /// It was decided. How was erased.
+    Decided = "decided",
     /// Nobody decided in time.
     Expired = "expired",
     /// It was withdrawn.

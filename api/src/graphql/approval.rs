@@ -1,6 +1,6 @@
 //! Requests that people decide on, read from the ledger itself: a decision is never shown from a copy.
 
-use async_graphql::connection::Connection;
+use async_graphql::connection::{Connection, CursorType as _, Edge, EmptyFields, PageInfo};
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use ruche_commands::governed::approval_stream;
 use ruche_domain::approval::{RequestEnvelope, RequestFacts, Statement, view};
@@ -37,6 +37,9 @@ pub(super) enum ApprovalState {
     Approved,
     /// It may not happen.
     Rejected,
+    /// It was decided, and how nobody can say any more: the record of it has lost its payload. What says that the approval
+    /// was used, lapsed or withdrawn says so without a payload.
+    Decided,
     /// Nobody decided in time, which is a no.
     Expired,
     /// It was withdrawn.
@@ -93,7 +96,10 @@ pub(super) async fn load(
     let mut refused_uses = Vec::new();
     let (mut decided, mut consumed_at) = (None, None);
     for record in records {
-        let Some(fact) = fact(&record) else { continue };
+        let Some(fact) = fact(&record) else {
+            state = state_without_payload(state, &record.leaf.event.event_type);
+            continue;
+        };
         match fact {
             AgentEvent::ApprovalRequested(said) => request = Some((said, record)),
             AgentEvent::ApprovalUseRefused(refused) => refused_uses.push(RefusedUse {
@@ -147,6 +153,19 @@ fn fact(record: &store::Record) -> Option<AgentEvent> {
     AgentEvent::from_payload(&event.event_type, event.schema_version, bytes).ok()
 }
 
+/// How it stands by the name of an event alone.
+fn state_without_payload(state: ApprovalState, event_type: &str) -> ApprovalState {
+    match event_type {
+        "approval.resolved" => ApprovalState::Decided,
+        "approval.expired" => ApprovalState::Expired,
+        "approval.cancelled" => ApprovalState::Cancelled,
+        "approval.stale" => ApprovalState::Stale,
+        "approval.voided" => ApprovalState::Voided,
+        "approval.consumed" => ApprovalState::Consumed,
+        _ => state,
+    }
+}
+
 fn state_after(state: ApprovalState, fact: &AgentEvent) -> ApprovalState {
     match fact {
         AgentEvent::ApprovalResolved(resolved) => match resolved.outcome {
@@ -169,7 +188,7 @@ pub(super) async fn list(
     session: Option<ID>,
     (first, after): (Option<i32>, Option<&str>),
     min_position: Option<PositionScalar>,
-) -> Result<Connection<Cursor, Approval>> {
+) -> Result<ApprovalConnection> {
     let reading = Reading::for_roles(ctx, ROLES)?;
     let reading = reading.when(&["approvals"], min_position).await?;
     let asked = Asked::new("approval", first, after)?;
@@ -180,6 +199,7 @@ pub(super) async fn list(
     };
     let found = approvals::list(reading.store(), reading.ledger, &filter, &asked.request).await;
     let found = found.map_err(|error| of_read_store(&error))?;
+    let end = found.rows.last().map(|(cursor, _)| asked.cursor(cursor));
     let mut rows = Vec::with_capacity(found.rows.len());
     for (cursor, approval) in found.rows {
         let approval = load(&reading.services, reading.ledger, approval).await?;
@@ -192,7 +212,41 @@ pub(super) async fn list(
         rows.extend(approval.filter(fits).map(|approval| (cursor, approval)));
     }
     let has_next = found.has_next;
-    asked.connection(Ok(select::Page { rows, has_next }), |approval| approval)
+    let page = asked.connection(Ok(select::Page { rows, has_next }), |approval| approval)?;
+    Ok(ApprovalConnection { page, end })
+}
+
+/// A page of requests.
+pub(super) struct ApprovalConnection {
+    page: Connection<Cursor, Approval>,
+    /// Behind the last row that the read model gave. The page may end before it, or have nothing, since a request that does
+    /// not stand as asked for any more is left out; whoever goes on goes on behind it all the same.
+    end: Option<Cursor>,
+}
+
+/// A page of requests.
+#[Object]
+impl ApprovalConnection {
+    /// Where the page ends, and whether more follows. A page may be empty and be followed by more.
+    async fn page_info(&self) -> PageInfo {
+        let first = self.page.edges.first();
+        PageInfo {
+            has_previous_page: self.page.has_previous_page,
+            has_next_page: self.page.has_next_page,
+            start_cursor: first.map(|edge| edge.cursor.encode_cursor()),
+            end_cursor: self.end.as_ref().map(Cursor::encode_cursor),
+        }
+    }
+
+    /// A list of edges.
+    async fn edges(&self) -> &[Edge<Cursor, Approval, EmptyFields>] {
+        &self.page.edges
+    }
+
+    /// A list of nodes.
+    async fn nodes(&self) -> Vec<&Approval> {
+        self.page.edges.iter().map(|edge| &edge.node).collect()
+    }
 }
 
 impl From<ApprovalState> for approvals::RequestStatus {
@@ -201,6 +255,7 @@ impl From<ApprovalState> for approvals::RequestStatus {
             ApprovalState::Requested => Self::Requested,
             ApprovalState::Approved => Self::Approved,
             ApprovalState::Rejected => Self::Rejected,
+            ApprovalState::Decided => Self::Decided,
             ApprovalState::Expired => Self::Expired,
             ApprovalState::Cancelled => Self::Cancelled,
             ApprovalState::Stale => Self::Stale,

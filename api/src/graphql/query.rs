@@ -9,7 +9,7 @@ use ruche_projections::{configuration, lanes, sessions, tool_effects, turns, usa
 use super::analysis::{
     ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
 };
-use super::approval::{self, Approval, ApprovalState, ReviewerKey};
+use super::approval::{self, Approval, ApprovalConnection, ApprovalState, ReviewerKey};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
@@ -230,7 +230,7 @@ impl Query {
         #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
             PositionScalar,
         >,
-    ) -> Result<Connection<Cursor, Approval>> {
+    ) -> Result<ApprovalConnection> {
         let page = (first, after.as_deref());
         approval::list(ctx, status, session_id, page, min_position).await
     }

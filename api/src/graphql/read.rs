@@ -224,6 +224,11 @@ impl Asked {
         }
     }
 
+    /// A cursor of the store as clients are given it.
+    pub(super) fn cursor(&self, cursor: &select::Cursor) -> Cursor {
+        Cursor::new(self.kind, &cursor.to_string())
+    }
+
     /// The connection of the rows that the store gave.
     pub(super) fn connection<T, Node: OutputType>(
         &self,
@@ -232,7 +237,7 @@ impl Asked {
     ) -> Result<Connection<Cursor, Node>> {
         let rows = rows.map_err(|error| of_read_store(&error))?;
         let items = rows.rows.into_iter();
-        let items = items.map(|(cursor, row)| (Cursor::new(self.kind, &cursor.to_string()), node(row)));
+        let items = items.map(|(cursor, row)| (self.cursor(&cursor), node(row)));
         let mut connection = self.page.connection(items.collect());
         connection.has_next_page = rows.has_next;
         Ok(connection)

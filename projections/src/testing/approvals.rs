@@ -2,6 +2,8 @@
 
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
+use std::sync::Arc;
+
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::infra::{InfraKeyRegistered, InfraKeyRevoked};
 use ruche_domain::events::{
@@ -15,9 +17,11 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::PreparedEvent;
 
 use super::Story;
+use super::erased::Erased;
 use super::world::{Fresh, World};
 use crate::approvals::{self, ApprovalFilter, RequestStatus};
 use crate::change::SqlValue;
+use crate::runner::Runner;
 use crate::select::PageRequest;
 
 fn id(number: u8) -> ApprovalId {
@@ -161,6 +165,49 @@ pub async fn those_that_are_open_come_first_and_the_oldest_of_them(fresh: Fresh)
             SqlValue::Null
         ]
     );
+}
+
+/// That a request was decided, used or lapsed stands in the name of the event; how it was decided does not.
+pub async fn a_decision_that_was_erased_is_still_one(fresh: Fresh) {
+    let world = World::new(fresh).await;
+    let ledger = world.feed.open(1).await;
+    let mut story = Story::new(1);
+    let session = story.session_id(0);
+    story.enter(session);
+    let mut events = vec![
+        requested(&mut story, 1),
+        requested(&mut story, 2),
+        requested(&mut story, 3),
+    ];
+    for number in [1, 2] {
+        events.push(of(
+            &mut story,
+            number,
+            ApprovalResolved::new(ApprovalOutcome::Approved),
+        ));
+    }
+    let (call, digest) = (CallId::from_bytes([2; 16]), Digest([2; 32]));
+    events.push(of(
+        &mut story,
+        2,
+        ApprovalConsumed::new("t".to_owned(), call, digest),
+    ));
+    events.push(of(&mut story, 3, ApprovalExpired::new(Micros(3))));
+    world.feed.append(ledger, events).await;
+    let runner = Runner::new(Arc::new(Erased(world.feed_store())), world.read_store());
+    runner.catch_up(ledger).await.expect("nothing fails here");
+    for (status, expected) in [
+        (RequestStatus::Requested, &[][..]),
+        (RequestStatus::Decided, &[1]),
+        (RequestStatus::Consumed, &[2]),
+        (RequestStatus::Expired, &[3]),
+    ] {
+        let filter = ApprovalFilter {
+            status: vec![status],
+            session: None,
+        };
+        assert_eq!(listed(&world, ledger, &filter, 10).await, expected, "{status:?}");
+    }
 }
 
 pub async fn a_key_is_listed_with_where_it_came_and_went(fresh: Fresh) {

@@ -25,7 +25,7 @@ use crate::tool_effects::{EffectFilter, EffectState};
 use crate::{ledger_health, messages, sessions, timeline, tool_effects, turns, usage};
 
 /// A feed in which no payload of a session is left.
-struct Erased(Arc<dyn EventStore>);
+pub(super) struct Erased(pub(super) Arc<dyn EventStore>);
 
 #[async_trait]
 impl EventStore for Erased {

@@ -14,6 +14,7 @@ macro_rules! shared_tests {
             figures: configuration_has_a_history_and_values_at_each_version, usage_adds_up_by_every_dimension,
                 the_health_of_a_ledger_counts_every_record, a_tenant_sees_nothing_of_another;
             approvals: those_that_are_open_come_first_and_the_oldest_of_them,
+                a_decision_that_was_erased_is_still_one,
                 a_key_is_listed_with_where_it_came_and_went;
             owners: events_of_another_session_leave_a_turn_alone, only_events_of_turns_make_turns,
                 what_another_session_says_of_a_call_leaves_it_alone,
