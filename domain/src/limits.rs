@@ -102,7 +102,8 @@ pub const BUSINESS_KEY_HELD_US: u64 = 24 * 3_600 * 1_000_000;
 /// Recorded refusals of a start for one call and one cause. More are refused and leave no record, so that a worker that
 /// asks again and again does not make the lane longer.
 pub const START_REFUSALS_PER_CAUSE_MAX: usize = 1;
-/// Recorded votes on one request that do not count, over all causes and credentials; of one cause and credential one.
+/// Recorded votes on one request that do not count, over all causes and credentials: so many that a registered key signed,
+/// and so many others, of which one for each cause and credential.
 pub const VOTE_REFUSALS_PER_REQUEST_MAX: usize = 64;
 /// Recorded attempts to start other calls on one approval; of one call one.
 pub const USE_REFUSALS_PER_REQUEST_MAX: usize = 64;

@@ -2,7 +2,8 @@
 //! decision goes to the machine of the lane in the same append, so that a vote that is recorded has done what it says.
 //!
 //! A vote that does not count is recorded as `approval.vote_refused` and changes nothing else: who tried what has to be
-//! seen. The key's stream is guarded, so that a key counts by position: of a vote and a revocation that meet, one is
+//! seen. Of votes that a registered key signed, each is; what anybody can send is, once for each cause and credential. Both
+//! are bounded, each for itself, so that nobody can hide the one behind the other. The key's stream is guarded, so that a key counts by position: of a vote and a revocation that meet, one is
 //! decided again and sees the other.
 
 use ruche_domain::action::Action;
@@ -47,8 +48,18 @@ pub struct VoteState {
     request: Option<Request>,
     key: KeyState,
     catalogue: Catalogue,
-    /// Votes that did not count: why, of which credential, and the record.
-    refused: Vec<(VoteRefusal, Option<Uuid>, RecordedEvent)>,
+    /// Votes that did not count.
+    refused: Vec<RefusedVote>,
+}
+
+/// A vote that did not count, and its record.
+#[derive(Clone, Debug)]
+struct RefusedVote {
+    cause: VoteRefusal,
+    credential: Option<Uuid>,
+    /// The envelope, where a registered key signed it.
+    signed: Option<Digest>,
+    recorded: RecordedEvent,
 }
 
 /// The request as it stands in the ledger.
@@ -109,8 +120,12 @@ impl Command for VoteOnApproval {
         if event.stream() == approval_stream(self.approval)
             && let Some(AgentEvent::ApprovalVoteRefused(refused)) = &event.event
         {
-            let by = event.recorded.event.actor.reference;
-            state.refused.push((refused.refusal, by, event.recorded.clone()));
+            state.refused.push(RefusedVote {
+                cause: refused.refusal,
+                credential: event.recorded.event.actor.reference,
+                signed: refused.reviewer.is_some().then_some(refused.envelope_digest),
+                recorded: event.recorded.clone(),
+            });
         }
         if event.stream() == approval_stream(self.approval)
             && let Some(AgentEvent::ApprovalRequested(said)) = &event.event
@@ -224,7 +239,8 @@ impl VoteOnApproval {
         Ok(Decision::Append(std::iter::once(vote).chain(follows).collect()))
     }
 
-    /// A vote that does not count is recorded once for each cause and credential, and for a bounded number of them.
+    /// A vote that does not count is recorded once for each cause, credential and, where it is signed, envelope; and for a
+    /// bounded number of them.
     fn record_refusal(
         &self,
         state: &VoteState,
@@ -232,14 +248,18 @@ impl VoteOnApproval {
         refused: Refused,
         ground: &Ground<'_>,
     ) -> Result<Decision, CommandError> {
-        let same = |(cause, by, _): &&(VoteRefusal, Option<Uuid>, RecordedEvent)| {
-            (*cause, *by) == (refused.refusal, ground.actor.reference)
-        };
-        if let Some((_, _, recorded)) = state.refused.iter().find(same) {
-            return Ok(Decision::AlreadySo(vec![recorded.clone()]));
+        let signed = refused
+            .reviewer
+            .is_some()
+            .then(|| sha256(self.envelope.as_bytes()));
+        let this = (refused.refusal, ground.actor.reference, signed);
+        let is_this = |known: &&RefusedVote| (known.cause, known.credential, known.signed) == this;
+        if let Some(known) = state.refused.iter().find(is_this) {
+            return Ok(Decision::AlreadySo(vec![known.recorded.clone()]));
         }
+        let alike = |known: &&RefusedVote| known.signed.is_some() == signed.is_some();
         let limit = VOTE_REFUSALS_PER_REQUEST_MAX as u64;
-        let value = state.refused.len() as u64 + 1;
+        let value = state.refused.iter().filter(alike).count() as u64 + 1;
         if value > limit {
             return Err(CommandError::LimitExceeded {
                 what: "the request",
