@@ -79,7 +79,7 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -127,6 +127,8 @@ fn effect(event: &ProjectedEvent, call: CallId) -> Result<Option<Change>, Poison
         Some(AgentEvent::ToolDeferred(_)) => status(EffectState::Deferred),
         Some(AgentEvent::ToolNotExecuted(_)) => status(EffectState::NotExecuted),
         Some(AgentEvent::ToolCompensated(_)) => status(EffectState::Compensated),
+        // A try that failed says nothing of the effect as long as others may follow.
+        Some(AgentEvent::ToolCompensationFailed(t)) if t.exhausted != Some(true) => Ok(None),
         Some(AgentEvent::ToolCompensationFailed(_)) => status(EffectState::CompensationFailed),
         Some(_) => Outcome::of(event)?
             .map(|outcome| outcome.change(event, call))
