@@ -125,14 +125,6 @@ impl World {
         }
     }
 
-    /// The same on the approval that the worker names.
-    fn start_on(&self, key: &str, asked: &Asked, approval: &str) -> Value {
-        let mut input = asked.worker.clone();
-        (input["callId"], input["approvalId"]) = (asked.call.clone(), json!(approval));
-        let fields = "callId permit { position approvalId } position";
-        self.mutate(&self.agent, "startEffect", key, input, fields)
-    }
-
     /// The worker of a turn wants to delete another file.
     fn propose(&self, key: &str, worker: &Value, path: &str) -> Asked {
         let mut input = worker.clone();
@@ -147,12 +139,6 @@ impl World {
             call: proposed["callId"].clone(),
             worker: worker.clone(),
         }
-    }
-
-    /// Where a request stands, as its reviewer sees it.
-    fn approval(&self, id: &str) -> Value {
-        let query = "query ($id: ID!) { approval(id: $id) { state refusedUses { callId tool } } }";
-        self.ask(&self.desk, query, json!({ "id": id }))["approval"].clone()
     }
 
     pub fn start(&self, key: &str, asked: &Asked) -> Value {
@@ -244,156 +230,6 @@ impl World {
     }
 }
 
-#[test]
-fn a_09_a_reviewer_sees_exactly_what_will_run_and_signs_it() {
-    let world = World::new();
-    let id = world.request();
-
-    // Without a registered key nothing counts, and the attempt is recorded.
-    let private = world.private.to_str().expect("a path in UTF-8");
-    let made = world.register();
-    let (code, listed) = world.approvals(&["list"]);
-    assert_eq!((code, &listed[0]["id"]), (Some(0), &json!(id)), "{listed}");
-    let (_, shown) = world.approvals(&["show", &id]);
-    let view = shown["view"].as_str().expect("a view");
-    assert!(view.contains("\ntool: delete_file\n"), "{view}");
-    assert!(view.contains("\n| { \"path\": \"/a\" }\n"), "{view}");
-    assert!(
-        view.contains("ann asked\\u{1b}[2J\n"),
-        "nothing reaches the terminal: {view}"
-    );
-    assert_eq!(shown["request"]["approval_id"], json!(id));
-    let private = std::fs::read_to_string(private).expect("the file of the key");
-    let secret = private
-        .lines()
-        .last()
-        .and_then(|line| line.strip_prefix("private "));
-    assert!(
-        !made.to_string().contains(secret.expect("a secret")),
-        "only the file has it"
-    );
-
-    // The agent's own credential does not get a vote in, whatever is signed.
-    let by_agent = world.ask_refused("voteOnApproval", json!({ "approvalId": id, "envelope": "{}" }));
-    assert!(by_agent.contains("reviewer"), "{by_agent}");
-
-    refuses_to_sign_what_was_not_shown(&world, &id, &shown["request"]["view_digest"]);
-    let (code, voted) = world.approvals(&["approve", &id, "--reason", "ticket 7"]);
-    assert_eq!(
-        (code, &voted["outcome"]),
-        (Some(0), &json!("APPROVED")),
-        "{voted}"
-    );
-    let (code, again) = world.approvals(&["approve", &id, "--reason", "ticket 7"]);
-    assert_eq!(
-        (code, &again["duplicate"]),
-        (Some(0), &json!(true)),
-        "the same vote is one vote"
-    );
-    let (code, second) = world.approvals(&["deny", &id]);
-    assert_eq!(
-        (code, &second["refusal"]),
-        (Some(1), &json!("DECIDED")),
-        "{second}"
-    );
-    let (_, shown) = world.approvals(&["show", &id]);
-    assert_eq!(shown["state"], "approved");
-
-    let (folder, home, key) = world.export();
-    let export = folder.path().join("export");
-    let export = export.to_str().expect("a path in UTF-8");
-    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
-    assert_eq!(report["findings"], json!([]), "{report}");
-    assert_eq!(
-        report["proposed_and_not_run"]["total"], 1,
-        "approved, and not yet run: {report}"
-    );
-    let told: Value = serde_json::from_str(&script(export, &id, &key).expect("it verifies")).expect("JSON");
-    let expected = json!({ "outcome": "approved", "reviewer": "alice", "key": made["key_id"],
-        "arguments": "{ \"path\": \"/a\" }" });
-    assert_eq!(told, expected);
-    // Base64 has the sign as well, so the parts are taken from the left.
-    let parts: Vec<&str> = key.splitn(3, '+').collect();
-    let another = format!("{}+{}+Ac3{}", parts[0], parts[1], "A".repeat(41));
-    let said = script(export, &id, &another).expect_err("a key of somebody else");
-    assert!(said.contains("DOES NOT VERIFY: InvalidSignature"), "{said}");
-    change_payload(&folder.path().join("export"), b"ticket 7", b"ticket 8");
-    let said = script(export, &id, &key).expect_err("a changed record");
-    assert!(said.contains("a payload that was not committed to"), "{said}");
-}
-
-/// Nothing reaches the server: the request is as open afterwards as before, and nobody tried to vote.
-fn refuses_to_sign_what_was_not_shown(world: &World, id: &str, digest: &Value) {
-    let digest = digest.as_str().expect("a digest");
-    let other = digest.replace(|digit| digit != '0', "0");
-    for (arguments, code, said) in [
-        (&["--yes"][..], Some(1), "--digest"),
-        (&["--yes", "--digest", &digest[..63]], Some(1), "all of them"),
-        (&["--yes", "--digest", &other], Some(1), "nothing was signed"),
-        (&["--digest", digest], Some(1), "nobody is there to confirm"),
-    ] {
-        let ended = world.reviewer(&[&["approve", id][..], arguments].concat());
-        assert_eq!(ended.code, code, "{arguments:?}: {}", ended.said);
-        assert!(ended.said.contains(said), "{arguments:?}: {}", ended.said);
-        assert_eq!(ended.json, Value::Null, "{arguments:?}");
-    }
-    assert_eq!(world.approvals(&["show", id]).1["state"], "requested");
-}
-
-/// On a channel whose turns wait for their approvals, and on one where the decision opens a turn of its own.
-#[test]
-fn a_09_what_was_approved_runs_once_and_an_export_proves_it() {
-    for channel in ["api", "web"] {
-        let world = World::new();
-        let made = world.register();
-        let mut asked = world.request_on(channel);
-        let early = world.start("early", &asked);
-        assert_eq!(early["code"], "ILLEGAL_TRANSITION", "{channel}: {early}");
-        if channel == "web" {
-            let told = world.mutate(&world.agent, "commitTurn", "told", asked.worker.clone(), "turnId");
-            assert!(told["code"].is_null(), "{told}");
-        }
-        let (_, voted) = world.approvals(&["approve", &asked.id]);
-        assert_eq!(voted["outcome"], "APPROVED", "{channel}: {voted}");
-        if channel == "web" {
-            asked.worker = world.claim("claim-2", &asked.worker["lane"]);
-        }
-        let started = world.start("run", &asked);
-        assert_eq!(
-            started["permit"]["approvalId"],
-            json!(asked.id),
-            "{channel}: {started}"
-        );
-        let again = world.start("again", &asked);
-        assert_eq!(again["code"], "ILLEGAL_TRANSITION", "{channel}: {again}");
-        let mut report = asked.worker.clone();
-        (report["callId"], report["permit"]) = (asked.call.clone(), started["permit"]["position"].clone());
-        report["outcome"] = json!({ "completed": { "result": "deleted", "externalRef": "T-1" } });
-        let reported = world.mutate(&world.agent, "reportEffect", "report", report, "state");
-        assert_eq!(reported["state"], "COMPLETED", "{channel}: {reported}");
-        let done = world.mutate(
-            &world.agent,
-            "commitTurn",
-            "commit",
-            asked.worker.clone(),
-            "turnId",
-        );
-        assert_eq!(done["turnId"], asked.worker["turnId"], "{channel}: {done}");
-
-        let (folder, home, key) = world.export();
-        let export = folder.path().join("export");
-        let export = export.to_str().expect("a path in UTF-8");
-        let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
-        assert_eq!(report["findings"], json!([]), "{channel}: {report}");
-        assert_eq!(report["proposed_and_not_run"]["total"], 0, "{channel}: {report}");
-        let told: Value =
-            serde_json::from_str(&script(export, &asked.id, &key).expect("it verifies")).expect("JSON");
-        let expected = json!({ "outcome": "used", "reviewer": "alice", "key": made["key_id"],
-            "arguments": "{ \"path\": \"/a\" }" });
-        assert_eq!(told, expected, "{channel}");
-    }
-}
-
 /// The same export as an auditor sees it who had alice's key from alice, and as one who had another one.
 #[test]
 fn an_auditor_says_whose_signatures_count() {
@@ -450,54 +286,6 @@ fn an_auditor_says_whose_signatures_count() {
     std::fs::write(&file, "alice\n").expect("a file");
     let broken = home.end_of(&[&verify[..], &["--reviewer-keys", names]].concat());
     assert_eq!(broken.expect("it starts").json["verdict"], "COULD_NOT_RUN");
-}
-
-/// An approval is of one call with its arguments. Whoever names it for another one starts nothing, and the reviewer sees it.
-#[test]
-fn a_10_an_approval_of_one_file_deletes_no_other() {
-    let world = World::new();
-    world.register();
-    let mut a = world.request_on("web");
-    let (_, voted) = world.approvals(&["approve", &a.id]);
-    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
-    let b = world.propose("propose-b", &a.worker, "/b");
-    assert_ne!(a.id, b.id, "a new request");
-    for key in ["b-on-a", "b-on-a-again"] {
-        let refused = world.start_on(key, &b, &a.id);
-        assert_eq!(refused["code"], "APPROVAL_MISMATCH", "{refused}");
-    }
-    let seen = json!({ "state": "APPROVED", "refusedUses": [{ "callId": b.call, "tool": "delete_file" }] });
-    assert_eq!(
-        world.approval(&a.id),
-        seen,
-        "it was tried, told once, and the approval is as good as before"
-    );
-    let early = world.start_on("b-on-b", &b, &b.id);
-    assert_eq!(
-        early["code"], "ILLEGAL_TRANSITION",
-        "nobody approved that one: {early}"
-    );
-    let nobody = world.start_on("b-on-none", &b, "00000000-0000-0000-0000-000000000001");
-    assert_eq!(nobody["code"], "NOT_FOUND", "{nobody}");
-
-    let told = world.mutate(&world.agent, "commitTurn", "told", a.worker.clone(), "turnId");
-    assert!(told["code"].is_null(), "{told}");
-    a.worker = world.claim("claim-2", &a.worker["lane"]);
-    let started = world.start_on("a-on-a", &a, &a.id);
-    assert_eq!(started["permit"]["approvalId"], json!(a.id), "{started}");
-    assert_eq!(world.approval(&a.id)["state"], "CONSUMED");
-    assert_eq!(world.approval(&b.id)["state"], "REQUESTED");
-
-    let (folder, home, key) = world.export();
-    let export = folder.path().join("export");
-    let export = export.to_str().expect("a path in UTF-8");
-    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
-    assert_eq!(report["findings"], json!([]), "{report}");
-    assert_eq!(
-        report["proposed_and_not_run"]["calls"][0]["call"], b.call,
-        "{report}"
-    );
-    assert_eq!(report["proposed_and_not_run"]["total"], 1, "{report}");
 }
 
 #[test]
@@ -577,40 +365,6 @@ fn requests_and_keys_are_listed_with_what_became_of_them() {
     assert!(keys[0]["registeredPosition"].is_string(), "{keys}");
 }
 
-/// The tool is another one now than people looked at.
-#[test]
-fn a_10_an_approval_of_a_tool_as_it_was_starts_nothing() {
-    let world = World::new();
-    world.register();
-    let asked = world.request_on("api");
-    let (_, voted) = world.approvals(&["approve", &asked.id]);
-    assert_eq!(voted["outcome"], "APPROVED", "{voted}");
-    let schema = json!({ "type": "object", "required": ["path"] });
-    let tool = json!({ "name": "delete_file", "sideEffect": "IRREVERSIBLE", "argumentSchema": schema });
-    let registered = world.mutate(&world.admin, "registerTool", "tool", tool, "duplicate");
-    assert!(registered["code"].is_null(), "{registered}");
-    let refused = world.start_on("run", &asked, &asked.id);
-    assert_eq!(refused["code"], "APPROVAL_MISMATCH", "{refused}");
-    assert_eq!(
-        world.approval(&asked.id)["state"],
-        "STALE",
-        "the reviewer sees it"
-    );
-    let anew = world.propose("anew", &asked.worker, "/a");
-    assert_eq!(
-        world.approval(&anew.id)["state"],
-        "REQUESTED",
-        "a new request is needed"
-    );
-
-    let (folder, home, key) = world.export();
-    let export = folder.path().join("export");
-    let export = export.to_str().expect("a path in UTF-8");
-    let report = home.run(&["verify", export, "--key", &key]).expect("it verifies");
-    assert_eq!(report["findings"], json!([]), "{report}");
-    assert_eq!(report["proposed_and_not_run"]["total"], 2, "{report}");
-}
-
 /// What the script of the documents says of a request in an export; an error with what it complains of.
 pub fn script(export: &str, id: &str, key: &str) -> Result<String, String> {
     let script = ruche_tests::data::of_repository("docs/formats/approval.py");
@@ -624,7 +378,7 @@ pub fn script(export: &str, id: &str, key: &str) -> Result<String, String> {
 }
 
 /// Changes the bytes of payloads of an export wherever they say something.
-fn change_payload(export: &Path, from: &[u8], to: &[u8]) {
+pub fn change_payload(export: &Path, from: &[u8], to: &[u8]) {
     let folder = export.join("e1/payload/000.p");
     let mut changed = 0;
     for file in std::fs::read_dir(folder).expect("payloads") {

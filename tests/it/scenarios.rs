@@ -7,6 +7,8 @@ mod messages;
 mod undoing;
 mod repeats;
 mod approvals;
+mod reviewing;
+mod time_travel;
 mod crashes;
 mod one_at_a_time;
 mod fairness;

@@ -1,25 +1,38 @@
-//! A signature before what cannot be undone. How a reviewer sees it on the command line: `tests/it/approvals.rs`.
+//! What was signed runs, once, and an auditor sees why. How a reviewer sees it on the command line: `reviewing.rs`.
 
 use serde_json::{Value, json};
 
 use super::world::{Outside, World, lane};
+use crate::approvals::script;
 
-/// How sure the agent is, and what a policy makes of it, come with policies.
+/// How sure the agent is, and what a policy makes of it, come with policies. On a channel whose turns wait for people, and
+/// on one where the decision opens a turn of its own.
 #[test]
 fn a_09_what_was_signed_runs_once_and_an_auditor_sees_why() {
+    signed_and_run_once("api", "awaiting_approval");
+    signed_and_run_once("web", "processing");
+}
+
+fn signed_and_run_once(channel: &str, meanwhile: &str) {
     let (world, mut outside) = (World::new(), Outside::default());
     world.register("deploy", "IRREVERSIBLE", None);
-    let lane = lane("ann", "api");
+    let lane = lane("ann", channel);
     world.session(&lane);
-    let worker = world.turn(&lane, "m-1", "ship it");
+    let mut worker = world.turn(&lane, "m-1", "ship it");
     let call = world.propose(&worker, "deploy", "build 7");
     assert_eq!(call["gate"], "APPROVAL", "{call}");
     let early = world.refused("startEffect", &World::starting(&worker, &call));
     assert_eq!(
         (&early["code"], &early["state"]),
-        (&json!("ILLEGAL_TRANSITION"), &json!("awaiting_approval"))
+        (&json!("ILLEGAL_TRANSITION"), &json!(meanwhile))
     );
+    if channel == "web" {
+        world.commit(&worker, "somebody has to agree");
+    }
     world.approve(&call, "deploy", "build 7");
+    if channel == "web" {
+        worker = world.claim(&lane);
+    }
     let started = world.start(&worker, &call);
     assert_eq!(
         started["permit"]["approvalId"], call["approval"]["id"],
@@ -38,24 +51,50 @@ fn a_09_what_was_signed_runs_once_and_an_auditor_sees_why() {
     assert_eq!(world.size(), size, "nothing was started");
     world.commit(&worker, "shipped");
     assert_eq!(outside.runs("deploy"), (1, 1));
+    judge_records(&world, &call, channel);
 
+    let closed = world.closed();
+    let report = closed.audit();
+    assert_eq!(
+        report["proposed_and_not_run"]["total"],
+        Value::from(0),
+        "{report}"
+    );
+    let (export, key) = closed.export();
+    let export = export.to_str().expect("a path in UTF-8");
+    let approval = call["approval"]["id"].as_str().expect("an id");
+    let told = script(export, approval, &key).expect("it verifies");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(
+        (&told["outcome"], &told["reviewer"], &told["arguments"]),
+        (&json!("used"), &json!("alice"), &json!(r#"{"key":"build 7"}"#)),
+        "{told}"
+    );
+}
+
+/// What an auditor reads: each step has its record, in order, and what belongs together came in one append.
+fn judge_records(world: &World, call: &Value, channel: &str) {
     let records = world.records();
     let families = ["tool.", "policy.", "approval."];
     let told = records.iter().filter(|record| {
         record.call == call["callId"] && families.iter().any(|family| record.event.starts_with(family))
     });
     let told: Vec<&str> = told.map(|record| &*record.event).collect();
-    let expected = [
-        "tool.proposed",
-        "policy.evaluated",
-        "approval.requested",
+    // Where the turn waits, a start is nothing that it knows; where it goes on without the call, it is one that nobody signed.
+    let early: &[&str] = if channel == "web" {
+        &["tool.deferred", "tool.start_refused"]
+    } else {
+        &[]
+    };
+    let before = ["tool.proposed", "policy.evaluated", "approval.requested"];
+    let after = [
         "approval.voted",
         "approval.resolved",
         "approval.consumed",
         "tool.started",
         "tool.completed",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(told, [&before, early, &after].concat(), "{channel}");
     let found = |event: &str| {
         records
             .iter()
@@ -69,10 +108,10 @@ fn a_09_what_was_signed_runs_once_and_an_auditor_sees_why() {
     );
     assert_eq!(found("approval.voted").append, found("approval.resolved").append);
     assert!(!found("approval.voted").payload["signature"].is_null());
-    let report = world.audit();
-    assert_eq!(
-        report["proposed_and_not_run"]["total"],
-        Value::from(0),
-        "{report}"
-    );
+    let digest = &found("approval.requested").payload["action_digest"];
+    assert!(digest.is_string());
+    for event in ["policy.evaluated", "approval.voted", "approval.consumed"] {
+        assert_eq!(&found(event).payload["action_digest"], digest, "{event}");
+    }
+    assert_eq!(found("approval.resolved").payload["outcome"], "approved");
 }

@@ -1,6 +1,7 @@
 //! Servers, people and agents to tell a scenario with. Their time of day is the test's.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub const LEASE: Duration = Duration::from_secs(31);
 /// A deployment with its tenant, `acme`.
 pub struct World {
     folder: tempfile::TempDir,
-    home: Home,
+    pub home: Home,
     pub clock: MovableClock,
     /// All that run. Two on PostgreSQL, one elsewhere.
     nodes: Vec<Node>,
@@ -150,6 +151,14 @@ impl World {
         &self.node().admin
     }
 
+    pub fn desk(&self) -> &Client {
+        &self.node().desk
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// An answer, whatever it is. Two nodes may meet in a lane so often that one is told to try again.
     #[track_caller]
     pub fn answer(&self, name: &str, key: &str, input: &Value, fields: &str) -> Value {
@@ -158,7 +167,9 @@ impl World {
             let node = self.node();
             // These are the administrator's.
             let who = match name {
-                "registerTool" | "resolveOutcome" | "publishConfiguration" => &node.admin,
+                "registerTool" | "resolveOutcome" | "publishConfiguration" | "registerReviewerKey" => {
+                    &node.admin
+                }
                 _ => &node.agent,
             };
             let answer = who.mutate(name, key, input.clone(), fields);
@@ -251,9 +262,22 @@ impl World {
     /// A worker asks whether it may. Its arguments are `{"key": …}`.
     #[track_caller]
     pub fn propose(&self, worker: &Worker, tool: &str, key: &str) -> Value {
+        self.propose_with(worker, tool, &arguments(key), key, None)
+    }
+
+    /// The same with arguments of its own, and what it says for it.
+    #[track_caller]
+    pub fn propose_with(
+        &self,
+        worker: &Worker,
+        tool: &str,
+        arguments: &str,
+        key: &str,
+        why: Option<&str>,
+    ) -> Value {
         let mut input = worker.held();
-        (input["tool"], input["arguments"]) = (json!(tool), json!(arguments(key)));
-        input["businessKey"] = json!(key);
+        (input["tool"], input["arguments"]) = (json!(tool), json!(arguments));
+        (input["businessKey"], input["justification"]) = (json!(key), json!(why));
         let fields = "callId gate sideEffect deduplicated state result approval { id } position";
         self.done("proposeAction", &input, fields)
     }
@@ -303,7 +327,7 @@ impl World {
     pub fn approve(&self, call: &Value, tool: &str, key: &str) -> Value {
         let approval = call["approval"]["id"].as_str().expect("a request");
         // What was asked on one node may be signed on the other.
-        let desk = &self.node().desk;
+        let desk = self.desk();
         let voted = self.reviewer.vote(desk, approval, tool, &arguments(key));
         assert_eq!(voted["outcome"], "APPROVED", "{voted}");
         voted
@@ -315,6 +339,7 @@ impl World {
         let mut input = json!({ "lane": lane, "callId": call["callId"] });
         let fields = "permit { position attempt compensationTool effectKey }";
         let started = self.done("startCompensation", &input, fields);
+        assert!(started["permit"]["compensationTool"].is_string(), "{started}");
         (input["permit"], input["outcome"]) = (started["permit"]["position"].clone(), outcome.clone());
         self.done("reportCompensation", &input, "callId state position")
     }
@@ -391,12 +416,33 @@ impl World {
         }
     }
 
-    /// The end: read models parked nothing, every decision is decided alike again, and the auditor's own program finds
-    /// nothing in an export, of which it knows the public key alone.
+    /// The end, as [`Closed::audit`] has it.
     pub fn audit(self) -> Value {
+        self.closed().audit()
+    }
+
+    /// The servers end, well.
+    pub fn closed(self) -> Closed {
         for node in self.nodes {
             assert!(node.server.stop().expect("it stops"), "it ended well");
         }
+        Closed {
+            folder: self.folder,
+            home: self.home,
+        }
+    }
+}
+
+/// A deployment whose servers have ended.
+pub struct Closed {
+    folder: tempfile::TempDir,
+    pub home: Home,
+}
+
+impl Closed {
+    /// Read models parked nothing, every decision is decided alike again, and the auditor's own program finds nothing in
+    /// an export, of which it knows the public key alone.
+    pub fn audit(&self) -> Value {
         let report = live::audit(&self.home, self.folder.path());
         assert_eq!(
             (&report["verdict"], &report["findings"]),
@@ -404,6 +450,16 @@ impl World {
             "{report}"
         );
         report
+    }
+
+    /// An export for other programs, and the key that its records are verified under.
+    pub fn export(&self) -> (PathBuf, String) {
+        let export = self.folder.path().join("another-export");
+        let place = export.to_str().expect("a path in UTF-8");
+        let told = self.home.run(&["export", "--tenant", "acme", place]);
+        let told = told.expect("an export");
+        let key = told["verifier_keys"][0].as_str().expect("a key");
+        (export, key.to_owned())
     }
 }
 

@@ -16,10 +16,10 @@ use super::{World, operation, unknown};
 /// Far above what an answer takes; bounds a test that would otherwise hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    async fn open(url: &str, key: &str) -> Self {
+    pub async fn open(url: &str, key: &str) -> Self {
         let address = format!("{}/graphql", url.replacen("http", "ws", 1));
         let mut request = address.into_client_request().expect("an address");
         let protocol = HeaderValue::from_static("graphql-transport-ws");
@@ -33,7 +33,7 @@ impl Socket {
         socket
     }
 
-    async fn send(&mut self, message: Value) {
+    pub async fn send(&mut self, message: Value) {
         self.0
             .send(Message::text(message.to_string()))
             .await
@@ -52,7 +52,7 @@ impl Socket {
             .await;
     }
 
-    async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         loop {
             let message = timeout(PATIENCE, self.0.next())
                 .await
@@ -89,7 +89,7 @@ fn give_turn(world: &World, key: &str, interlocutor: &str) {
 }
 
 /// Events come to readers; others are told that they may not.
-pub fn each_role(world: &World, keys: &[(&str, String)], ids: &Value) {
+pub(super) fn each_role(world: &World, keys: &[(&str, String)], ids: &Value) {
     let admin = &keys.iter().find(|(role, _)| *role == "admin").expect("a key").1;
     give_turn(world, admin, "ann");
     run(async {
