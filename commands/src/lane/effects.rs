@@ -170,19 +170,26 @@ pub(super) fn report(draft: &mut Draft<'_>, held: &Held<ReportEffect>) -> Result
     Ok(())
 }
 
-/// A person says how a call in doubt came out, with evidence.
+/// A person says how a call in doubt came out, with evidence. That outlives the turn: what a turn left open when it ended
+/// is said of the call, and the turn stays as it is.
 pub(super) fn resolve_outcome(draft: &mut Draft<'_>, resolve: &ResolveOutcome) -> Result<(), Rejection> {
     let call = draft
         .lane
         .calls
         .get(&resolve.call)
         .ok_or(Rejection::NoSuch { thing: "call" })?;
-    let (id, turn, in_doubt) = (call.id, call.turn, call.is_in_doubt());
+    let (id, turn) = (call.id, call.turn);
     let (state, awaited) = (draft.turn(turn).state, draft.turn(turn).awaited);
-    if state.is_terminal() {
-        return Err(Rejection::illegal(state)); // Row 27.
+    if state == TurnState::Committed {
+        return Err(Rejection::illegal(state)); // Row 27: it was committed with every effect settled.
     }
-    if !in_doubt {
+    // While its turn goes on, an effect that could not be undone waits for the others, and for the end.
+    let is_open = if state.is_terminal() {
+        call.is_left_open()
+    } else {
+        call.is_in_doubt()
+    };
+    if !is_open {
         return Err(Rejection::blocked(state, Obstacle::CallNotThere));
     }
     draft.row(RESOLVED);

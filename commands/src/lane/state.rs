@@ -245,6 +245,11 @@ impl Call {
         self.is_in_doubt() && self.side_effect == SideEffectPolicy::Irreversible
     }
 
+    /// Whether it is left to a person once its turn is over: nobody knows how it came out, or it could not be undone.
+    pub fn is_left_open(&self) -> bool {
+        self.is_in_doubt() || self.status == Some(EffectStatus::CompensationFailed)
+    }
+
     /// Whether it has to be undone if nothing of its turn is to stand.
     pub fn is_to_undo(&self) -> bool {
         self.side_effect == SideEffectPolicy::Compensatable

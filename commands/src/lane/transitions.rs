@@ -127,6 +127,8 @@ pub const TRANSITIONS: &[Transition] = &[
         "tool.outcome_asserted", &["ResolveOutcome"]),
     row(32, &[AwaitingApproval], "a person says how an effect came out", "none is left in doubt", &[Ready],
         "tool.outcome_asserted, turn.readied", &["ResolveOutcome"]),
+    row(32, &[Superseded, Cancelled, Failed], "a person says how an effect came out",
+        "it was left in doubt, or could not be undone", &[], "tool.outcome_asserted", &["ResolveOutcome"]),
     row(33, &[Processing], "effect starts", "denied; or what was proposed and approved does not hold", &[],
         "approval.stale or approval.voided?, tool.start_refused", &["StartEffect"]),
     row(34, &[Compensating], "an effect is about to be undone", "to undo, no try under way, tries left", &[],

@@ -154,6 +154,39 @@ async fn doubt_about_another_lanes_effect_holds_the_key_until_a_person_knows() {
     bob.gets("f").await;
 }
 
+/// The turn is over, so nobody but a person can say: what that person says frees the key, or holds it for its day.
+#[tokio::test]
+async fn doubt_that_a_turn_left_behind_is_settled_by_a_person() {
+    for (outcome, is_free) in [
+        (AssertedOutcome::NotExecuted, true),
+        (AssertedOutcome::Completed, false),
+    ] {
+        let (ann, bob) = two_lanes("api", SideEffectPolicy::Idempotent).await;
+        let call = ann.gets("a").await;
+        let unknown = Reported::Unknown {
+            cause: "timeout".to_owned(),
+            external_ref: None,
+        };
+        ann.run("b", call, unknown).await;
+        ann.fails("c").await;
+        let asserted = ToolOutcomeAsserted::new(outcome, "ann".to_owned(), "the ticket".to_owned());
+        let resolve = ResolveOutcome {
+            lane: ann.lane(),
+            call,
+            asserted,
+        };
+        let resolved = ann.send("d", &resolve).await.unwrap();
+        assert_eq!(types(&resolved), ["tool.outcome_asserted"]);
+        let again = ann.send("e", &resolve).await.unwrap_err();
+        assert_eq!(again.code(), "ILLEGAL_TRANSITION", "{again}");
+        if is_free {
+            bob.gets("f").await;
+        } else {
+            bob.is_told_of("f", call).await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_call_that_failed_does_not_start_again_where_another_lane_took_its_key() {
     let (ann, bob) = two_lanes("api", SideEffectPolicy::Idempotent).await;

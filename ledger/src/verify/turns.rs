@@ -13,7 +13,7 @@
 //!    The first thing that is wrong with a turn or a call is reported; what would follow from it is not.
 //!
 //! Memory: some 200 bytes for each turn that is not over and 100 for each of its calls; of a turn that is over 36 bytes, so
-//! that nothing can come after its end.
+//! that nothing can come after its end, and its calls that are left to a person.
 
 use std::collections::HashMap;
 
@@ -229,11 +229,13 @@ impl TurnRules {
             return None;
         }
         if let Some((state, append)) = self.over.get(&turn) {
-            if !may_follow_end(step, *state, *append) {
+            let is_answer = step.kind == Kind::CallAsserted && self.may_be_asserted(step, *state);
+            if !is_answer && !may_follow_end(step, *state, *append) {
                 report(&Fault::illegal(format!("the turn is {}", state.name())));
             }
-            // A decision on a call of a turn that is over still moves the call.
-            return step.kind.name().starts_with("approval.").then_some(turn);
+            // A decision on a call of a turn that is over still moves the call, and so does what a person found out.
+            let moves = is_answer || step.kind.name().starts_with("approval.");
+            return moves.then_some(turn);
         }
         let opens = matches!(step.kind, Kind::Opened | Kind::Received);
         if !opens && !self.turns.contains_key(&turn) {
@@ -244,6 +246,13 @@ impl TurnRules {
             self.turns.insert(turn, Turn::unknown(step));
         }
         Some(turn)
+    }
+
+    /// Whether a person may say of a call how it came out though its turn is over: one that the turn left open.
+    fn may_be_asserted(&self, step: &Step, state: State) -> bool {
+        let call = step.call.and_then(|call| self.calls.get(&call));
+        let is_open = call.map_or(self.has_holes, |call| call.is_undecidable || call.is_left_open());
+        state != State::Committed && is_open
     }
 
     /// Nothing more is said about the call or the turn of a step.

@@ -295,6 +295,56 @@ fn row_25_a_turn_that_takes_too_long_fails_and_what_is_in_doubt_is_asked_first()
     );
 }
 
+/// A worker that is gone for good leaves a call in doubt: the turn fails, and a person still says what became of the call.
+#[test]
+fn row_32_what_a_failed_turn_left_in_doubt_a_person_says_once() {
+    for outcome in AssertedOutcome::ALL.iter().copied() {
+        let mut world = World::queueing();
+        world.settings.attempts_max = 1;
+        let turn = world.processing();
+        let call = world.running(SideEffectPolicy::Idempotent);
+        world.wait(30_000_000);
+        let fire = world.fire();
+        world.when(fire);
+        assert_eq!(
+            (world.state(turn), world.status(call)),
+            (TurnState::Failed, Some(EffectStatus::OutcomeUnknown))
+        );
+        let before = world.lane.turn(turn).cloned();
+        let assert = world.assert_outcome(call, outcome);
+        assert_eq!(world.when(assert.clone()), ["tool.outcome_asserted"]);
+        assert_eq!(
+            (world.rows.as_slice(), world.lane.turn(turn)),
+            (&[32][..], before.as_ref()),
+            "the turn does not move"
+        );
+        let status = match outcome {
+            AssertedOutcome::Completed => EffectStatus::Completed,
+            AssertedOutcome::NotExecuted => EffectStatus::Failed,
+        };
+        assert_eq!(world.status(call), Some(status));
+        assert_eq!(world.blocked(assert), Obstacle::CallNotThere, "it was said");
+    }
+}
+
+#[test]
+fn row_32_what_could_not_be_undone_is_settled_by_a_person_when_the_turn_is_over() {
+    let mut world = World::cancelling();
+    world.settings.compensation_attempts_max = 1;
+    let old = world.processing();
+    let stuck = world.completed(SideEffectPolicy::Compensatable);
+    let message = world.message();
+    world.when(message);
+    world.when(world.not_undone(stuck));
+    assert_eq!(
+        (world.state(old), world.status(stuck)),
+        (TurnState::Failed, Some(EffectStatus::CompensationFailed))
+    );
+    let assert = world.assert_outcome(stuck, AssertedOutcome::NotExecuted);
+    assert_eq!(world.when(assert), ["tool.outcome_asserted"]);
+    assert_eq!(world.status(stuck), Some(EffectStatus::Failed));
+}
+
 #[test]
 fn row_27_an_end_is_an_end() {
     let mut world = World::queueing();

@@ -96,6 +96,10 @@ impl TurnRules {
             call.apply(step, said);
             self.keys.apply(id, call.side_effect, step, said);
         }
+        // What a person said of a call of a turn that is over is the last that is said of it.
+        if step.kind == Kind::CallAsserted && self.over.contains_key(&id) {
+            self.calls.remove(&call);
+        }
     }
 }
 

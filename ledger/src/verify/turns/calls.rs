@@ -97,7 +97,14 @@ impl Call {
     /// Whether something may still come of it when its turn is over.
     pub fn outlives_turn(&self) -> bool {
         let asked = self.is_undecidable && self.approval.is_some();
-        (self.is_detached || asked) && !self.has_opened_turn
+        let decides = (self.is_detached || asked) && !self.has_opened_turn;
+        let may_be_open = self.is_undecidable && self.status.is_some();
+        decides || self.is_left_open() || may_be_open
+    }
+
+    /// Whether it is left to a person once its turn is over: nobody knows how it came out, or it could not be undone.
+    pub fn is_left_open(&self) -> bool {
+        self.is_in_doubt() || self.status == Some(EffectStatus::CompensationFailed)
     }
 
     /// A call runs once, again after it failed, and again where twice is once.
@@ -162,7 +169,8 @@ impl TurnRules {
                 check_attempt(call.attempt, said.attempt)?;
                 status(call.is_in_flight() || call.is_in_doubt() && !call.needs_person())
             }
-            Kind::CallAsserted => status(call.is_in_doubt()),
+            // Of a turn that is over the call is known to be open.
+            Kind::CallAsserted => status(call.is_in_doubt() || !self.turns.contains_key(&turn)),
             Kind::UndoingStarted => {
                 status(call.is_to_undo())?;
                 let lapsed = call

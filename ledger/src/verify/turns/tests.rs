@@ -418,6 +418,31 @@ fn under_one_business_key_one_call_stands() {
     );
 }
 
+/// What a turn left open when it ended a person settles once; nothing else of a call moves then.
+#[test]
+fn behind_the_end_of_a_turn_a_person_may_say_what_became_of_a_call() {
+    let failed = |exhausted: bool, behind: &str| {
+        let undone = "14 tool.compensated 1 7\n";
+        let stuck = format!(
+            "14 tool.compensation_failed 1 7 {{\"attempt\":2,\"exhausted\":{exhausted}}}\n\
+             14 infra.manual_intervention_required 1 7\n"
+        );
+        let story = GOOD.replacen(undone, &stuck, 1);
+        let over = r#"14 turn.superseded 1 - {"successor_turn_id":"02020202-0202-0202-0202-020202020202"}"#;
+        let story = story.replacen(over, &format!("14 turn.failed 1 -\n{behind}"), 1);
+        judged(&story, &[]).0
+    };
+    let said = |outcome: &str| format!("14 tool.outcome_asserted 1 7 {{\"outcome\":\"{outcome}\"}}");
+    assert_eq!(failed(true, ""), [""; 0]);
+    for outcome in ["completed", "not_executed"] {
+        assert_eq!(failed(true, &said(outcome)), [""; 0]);
+        let twice = format!("{}\n{}", said(outcome), said(outcome));
+        assert_eq!(failed(true, &twice).len(), 1, "it was said");
+    }
+    let settled = GOOD.replacen("23 message.sent 2 -", "23 message.sent 2 -\n24 tool.outcome_asserted 2 8 {\"outcome\":\"completed\"}", 1);
+    assert_eq!(judged(&settled, &[]).0.len(), 1, "nothing was in doubt");
+}
+
 #[test]
 fn a_try_at_undoing_has_its_time() {
     let failed = r#"13 tool.compensation_failed 1 7 {"attempt":1,"exhausted":false}"#;
