@@ -4,6 +4,8 @@
 //! sent. If several refusals apply, the first in this order is given: limits and form of the input, reserved names,
 //! unknown types, payload text, schema, idempotency, expected version, state of the session or tool.
 
+use std::borrow::Cow;
+
 use ruche_domain::error::DomainError;
 use ruche_domain::ids::ApprovalId;
 use ruche_domain::numbers::StreamVersion;
@@ -123,7 +125,7 @@ pub enum CommandError {
         /// Its state.
         state: &'static str,
         /// What stands in the way of a command that the state allows.
-        obstacle: Option<&'static str>,
+        obstacle: Option<Cow<'static, str>>,
         /// Names of the commands that are possible.
         legal: &'static [&'static str],
     },
@@ -174,8 +176,10 @@ fn first(violations: &[Violation]) -> String {
         .map_or_else(String::new, |v| format!("{:?} {}", v.pointer, v.reason))
 }
 
-fn obstacle_words(obstacle: &Option<&'static str>) -> String {
-    obstacle.map_or_else(String::new, |words| format!(": {words}"))
+fn obstacle_words(obstacle: &Option<Cow<'static, str>>) -> String {
+    obstacle
+        .as_ref()
+        .map_or_else(String::new, |words| format!(": {words}"))
 }
 
 /// The parts of a JSON pointer (RFC 6901).

@@ -8,7 +8,7 @@ mod query;
 
 use ruche_domain::Ext;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{ApprovalMode, ConfigEffectiveResolved, TurnOpened, TurnStarted};
+use ruche_domain::events::{ApprovalMode, AssertedOutcome, ConfigEffectiveResolved, TurnOpened, TurnStarted};
 use ruche_domain::numbers::Micros;
 use ruche_domain::stream::Category;
 
@@ -40,10 +40,13 @@ const PINNED: &str = "UPDATE lane_turn SET turn_us_max = $1, drain_us = $2, comp
     WHERE lane_turn.ledger = $4 AND lane_turn.turn = $5";
 const QUEUED: &str =
     "UPDATE lane_turn SET state = 'queued' WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2";
+/// Only what a turn runs counts towards its end. So `started_at` is, while it runs, the time at which it had begun if it had
+/// never waited; while it waits, what it ran so far, as a negative number.
 const READIED: &str = "UPDATE lane_turn SET state = 'ready', not_before = $1, lease_expires_at = NULL, \
-    awaits_decision = 0 WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3";
+    awaits_decision = 0, started_at = CASE state WHEN 'processing' THEN started_at - $2 ELSE started_at END \
+    WHERE lane_turn.ledger = $3 AND lane_turn.turn = $4";
 const STARTED: &str = "UPDATE lane_turn SET state = 'processing', not_before = NULL, attempts = $1, \
-    started_at = COALESCE(started_at, $2), lease_expires_at = $3 WHERE lane_turn.ledger = $4 AND lane_turn.turn = $5";
+    started_at = COALESCE(started_at, 0) + $2, lease_expires_at = $3 WHERE lane_turn.ledger = $4 AND lane_turn.turn = $5";
 const RENEWED: &str = "UPDATE lane_turn SET lease_expires_at = $1 \
     WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3 AND lease_expires_at IS NOT NULL";
 const LAPSED: &str =
@@ -52,17 +55,22 @@ const WINDING: &str = "UPDATE lane_turn SET state = 'draining', winding_since = 
     not_before = NULL, awaits_decision = 0 WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3";
 const COMPENSATING: &str = "UPDATE lane_turn SET state = 'compensating', winding_since = $1 \
     WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3";
+/// An effect is settled, and the next one that is to be undone has its time from now on.
+const UNDOES_NEXT: &str = "UPDATE lane_turn SET winding_since = $1 \
+    WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3 AND state = 'compensating'";
 const OVER: &str = "DELETE FROM lane_turn WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2";
 
 /// People are asked about a decision of a turn that waits for it, or about an outcome that nobody knows.
-const AWAITS_DECISION: &str = "UPDATE lane_turn SET state = 'awaiting_approval', awaits_decision = 1 \
-    WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2";
-const AWAITS_OUTCOME: &str = "UPDATE lane_turn SET state = 'awaiting_approval' \
-    WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2 AND state = 'processing'";
+const AWAITS_DECISION: &str = "UPDATE lane_turn SET state = 'awaiting_approval', awaits_decision = 1, \
+    started_at = CASE state WHEN 'processing' THEN started_at - $1 ELSE started_at END \
+    WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3";
+const AWAITS_OUTCOME: &str = "UPDATE lane_turn SET state = 'awaiting_approval', started_at = started_at - $1 \
+    WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3 AND state = 'processing'";
 /// A turn waits for one decision at most, so the next one on it is that.
 const DECIDED: &str = "UPDATE lane_turn SET awaits_decision = 0, \
+    started_at = CASE state WHEN 'awaiting_approval' THEN started_at + $1 ELSE started_at END, \
     state = CASE state WHEN 'awaiting_approval' THEN 'processing' ELSE state END \
-    WHERE lane_turn.ledger = $1 AND lane_turn.turn = $2 AND awaits_decision = 1";
+    WHERE lane_turn.ledger = $2 AND lane_turn.turn = $3 AND awaits_decision = 1";
 /// What is due of a call by itself has a row in `lane_approval`: that a request lapses, or that a start takes too long. A
 /// call waits for one of them at most, since its request is settled before it starts. An approval has a stream of its own;
 /// the turn that asks says which lane it belongs to.
@@ -93,7 +101,7 @@ impl Projection for Lanes {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -161,7 +169,7 @@ impl Of<'_> {
             AgentEvent::TurnQueued(_) => self.turn(QUEUED, vec![]),
             AgentEvent::TurnReadied(readied) => {
                 let not_before = self.event.time_or_occurred(Some(readied.not_before))?;
-                self.turn(READIED, vec![not_before.into()])
+                self.turn(READIED, vec![not_before.into(), at.into()])
             }
             AgentEvent::TurnStarted(started) => self.started(started)?,
             AgentEvent::TurnAttemptFailed(failed) if failed.retry_at.is_some() => self.turn(LAPSED, vec![]),
@@ -240,7 +248,25 @@ impl Of<'_> {
                 about(SETTLED, vec![ledger.into(), call.into()]),
                 self.closed(call),
             ],
+            "tool.compensated" | "tool.compensation_failed" | "tool.outcome_asserted"
+                if self.settles_undoing()? =>
+            {
+                vec![self.turn(UNDOES_NEXT, vec![self.event.occurred_at()?.into()])]
+            }
             _ => vec![],
+        })
+    }
+
+    /// Whether an effect of a turn that undoes is undone, given up, or was never there.
+    fn settles_undoing(&self) -> Result<bool, PoisonReason> {
+        Ok(match self.event.agent()? {
+            Some(AgentEvent::ToolCompensated(_)) => true,
+            Some(AgentEvent::ToolCompensationFailed(failed)) => failed.exhausted == Some(true),
+            Some(AgentEvent::ToolOutcomeAsserted(asserted)) => {
+                asserted.outcome == AssertedOutcome::NotExecuted
+            }
+            // Nothing can be decided in a lane whose facts are gone, so nothing is due in it.
+            _ => false,
         })
     }
 
@@ -287,13 +313,16 @@ impl Of<'_> {
             let about = About::OneGiven(call, self.turn);
             let mut changes = vec![Change::of(about, REQUESTED, params)];
             if requested.mode == ApprovalMode::Blocking {
-                changes.push(self.turn(AWAITS_DECISION, vec![]));
+                changes.push(self.turn(AWAITS_DECISION, vec![self.event.occurred_at()?.into()]));
             }
             return Ok(changes);
         }
         Ok(match self.event.event_type() {
             "approval.resolved" | "approval.expired" | "approval.cancelled" | "approval.voided"
-            | "approval.stale" | "approval.consumed" => vec![self.closed(call), self.turn(DECIDED, vec![])],
+            | "approval.stale" | "approval.consumed" => {
+                let at = self.event.occurred_at()?;
+                vec![self.closed(call), self.turn(DECIDED, vec![at.into()])]
+            }
             _ => vec![],
         })
     }
@@ -312,7 +341,9 @@ impl Of<'_> {
                 _ => return Ok(vec![]),
             },
             "infra.lease_expired" => self.turn(LAPSED, vec![]),
-            "infra.manual_intervention_required" => self.turn(AWAITS_OUTCOME, vec![]),
+            "infra.manual_intervention_required" => {
+                self.turn(AWAITS_OUTCOME, vec![self.event.occurred_at()?.into()])
+            }
             _ => return Ok(vec![]),
         };
         Ok(vec![change])

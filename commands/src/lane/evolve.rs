@@ -19,6 +19,7 @@ use super::state::{
     Approval, ApprovalState, Awaited, Binding, Call, CommitPoint, Gate, Lane, Lease, PendingOutcome, Turn,
     TurnState,
 };
+use super::winding::COMPENSATION_FAILED;
 
 /// The state after an event.
 #[must_use]
@@ -57,7 +58,7 @@ impl Lane {
             AgentEvent::TurnReadied(readied) => {
                 self.queue.retain(|queued| *queued != id);
                 self.change(id, |turn| {
-                    turn.state = TurnState::Ready;
+                    turn.go(TurnState::Ready, event.at);
                     turn.not_before = Some(readied.not_before);
                     turn.lease = None;
                     turn.awaited = None;
@@ -127,7 +128,8 @@ impl Lane {
             settings: ChannelSettings::default(),
             not_before: None,
             attempt: 0,
-            started_at: None,
+            ran_us: 0,
+            runs_since: None,
             lease: None,
             commit_point: None,
             awaited: None,
@@ -141,10 +143,9 @@ impl Lane {
         let epoch = started.lease_epoch.unwrap_or_default();
         self.lease_epoch = self.lease_epoch.max(epoch);
         self.change(event.turn, |turn| {
-            turn.state = TurnState::Processing;
+            turn.go(TurnState::Processing, event.at);
             turn.attempt = started.attempt;
             turn.not_before = None;
-            turn.started_at = turn.started_at.or(Some(event.at));
             turn.lease = started.lease_id.clone().map(|id| Lease {
                 id,
                 epoch,
@@ -189,6 +190,7 @@ impl Lane {
             self.starts += 1;
         }
         let starts = self.starts;
+        self.settle_undoing(event);
         self.change_call(id, |call| match &event.fact {
             AgentEvent::PolicyEvaluated(evaluated) => {
                 call.gate = match evaluated.verdict {
@@ -239,19 +241,44 @@ impl Lane {
         });
     }
 
+    /// An effect is undone, given up, or never was: the next one has its time from now on. With one that was given up the
+    /// turn cannot end as it was to.
+    fn settle_undoing(&mut self, event: &LaneEvent) {
+        let gives_up = match &event.fact {
+            AgentEvent::ToolCompensated(_) => false,
+            AgentEvent::ToolCompensationFailed(failed) if failed.exhausted == Some(true) => true,
+            AgentEvent::ToolOutcomeAsserted(asserted) if asserted.outcome == AssertedOutcome::NotExecuted => {
+                false
+            }
+            _ => return,
+        };
+        self.change(event.turn, |turn| {
+            if turn.state != TurnState::Compensating {
+                return;
+            }
+            turn.winding_since = Some(event.at);
+            if gives_up {
+                turn.pending_outcome = Some(PendingOutcome::Failed {
+                    error_type: COMPENSATION_FAILED.to_owned(),
+                    error: None,
+                });
+            }
+        });
+    }
+
     fn apply_approval(&mut self, event: &LaneEvent) {
         let Some(id) = event.approval else { return };
         match &event.fact {
             AgentEvent::ApprovalRequested(requested) => self.request(event, id, requested),
             AgentEvent::ApprovalResolved(resolved) if resolved.outcome == ApprovalOutcome::Approved => {
-                self.decide_approval(id, ApprovalState::Approved);
+                self.decide_approval(id, ApprovalState::Approved, event.at);
             }
-            AgentEvent::ApprovalConsumed(_) => self.decide_approval(id, ApprovalState::Consumed),
+            AgentEvent::ApprovalConsumed(_) => self.decide_approval(id, ApprovalState::Consumed, event.at),
             AgentEvent::ApprovalResolved(_)
             | AgentEvent::ApprovalExpired(_)
             | AgentEvent::ApprovalCancelled(_)
             | AgentEvent::ApprovalVoided(_)
-            | AgentEvent::ApprovalStale(_) => self.decide_approval(id, ApprovalState::Closed),
+            | AgentEvent::ApprovalStale(_) => self.decide_approval(id, ApprovalState::Closed, event.at),
             // Views, claims, comments and votes do not move the turn.
             _ => {}
         }
@@ -282,13 +309,13 @@ impl Lane {
         );
         if requested.mode == ApprovalMode::Blocking {
             self.change(event.turn, |turn| {
-                turn.state = TurnState::AwaitingApproval;
+                turn.go(TurnState::AwaitingApproval, event.at);
                 turn.awaited = Some(Awaited::Decision(id));
             });
         }
     }
 
-    fn decide_approval(&mut self, id: ApprovalId, state: ApprovalState) {
+    fn decide_approval(&mut self, id: ApprovalId, state: ApprovalState, at: Micros) {
         let Some(approval) = self.approvals.get_mut(&id) else {
             return;
         };
@@ -302,7 +329,7 @@ impl Lane {
                 turn.awaited = None;
                 // A turn that winds down has left the wait already.
                 if turn.state == TurnState::AwaitingApproval {
-                    turn.state = TurnState::Processing;
+                    turn.go(TurnState::Processing, at);
                 }
             }
         });
@@ -322,7 +349,7 @@ impl Lane {
             AgentEvent::InfraLeaseExpired(_) => self.change(event.turn, |turn| turn.lease = None),
             AgentEvent::InfraManualInterventionRequired(_) => self.change(event.turn, |turn| {
                 if turn.state == TurnState::Processing {
-                    turn.state = TurnState::AwaitingApproval;
+                    turn.go(TurnState::AwaitingApproval, event.at);
                     turn.awaited = Some(Awaited::Outcome);
                 }
             }),
@@ -351,8 +378,17 @@ impl Lane {
 }
 
 impl Turn {
+    /// Goes to another state, and counts how long it ran.
+    fn go(&mut self, state: TurnState, at: Micros) {
+        if let Some(since) = self.runs_since.take() {
+            self.ran_us = self.ran_us.saturating_add(at.0.saturating_sub(since.0));
+        }
+        self.runs_since = (state == TurnState::Processing).then_some(at);
+        self.state = state;
+    }
+
     fn wind_down(&mut self, at: Micros, outcome: PendingOutcome) {
-        self.state = TurnState::Cancelling;
+        self.go(TurnState::Cancelling, at);
         self.pending_outcome = Some(outcome);
         self.winding_since = Some(at);
         self.deadline = None;

@@ -1,6 +1,9 @@
 //! Why a lane refuses a command. Nothing was decided then.
 
+use std::borrow::Cow;
+
 use ruche_domain::events::CommitPointKind;
+use ruche_domain::ids::CallId;
 use ruche_domain::limits::CALLS_PER_TURN_MAX;
 use ruche_domain::numbers::Micros;
 
@@ -38,6 +41,11 @@ pub enum Obstacle {
     TriesUsedUp,
     /// Somebody else is undoing the effect.
     BeingUndone,
+    /// What was done after it is undone before it.
+    UndoneLater {
+        /// The call that is to be undone now.
+        due: CallId,
+    },
     /// The message came in before.
     MessageKnown,
     /// A new id was used before.
@@ -46,8 +54,11 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// In words, for refusals.
-    pub const fn words(self) -> &'static str {
-        match self {
+    pub fn words(self) -> Cow<'static, str> {
+        let words = match self {
+            Self::UndoneLater { due } => {
+                return format!("the last effect is undone first, and that is call {due}").into();
+            }
             Self::CommitPoint(_) => "past its commit point",
             Self::EffectUnsettled => "an effect is not settled",
             Self::CallKnown => "the call is known already",
@@ -64,7 +75,8 @@ impl Obstacle {
             Self::TriesUsedUp => "it was tried as often as it may be",
             Self::MessageKnown => "the message came in before",
             Self::IdKnown => "the new id was used before",
-        }
+        };
+        words.into()
     }
 }
 

@@ -55,13 +55,14 @@ pub struct ChannelSettings {
     pub retry_delay_us: u64,
     /// Longest wait before an attempt, µs.
     pub retry_delay_us_max: u64,
-    /// A turn that is not over so long after its first attempt began fails, µs. Time in approvals counts.
+    /// A turn that workers had for so long, over all attempts, fails, µs. What it waits for people or for a worker does not
+    /// count.
     pub turn_us_max: u64,
     /// Effects under way are waited for so long when a turn is to end early, µs.
     pub drain_us: u64,
     /// Tries at undoing one effect.
     pub compensation_attempts_max: u32,
-    /// Undoing that is not done after this is given up, µs.
+    /// An effect that is not undone so long after it was its turn to be is given up, µs.
     pub compensation_us: u64,
 }
 

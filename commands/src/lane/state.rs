@@ -165,8 +165,10 @@ pub struct Turn {
     pub not_before: Option<Micros>,
     /// Attempts that began.
     pub attempt: u32,
-    /// When the first attempt began.
-    pub started_at: Option<Micros>,
+    /// How long workers had it before it waited the last time, µs. What it waits for people and workers does not count.
+    pub ran_us: u64,
+    /// Since when a worker has it.
+    pub runs_since: Option<Micros>,
     /// The worker's hold.
     pub lease: Option<Lease>,
     /// What cannot be taken back.
@@ -175,7 +177,7 @@ pub struct Turn {
     pub awaited: Option<Awaited>,
     /// How it is going to end.
     pub pending_outcome: Option<PendingOutcome>,
-    /// When it began to drain or to compensate.
+    /// When it began to drain, or to undo the effect that is due.
     pub winding_since: Option<Micros>,
     /// What it sent and did not take back.
     pub sent: Vec<MessageId>,

@@ -22,7 +22,7 @@ pub enum Timer {
     Window(TurnId),
     /// A worker is taken for dead.
     Lease(TurnId),
-    /// A turn has taken too long.
+    /// Workers had a turn for too long.
     Overdue(TurnId),
     /// Nobody decided in time.
     Approval(ApprovalId),
@@ -64,7 +64,10 @@ impl Lane {
                     turn.lease.as_ref().map(|lease| lease.expires_at),
                     Timer::Lease(id),
                 ),
-                (after(turn.started_at, settings.turn_us_max), Timer::Overdue(id)),
+                (
+                    after(turn.runs_since, settings.turn_us_max.saturating_sub(turn.ran_us)),
+                    Timer::Overdue(id),
+                ),
             ],
             // What is in doubt waits for a person, as long as it takes; what runs is waited for.
             TurnState::Cancelling if self.calls_of(id).any(|call| call.is_in_flight()) => {

@@ -184,7 +184,8 @@ pub(super) fn ask_person(draft: &mut Draft<'_>, id: TurnId, call: CallId) {
 }
 
 /// Row 34: undoing is recorded before the tool that undoes runs. Where nobody reported the last try in its time, another
-/// one starts; the tool is one that may run twice. Before that none does: nobody uses up the tries of others.
+/// one starts; the tool is one that may run twice. Before that none does: nobody uses up the tries of others. The last
+/// effect is undone first, and the one before it when that is settled: undone, or given up.
 pub(super) fn start_compensation(draft: &mut Draft<'_>, start: &StartCompensation) -> Result<(), Rejection> {
     let known = draft.lane.calls.get(&start.call);
     let call = known.ok_or(Rejection::NoSuch { thing: "call" })?;
@@ -198,6 +199,10 @@ pub(super) fn start_compensation(draft: &mut Draft<'_>, start: &StartCompensatio
     }
     if !is_to_undo {
         return Err(Rejection::blocked(state, Obstacle::CallNotThere));
+    }
+    let due = draft.lane.to_undo(call.turn).first().map(|effect| effect.call_id);
+    if let Some(due) = due.filter(|due| *due != id) {
+        return Err(Rejection::blocked(state, Obstacle::UndoneLater { due }));
     }
     if is_tried {
         return Err(Rejection::blocked(state, Obstacle::BeingUndone));
@@ -270,7 +275,7 @@ pub(super) fn compensation(draft: &mut Draft<'_>, report: &ReportCompensation) -
     Ok(())
 }
 
-/// Row 20: the turn is over once everything is undone.
+/// Row 20: the turn is over once every effect is undone or given up.
 pub(super) fn undone(draft: &mut Draft<'_>, id: TurnId) {
     if draft.lane.to_undo(id).is_empty() {
         draft.row(20);
@@ -278,7 +283,7 @@ pub(super) fn undone(draft: &mut Draft<'_>, id: TurnId) {
     }
 }
 
-/// Undoing took too long.
+/// Undoing the effect that is due took too long. The next one has its own time.
 pub(super) fn undoing_lapsed(draft: &mut Draft<'_>, id: TurnId) {
     let Some(effect) = draft.lane.to_undo(id).into_iter().next() else {
         return;
@@ -295,16 +300,20 @@ pub(super) fn undoing_lapsed(draft: &mut Draft<'_>, id: TurnId) {
     give_up_undoing(draft, id, effect.call_id);
 }
 
-/// Row 21: what cannot be undone is a person's business, and the turn failed, however it was to end.
+/// Row 21: what cannot be undone is a person's business, and the turn fails, however it was to end. What was done before
+/// it is undone all the same.
 fn give_up_undoing(draft: &mut Draft<'_>, id: TurnId, call: CallId) {
     draft.row(21);
-    let failed = failed(draft, id, Cause::of("compensation_failed"));
-    draft.push(id, failed);
-    let mut required = InfraManualInterventionRequired::new("compensation_failed".to_owned());
+    let mut required = InfraManualInterventionRequired::new(COMPENSATION_FAILED.to_owned());
     required.call_id = Some(call);
     draft.event(id, Some(call), None, required.into());
-    draft.free_lane();
+    if draft.lane.to_undo(id).is_empty() {
+        finish(draft, id);
+    }
 }
+
+/// How a turn fails of which an effect could not be undone, and what a person is called for.
+pub(super) const COMPENSATION_FAILED: &str = "compensation_failed";
 
 /// The end that was pending.
 fn finish(draft: &mut Draft<'_>, id: TurnId) {

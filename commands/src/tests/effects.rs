@@ -70,9 +70,9 @@ pub(super) fn started(receipt: &CommandReceipt) -> (Position, ToolStarted) {
     panic!("nothing was started: {:?}", types(receipt));
 }
 
-fn obstacle(error: &CommandError) -> (&'static str, Option<&'static str>) {
+fn obstacle(error: &CommandError) -> (&'static str, Option<&str>) {
     match error {
-        CommandError::IllegalTransition { state, obstacle, .. } => (state, *obstacle),
+        CommandError::IllegalTransition { state, obstacle, .. } => (state, obstacle.as_deref()),
         other => panic!("{other}"),
     }
 }

@@ -249,7 +249,8 @@ async fn a_turn_is_cancelled_and_then_nothing_more_happens_to_it() {
         refused,
         CommandError::IllegalTransition {
             state: "cancelled",
-            legal: [],
+            // Of a call that it left open.
+            legal: ["ResolveOutcome"],
             ..
         }
     ));

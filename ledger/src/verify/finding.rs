@@ -65,6 +65,7 @@ kinds! {
     EffectWithoutIntent = "EFFECT_WITHOUT_INTENT": "the outcome of a tool call, or of undoing it, without the start before it",
     IllegalTransition = "ILLEGAL_TRANSITION": "a governed turn or call does what it may not do where it stands",
     AttemptOutOfOrder = "ATTEMPT_OUT_OF_ORDER": "an attempt that is skipped, comes twice, or is another one's",
+    UndoOutOfOrder = "UNDO_OUT_OF_ORDER": "an effect is undone while one that was started after it is still to be undone",
     LeaseOutOfOrder = "LEASE_OUT_OF_ORDER": "a lease whose number does not rise, or that is over, another one's or taken too early",
     ReviewerKeyInvalid = "REVIEWER_KEY_INVALID": "a reviewer's key whose registration does not hold",
     RequestMismatch = "REQUEST_MISMATCH": "a request for approval with digests of something else than it shows",

@@ -76,8 +76,6 @@ struct Turn {
     commit_point: bool,
     awaits: Option<Awaits>,
     end: Option<End>,
-    /// Undoing was given up.
-    given_up: bool,
     calls: Vec<Id>,
     /// Something of it cannot be read or was reported: nothing more is said about it.
     is_undecidable: bool,
@@ -304,7 +302,6 @@ impl Turn {
             commit_point: false,
             awaits: None,
             end: None,
-            given_up: false,
             calls: Vec::new(),
             is_undecidable: false,
         }

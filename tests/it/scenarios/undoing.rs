@@ -30,6 +30,19 @@ fn a_02_a_superseded_turn_undoes_what_it_did_in_reverse_order() {
     let (world, mut outside) = (World::new(), Outside::default());
     let (worker, [first, second]) = superseded(&world, &mut outside);
     let undone = json!({ "compensated": { "compensationTool": "release_seat", "externalRef": "R-1" } });
+    // Another order is refused, and nothing of it is recorded.
+    let size = world.size();
+    let early = json!({ "lane": worker.lane, "callId": first["callId"] });
+    let refused = world.refused("startCompensation", &early);
+    assert_eq!(refused["code"], "ILLEGAL_TRANSITION", "{refused}");
+    let due = second["callId"].as_str().expect("a call");
+    assert!(
+        refused["message"]
+            .as_str()
+            .is_some_and(|words| words.contains(due)),
+        "{refused}"
+    );
+    assert_eq!(world.size(), size);
     for call in [&second, &first] {
         assert_eq!(world.read_turn(&worker.turn)["status"], "COMPENSATING");
         let told = world.undo(&worker.lane, call, &undone);
@@ -97,6 +110,11 @@ fn a_02_what_five_tries_do_not_undo_is_a_persons_business() {
         "{states:?}"
     );
 
+    // The other effect does not stand because of it.
+    assert_eq!(world.read_turn(&worker.turn)["status"], "COMPENSATING");
+    let undone = json!({ "compensated": { "externalRef": "R-1" } });
+    let told = world.undo(&worker.lane, &first, &undone);
+    assert_eq!(told["state"], "COMPENSATED", "{told}");
     let turn = world.read_turn(&worker.turn);
     assert_eq!(
         (&turn["status"], &turn["errorType"]),
@@ -113,6 +131,13 @@ fn a_02_what_five_tries_do_not_undo_is_a_persons_business() {
         .map(|record| (&record.payload["reason"], &record.call));
     let expected = (&json!("compensation_failed"), &second["callId"]);
     assert_eq!(told.collect::<Vec<_>>(), [expected]);
+
+    // The person who looked after it says so, and the effect is off the list.
+    let looked = json!({ "lane": worker.lane, "callId": second["callId"], "outcome": "NOT_EXECUTED", "by": "alice",
+        "evidence": "released by telephone" });
+    world.done("resolveOutcome", &looked, "state position");
+    assert_eq!(world.effects(Some("COMPENSATION_FAILED")), json!([]));
+    assert_eq!(world.read_turn(&worker.turn)["status"], "FAILED");
 
     // A sixth try is refused, and the message is not lost with the turn.
     let sixth = json!({ "lane": worker.lane, "callId": second["callId"] });

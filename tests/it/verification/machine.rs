@@ -6,14 +6,14 @@ use std::sync::Arc;
 use ruche_commands::lane::{
     ChannelSettings, ClaimTurn, CommitTurn, EffectOutcome, FailTurn, Held, Intent, Lane, LaneCommand,
     LaneEvent, LeaseProof, OnDeny, ProposeAction, ReportCompensation, ReportEffect, ResolveApproval,
-    ResolveOutcome, SentMessage, StartEffect, SubmitMessage, Undone, explain,
+    ResolveOutcome, SentMessage, StartCompensation, StartEffect, SubmitMessage, Undone, explain,
 };
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalRule, AssertedOutcome,
     InterventionPoint, MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role, ToolCompensated,
-    ToolCompensationFailed, ToolCompleted, ToolFailed, ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed,
-    ToolRegistered, ToolStarted, TurnCommitted, TurnStrategy,
+    ToolCompensationFailed, ToolCompensationStarted, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
+    ToolOutcomeUnknown, ToolProposed, ToolRegistered, ToolStarted, TurnCommitted, TurnStrategy,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, SessionId, TurnId};
 use ruche_domain::measures::Digest;
@@ -226,6 +226,10 @@ impl Course {
                 let outcome = AssertedOutcome::ALL[self.below(2)];
                 let asserted = ToolOutcomeAsserted::new(outcome, "person".to_owned(), "looked".to_owned());
                 Intent::ResolveOutcome(ResolveOutcome { call, asserted })
+            }
+            6 if !self.lane.calls[&call].is_being_undone => {
+                let started = ToolCompensationStarted::new("idempotent".to_owned());
+                Intent::StartCompensation(StartCompensation { call, started })
             }
             6 => {
                 let outcome = if self.below(2) == 0 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::ApprovalMode;
+use ruche_domain::events::{ApprovalMode, TurnEffect};
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 
@@ -233,7 +233,10 @@ fn waits_have_an_end(lane: &Lane) {
         assert!(lane.calls_of(turn.id).any(waits), "drains nothing: {turn:#?}");
     }
     for turn in in_state(lane, TurnState::Compensating) {
-        assert!(!lane.to_undo(turn.id).is_empty(), "undoes nothing: {turn:#?}");
+        let undo = lane.to_undo(turn.id);
+        assert!(!undo.is_empty(), "undoes nothing: {turn:#?}");
+        let early = |effect: &TurnEffect| lane.calls[&effect.call_id].undo_starts > 0;
+        assert!(!undo[1..].iter().any(early), "undone before its turn: {undo:#?}");
     }
 }
 

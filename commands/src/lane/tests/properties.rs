@@ -180,7 +180,10 @@ fn calls(world: &World, step: &Step, picks: &Picks) -> Vec<CallId> {
             Step::Start { .. } => call.status.is_none() && call.gate != Gate::Closed,
             Step::Report(_) => call.is_in_flight(),
             Step::Assert(_) => call.is_in_doubt(),
-            Step::Compensate { .. } => call.is_to_undo(),
+            Step::Compensate { .. } => {
+                let due = world.lane.to_undo(call.turn);
+                due.first().is_some_and(|due| due.call_id == call.id)
+            }
             _ => true,
         };
         fits && Some(call.turn) == holder

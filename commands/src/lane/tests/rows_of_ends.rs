@@ -156,18 +156,78 @@ fn row_21_what_cannot_be_undone_fails_the_turn_and_calls_a_person() {
         types,
         [
             "tool.compensation_failed",
-            "turn.failed",
-            "infra.manual_intervention_required"
+            "infra.manual_intervention_required",
+            "turn.failed"
         ]
     );
     assert_eq!(
         (world.rows.as_slice(), world.state(old)),
         (&[21][..], TurnState::Failed)
     );
-    let AgentEvent::TurnFailed(failed) = &world.log[world.log.len() - 2].fact else {
+    let AgentEvent::TurnFailed(failed) = &world.log.last().unwrap().fact else {
         panic!("not failed")
     };
-    assert_eq!(failed.compensation_complete, Some(false));
+    assert_eq!(
+        (failed.error_type.as_str(), failed.compensation_complete),
+        ("compensation_failed", Some(false))
+    );
+}
+
+/// Three effects; the second cannot be undone. The others are undone all the same, and a person is called for the one.
+#[test]
+fn row_21_what_cannot_be_undone_keeps_nothing_else_from_being_undone() {
+    let mut world = World::cancelling();
+    world.settings.compensation_attempts_max = 1;
+    let old = world.processing();
+    let calls = [0; 3].map(|_| world.completed(SideEffectPolicy::Compensatable));
+    let message = world.message();
+    world.when(message);
+    world.when(world.undone(calls[2]));
+    assert_eq!(
+        world.when(world.not_undone(calls[1])),
+        ["tool.compensation_failed", "infra.manual_intervention_required"]
+    );
+    assert_eq!(
+        (world.rows.as_slice(), world.state(old)),
+        (&[21][..], TurnState::Compensating)
+    );
+    assert_eq!(
+        world.blocked(world.assert_outcome(calls[1], AssertedOutcome::Completed)),
+        Obstacle::CallNotThere,
+        "a person says so once the turn is over"
+    );
+    assert_eq!(
+        world.when(world.undone(calls[0])),
+        ["tool.compensated", "turn.failed"]
+    );
+    assert_eq!(world.state(old), TurnState::Failed, "and not superseded");
+    let status = calls.map(|call| world.status(call).expect("started"));
+    let [undone, stuck] = [EffectStatus::Compensated, EffectStatus::CompensationFailed];
+    assert_eq!(status, [undone, stuck, undone]);
+}
+
+/// Nobody undoes anything: each effect has its time, one after the other, and a person is called for each.
+#[test]
+fn row_21_each_effect_has_its_time() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let calls = [0; 2].map(|_| world.completed(SideEffectPolicy::Compensatable));
+    world.when(world.cancel(turn));
+    let mut called = Vec::new();
+    for _ in calls {
+        world.wait(599_999_999);
+        let early = world.fire();
+        assert!(matches!(world.refused(early), Rejection::NothingDue { .. }));
+        world.wait(1);
+        let fire = world.fire();
+        assert!(world.when(fire).contains(&"infra.manual_intervention_required"));
+        called.extend(world.log.iter().rev().find_map(|event| match &event.fact {
+            AgentEvent::InfraManualInterventionRequired(required) => required.call_id,
+            _ => None,
+        }));
+    }
+    assert_eq!(called, [calls[1], calls[0]]);
+    assert_eq!(world.state(turn), TurnState::Failed);
 }
 
 #[test]
@@ -345,6 +405,44 @@ fn row_32_what_could_not_be_undone_is_settled_by_a_person_when_the_turn_is_over(
     assert_eq!(world.status(stuck), Some(EffectStatus::Failed));
 }
 
+/// A person needs longer than the turn may run, and then no worker is there: neither is the turn's fault.
+#[test]
+fn row_25_a_turn_is_not_overdue_for_having_waited() {
+    let mut world = World::queueing();
+    world.settings.turn_us_max = 10_000_000;
+    let turn = world.processing();
+    let call = world.running(SideEffectPolicy::Irreversible);
+    world.wait(4_000_000);
+    world.when(world.report(call, unknown()));
+    world.when(world.fail(true));
+    assert_eq!(world.state(turn), TurnState::AwaitingApproval);
+    world.wait(100_000_000);
+    let assert = world.assert_outcome(call, AssertedOutcome::Completed);
+    world.when(assert);
+    world.wait(100_000_000);
+    let claim = world.claim();
+    world.when(claim);
+    let (_, propose) = world.proposal(SideEffectPolicy::Idempotent, PolicyVerdict::RequireApproval);
+    world.when(propose);
+    world.wait(100_000_000);
+    let call = world
+        .lane
+        .calls_of(turn)
+        .find(|call| call.status.is_none())
+        .unwrap()
+        .id;
+    let approve = world.approve(call);
+    world.when(approve);
+    // Four seconds were the first attempt's; six are left.
+    world.wait(5_999_999);
+    let early = world.fire();
+    assert!(matches!(world.refused(early), Rejection::NothingDue { .. }));
+    world.wait(1);
+    let fire = world.fire();
+    world.when(fire);
+    assert_eq!(world.state(turn), TurnState::Failed);
+}
+
 #[test]
 fn row_27_an_end_is_an_end() {
     let mut world = World::queueing();
@@ -437,6 +535,28 @@ fn row_34_nothing_is_undone_without_a_start_and_starts_are_bounded() {
     assert!(failed.events.len() > 1, "the tries that nobody reported count");
     let done = world.ask(world.undone(call)).unwrap();
     assert_eq!(done.lane.turn(turn).unwrap().state, TurnState::Cancelled);
+}
+
+#[test]
+fn row_34_the_last_effect_is_undone_first() {
+    let mut world = World::queueing();
+    world.settings.compensation_attempts_max = 2;
+    let turn = world.processing();
+    let first = world.completed(SideEffectPolicy::Compensatable);
+    let second = world.completed(SideEffectPolicy::Compensatable);
+    world.when(world.cancel(turn));
+    let start = super::world::start_undoing;
+    let due = Obstacle::UndoneLater { due: second };
+    assert_eq!(world.blocked(start(first)), due);
+    assert!(due.words().contains(&second.to_string()), "{}", due.words());
+    world.when(world.not_undone(second));
+    assert_eq!(world.blocked(start(first)), due, "it is not settled");
+    world.when(world.not_undone(second));
+    assert_eq!(
+        world.when(start(first)),
+        ["tool.compensation_started"],
+        "it was given up"
+    );
 }
 
 #[test]

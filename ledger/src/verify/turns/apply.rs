@@ -151,7 +151,8 @@ impl Turn {
             }
             Kind::CancelRequested => self.wind_down(End::Cancelled),
             Kind::Compensating => self.state = State::Compensating,
-            Kind::UndoingFailed => self.given_up |= said.exhausted == Some(true),
+            // What cannot be undone makes it fail, however it was to end.
+            Kind::UndoingFailed if said.exhausted == Some(true) => self.end = Some(End::Failed),
             Kind::Requested if !said.is_detached() => {
                 self.state = State::AwaitingApproval;
                 self.awaits = Some(Awaits::Decision(step.stream));

@@ -6,7 +6,7 @@ use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 use super::check::check_attempt;
 use super::table::{Kind, Said};
 use super::{Fault, Id, Step, TurnRules, require};
-use crate::verify::finding::FindingKind::{EffectWithoutApproval, EffectWithoutIntent};
+use crate::verify::finding::FindingKind::{EffectWithoutApproval, EffectWithoutIntent, UndoOutOfOrder};
 use ruche_domain::numbers::{Micros, Position};
 
 /// A call.
@@ -17,6 +17,8 @@ pub(super) struct Call {
     pub gate: Gate,
     pub status: Option<EffectStatus>,
     pub attempt: u32,
+    /// Where its last start stands.
+    pub started: Option<Position>,
     pub undo_attempt: u32,
     /// Starts of the tool that undoes it.
     pub undo_starts: u32,
@@ -53,6 +55,7 @@ impl Call {
             gate: Gate::Closed,
             status: None,
             attempt: 0,
+            started: None,
             undo_attempt: 0,
             undo_starts: 0,
             is_being_undone: false,
@@ -179,6 +182,7 @@ impl TurnRules {
                 require(!call.is_being_undone || lapsed, || {
                     Fault::illegal("another try at undoing it is under way")
                 })?;
+                self.check_order(turn, call)?;
                 check_attempt(call.undo_starts + 1, said.attempt)
             }
             Kind::CallUndone => {
@@ -197,6 +201,24 @@ impl TurnRules {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl TurnRules {
+    /// That no effect of the turn that was started later is still to be undone. Calls that are left alone may be settled.
+    fn check_order(&self, turn: Id, call: &Call) -> Result<(), Fault> {
+        let mut others = self
+            .turns
+            .get(&turn)
+            .into_iter()
+            .flat_map(|of| self.calls_of(&turn, of));
+        let is_due = !others.any(|other| other.is_to_undo() && other.started > call.started);
+        require(is_due, || {
+            Fault::new(
+                UndoOutOfOrder,
+                "an effect that was started after it is still to be undone",
+            )
+        })
     }
 }
 
@@ -260,6 +282,7 @@ impl Call {
             Kind::CallStarted => {
                 self.status = Some(EffectStatus::InFlight);
                 self.attempt = said.and_then(|said| said.attempt).unwrap_or(self.attempt + 1);
+                self.started = Some(step.position);
             }
             Kind::CallCompleted => self.status = Some(EffectStatus::Completed),
             Kind::CallFailed => self.status = Some(EffectStatus::Failed),

@@ -123,9 +123,6 @@ impl TurnRules {
             return require(has_lease, || Fault::new(LeaseOutOfOrder, "nobody holds the turn"));
         }
         self.settled(id, turn, |call| call.is_in_flight() || call.needs_person())?;
-        if kind == Kind::Failed && turn.given_up {
-            return Ok(());
-        }
         self.settled(id, turn, Call::is_to_undo)?;
         let successor = said.successor_turn_id.map(|turn| turn.0.into_bytes());
         let as_announced = match (kind, turn.state) {
@@ -133,6 +130,8 @@ impl TurnRules {
             (Kind::Cancelled, State::Accumulating | State::Queued) | (Kind::Failed, State::Processing) => {
                 true
             }
+            // What is not known of a call may be that it was given up.
+            (Kind::Failed, State::Compensating) if has_undecidable(self, turn) => true,
             (Kind::Superseded, _) => successor.map(End::Superseded) == turn.end,
             (Kind::Cancelled, _) => turn.end == Some(End::Cancelled),
             _ => turn.end == Some(End::Failed),

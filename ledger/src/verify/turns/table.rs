@@ -94,7 +94,7 @@ table! {
     LeaseRenewed = "infra.lease_renewed" in Lane, reads, [Processing AwaitingApproval Cancelling];
     LeaseExpired = "infra.lease_expired" in Lane, reads, [Processing];
     AttemptFailed = "turn.attempt_failed" in Lane, reads, [Processing];
-    PersonNeeded = "infra.manual_intervention_required" in Lane, blind, [Processing AwaitingApproval Cancelling];
+    PersonNeeded = "infra.manual_intervention_required" in Lane, blind, [Processing AwaitingApproval Cancelling Compensating];
     CommitPoint = "turn.commit_point_reached" in Lane, blind, [Processing];
     SupersedeRequested = "turn.supersede_requested" in Lane, reads, [Queued Ready Processing AwaitingApproval];
     CancelRequested = "turn.cancel_requested" in Lane, blind, [Ready Processing AwaitingApproval];

@@ -74,7 +74,8 @@ fn id(text: &str) -> Option<[u8; 16]> {
 /// What is found in a story: names and numbers of lines; then the turns that are not over.
 fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
     let (mut rules, mut findings) = (TurnRules::default(), Findings::keeping(100));
-    for (index, line) in story.trim().lines().enumerate() {
+    let lines = story.lines().filter(|line| !line.is_empty());
+    for (index, line) in lines.enumerate() {
         if line == "hole" {
             rules.forget();
             continue;
@@ -418,6 +419,32 @@ fn under_one_business_key_one_call_stands() {
     );
 }
 
+/// A second effect in turn 1, started after the first: it is undone before it, unless it was settled otherwise.
+#[test]
+fn the_last_effect_is_undone_first() {
+    let done = r#"8 tool.completed 1 7 {"attempt":1}"#;
+    let second = r#"8 tool.proposed 1 6 {"side_effect":"compensatable"}
+8 policy.evaluated 1 6 {"verdict":"allow"}
+8 tool.started 1 6 {"side_effect":"compensatable","attempt":1}
+8 tool.completed 1 6 {"attempt":1}"#;
+    let story = GOOD.replacen(done, &format!("{done}\n{second}"), 1);
+    let begins = "12 turn.compensating 1 -";
+    let with = |lines: &str, end: &str| {
+        let story = story.replacen(begins, &format!("{begins}\n{lines}"), 1);
+        let story = story.replacen("14 turn.superseded 1 -", &format!("14 {end} 1 -"), 1);
+        judged(&story, &[]).0
+    };
+    let undone = "12 tool.compensation_started 1 6 {\"attempt\":1}\n12 tool.compensated 1 6";
+    assert_eq!(with(undone, "turn.superseded"), [""; 0]);
+    let given_up = "12 tool.compensation_failed 1 6 {\"attempt\":1,\"exhausted\":true}\n12 infra.manual_intervention_required 1 6";
+    assert_eq!(with(given_up, "turn.failed"), [""; 0]);
+    assert_eq!(with(given_up, "turn.superseded").len(), 1, "it fails");
+    let early = with("", "turn.superseded");
+    assert!(early[0].starts_with("UNDO_OUT_OF_ORDER"), "{early:?}");
+    let not_there = "12 tool.outcome_asserted 1 6 {\"outcome\":\"not_executed\"}";
+    assert_eq!(with(not_there, "turn.superseded").len(), 1, "nobody doubted it");
+}
+
 /// What a turn left open when it ended a person settles once; nothing else of a call moves then.
 #[test]
 fn behind_the_end_of_a_turn_a_person_may_say_what_became_of_a_call() {
@@ -439,7 +466,11 @@ fn behind_the_end_of_a_turn_a_person_may_say_what_became_of_a_call() {
         let twice = format!("{}\n{}", said(outcome), said(outcome));
         assert_eq!(failed(true, &twice).len(), 1, "it was said");
     }
-    let settled = GOOD.replacen("23 message.sent 2 -", "23 message.sent 2 -\n24 tool.outcome_asserted 2 8 {\"outcome\":\"completed\"}", 1);
+    let settled = GOOD.replacen(
+        "23 message.sent 2 -",
+        "23 message.sent 2 -\n24 tool.outcome_asserted 2 8 {\"outcome\":\"completed\"}",
+        1,
+    );
     assert_eq!(judged(&settled, &[]).0.len(), 1, "nothing was in doubt");
 }
 
