@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use ruche_domain::Ext;
 use ruche_domain::limits::{
-    CHANNEL_ATTEMPTS_MAX, CHANNEL_GATHER_US_MAX, CHANNEL_LEASE_US_MAX, CHANNEL_MESSAGES_MAX,
-    CHANNEL_RETRY_US_MAX, CHANNEL_TURN_US_MAX, CHANNEL_WAIT_US_MIN,
+    CHANNEL_ATTEMPTS_MAX, CHANNEL_CARRIED_MAX, CHANNEL_GATHER_US_MAX, CHANNEL_LEASE_US_MAX,
+    CHANNEL_MESSAGES_MAX, CHANNEL_QUEUE_MAX, CHANNEL_RETRY_US_MAX, CHANNEL_TURN_US_MAX, CHANNEL_WAIT_US_MIN,
 };
 use serde_json::Value;
 
@@ -20,10 +20,12 @@ const PREFIX: &str = "turns.";
 const STRATEGIES: [&str; 3] = ["queue", "cancel_in_progress", "reject_new"];
 
 /// Numbers that the machine of turns runs under: from, to.
-const BOUNDS: [(&str, u64, u64); 12] = [
+const BOUNDS: [(&str, u64, u64); 14] = [
     ("debounce_us", 0, CHANNEL_GATHER_US_MAX),
     ("window_us_max", 0, CHANNEL_GATHER_US_MAX),
     ("messages_max", 1, CHANNEL_MESSAGES_MAX),
+    ("carried_max", 1, CHANNEL_CARRIED_MAX),
+    ("queue_max", 1, CHANNEL_QUEUE_MAX),
     ("approval_us", CHANNEL_WAIT_US_MIN, CHANNEL_TURN_US_MAX),
     ("attempts_max", 1, CHANNEL_ATTEMPTS_MAX),
     ("lease_us", CHANNEL_WAIT_US_MIN, CHANNEL_LEASE_US_MAX),
@@ -80,6 +82,12 @@ pub(crate) fn check(channel: &str, published: &BTreeMap<String, Value>) -> Resul
         return Err(CommandError::input(
             format!("/set/{PREFIX}window_us_max"),
             "is shorter than debounce_us, which would never be over",
+        ));
+    }
+    if all.carried_max < all.messages_max {
+        return Err(CommandError::input(
+            format!("/set/{PREFIX}carried_max"),
+            "is less than messages_max, with which a turn is sealed",
         ));
     }
     Ok(())
@@ -146,6 +154,9 @@ mod tests {
                 json!({ "turns.debounce_us": 9_000_000 }),
                 "/set/turns.window_us_max",
             ),
+            (json!({ "turns.carried_max": 19 }), "/set/turns.carried_max"),
+            (json!({ "turns.queue_max": 0 }), "/set/turns.queue_max"),
+            (json!({ "turns.queue_max": 10_001 }), "/set/turns.queue_max"),
         ] {
             match check("web", &values(value.clone())) {
                 Err(CommandError::InvalidInput { field: told, .. }) => assert_eq!(told, path, "{value}"),

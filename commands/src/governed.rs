@@ -27,7 +27,7 @@ use std::sync::{Arc, LazyLock};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalVoted, ConfigScope, SessionStarted, ToolProposed};
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
-use ruche_domain::limits::CALLS_PER_TURN_MAX;
+use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
@@ -487,12 +487,19 @@ fn refusal(rejection: Rejection) -> CommandError {
             &["SubmitMessage"],
         ),
         Rejection::BusinessKeyMissing => CommandError::input("/businessKey", "is needed"),
-        Rejection::TooManyCalls => CommandError::LimitExceeded {
-            what: "turn",
-            value: CALLS_PER_TURN_MAX as u64 + 1,
-            limit: CALLS_PER_TURN_MAX as u64,
-            unit: "calls",
-        },
+        Rejection::TooManyCalls => one_more("turn", CALLS_PER_TURN_MAX as u64, "calls"),
+        Rejection::TooManySent => one_more("turn", MESSAGES_TO_RETRACT_MAX as u64, "messages to take back"),
+        Rejection::TurnFull { limit } => one_more("turn (turns.carried_max)", limit.into(), "messages"),
+        Rejection::LaneFull { limit } => one_more("lane (turns.queue_max)", limit.into(), "turns that wait"),
+    }
+}
+
+fn one_more(what: &'static str, limit: u64, unit: &'static str) -> CommandError {
+    CommandError::LimitExceeded {
+        what,
+        value: limit + 1,
+        limit,
+        unit,
     }
 }
 

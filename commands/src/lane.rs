@@ -32,7 +32,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use effects::obstacle;
+pub use effects::{obstacle, refused_start};
 pub use event::LaneEvent;
 pub use evolve::evolve;
 pub use intent::*;

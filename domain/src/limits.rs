@@ -56,6 +56,9 @@ pub const COMMAND_SENDS_MAX: u32 = 8;
 pub const COMMANDS_WAITING_MAX: usize = 1_024;
 /// Calls of one turn. What becomes of all of them at once, when a lease lapses or a turn is cancelled, fits one append.
 pub const CALLS_PER_TURN_MAX: usize = 256;
+/// Messages that a turn has sent and could still take back. They are taken back in one append, with what becomes of its
+/// calls.
+pub const MESSAGES_TO_RETRACT_MAX: usize = 256;
 /// Shortest time that a tool may be given, µs. With less a call would be in doubt before anybody can report it.
 pub const TOOL_TIMEOUT_US_MIN: u64 = 1_000;
 /// Longest time that a tool may be given, µs.
@@ -64,6 +67,10 @@ pub const TOOL_TIMEOUT_US_MAX: u64 = 30 * 24 * 3_600 * 1_000_000;
 pub const CHANNEL_GATHER_US_MAX: u64 = 600 * 1_000_000;
 /// Most messages that a channel may have in a turn.
 pub const CHANNEL_MESSAGES_MAX: u64 = 100;
+/// Most messages that a channel may let a turn own, those of turns that it takes the place of among them.
+pub const CHANNEL_CARRIED_MAX: u64 = 10_000;
+/// Most turns of a lane that a channel may let wait.
+pub const CHANNEL_QUEUE_MAX: u64 = 10_000;
 /// Most attempts that a channel may have at a turn, or at undoing an effect.
 pub const CHANNEL_ATTEMPTS_MAX: u64 = 100;
 /// Shortest lease, approval or turn of a channel, µs.
@@ -147,6 +154,14 @@ const _: () = assert!(
 );
 const _: () = assert!(APPEND_BYTES_MAX <= BATCH_BYTES_MAX, "an append fits a batch");
 const _: () = assert!(BATCH_BYTES_MAX <= WRITER_QUEUE_BYTES_MAX);
+const _: () = assert!(
+    40 * CHANNEL_CARRIED_MAX as usize <= PAYLOAD_BYTES_MAX / 2,
+    "the ids of a turn's messages, as text, in an event"
+);
+const _: () = assert!(
+    2 * CALLS_PER_TURN_MAX + MESSAGES_TO_RETRACT_MAX + 100 <= EVENTS_PER_APPEND_MAX,
+    "a turn that is superseded: its calls, their approvals and its words"
+);
 const _: () = assert!(RECENT_STREAM_BYTES_MAX < RECENT_STREAMS_BYTES_MAX);
 const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 4, "two bits of the payload key");
 const _: () = assert!(3 * LEASE_RENEWAL_MS <= LEASE_MS, "two renewals may fail");

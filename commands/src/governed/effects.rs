@@ -20,9 +20,7 @@ use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, refus
 use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
-use crate::lane::{
-    self, Call, EffectOutcome, Intent, Lane, LaneEvent, Rejection, SentMessage, TurnState, obstacle,
-};
+use crate::lane::{self, Call, EffectOutcome, Intent, Lane, LaneEvent, SentMessage, refused_start};
 use crate::reviewer::KeyState;
 use crate::tool::{Catalogue, schema_digest};
 
@@ -169,7 +167,7 @@ impl Command for StartEffect {
             }
             Some(why) => Decision::Refused {
                 events,
-                refusal: refusal(Rejection::blocked(TurnState::Processing, obstacle(why))),
+                refusal: refusal(refused_start(&lane, self.call, why)),
             },
         })
     }

@@ -5,6 +5,7 @@ use ruche_domain::events::{
     TurnStarted,
 };
 use ruche_domain::ids::{ApprovalId, TurnId};
+use ruche_domain::limits::MESSAGES_TO_RETRACT_MAX;
 use ruche_domain::numbers::Micros;
 
 use super::approvals::{renew, void};
@@ -62,6 +63,10 @@ pub(super) fn heartbeat(draft: &mut Draft<'_>, held: &Held<()>) -> Result<(), Re
 pub(super) fn send(draft: &mut Draft<'_>, held: &Held<SentMessage>) -> Result<(), Rejection> {
     let turn = draft.held(held, &[TurnState::Processing])?;
     let (id, retractable) = (turn.id, turn.settings.retractable);
+    // What can be taken back is taken back in one append.
+    if retractable && turn.sent.len() >= MESSAGES_TO_RETRACT_MAX {
+        return Err(Rejection::TooManySent);
+    }
     draft.row(SENT);
     draft.push(id, sent(&held.what));
     if !retractable {
@@ -137,15 +142,26 @@ pub(super) fn fail_attempt(draft: &mut Draft<'_>, held: &Held<FailTurn>) -> Resu
             Obstacle::EffectUnsettled,
         ));
     }
-    fail(draft, id, Cause { error_type, error });
+    let is_last = retryable;
+    fail(
+        draft,
+        id,
+        Cause {
+            error_type,
+            error,
+            is_last,
+        },
+    );
     Ok(())
 }
 
-/// Row 26: the worker is taken for dead. Where attempts are used up, row 25.
+/// Row 26: the worker is taken for dead. Another attempt waits as it does after one that failed. Where attempts are used up, row 25.
 pub(super) fn lapse(draft: &mut Draft<'_>, id: TurnId) {
     let turn = draft.turn(id);
     let Some(lease) = turn.lease.clone() else { return };
     let left = turn.attempt < turn.settings.attempts_max;
+    // From the end of the lease on, which is recorded, and not from when somebody noticed.
+    let retry_at = turn.settings.retry_at(turn.attempt, lease.expires_at);
     let mut expired = InfraLeaseExpired::new(id.to_string(), lease.epoch);
     expired.holder = Some(lease.id);
     expired.expired_at = Some(lease.expires_at);
@@ -153,9 +169,9 @@ pub(super) fn lapse(draft: &mut Draft<'_>, id: TurnId) {
     draft.push(id, expired);
     doubt(draft, id, "lease_expired");
     if left {
-        again(draft, id, draft.now);
+        again(draft, id, retry_at);
     } else {
-        fail(draft, id, Cause::of("lease_expired"));
+        fail(draft, id, Cause::of("lease_expired").last());
     }
 }
 

@@ -15,17 +15,23 @@ use super::attempts::again;
 use super::draft::Draft;
 use super::intent::{EffectOutcome, Held, ReportEffect, ResolveOutcome, StartEffect};
 use super::rejection::{Obstacle, Rejection};
-use super::state::{ApprovalState, Awaited, Call, Gate, TurnState};
+use super::state::{ApprovalState, Awaited, Call, Gate, Lane, TurnState};
 use super::winding::{settle, undone};
 
 /// Row 8: the intent is recorded before the effect, together with the approval that it uses up. Row 33: so is that it may
 /// not.
 pub(super) fn start(draft: &mut Draft<'_>, held: &Held<StartEffect>) -> Result<(), Rejection> {
+    if draft.named(held.turn)?.state == TurnState::AwaitingApproval {
+        return start_undecided(draft, held);
+    }
     let turn = draft.held(held, &[TurnState::Processing])?;
     let id = turn.id;
     let call = draft.named_call(turn, held.what.call)?;
     if !may_run(call) {
-        return Err(Rejection::blocked(TurnState::Processing, Obstacle::CallNotThere));
+        return match is_used_up(draft, call) {
+            true => refuse(draft, held.what.call, StartRefusal::NotApproved, &[]),
+            false => Err(Rejection::blocked(TurnState::Processing, Obstacle::CallNotThere)),
+        };
     }
     let (call_id, side_effect, attempt) = (call.id, call.side_effect, call.attempt + 1);
     let consumes = match may_start(draft, call, &held.what.changed) {
@@ -50,6 +56,25 @@ pub(super) fn start(draft: &mut Draft<'_>, held: &Held<StartEffect>) -> Result<(
         draft.event(id, Some(call_id), None, reached.into());
     }
     Ok(())
+}
+
+/// Whether a call was started under its approval, which is good for one start.
+fn is_used_up(draft: &Draft<'_>, call: &Call) -> bool {
+    let known = call.approval.and_then(|id| draft.lane.approvals.get(&id));
+    known.is_some_and(|approval| approval.state == ApprovalState::Consumed)
+}
+
+/// Row 33, of a turn that waits for people: a start of what they did not decide on is recorded. Everything else is refused
+/// as in any state that knows no start.
+fn start_undecided(draft: &mut Draft<'_>, held: &Held<StartEffect>) -> Result<(), Rejection> {
+    let turn = draft.held(held, &[TurnState::AwaitingApproval]);
+    let call = turn.and_then(|turn| draft.named_call(turn, held.what.call));
+    let undecided =
+        |call: &&Call| may_run(call) && may_start(draft, call, &[]) == Err(StartRefusal::NotApproved);
+    match call.ok().filter(undecided).map(|call| call.id) {
+        Some(call) => refuse(draft, call, StartRefusal::NotApproved, &[]),
+        None => Err(Rejection::illegal(TurnState::AwaitingApproval)),
+    }
 }
 
 /// The approval that a start uses up, if it needs one, with the action that it is of; or why the call may not start.
@@ -96,7 +121,7 @@ fn refuse(
     let call = draft.call(id);
     let recorded = call.refusals.get(&refusal).copied().unwrap_or_default();
     if recorded >= START_REFUSALS_PER_CAUSE_MAX {
-        return Err(Rejection::blocked(TurnState::Processing, obstacle(refusal)));
+        return Err(refused_start(&draft.lane, id, refusal));
     }
     let mut refused = ToolStartRefused::new(call.name.clone(), refusal);
     refused.action_digest = call.action_digest;
@@ -121,7 +146,20 @@ fn refuse(
 /// The row of starts that were refused.
 pub(super) const REFUSED: u8 = 33;
 
-/// What a refused start is told.
+/// What a worker is told whose start was refused, whether that was recorded or had been before.
+pub fn refused_start(lane: &Lane, call: CallId, refusal: StartRefusal) -> Rejection {
+    let known = lane.calls.get(&call);
+    let state = known.and_then(|call| lane.turn(call.turn)).map(|turn| turn.state);
+    match state.unwrap_or(TurnState::Processing) {
+        TurnState::AwaitingApproval => Rejection::illegal(TurnState::AwaitingApproval),
+        state if known.is_some_and(|call| !may_run(call)) => {
+            Rejection::blocked(state, Obstacle::CallNotThere)
+        }
+        state => Rejection::blocked(state, obstacle(refusal)),
+    }
+}
+
+/// What stands in the way of a start that is refused.
 pub fn obstacle(refusal: StartRefusal) -> Obstacle {
     match refusal {
         StartRefusal::Denied => Obstacle::Denied,

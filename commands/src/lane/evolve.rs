@@ -128,6 +128,7 @@ impl Lane {
             settings: ChannelSettings::default(),
             not_before: None,
             attempt: 0,
+            started_at: None,
             ran_us: 0,
             runs_since: None,
             lease: None,
@@ -146,6 +147,7 @@ impl Lane {
             turn.go(TurnState::Processing, event.at);
             turn.attempt = started.attempt;
             turn.not_before = None;
+            turn.started_at = turn.started_at.or(Some(event.at));
             turn.lease = started.lease_id.clone().map(|id| Lease {
                 id,
                 epoch,

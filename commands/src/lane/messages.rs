@@ -40,6 +40,24 @@ pub(super) fn submit(draft: &mut Draft<'_>, submit: &SubmitMessage) -> Result<()
     supersede_waiting(draft, target);
     meet_holder(draft, target);
     seal_if_full(draft, target);
+    check_room(draft, target, target == submit.new_turn)
+}
+
+/// That turn and lane have room for the message. A lane that no worker looks after does not grow without end: what is told
+/// of its messages at once has to fit a record, and workers that come back have to get through.
+fn check_room(draft: &Draft<'_>, target: TurnId, is_new: bool) -> Result<(), Rejection> {
+    let settings = draft.settings();
+    if draft.turn(target).messages.len() > settings.carried_max as usize {
+        return Err(Rejection::TurnFull {
+            limit: settings.carried_max,
+        });
+    }
+    let gathering = usize::from(draft.lane.accumulating().is_some());
+    if is_new && draft.lane.queue.len() + gathering > settings.queue_max as usize {
+        return Err(Rejection::LaneFull {
+            limit: settings.queue_max,
+        });
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ruche_domain::events::CommitPointKind;
 use ruche_domain::ids::CallId;
-use ruche_domain::limits::CALLS_PER_TURN_MAX;
+use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX};
 use ruche_domain::numbers::Micros;
 
 use super::state::TurnState;
@@ -136,6 +136,21 @@ pub enum Rejection {
     /// A call that leaves a trace needs the caller's business key.
     #[error("a call that is not pure needs a business key")]
     BusinessKeyMissing,
+    /// The turn owns as many messages as one may (`carried_max`).
+    #[error("a turn owns at most {limit} messages")]
+    TurnFull {
+        /// So many.
+        limit: u32,
+    },
+    /// As many turns of the lane wait as may (`queue_max`).
+    #[error("at most {limit} turns of a lane wait")]
+    LaneFull {
+        /// So many.
+        limit: u32,
+    },
+    /// The turn has sent as many messages as it could take back at once.
+    #[error("a turn has at most {MESSAGES_TO_RETRACT_MAX} messages that can be taken back")]
+    TooManySent,
     /// The turn has as many calls as one may have.
     #[error("a turn has at most {CALLS_PER_TURN_MAX} calls")]
     TooManyCalls,

@@ -35,6 +35,10 @@ pub struct ChannelSettings {
     pub window_us_max: u64,
     /// A turn is sealed with so many messages (the size of a burst).
     pub messages_max: u32,
+    /// A turn owns at most so many messages, those of turns that it takes the place of among them; one more is refused.
+    pub carried_max: u32,
+    /// At most so many turns of a lane wait for the one that holds it; a message that would open one more is refused.
+    pub queue_max: u32,
     /// What a message does to a turn that holds the lane. `queue` is GROUP_ROUND_ROBIN.
     pub strategy: TurnStrategy,
     /// Whether a message joins a turn that waits, in place of a turn of its own.
@@ -73,6 +77,8 @@ impl Default for ChannelSettings {
             debounce_us: 0,
             window_us_max: 0,
             messages_max: 20,
+            carried_max: 1_000,
+            queue_max: 1_000,
             strategy: TurnStrategy::Queue,
             coalesce_queued: false,
             retractable: false,

@@ -165,6 +165,8 @@ pub struct Turn {
     pub not_before: Option<Micros>,
     /// Attempts that began.
     pub attempt: u32,
+    /// When the first attempt began.
+    pub started_at: Option<Micros>,
     /// How long workers had it before it waited the last time, µs. What it waits for people and workers does not count.
     pub ran_us: u64,
     /// Since when a worker has it.

@@ -19,6 +19,8 @@ use super::state::{Call, PendingOutcome, TurnState};
 pub(super) struct Cause {
     pub error_type: String,
     pub error: Option<String>,
+    /// No attempt is left where another one might have helped: nobody but a person will look at the turn again.
+    pub is_last: bool,
 }
 
 impl Cause {
@@ -26,6 +28,15 @@ impl Cause {
         Self {
             error_type: error_type.to_owned(),
             error: None,
+            is_last: false,
+        }
+    }
+
+    /// No attempt is left.
+    pub fn last(self) -> Self {
+        Self {
+            is_last: true,
+            ..self
         }
     }
 }
@@ -160,8 +171,12 @@ pub(super) fn fail(draft: &mut Draft<'_>, id: TurnId, cause: Cause) {
         .map(|call| call.id)
         .collect();
     if waits_for.is_empty() && draft.lane.to_undo(id).is_empty() {
+        let is_last = cause.is_last;
         let failed = failed(draft, id, cause);
         draft.push(id, failed);
+        if is_last {
+            call_person(draft, id);
+        }
         draft.free_lane();
         return;
     }
@@ -169,10 +184,19 @@ pub(super) fn fail(draft: &mut Draft<'_>, id: TurnId, cause: Cause) {
     let mut last = TurnAttemptFailed::new(attempt, cause.error_type);
     last.error = cause.error;
     draft.push(id, last);
+    if cause.is_last {
+        call_person(draft, id);
+    }
     for call in waits_for {
         ask_person(draft, id, call);
     }
     settle(draft, id, false);
+}
+
+/// The dead letter: attempts are used up, and a person may look at what nobody could do.
+fn call_person(draft: &mut Draft<'_>, id: TurnId) {
+    let required = InfraManualInterventionRequired::new("attempts_used_up".to_owned());
+    draft.push(id, required);
 }
 
 /// Asks a person how an irreversible effect came out.
@@ -321,7 +345,11 @@ fn finish(draft: &mut Draft<'_>, id: TurnId) {
         Some(PendingOutcome::Superseded { successor }) => TurnSuperseded::new(successor).into(),
         Some(PendingOutcome::Cancelled { by, reason }) => cancelled(by, reason).into(),
         Some(PendingOutcome::Failed { error_type, error }) => {
-            failed(draft, id, Cause { error_type, error }).into()
+            let cause = Cause {
+                error,
+                ..Cause::of(&error_type)
+            };
+            failed(draft, id, cause).into()
         }
         None => unreachable!("a turn winds down towards an outcome"),
     };

@@ -219,7 +219,10 @@ async fn an_irreversible_call_uses_up_its_approval_in_the_append_that_starts_it(
     let before = world.ledger.size().await;
     let refused = world.send("b", &world.start(call)).await.unwrap_err();
     assert_eq!(obstacle(&refused).0, "awaiting_approval");
-    assert_eq!(world.ledger.size().await, before);
+    assert_eq!(world.ledger.size().await, before + 1, "the attempt is recorded");
+    let again = world.send("b", &world.start(call)).await.unwrap_err();
+    assert_eq!(obstacle(&again).0, "awaiting_approval");
+    assert_eq!(world.ledger.size().await, before + 1, "once");
     world.decided("c", call, ApprovalOutcome::Approved).await;
     let start = world.send("b", &world.start(call)).await.unwrap();
     assert_eq!(

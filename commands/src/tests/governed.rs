@@ -184,7 +184,12 @@ async fn a_worker_that_is_gone_loses_its_turn_to_the_next() {
     let world = World::on("api").await;
     world.send("a", &world.message("m-1", "hello")).await.unwrap();
     let (turn, dead) = claimed(&world.send("b", &world.claim()).await.unwrap());
-    world.wait_ms(30_000);
+    world.wait_ms(30_999);
+    assert!(
+        world.send("c", &world.claim()).await.is_err(),
+        "another attempt waits"
+    );
+    world.wait_ms(1);
     let claim = world.send("c", &world.claim()).await.unwrap();
     assert_eq!(
         types(&claim),

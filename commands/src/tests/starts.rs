@@ -169,7 +169,7 @@ async fn a_start_is_answered_again_under_its_lease_and_under_no_other() {
     assert!(again.duplicate);
     assert_eq!(again.receipts(), first.receipts());
     let late = world.start(call);
-    world.wait_ms(30_000);
+    world.wait_ms(31_000);
     world.claimed("c").await;
     let refused = world.send("b", &late).await.unwrap_err();
     assert_eq!(refused.path(), Some(vec!["lease".to_owned()]), "{refused}");

@@ -224,6 +224,14 @@ fn row_26_a_lease_that_lapses_gives_the_turn_to_another_worker() {
     );
     assert_eq!(world.status(pure), Some(EffectStatus::Failed));
     let claim = world.claim();
+    assert!(
+        matches!(
+            world.refused(claim.clone()),
+            Rejection::NothingReady { not_before: Some(_) }
+        ),
+        "what killed one worker may kill the next"
+    );
+    world.wait(1_000_000);
     world.when(claim);
     let refused = world.refused(Intent::HeartbeatTurn(dead));
     assert_eq!(
@@ -263,7 +271,70 @@ fn row_26_an_irreversible_effect_in_doubt_waits_for_a_person() {
     assert_eq!(world.when(assert), ["tool.outcome_asserted", "turn.readied"]);
     let claim = world.claim();
     world.when(claim);
+    assert_eq!(world.start_refused(call), Obstacle::ApprovalMissing);
     assert_eq!(world.blocked(world.start(call)), Obstacle::CallNotThere);
+}
+
+/// The wait counts from the end of the lease: when somebody noticed is no part of it.
+#[test]
+fn row_26_a_lease_that_lapses_again_is_waited_for_longer() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    for (attempt, wait_us) in [(1, 1_000_000), (2, 2_000_000)] {
+        world.wait(30_000_000);
+        let lapsed = world.now.0;
+        world.wait(500_000);
+        let fire = world.fire();
+        world.when(fire);
+        let of = world.lane.turn(turn).unwrap();
+        assert_eq!(
+            (of.attempt, of.not_before.map(|at| at.0)),
+            (attempt, Some(lapsed + wait_us))
+        );
+        world.wait(wait_us - 500_000);
+        let claim = world.claim();
+        world.when(claim);
+    }
+}
+
+#[test]
+fn row_33_a_start_before_people_decided_is_recorded_once() {
+    let mut world = World::queueing();
+    let turn = world.processing();
+    let other = world.completed(SideEffectPolicy::Idempotent);
+    let (call, propose) = world.proposal(SideEffectPolicy::Irreversible, PolicyVerdict::Allow);
+    world.when(propose);
+    assert_eq!(world.when(world.start(call)), ["tool.start_refused"]);
+    assert_eq!(
+        (world.rows.as_slice(), world.state(turn)),
+        (&[33][..], TurnState::AwaitingApproval)
+    );
+    for call in [call, other] {
+        let refused = world.refused(world.start(call));
+        let state = TurnState::AwaitingApproval;
+        assert!(
+            matches!(refused, Rejection::IllegalTransition { state: told, .. } if told == state),
+            "{refused:?}"
+        );
+    }
+    let approve = world.approve(call);
+    world.when(approve);
+    assert!(world.when(world.start(call)).contains(&"tool.started"));
+}
+
+#[test]
+fn row_33_a_second_start_under_one_approval_is_recorded_once() {
+    let mut world = World::queueing();
+    world.processing();
+    let call = world.running(SideEffectPolicy::Irreversible);
+    assert_eq!(world.when(world.start(call)), ["tool.start_refused"]);
+    assert_eq!(world.blocked(world.start(call)), Obstacle::CallNotThere);
+    let pure = world.running(SideEffectPolicy::Pure);
+    assert_eq!(
+        world.blocked(world.start(pure)),
+        Obstacle::CallNotThere,
+        "it needed no approval"
+    );
 }
 
 #[test]
@@ -273,7 +344,14 @@ fn row_26_without_an_attempt_left_the_turn_fails() {
     let turn = world.processing();
     world.wait(30_000_000);
     let fire = world.fire();
-    assert_eq!(world.when(fire), ["infra.lease_expired", "turn.failed"]);
+    assert_eq!(
+        world.when(fire),
+        [
+            "infra.lease_expired",
+            "turn.failed",
+            "infra.manual_intervention_required"
+        ]
+    );
     assert_eq!(
         (world.rows.as_slice(), world.state(turn)),
         (&[26, 25][..], TurnState::Failed)

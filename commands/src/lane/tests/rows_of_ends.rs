@@ -326,7 +326,11 @@ fn row_25_a_retryable_error_without_an_attempt_left_is_fatal() {
     world.wait(1_000_000);
     let claim = world.claim();
     world.when(claim);
-    assert_eq!(world.when(world.fail(true)), ["turn.failed"]);
+    assert_eq!(
+        world.when(world.fail(true)),
+        ["turn.failed", "infra.manual_intervention_required"],
+        "a dead letter"
+    );
     assert_eq!(world.state(turn), TurnState::Failed);
 }
 

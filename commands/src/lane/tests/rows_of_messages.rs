@@ -324,3 +324,74 @@ fn a_message_that_came_in_before_is_known() {
     world.when(message.clone());
     assert_eq!(world.blocked(message), Obstacle::MessageKnown);
 }
+
+/// Nobody claims, and people go on writing.
+#[test]
+fn a_lane_that_is_full_is_claimed_and_committed_all_the_same() {
+    let mut world = World::cancelling();
+    (world.settings.carried_max, world.settings.messages_max) = (3, 1);
+    for _ in 0..3 {
+        let message = world.message();
+        world.when(message);
+    }
+    let turn = world.last();
+    let owned = |world: &World| world.lane.turn(turn).unwrap().messages.len();
+    assert_eq!((owned(&world), world.state(turn)), (3, TurnState::Ready));
+    let message = world.message();
+    assert_eq!(world.refused(message.clone()), Rejection::TurnFull { limit: 3 });
+    let claim = world.claim();
+    world.when(claim);
+    assert_eq!(world.refused(message.clone()), Rejection::TurnFull { limit: 3 });
+    let commit = world.commit();
+    world.when(commit);
+    assert_eq!((owned(&world), world.state(turn)), (3, TurnState::Committed));
+    assert!(world.ask(message).is_ok(), "there is room again");
+}
+
+#[test]
+fn so_many_turns_wait_and_no_more() {
+    let mut world = World::queueing();
+    (world.settings.queue_max, world.settings.messages_max) = (2, 1);
+    for _ in 0..3 {
+        let message = world.message();
+        world.when(message);
+    }
+    assert_eq!(world.lane.queue.len(), 2, "and one is ready");
+    let message = world.message();
+    assert_eq!(world.refused(message.clone()), Rejection::LaneFull { limit: 2 });
+    let claim = world.claim();
+    world.when(claim);
+    let commit = world.commit();
+    world.when(commit);
+    assert_eq!(world.lane.queue.len(), 1);
+    world.when(message);
+    assert_eq!(world.lane.queue.len(), 2);
+}
+
+/// A message that joins a turn that waits makes no turn, and fills that one.
+#[test]
+fn row_03_a_turn_that_waits_takes_so_many_messages_and_no_more() {
+    let mut world = World::queueing();
+    world.settings.coalesce_queued = true;
+    (world.settings.carried_max, world.settings.messages_max) = (2, 1);
+    for _ in 0..3 {
+        let message = world.message();
+        world.when(message);
+    }
+    let message = world.message();
+    assert_eq!(world.refused(message), Rejection::TurnFull { limit: 2 });
+}
+
+#[test]
+fn row_30_so_much_can_be_taken_back_and_no_more() {
+    let mut world = World::cancelling();
+    world.settings.retractable = true;
+    let turn = world.processing();
+    for _ in 0..ruche_domain::limits::MESSAGES_TO_RETRACT_MAX {
+        let send = world.send();
+        world.when(send);
+    }
+    let send = world.send();
+    assert_eq!(world.refused(send), Rejection::TooManySent);
+    assert!(world.ask(world.cancel(turn)).is_ok(), "all of it is taken back");
+}

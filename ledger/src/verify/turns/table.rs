@@ -115,7 +115,7 @@ table! {
     CallUnknown = "tool.outcome_unknown" in Lane, reads, [Processing Cancelling];
     CallAsserted = "tool.outcome_asserted" in Lane, reads,
         [Ready Processing AwaitingApproval Cancelling Compensating];
-    StartRefused = "tool.start_refused" in Lane, reads, [Processing];
+    StartRefused = "tool.start_refused" in Lane, reads, [Processing AwaitingApproval];
     UndoingStarted = "tool.compensation_started" in Lane, reads, [Compensating];
     CallUndone = "tool.compensated" in Lane, blind, [Compensating];
     UndoingFailed = "tool.compensation_failed" in Lane, reads, [Compensating];
