@@ -52,6 +52,7 @@ pub mod verify;
 pub mod keys;
 pub mod dsse;
 pub mod vote;
+pub mod effect_key;
 pub mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

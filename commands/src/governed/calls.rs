@@ -11,6 +11,13 @@
 //! call of one's own lane is asked: whether it holds the key. Both streams are guarded. So of two lanes that want one key
 //! at once one is decided again, and sees the other; and a call that failed does not start again behind the back of one
 //! that took its key meanwhile.
+//!
+//! # Generations
+//!
+//! A tool tells a repeat by the key of the effect, and remembers. So a key that goes to another call is of the next
+//! generation, and gives the tool another key, where what was done under it is known to be gone, or over for a day. Where
+//! that is not known (a call in doubt, or a person's word that nothing happened) it stays: if the effect is there after all,
+//! the tool still tells the repeat. So it does of the attempts of one call, however the one before came out.
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{InfraBusinessKeyTaken, ToolProposed};
@@ -19,6 +26,7 @@ use ruche_domain::limits::BUSINESS_KEY_HELD_US;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::effect_key::{FIRST_GENERATION, effect_key};
 use ruche_ledger::references::ReferenceKey;
 use uuid::Uuid;
 
@@ -38,7 +46,7 @@ pub(super) struct EffectName<'a> {
 }
 
 impl EffectName<'_> {
-    /// What stands for it, over lanes: the tool is given it, and it names the stream of the effect.
+    /// What stands for it, over lanes: it names the stream of the effect, and what the tool is given follows from it.
     pub fn id(&self, references: &ReferenceKey) -> Uuid {
         let parts = [self.interlocutor, self.tool, self.key].map(str::as_bytes);
         references.id("effect", &parts)
@@ -47,6 +55,11 @@ impl EffectName<'_> {
     /// The stream that says who took the key.
     pub fn stream(&self, references: &ReferenceKey) -> StreamId {
         StreamId::new(Category::Effect, self.id(references))
+    }
+
+    /// What the tool is given to tell a repeat.
+    pub fn effect_key(&self, generation: u32, references: &ReferenceKey) -> String {
+        effect_key(self.id(references), generation)
     }
 }
 
@@ -57,6 +70,8 @@ pub(super) struct Wants<'a> {
     pub lane: LaneId,
     pub turn: TurnId,
     pub call: CallId,
+    /// Of the key, as [`TakenKey::generation`] says.
+    pub generation: u32,
 }
 
 /// Who took a business key last, and the lane of that call where it is not the lane of the command.
@@ -72,6 +87,7 @@ pub(super) struct TakenKey {
 struct Taken {
     lane: LaneId,
     call: CallId,
+    generation: u32,
 }
 
 impl TakenKey {
@@ -114,6 +130,7 @@ impl TakenKey {
                 self.last = Some(Taken {
                     lane: taken.lane_id,
                     call,
+                    generation: taken.generation.unwrap_or(FIRST_GENERATION),
                 });
             }
             _ => self.unreadable = true,
@@ -136,6 +153,16 @@ impl TakenKey {
         Ok(taken.and_then(|call| self.keyed.if_held(&lane, call, now)))
     }
 
+    /// The generation of the key under which a call takes it or has it. `own` is the lane of the command, with its calls.
+    pub fn generation(&self, call: CallId, own: (&Lane, &KeyedCalls)) -> u32 {
+        let Some(taken) = self.last else {
+            return FIRST_GENERATION;
+        };
+        let is_over = taken.call != call
+            && (own.1.is_over(own.0, taken.call) || self.keyed.is_over(&self.elsewhere.lane, taken.call));
+        taken.generation.saturating_add(u32::from(is_over))
+    }
+
     /// What is appended so that a call takes the key, unless it took it last.
     pub fn taking(
         &self,
@@ -146,7 +173,10 @@ impl TakenKey {
         if self.last.is_some_and(|taken| taken.call == wants.call) {
             return None;
         }
-        let taken = InfraBusinessKeyTaken::new(wants.name.tool.to_owned(), wants.lane);
+        let taken = InfraBusinessKeyTaken {
+            generation: Some(wants.generation),
+            ..InfraBusinessKeyTaken::new(wants.name.tool.to_owned(), wants.lane)
+        };
         let owner = governed.owners.get(&wants.turn).copied();
         Some(NewEvent {
             session: owner.map(|(session, _)| session),
@@ -225,6 +255,19 @@ impl KeyedCalls {
         self.holder(lane, now, &this.tool, this.key.as_deref())
     }
 
+    /// Whether what a call did under its key, which it does not hold any more, is known to be gone or was done long ago. A
+    /// call that was never started did nothing; of one that is in doubt nobody knows, and a person may be wrong.
+    fn is_over(&self, lane: &Lane, call: CallId) -> bool {
+        match lane.calls.get(&call).and_then(|call| call.status) {
+            Some(EffectStatus::Completed | EffectStatus::Compensated) => true,
+            Some(EffectStatus::Failed) => {
+                let keyed = self.calls.iter().find(|keyed| keyed.id == call);
+                keyed.is_some_and(KeyedCall::is_failure_of_tool)
+            }
+            _ => false,
+        }
+    }
+
     fn if_held(&self, lane: &Lane, call: &Call, now: Micros) -> Option<Vec<RecordedEvent>> {
         let keyed = self.calls.iter().find(|keyed| keyed.id == call.id)?;
         holds_key(lane, call, keyed.last, now).then(|| keyed.in_order())
@@ -240,6 +283,13 @@ impl KeyedCalls {
 }
 
 impl KeyedCall {
+    /// Whether the last that was heard of it is a failure that its worker reported, and not what a person found out.
+    fn is_failure_of_tool(&self) -> bool {
+        let outcomes = ["tool.failed", "tool.outcome_asserted"];
+        let told = self.events.iter().map(|event| event.event.event_type.as_str());
+        told.rev().find(|told| outcomes.contains(told)) == Some(outcomes[0])
+    }
+
     /// Its approval stands in a stream of its own, which was read later.
     fn in_order(&self) -> Vec<RecordedEvent> {
         let mut events = self.events.clone();

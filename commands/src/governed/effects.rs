@@ -148,9 +148,10 @@ impl Command for StartEffect {
             .catalogue
             .tool(ground.references, &call.name)
             .and_then(|tool| tool.timeout_us);
+        let generation = state.taken.generation(call.id, (&lane, &state.keyed));
         let started = ToolStarted {
             lapses_at: timeout_us.map(|wait| Micros(ground.now.0.saturating_add(wait))),
-            ..self.started(governed, call, ground)
+            ..self.started(governed, call, generation, ground)
         };
         let start = lane::StartEffect {
             call: self.call,
@@ -162,7 +163,7 @@ impl Command for StartEffect {
         let mut events = governed.decide_in(id, &self.lane.channel, ground, &asked)?;
         Ok(match refused_in(&events) {
             None => {
-                events.extend(self.taking(state, id, ground));
+                events.extend(self.taking(state, id, generation, ground));
                 Decision::Append(events)
             }
             Some(why) => Decision::Refused {
@@ -195,12 +196,19 @@ impl StartEffect {
     }
 
     /// The call took its key when it was proposed. It takes it anew where another call did in between.
-    fn taking(&self, state: &StartState, lane: LaneId, ground: &Ground<'_>) -> Option<NewEvent> {
+    fn taking(
+        &self,
+        state: &StartState,
+        lane: LaneId,
+        generation: u32,
+        ground: &Ground<'_>,
+    ) -> Option<NewEvent> {
         let wants = Wants {
             name: self.effect_name(&state.governed)?,
             lane,
             turn: self.turn,
             call: self.call,
+            generation,
         };
         state.taken.taking(&wants, &state.governed, ground)
     }
@@ -233,25 +241,34 @@ impl StartEffect {
         changed
     }
 
-    fn started(&self, governed: &GovernedState, call: &Call, ground: &Ground<'_>) -> ToolStarted {
+    fn started(
+        &self,
+        governed: &GovernedState,
+        call: &Call,
+        generation: u32,
+        ground: &Ground<'_>,
+    ) -> ToolStarted {
         let mut started = ToolStarted::new(call.name.clone());
-        let proposed = governed.proposal_of(self.call);
         started.effect_id = Some(self.call.to_string());
-        if let Some(proposed) = proposed {
-            started.args_digest = proposed.args_digest;
-            started.provider_call_id.clone_from(&proposed.provider_call_id);
-            // The same over attempts, turns and lanes: the tool tells a repeat by it.
-            let key = proposed.business_key.as_deref();
-            let hashed = key.map(|key| {
-                let name = EffectName {
-                    interlocutor: &self.lane.interlocutor,
-                    tool: &call.name,
-                    key,
-                };
-                name.id(ground.references)
-            });
-            started.idempotency_key = hashed.map(|id| id.as_simple().to_string());
-        }
+        let Some(proposed) = governed.proposal_of(self.call) else {
+            return started;
+        };
+        started.args_digest = proposed.args_digest;
+        started.provider_call_id.clone_from(&proposed.provider_call_id);
+        let Some(key) = proposed.business_key.as_deref() else {
+            return started;
+        };
+        let name = EffectName {
+            interlocutor: &self.lane.interlocutor,
+            tool: &call.name,
+            key,
+        };
+        // The same over attempts, turns and lanes while one generation of the key lasts: the tool tells a repeat by it. What
+        // changes nothing takes no key, so it has no generations.
+        let generation = Some(generation).filter(|_| call.side_effect.has_effect());
+        started.idempotency_key = Some(name.effect_key(generation.unwrap_or_default(), ground.references));
+        started.generation = generation;
+        started.business_key_id = generation.map(|_| name.id(ground.references).as_simple().to_string());
         started
     }
 }

@@ -121,6 +121,7 @@ impl Command for ProposeAction {
         let (ordinal, call) = new_call(&lane, self.turn, ground);
         let wanted = self.wanted(state, (&lane, (ordinal, call)), *session, ground);
         let asked = Asked::from(Intent::ProposeAction(held(self.turn, &self.lease, wanted)));
+        let generation = state.key.generation(call, (&lane, &state.keyed));
         let lane = self.lane.id(ground.references);
         let mut events = governed.decide_in(lane, &self.lane.channel, ground, &asked)?;
         let turn = self.turn;
@@ -130,6 +131,7 @@ impl Command for ProposeAction {
                 lane,
                 turn,
                 call,
+                generation,
             };
             state.key.taking(&wants, governed, ground)
         });

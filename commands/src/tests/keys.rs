@@ -16,6 +16,8 @@ use crate::command::CommandReceipt;
 use crate::governed::*;
 use crate::testing::{NoObjection, TEST_NOW, TestLedger};
 
+mod generations;
+
 const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Two lanes of one person, each with a turn that a worker holds, and a tool.

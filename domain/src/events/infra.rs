@@ -340,6 +340,9 @@ payloads! {
         pub tool: String,
         /// The lane of the call. The call is that of the envelope.
         pub lane_id: LaneId,
+        /// Generation of the key, from 1; absent means 1. It rises where what was done under the key is known to be gone, or
+        /// to be over for a day.
+        pub generation: Option<u32>,
     }
 
     /// Payloads were removed because their time was over.

@@ -117,8 +117,13 @@ payloads! {
         pub attempt: Option<u32>,
         /// Id of the effect, the same over all attempts.
         pub effect_id: Option<String>,
-        /// Key that the tool is given to tell a repeat.
+        /// Key that the tool is given to tell a repeat: it follows from `business_key_id` and `generation`.
         pub idempotency_key: Option<String>,
+        /// What stands for interlocutor, tool and business key over all lanes, 32 hex digits: the stream of the effect. Absent
+        /// where the call has no effect or no key.
+        pub business_key_id: Option<String>,
+        /// Generation of the business key that the call runs under, from 1; absent means 1.
+        pub generation: Option<u32>,
         /// The ticket of the consumed approval.
         pub ticket: Option<String>,
         /// The provider's id of the call.

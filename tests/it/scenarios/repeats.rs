@@ -56,8 +56,8 @@ fn a_03_a_turn_that_takes_the_place_of_another_reuses_its_effect_for_a_day() {
     assert_ne!(anew["callId"], first["callId"]);
     assert_eq!(
         outside.runs(TOOL),
-        (2, 1),
-        "called anew, under the key that the tool knows"
+        (2, 2),
+        "called anew, under a key that the tool does not answer with what is gone"
     );
     world.commit(&late, "there is a ticket");
     world.audit();

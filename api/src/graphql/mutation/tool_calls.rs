@@ -131,7 +131,8 @@ pub(in crate::graphql) struct Permit {
     position: PositionScalar,
     /// Number of the attempt, from 1.
     attempt: Option<Long>,
-    /// What to give the tool so that it can tell a repeat: the same for all calls under one business key.
+    /// What to give the tool so that it can tell a repeat: the same for all calls under one business key, until what was
+    /// done under it is known to be gone.
     effect_key: Option<String>,
     /// The approval that was used up.
     approval_id: Option<ID>,

@@ -1,15 +1,19 @@
 //! Business keys: two calls of one tool under one key do not both bring their effect about. A start says its key, hashed
-//! (`idempotency_key`); which call holds it follows from what became of the calls, by the table of `docs/tool-calls.md`.
+//! (`business_key_id`); which call holds it follows from what became of the calls, by the table of `docs/tool-calls.md`.
+//! What the tool is given (`idempotency_key`) follows from the key and its generation, which rises where what was done
+//! under it is known to be gone and nowhere else.
 //!
-//! Memory: some 120 bytes for each key whose effect stands or may still come to stand.
+//! Memory: some 120 bytes for each key under which a call started.
 
 use std::collections::HashMap;
 
 use ruche_domain::limits::BUSINESS_KEY_HELD_US;
 use ruche_domain::side_effect::SideEffectPolicy;
+use uuid::Uuid;
 
 use super::table::{Kind, Said};
 use super::{Fault, Id, Step, Turn, require};
+use crate::effect_key::{FIRST_GENERATION, effect_key};
 
 /// What became of the last call that started under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,10 @@ enum Standing {
     Done(u64),
     /// It was to be undone and could not be.
     Stuck,
+    /// It failed, or was undone.
+    Gone,
+    /// A person found out that it did not happen.
+    Denied,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,93 +37,148 @@ struct Holder {
     call: Id,
     turn: Id,
     side_effect: SideEffectPolicy,
+    generation: u32,
     standing: Standing,
 }
 
-/// Who holds which key.
+/// What a start says of its business key.
+#[derive(Clone, Copy, Debug)]
+struct Key {
+    id: Id,
+    generation: u32,
+}
+
+/// Who started last under which key.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     holders: HashMap<Id, Holder>,
-    /// The key of each call that holds one.
+    /// The key of each of these calls.
     key_of: HashMap<Id, Id>,
+    /// A start could not be read: it may have been under any key.
+    has_unread: bool,
+    /// Generations are counted: whoever wrote the first records may not have known of them.
+    are_counted: bool,
 }
 
 impl Keys {
-    /// That no other call holds the key of a start.
+    /// That no other call holds the key of a start, and that the tool is given what it is to tell a repeat by.
     pub fn check(&self, turns: &HashMap<Id, Turn>, step: &Step, said: &Said) -> Result<(), Fault> {
-        let holder = key(said).and_then(|key| self.holders.get(&key));
         // What changes nothing is no effect that others could bring about as well.
-        let holder = holder.filter(|_| said.side_effect != Some(SideEffectPolicy::Pure));
-        let Some(holder) = holder.filter(|holder| Some(holder.call) != step.call) else {
+        if said.side_effect == Some(SideEffectPolicy::Pure) {
             return Ok(());
-        };
-        let holds = match (holder.standing, holder.side_effect) {
-            (Standing::Running | Standing::Stuck, _) => true,
-            // Once its turn is over nobody runs it again, and twice is once.
-            (Standing::InDoubt, SideEffectPolicy::Idempotent) => turns.contains_key(&holder.turn),
-            (Standing::InDoubt, _) | (Standing::Done(_), SideEffectPolicy::Irreversible) => true,
-            (Standing::Done(at), _) => step.occurred_at.saturating_sub(at) < BUSINESS_KEY_HELD_US,
-        };
-        require(!holds, || Fault::illegal("another call holds its business key")).map_err(Fault::of_call)
+        }
+        let Some(key) = Key::of(said) else { return Ok(()) };
+        let given = effect_key(Uuid::from_bytes(key.id), key.generation);
+        let is_given = said.idempotency_key.as_deref() == Some(&given);
+        require(is_given, || {
+            Fault::illegal("the key for the tool is not that of its business key and generation")
+        })
+        .and_then(|()| match self.holders.get(&key.id) {
+            Some(holder) => self.check_behind(holder, turns, step, said.generation),
+            None => Ok(()),
+        })
+        .map_err(Fault::of_call)
+    }
+
+    /// That a call may start under a key behind the one that did so last.
+    fn check_behind(
+        &self,
+        holder: &Holder,
+        turns: &HashMap<Id, Turn>,
+        step: &Step,
+        generation: Option<u32>,
+    ) -> Result<(), Fault> {
+        let is_other = Some(holder.call) != step.call;
+        let holds = is_other && holder.holds(turns, step);
+        require(!holds, || Fault::illegal("another call holds its business key"))?;
+        if generation.is_none() && !self.are_counted {
+            return Ok(());
+        }
+        let (before, generation) = (holder.generation, generation.unwrap_or(FIRST_GENERATION));
+        let may_stay = !(is_other && holder.is_over());
+        require(generation > before || generation == before && may_stay, || {
+            Fault::illegal("the tool would take it for what is gone")
+        })?;
+        // Whoever started in between where nothing could be read may have been over.
+        let may_rise = holder.is_over() || self.has_unread;
+        require(generation == before || may_rise, || {
+            Fault::illegal("the tool would not take it for the repeat that it may be")
+        })
     }
 
     /// Takes a step of a call.
     pub fn apply(&mut self, turn: Id, side_effect: SideEffectPolicy, step: &Step, said: Option<&Said>) {
         let Some(call) = step.call else { return };
         if step.kind == Kind::CallStarted {
-            if let Some(key) = said
-                .and_then(key)
-                .filter(|_| side_effect != SideEffectPolicy::Pure)
-            {
-                let standing = Standing::Running;
-                let holder = Holder {
-                    call,
-                    turn,
-                    side_effect,
-                    standing,
-                };
-                if let Some(before) = self.holders.insert(key, holder) {
-                    self.key_of.remove(&before.call);
-                }
-                self.key_of.insert(call, key);
+            if side_effect == SideEffectPolicy::Pure {
+                return;
             }
+            self.has_unread |= said.is_none();
+            self.are_counted |= said.is_some_and(|said| said.generation.is_some());
+            let Some(Key { id, generation }) = said.and_then(Key::of) else {
+                return;
+            };
+            let holder = Holder {
+                call,
+                turn,
+                side_effect,
+                generation,
+                standing: Standing::Running,
+            };
+            if let Some(before) = self.holders.insert(id, holder) {
+                self.key_of.remove(&before.call);
+            }
+            self.key_of.insert(call, id);
             return;
         }
-        let Some(standing) = standing_after(step, said) else {
-            return;
-        };
-        match standing {
-            Some(standing) => {
-                let key = self.key_of.get(&call);
-                if let Some(holder) = key.and_then(|key| self.holders.get_mut(key)) {
-                    holder.standing = standing;
-                }
-            }
-            None => {
-                if let Some(key) = self.key_of.remove(&call) {
-                    self.holders.remove(&key);
-                }
-            }
+        let key = self.key_of.get(&call);
+        if let Some(holder) = key.and_then(|key| self.holders.get_mut(key))
+            && let Some(standing) = standing_after(step, said)
+        {
+            holder.standing = standing;
         }
     }
 }
 
-/// What a step makes of the effect of its call, `Some(None)` if it frees the key; `None` if it says nothing of that.
-fn standing_after(step: &Step, said: Option<&Said>) -> Option<Option<Standing>> {
-    let done = Some(Standing::Done(step.occurred_at));
+impl Holder {
+    fn holds(&self, turns: &HashMap<Id, Turn>, step: &Step) -> bool {
+        match (self.standing, self.side_effect) {
+            (Standing::Running | Standing::Stuck, _) => true,
+            // Once its turn is over nobody runs it again, and twice is once.
+            (Standing::InDoubt, SideEffectPolicy::Idempotent) => turns.contains_key(&self.turn),
+            (Standing::InDoubt, _) | (Standing::Done(_), SideEffectPolicy::Irreversible) => true,
+            (Standing::Done(at), _) => step.occurred_at.saturating_sub(at) < BUSINESS_KEY_HELD_US,
+            (Standing::Gone | Standing::Denied, _) => false,
+        }
+    }
+
+    /// Whether what was done, of a call that does not hold the key, is known to be gone or was done long ago.
+    fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::Gone | Standing::Done(_))
+    }
+}
+
+/// What a step makes of the effect of its call; nothing if it says nothing of that.
+fn standing_after(step: &Step, said: Option<&Said>) -> Option<Standing> {
+    let done = Standing::Done(step.occurred_at);
     Some(match step.kind {
         Kind::CallCompleted => done,
-        Kind::CallUnknown => Some(Standing::InDoubt),
-        Kind::CallFailed | Kind::CallUndone => None,
+        Kind::CallUnknown => Standing::InDoubt,
+        Kind::CallFailed | Kind::CallUndone => Standing::Gone,
         Kind::CallAsserted if said.and_then(|said| said.outcome.as_deref()) == Some("completed") => done,
-        Kind::CallAsserted => None,
-        Kind::UndoingFailed if said.is_some_and(|said| said.exhausted == Some(true)) => Some(Standing::Stuck),
+        Kind::CallAsserted => Standing::Denied,
+        Kind::UndoingFailed if said.is_some_and(|said| said.exhausted == Some(true)) => Standing::Stuck,
         _ => return None,
     })
 }
 
-/// 32 hex digits, as a start says its key.
-fn key(said: &Said) -> Option<Id> {
-    let text = said.idempotency_key.as_deref()?;
-    uuid::Uuid::try_parse(text).ok().map(uuid::Uuid::into_bytes)
+impl Key {
+    /// A start that counts no generation is of the first one, and what the tool is given is the key.
+    fn of(said: &Said) -> Option<Self> {
+        let text = said.business_key_id.as_ref().or(said.idempotency_key.as_ref())?;
+        Some(Self {
+            id: Uuid::try_parse(text).ok()?.into_bytes(),
+            generation: said.generation.unwrap_or(FIRST_GENERATION),
+        })
+    }
 }

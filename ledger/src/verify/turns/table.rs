@@ -170,6 +170,8 @@ pub(super) struct Said {
     pub not_before: Option<Micros>,
     pub lapses_at: Option<Micros>,
     pub idempotency_key: Option<String>,
+    pub business_key_id: Option<String>,
+    pub generation: Option<u32>,
     pub retry_at: Option<Micros>,
     pub exhausted: Option<bool>,
     pub side_effect: Option<SideEffectPolicy>,

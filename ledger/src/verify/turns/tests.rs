@@ -4,6 +4,8 @@
 use ruche_domain::numbers::Position;
 use ruche_domain::stream::Category;
 
+mod keys;
+
 use super::table::Kind;
 use super::{Step, TurnRules};
 use crate::verify::finding::Findings;
@@ -390,33 +392,6 @@ fn numbers_that_do_not_follow_are_found() {
             .unwrap_or_default();
         assert_eq!(first, kind, "{to}: {told:?}");
     }
-}
-
-/// Who takes back frees the key; what stands and cannot be taken back keeps it for ever.
-#[test]
-fn under_one_business_key_one_call_stands() {
-    let keyed = |story: &str, start: &str, key: u8| {
-        let with_key = format!(r#""attempt":1,"idempotency_key":"{key:032x}""#);
-        let line = start.replace(r#""attempt":1"#, &with_key);
-        assert!(story.contains(start));
-        story.replacen(start, &line, 1)
-    };
-    let undone = r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#;
-    let stands = r#"18 tool.started 2 8 {"side_effect":"irreversible","attempt":1}"#;
-    let later = r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#;
-    let story = keyed(&keyed(GOOD, undone, 1), stands, 1);
-    assert_eq!(judged(&story, &[]).0, [""; 0]);
-    assert_eq!(judged(&keyed(&story, later, 2), &[]).0, [""; 0]);
-    let told = judged(&keyed(&story, later, 1), &[]).0;
-    assert_eq!(told, [format!("ILLEGAL_TRANSITION {}", line_of(later))]);
-    // What was taken back held the key before.
-    let early = story.replacen("14 tool.compensated 1 7\n", "", 1);
-    let early = early.replacen("14 turn.superseded", "14 turn.failed", 1);
-    let told = judged(&early, &[]).0;
-    assert!(
-        told.contains(&format!("ILLEGAL_TRANSITION {}", line_of(stands) - 1)),
-        "{told:?}"
-    );
 }
 
 /// A second effect in turn 1, started after the first: it is undone before it, unless it was settled otherwise.

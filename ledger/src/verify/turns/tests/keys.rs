@@ -1,0 +1,109 @@
+//! Business keys: one call stands under one, and what a tool is given tells it a repeat and nothing else.
+
+use super::{GOOD, judged, line_of};
+use crate::effect_key::effect_key;
+
+/// Who takes back frees the key; what stands and cannot be taken back keeps it for ever.
+#[test]
+fn under_one_business_key_one_call_stands() {
+    let keyed = |story: &str, start: &str, key: u8| {
+        let with_key = format!(r#""attempt":1,"idempotency_key":"{key:032x}""#);
+        let line = start.replace(r#""attempt":1"#, &with_key);
+        assert!(story.contains(start));
+        story.replacen(start, &line, 1)
+    };
+    let undone = r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#;
+    let stands = r#"18 tool.started 2 8 {"side_effect":"irreversible","attempt":1}"#;
+    let later = r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#;
+    let story = keyed(&keyed(GOOD, undone, 1), stands, 1);
+    assert_eq!(judged(&story, &[]).0, [""; 0]);
+    assert_eq!(judged(&keyed(&story, later, 2), &[]).0, [""; 0]);
+    let told = judged(&keyed(&story, later, 1), &[]).0;
+    assert_eq!(told, [format!("ILLEGAL_TRANSITION {}", line_of(later))]);
+    // What was taken back held the key before.
+    let early = story.replacen("14 tool.compensated 1 7\n", "", 1);
+    let early = early.replacen("14 turn.superseded", "14 turn.failed", 1);
+    let told = judged(&early, &[]).0;
+    assert!(
+        told.contains(&format!("ILLEGAL_TRANSITION {}", line_of(stands) - 1)),
+        "{told:?}"
+    );
+}
+
+/// Three calls under one key, one after the other: each start with the generation that it says, and whether the tool is
+/// given the key that follows. In front of the second and third stands what became of the one before.
+fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> Vec<String> {
+    let key = uuid::Uuid::from_bytes([1; 16]);
+    let mut story = String::from(
+        "1 message.received 1 -\n1 turn.opened 1 -\n3 turn.sealed 1 -\n3 config.effective_resolved 1 -\n\
+        3 turn.readied 1 - {\"attempt\":1,\"not_before\":3}\n\
+        4 turn.started 1 - {\"attempt\":1,\"lease_epoch\":1,\"lease_expires_at\":50}\n",
+    );
+    for (number, generation) in generations.into_iter().enumerate() {
+        let (call, before) = (number + 7, number.checked_sub(1).map(|number| before[number]));
+        if let Some(before) = before {
+            let last = call - 1;
+            story += &before.replace('#', &last.to_string());
+            story.push('\n');
+        }
+        let counted = generation.map(|generation| {
+            format!(
+                r#","business_key_id":"{}","generation":{generation}"#,
+                key.as_simple()
+            )
+        });
+        let given = effect_key(key, generation.unwrap_or(1));
+        let counted = counted.unwrap_or_default();
+        story += &format!(
+            "5 tool.proposed 1 {call} {{\"side_effect\":\"idempotent\"}}\n\
+            5 policy.evaluated 1 {call} {{\"verdict\":\"allow\"}}\n\
+            6 tool.started 1 {call} {{\"side_effect\":\"idempotent\",\"attempt\":1,\
+            \"idempotency_key\":\"{given}\"{counted}}}\n"
+        );
+    }
+    judged(&story, &[]).0
+}
+
+const FAILED: &str = r#"7 tool.failed 1 # {"attempt":1}"#;
+const DENIED: &str = "7 tool.outcome_unknown 1 # {\"attempt\":1}\n\
+    8 tool.outcome_asserted 1 # {\"outcome\":\"not_executed\"}";
+
+/// What is gone must not be what the tool answers with; what may be there must be.
+#[test]
+fn a_key_gets_its_next_generation_where_what_was_done_is_gone_and_nowhere_else() {
+    let cases = [
+        ([Some(1), Some(2), Some(3)], [FAILED, FAILED], 0),
+        ([Some(1), Some(1), Some(2)], [DENIED, FAILED], 0),
+        ([Some(4), Some(5), Some(5)], [FAILED, DENIED], 0),
+        ([Some(1), Some(1), Some(2)], [FAILED, FAILED], 1),
+        ([Some(1), Some(2), Some(2)], [DENIED, DENIED], 1),
+        ([Some(1), Some(2), Some(1)], [FAILED, DENIED], 1),
+        // Written before generations were counted, up to the first that counts.
+        ([None, None, Some(2)], [FAILED, FAILED], 0),
+        ([None, Some(2), None], [FAILED, FAILED], 1),
+    ];
+    for (generations, before, faults) in cases {
+        let told = of_generations(generations, before);
+        assert_eq!(told.len(), faults, "{generations:?}: {told:?}");
+    }
+}
+
+#[test]
+fn what_a_tool_is_given_follows_from_key_and_generation() {
+    let start = r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#;
+    let second = "edd378b96da97a88133dcefd836f2267";
+    for (generation, given, faults) in [(1, "00", 0), (2, "00", 1), (2, second, 0), (1, second, 1)] {
+        let given = if given == "00" {
+            "0".repeat(32)
+        } else {
+            given.to_owned()
+        };
+        let counted = format!(
+            r#""attempt":1,"idempotency_key":"{given}","business_key_id":"{:032}","generation":{generation}"#,
+            0
+        );
+        let line = start.replace(r#""attempt":1"#, &counted);
+        let told = judged(&GOOD.replacen(start, &line, 1), &[]).0;
+        assert_eq!(told.len(), faults, "{generation} {given}: {told:?}");
+    }
+}
