@@ -51,8 +51,13 @@ pub const REPLAY_RECORDS_MAX: u64 = 50_000;
 pub const REPLAY_BYTES_MAX: u64 = 256 * 1_048_576;
 /// Longest time of such a replay.
 pub const REPLAY_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for another replay of the node to end; longer is answered `OVERLOADED`.
+/// Replays of one node at the same time, each of another ledger: of one ledger there is one. Together they read at most a
+/// gigabyte and keep as many threads busy.
+pub const REPLAYS_MAX: usize = 4;
+/// Longest wait for another replay of the ledger, or of the node, to end; longer is answered `OVERLOADED`.
 pub const REPLAY_QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// When who was answered so is told to ask again, milliseconds.
+pub const REPLAY_RETRY_AFTER_MS: u64 = 1_000;
 
 /// Bytes of one message from a WebSocket client.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 1_048_576;

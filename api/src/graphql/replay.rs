@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use async_graphql::{Context, Error, ID, InputObject, OneofObject, Result, SimpleObject};
+use async_graphql::{
+    Context, Error, ErrorExtensions as _, ID, InputObject, OneofObject, Result, SimpleObject,
+};
 use ruche_commands::SessionRef;
 use ruche_commands::configuration::config_stream;
 use ruche_commands::governed::LaneName;
 use ruche_commands::tool::tool_stream;
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_domain::numbers::Position;
 use ruche_ledger::references::ReferenceKey;
 use ruche_projections::turns;
@@ -24,6 +25,7 @@ use super::session::parse_id;
 use super::words::ConfigScope;
 use crate::error_codes as code;
 use crate::http::Refusal;
+use crate::limits::REPLAY_RETRY_AFTER_MS;
 use crate::replays::Busy;
 use crate::services::Services;
 
@@ -212,7 +214,7 @@ pub(super) async fn state_at(
         };
         at.of(what, first).await.map_err(|error| of_replay(&error))
     };
-    run(services, replay).await.map(Into::into)
+    run(services, ledger, replay).await.map(Into::into)
 }
 
 /// A range of the ledger, held against the rules.
@@ -237,7 +239,7 @@ pub(super) async fn verify_range(
         let verified = verification.verify(ledger, range, &budget, &|_, _| ()).await;
         verified.map_err(|error| of_replay(&error))
     };
-    run(services, replay).await.map(Into::into)
+    run(services, ledger, replay).await.map(Into::into)
 }
 
 fn what(of: StateOf, references: &ReferenceKey) -> Result<What> {
@@ -288,19 +290,22 @@ async fn moment(
 }
 
 /// Replays when it is its turn.
-async fn run<T, F, R>(services: &Services, replay: F) -> Result<T>
+async fn run<T, F, R>(services: &Services, ledger: LedgerId, replay: F) -> Result<T>
 where
     T: Send + 'static,
     F: FnOnce(Budget) -> R + Send + 'static,
     R: Future<Output = Result<T>>,
 {
-    services.replays.run(replay).await.unwrap_or_else(|Busy| {
-        let message = "this node has no room for another replay now; ask again, or use `ruche replay`";
-        Err(of_refusal(Refusal::overloaded(
-            message,
-            OVERLOADED_RETRY_AFTER_MS,
-        )))
-    })
+    let done = services.replays.run(ledger, replay).await;
+    done.unwrap_or_else(|busy| Err(of_busy(&busy)))
+}
+
+fn of_busy(Busy: &Busy) -> Error {
+    let message = "another replay of this tenant runs, or this node has no room for one more now; ask again, or use \
+        `ruche replay`";
+    let refusal = of_refusal(Refusal::overloaded(message, REPLAY_RETRY_AFTER_MS));
+    // As the refusals of commands name it.
+    refusal.extend_with(|_, extensions| extensions.set("retryAfterMs", REPLAY_RETRY_AFTER_MS))
 }
 
 fn of_replay(error: &ReplayError) -> Error {
@@ -316,5 +321,23 @@ fn of_replay(error: &ReplayError) -> Error {
             format!("{error}; `ruche replay` has no such bound"),
         ),
         ReplayError::EmptyRange { .. } => fault(code::INVALID_ARGUMENT, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_refused_is_told_when_to_ask_again() {
+        let error = of_busy(&Busy);
+        let extensions = error.extensions.expect("a code");
+        let told = [extensions.get("code"), extensions.get("retryAfterMs")];
+        let told = told.map(|value| value.map(ToString::to_string));
+        let expected = [
+            format!("{:?}", code::OVERLOADED),
+            REPLAY_RETRY_AFTER_MS.to_string(),
+        ];
+        assert_eq!(told, expected.map(Some));
     }
 }
