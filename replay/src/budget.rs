@@ -67,7 +67,12 @@ impl Budget {
     pub fn is_spent(&self) -> bool {
         self.records_read.load(Ordering::Relaxed) >= self.records
             || self.bytes_read.load(Ordering::Relaxed) >= self.bytes
-            || (self.is_over)()
+            || self.is_over()
+    }
+
+    /// Whether there is no time left.
+    pub(crate) fn is_over(&self) -> bool {
+        (self.is_over)()
     }
 
     /// Counts a page, for a replay that has to see all of it.

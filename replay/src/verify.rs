@@ -12,18 +12,22 @@
 //!
 //! Memory: that of the record checker, and the state of all lanes. Time: each record is looked at once, and a decision
 //! about a lane does not depend on how long the lane is (`settled`).
+//!
+//! Nothing here believes a record because it is there: whoever can write to the database can write any, well formed and
+//! hashed. So there is none that a verification stops at (`sound`), and none that it does not come to an end of.
 
 mod decisions;
 mod heads;
 mod intents;
 mod keys;
 mod settled;
+mod sound;
 mod report;
 
 use std::sync::Arc;
 
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::READ_RECORDS_MAX;
+use ruche_domain::limits::{EVENTS_PER_APPEND_MAX, READ_RECORDS_MAX};
 use ruche_domain::numbers::{LeafIndex, Position, TreeSize};
 use ruche_ledger::seal::{LogKeys, TreeHeadStore, TreeStore};
 use ruche_ledger::store::{EpochInfo, EventStore, Record, StoreError};
@@ -73,6 +77,8 @@ struct Walk {
     keys: Keys,
     /// The record that was read last ends its append: nothing is judged by half of one.
     ends_append: bool,
+    /// Records since the last one that did.
+    since: usize,
 }
 
 impl Verification {
@@ -101,8 +107,9 @@ impl Verification {
             decisions: Decisions::default(),
             keys: Keys::default(),
             ends_append: true,
+            since: 0,
         };
-        let mut read = 0;
+        let (mut read, mut before) = (0, None);
         for epoch in &epochs {
             let mut told = |records| {
                 read += records;
@@ -110,9 +117,11 @@ impl Verification {
             };
             let ended = self.epoch(ledger, epoch, &mut walk, budget, &mut told).await?;
             if let Some(at) = ended {
-                walk.collected.end_at(at)?;
+                walk.collected.end_at(at, before)?;
                 break;
             }
+            let last = epoch.size.0.checked_sub(1);
+            before = last.map(|last| Position::new(epoch.epoch.0, last));
         }
         walk.decisions.end(&mut walk.collected);
         Ok(walk.collected.report(read))
@@ -134,8 +143,7 @@ impl Verification {
             match record_at(&*self.events, ledger, end).await {
                 Err(ReplayError::NoRecord(position)) => return Err(ReplayError::NoRecord(position)),
                 Ok(record) if end == to => {
-                    let append = record.leaf.append;
-                    let index = LeafIndex(append.first.0 + u64::from(append.count) - 1);
+                    let index = LeafIndex(end_of_append(&record) - 1);
                     return Ok((from, Position { index, ..to }.min(last.max(to))));
                 }
                 Ok(_) | Err(ReplayError::Store(StoreError::Corrupt { .. })) => {}
@@ -195,9 +203,13 @@ impl Verification {
             next = last.position.index.0 + 1;
             budget.spend(&of_epoch);
             for record in &of_epoch {
+                // A page of decisions may take longer than there is time for.
+                if walk.ends_append && budget.is_over() {
+                    return Ok(Some(record.position));
+                }
                 heads.leaf(walk.record(record));
+                read(1);
             }
-            read(of_epoch.len() as u64);
         }
         let mut findings = Findings::keeping(usize::MAX);
         walk.checker.end_epoch(&mut findings);
@@ -215,8 +227,13 @@ impl Walk {
         self.collected.read(record);
         self.keys.take(record, &mut self.collected);
         self.decisions.take(record, &mut self.collected);
-        let append = record.leaf.append;
-        self.ends_append = record.position.index.0 + 1 >= append.first.0 + u64::from(append.count);
+        self.since += 1;
+        let is_last = record.position.index.0 + 1 >= end_of_append(record);
+        // Records that say so of more are no append.
+        self.ends_append = is_last || self.since >= EVENTS_PER_APPEND_MAX;
+        if self.ends_append {
+            self.since = 0;
+        }
         hash
     }
 
@@ -226,8 +243,19 @@ impl Walk {
         self.collected.take(&findings);
         self.collected.push(Fault::unreadable(position, reason));
         self.decisions.lose(position);
-        self.ends_append = true;
+        (self.ends_append, self.since) = (true, 0);
     }
+}
+
+/// The index behind the append of a record, as the record says; not more than an append can have.
+fn end_of_append(record: &Record) -> u64 {
+    let append = record.leaf.append;
+    let most = record
+        .position
+        .index
+        .0
+        .saturating_add(EVENTS_PER_APPEND_MAX as u64);
+    append.first.0.saturating_add(u64::from(append.count)).min(most)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use ruche_ledger::verify::FindingKind;
 
 use super::Verification;
 use super::report::{Collected, Fault, HeadChecked};
+use super::sound::caught;
 use crate::budget::Budget;
 use crate::error::ReplayError;
 
@@ -85,7 +86,12 @@ impl Heads {
             is_short = true;
             collected.heads_are_not_covered(self.epoch, self.edge.size());
         }
-        let key = from.keys.signer(&self.origin).verifier().clone();
+        // The origin is what is stored. One that cannot be the name of a key has none.
+        let Some(key) = caught(|| from.keys.signer(&self.origin).verifier().clone()) else {
+            let detail = format!("no key can have the name {}", self.origin);
+            collected.push(Fault::of_epoch(FindingKind::OriginMismatch, self.epoch, detail));
+            return Ok(());
+        };
         for waiting in &self.heads {
             let Waiting { kept, head, root } = waiting;
             let size = head.head().size.0;
@@ -150,7 +156,7 @@ impl Heads {
             let next = LeafIndex(self.edge.size().0);
             let hashes = from
                 .trees
-                .leaf_hashes(ledger, self.epoch, next, READ_RECORDS_MAX)
+                .leaf_hashes(ledger, self.epoch, next, budget.page(READ_RECORDS_MAX))
                 .await?;
             if hashes.is_empty() {
                 break;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
+use ruche_domain::numbers::{Epoch, Position, TreeSize};
 use ruche_ledger::store::Record;
 use ruche_ledger::verify::{Finding, FindingKind, Findings};
 use serde::Serialize;
@@ -14,6 +14,8 @@ use crate::error::ReplayError;
 pub(super) const RECORD_UNREADABLE: &str = "RECORD_UNREADABLE";
 /// An append of a lane that the machine does not decide so.
 pub(super) const ILLEGAL_TRANSITION: &str = "ILLEGAL_TRANSITION";
+/// An append of a lane that could not be judged.
+pub(super) const JUDGEMENT_STOPPED: &str = "JUDGEMENT_STOPPED";
 /// Tree heads of the epoch in which the budget ended.
 const HEADS: &str = "tree heads of the epoch in which the budget ended, and what they sign";
 /// An idempotency key that stands for two appends.
@@ -30,6 +32,10 @@ pub const NAMES: &[(&str, &str)] = &[
         "an append of a lane that its machine does not decide so",
     ),
     (KEY_REPEATED, "an idempotency key that stands for a second append"),
+    (
+        JUDGEMENT_STOPPED,
+        "the program failed at an append of a lane that nobody would write; what follows in the lane is not decided again",
+    ),
 ];
 
 /// Something that is wrong, and where.
@@ -279,26 +285,29 @@ impl Collected {
         }
     }
 
-    /// What the tree heads of an epoch sign behind this many records was not read, so they are not judged.
+    /// What the tree heads of an epoch sign behind this many records was not read, so they are not judged. Those may be more
+    /// than the range has; it is of the range that nothing is said.
     pub fn heads_are_not_covered(&mut self, epoch: Epoch, size: TreeSize) {
-        let index = LeafIndex(size.0.saturating_sub(1));
-        self.not_covered(HEADS, Position { epoch, index });
+        let last = Position::new(epoch.0, size.0.saturating_sub(1));
+        self.not_covered(HEADS, last.min(self.report.to));
     }
 
-    /// The budget ended before this record, which begins an append: the range ends in front of it. What its tree heads sign
-    /// behind it was not read, so they are not judged.
+    /// The budget ended before this record, which begins an append: the range ends in front of it. What the tree heads of its
+    /// epoch sign behind it was not read, so they are not judged. `before` is the last record of the epoch before, whose tree
+    /// heads were.
     ///
     /// # Errors
     /// `OutOfBudget` where nothing of the range was looked at.
-    pub fn end_at(&mut self, at: Position) -> Result<(), ReplayError> {
-        let out = ReplayError::OutOfBudget { at };
-        let index = at.index.0.checked_sub(1).map(LeafIndex);
-        let (Some(index), true) = (index, at > self.report.from) else {
-            return Err(out);
+    pub fn end_at(&mut self, at: Position, before: Option<Position>) -> Result<(), ReplayError> {
+        let in_epoch = at.index.0.checked_sub(1);
+        let last = in_epoch.map(|index| Position::new(at.epoch.0, index)).or(before);
+        let Some(last) = last.filter(|last| self.report.from <= *last) else {
+            return Err(ReplayError::OutOfBudget { at });
         };
-        let last = Position { index, ..at };
-        self.not_covered(HEADS, last);
-        self.sizes.remove(&at.epoch);
+        if in_epoch.is_some() {
+            self.not_covered(HEADS, last);
+            self.sizes.remove(&at.epoch);
+        }
         self.report.to = last;
         self.report.next = Some(at);
         Ok(())

@@ -88,18 +88,22 @@ impl Settled {
         self.bring_back(lane, []);
     }
 
+    /// Each names the next, in a chain that may be as long as the lane.
     fn bring_back_turn(&mut self, lane: &mut Lane, id: TurnId) {
-        let Some((turn, calls)) = self.turns.remove(&id) else {
-            return;
-        };
-        lane.turns.push(turn);
-        for call in calls {
-            self.turn_of.remove(&call.id);
-            if let Some(approval) = call.approval.and_then(|id| self.approvals.remove(&id)) {
-                self.bring_back_turn(lane, approval.turn);
-                lane.approvals.insert(approval.id, approval);
+        let mut named = vec![id];
+        while let Some(id) = named.pop() {
+            let Some((turn, calls)) = self.turns.remove(&id) else {
+                continue;
+            };
+            lane.turns.push(turn);
+            for call in calls {
+                self.turn_of.remove(&call.id);
+                if let Some(approval) = call.approval.and_then(|id| self.approvals.remove(&id)) {
+                    named.push(approval.turn);
+                    lane.approvals.insert(approval.id, approval);
+                }
+                lane.calls.insert(call.id, call);
             }
-            lane.calls.insert(call.id, call);
         }
     }
 }

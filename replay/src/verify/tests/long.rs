@@ -82,7 +82,7 @@ fn name() -> LaneName {
 
 impl World {
     /// An empty ledger with one lane of so many turns, three appends each.
-    async fn with_long_lane(turns: u64) -> (Self, StreamId) {
+    pub(super) async fn with_long_lane(turns: u64) -> (Self, StreamId) {
         let world = Self::of(1, 0).await;
         let references = world.crowd.commands.secrets_of(world.ledger).references;
         let stream = lane_stream(name().id(&references));
