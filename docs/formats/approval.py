@@ -61,6 +61,7 @@ def main(export, approval, *vkeys):
             request, arguments = it, it.said["arguments"]
             check_request(it, before, tenant)
         elif step == "voted":
+            assert vote is None, "it was voted on before"
             (vote, key), voted_in = check_vote(it, before, tenant, request), it.append
         elif step == "resolved":
             approves = vote and voted_in == it.append and vote["decision"] == "approve"

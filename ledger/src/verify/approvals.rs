@@ -10,12 +10,11 @@ use ruche_domain::approval::{RequestEnvelope, RequestFacts};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
-    InfraKeyRegistered, ToolCompensationStarted, ToolStarted,
+    InfraKeyRegistered,
 };
 use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
-use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 use uuid::Uuid;
 
@@ -31,6 +30,7 @@ mod catalogue;
 mod credentials;
 mod keys;
 mod proposals;
+mod starts;
 
 use catalogue::Catalogue;
 use credentials::Credentials;
@@ -190,15 +190,16 @@ impl ApprovalRules {
         if let (Some(call), Category::Lane) = (event.call, event.stream.category) {
             self.take_call(call, &event.event_type, position);
         }
-        let Some(payload) = payload else {
-            self.without_payload(leaf, position);
-            return;
-        };
         let mut seen = Seen {
             leaf,
             position,
             hash,
             findings,
+        };
+        let Some(payload) = payload else {
+            self.without_payload(leaf, position);
+            self.started_unseen(&mut seen);
+            return;
         };
         let fact = match AgentEvent::from_payload(&event.event_type, event.schema_version, payload) {
             Ok(fact) => fact,
@@ -206,6 +207,7 @@ impl ApprovalRules {
                 // It says what it says to nobody: a start must not hide behind that, nor a revocation.
                 self.without_payload(leaf, position);
                 seen.found(FindingKind::PayloadMalformed, error.to_string());
+                self.started_unseen(&mut seen);
                 return;
             }
         };
@@ -385,7 +387,8 @@ impl ApprovalRules {
                 user: self.credentials.user(event.actor.reference).flatten(),
             },
             now: seen.now(),
-            is_open: request.state == State::Requested,
+            // The first vote that counts decides, whatever else is recorded: a no is not stepped over.
+            is_open: request.state == State::Requested && request.vote.is_none(),
         });
         match judged {
             Ok(statement)
@@ -497,78 +500,6 @@ impl ApprovalRules {
             seen.found(FindingKind::IllegalTransition, detail);
         } else {
             request.state = State::Closed;
-        }
-    }
-
-    /// The proposal says what was asked for and signed, so a start may not be something else or anything weaker.
-    fn started(&mut self, said: &ToolStarted, seen: &mut Seen<'_>) {
-        if seen.leaf.event.stream.category != Category::Lane {
-            return;
-        }
-        let Some(call) = seen.leaf.event.call else {
-            seen.found(FindingKind::EffectWithoutApproval, "it starts without a call");
-            return;
-        };
-        let proposal = self.proposals.get(&call);
-        if proposal.is_none() && self.has_holes {
-            return;
-        }
-        if let Some(proposal) = proposal
-            && (proposal.tool != said.name
-                || said
-                    .args_digest
-                    .is_some_and(|digest| digest != proposal.arguments))
-        {
-            let detail = format!("call {call} starts as something else than was proposed");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-            return;
-        }
-        let irreversible = SideEffectPolicy::Irreversible;
-        let is_irreversible = said.side_effect.unwrap_or_default() == irreversible
-            || proposal.is_some_and(|proposal| proposal.side_effect == irreversible)
-            || self.catalogue.is_irreversible(&said.name);
-        if !is_irreversible {
-            return;
-        }
-        // Taken out: one use is one start.
-        let used = self.consumed.remove(&call);
-        if self.unknown_uses.contains(&call) {
-            return;
-        }
-        let Some(used) = used.filter(|used| used.append == seen.append()) else {
-            let detail = format!("call {call} used up no approval of its action in this append");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-            return;
-        };
-        let asked = proposal.and_then(|proposal| proposal.action);
-        if asked.is_some_and(|asked| asked != used.action) {
-            let detail = format!("call {call} used up the approval of another action than was proposed");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-        }
-        // Not by digests that somebody wrote down: by what the reviewer read.
-        let starts = (Some(&said.name), said.args_digest);
-        let signed = used
-            .signed
-            .as_ref()
-            .map(|(tool, arguments)| (Some(tool), Some(*arguments)));
-        if signed.is_some_and(|signed| signed != starts) {
-            let detail = format!("call {call} starts as something else than was signed");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-        }
-    }
-}
-
-impl ApprovalRules {
-    /// What undoes an effect runs unasked, so it is a tool that may.
-    fn undoing(&self, said: &ToolCompensationStarted, seen: &mut Seen<'_>) {
-        let proposal = seen.leaf.event.call.and_then(|call| self.proposals.get(&call));
-        let Some(proposal) = proposal else {
-            return;
-        };
-        let undo = &said.compensation_tool;
-        if !self.catalogue.may_undo(undo, &proposal.tool) {
-            let detail = format!("{undo} undoes it, and is not registered as pure or idempotent");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
         }
     }
 }

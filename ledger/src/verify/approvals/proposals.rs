@@ -3,12 +3,16 @@
 use ruche_domain::events::{ApprovalRequested, ToolProposed, TurnOpened};
 use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::measures::Digest;
+use ruche_domain::numbers::SchemaVersion;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 use uuid::Uuid;
 
 use super::{ApprovalRules, digest};
 use crate::leaf::Leaf;
+
+/// From this version on a request says whose lane, which call and which effect it is about.
+const SHOWS_ALL: SchemaVersion = SchemaVersion(3);
 
 /// A call as it was proposed.
 #[derive(Debug)]
@@ -65,16 +69,21 @@ impl ApprovalRules {
     pub(super) fn shown_otherwise(&self, said: &ApprovalRequested, leaf: &Leaf) -> Option<&'static str> {
         let proposal = self.proposals.get(&leaf.event.call?)?;
         let names = self.names.get(&proposal.lane);
+        // What earlier versions did not show is not held against them; what this one shows it does not leave out either.
+        let shows_all = leaf.event.schema_version >= SHOWS_ALL;
         let differs = |said: &Option<String>, is: Option<&Option<String>>| {
-            is.is_some_and(|is| said.is_some() && is.is_some() && said != is)
+            is.is_some_and(|is| is.is_some() && said != is && (said.is_some() || shows_all))
         };
         let shown = [
-            ("call", said.call_id.is_some() && said.call_id != leaf.event.call),
+            (
+                "call",
+                said.call_id != leaf.event.call && (said.call_id.is_some() || shows_all),
+            ),
             ("session", leaf.event.session != proposal.session),
             ("turn", leaf.event.turn != proposal.turn),
             (
                 "business key",
-                said.business_key.is_some() && said.business_key != proposal.business_key,
+                said.business_key != proposal.business_key && (said.business_key.is_some() || shows_all),
             ),
             ("agent", differs(&said.agent_id, names.map(|names| &names.agent))),
             (

@@ -76,6 +76,16 @@ async fn a_call_of_another_lane_turn_or_effect_than_is_shown() {
     asked(SHOP, |_| (), key).await.finds(&mismatch).await;
     let call = shown(|said| said.call_id = Some(CallId(Uuid::from_u128(99))));
     asked(SHOP, |_| (), call).await.finds(&mismatch).await;
+    // Nor is anything of it kept from them.
+    for hide in [
+        |said: &mut ApprovalRequested| said.call_id = None,
+        |said: &mut ApprovalRequested| said.business_key = None,
+        |said: &mut ApprovalRequested| said.agent_id = None,
+        |said: &mut ApprovalRequested| said.channel = None,
+        |said: &mut ApprovalRequested| said.interlocutor_id = None,
+    ] {
+        asked(SHOP, |_| (), shown(hide)).await.finds(&mismatch).await;
+    }
 }
 
 #[tokio::test]
