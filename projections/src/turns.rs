@@ -7,6 +7,7 @@ use ruche_domain::events::turn::{OutcomeCategory, TurnOpened, TurnTrigger};
 use ruche_domain::ids::{LedgerId, SessionId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::stream::Category;
 
 use crate::bounds;
 use crate::change::{About, Add, Change, SqlValue};
@@ -46,6 +47,14 @@ const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_pos
     error_type = excluded.error_type, error = excluded.error, ended_at = excluded.ended_at, \
     duration_us = excluded.duration_us, usage_total = excluded.usage_total, cost_total = excluded.cost_total \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
+
+/// The messages of a turn whose place is taken belong to the turn that takes it. Which of them the interlocutor sent is not
+/// said again; those that came in move, so all that it sent do.
+const TAKEN_IN: &str = "UPDATE turn SET messages = turn.messages + $1, user_messages = turn.user_messages + before.user_messages \
+    FROM turn before WHERE before.ledger = $2 AND before.turn = $3 AND before.session IS NOT DISTINCT FROM $4 \
+    AND turn.ledger = $2 AND turn.turn = $5";
+const HANDED_ON: &str = "UPDATE turn SET messages = turn.messages - $1, user_messages = 0 \
+    WHERE turn.ledger = $2 AND turn.turn = $3 AND turn.session IS NOT DISTINCT FROM $4";
 
 static COUNTED: LazyLock<Upsert> = LazyLock::new(|| {
     Counter {
@@ -88,7 +97,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -101,9 +110,10 @@ impl Projection for Turns {
         // Before the additions, which count only where there is a row.
         let mut changes = match lifecycle(event, &id)? {
             Some(change) => vec![change],
-            None if event.family() == "turn" => vec![Change::of(About::Made(id), SEEN, common(event, &id)?)],
+            None if is_of_turn(event) => vec![Change::of(About::Made(id), SEEN, common(event, &id)?)],
             None => vec![],
         };
+        changes.extend(carried(event, &id)?);
         changes.push(Change::Add(Box::new(Add {
             about: vec![id],
             upsert: &COUNTED,
@@ -136,6 +146,35 @@ impl Projection for Turns {
     }
 }
 
+/// Whether the event makes a turn. The message that opens a governed turn stands in front of the event that says so.
+fn is_of_turn(event: &ProjectedEvent) -> bool {
+    let in_lane = event.header().stream.category == Category::Lane;
+    event.family() == "turn" || (in_lane && event.event_type() == "message.received")
+}
+
+/// What becomes of the counts of messages where a turn takes the place of another.
+fn carried(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Vec<Change>, PoisonReason> {
+    let Some(AgentEvent::TurnSupersedeRequested(requested)) = event.agent()? else {
+        return Ok(vec![]);
+    };
+    let (session, successor) = (event.header().session, requested.successor_turn_id.as_bytes());
+    if successor == id {
+        return Ok(vec![]);
+    }
+    let from: Vec<SqlValue> = vec![
+        (requested.carried_message_ids.len() as i64).into(),
+        event.ledger_key().into(),
+        (*id).into(),
+        session.map(|id| *id.as_bytes()).into(),
+    ];
+    let mut to = from.clone();
+    to.push((*successor).into());
+    Ok(vec![
+        Change::of(About::OneGiven(*successor, *id), TAKEN_IN, to),
+        Change::about(id, HANDED_ON, from),
+    ])
+}
+
 /// The parameters with which every statement about a turn starts.
 fn common(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Vec<SqlValue>, PoisonReason> {
     Ok(vec![
@@ -162,6 +201,12 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
     if let Some(over) = Over::of(event)? {
         return over.change(event, id).map(Some);
     }
+    if event.event_type() == "turn.supersede_requested" {
+        // What was counted before is looked at behind this one.
+        let mut params = common(event, id)?;
+        params.push(TurnStatus::Draining.name().into());
+        return Ok(Some(Change::about(id, STATUS, params)));
+    }
     match event.agent()? {
         Some(AgentEvent::TurnOpened(t)) => opened(event, id, t).map(Some),
         Some(AgentEvent::TurnStarted(t)) => started(t.started_at),
@@ -177,7 +222,7 @@ fn next_status(event_type: &str) -> Option<TurnStatus> {
     Some(match event_type {
         "turn.readied" => TurnStatus::Ready,
         "turn.queued" => TurnStatus::Queued,
-        "turn.supersede_requested" | "turn.cancel_requested" => TurnStatus::Draining,
+        "turn.cancel_requested" => TurnStatus::Draining,
         "turn.compensating" => TurnStatus::Compensating,
         _ => return None,
     })

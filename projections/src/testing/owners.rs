@@ -35,7 +35,7 @@ async fn all(world: &World, ledger: LedgerId) -> Vec<Turn> {
 }
 
 /// The turns after these events, which are the same for every size of batch and after a rebuild.
-async fn turns_of(fresh: Fresh, events: &[PreparedEvent]) -> Vec<Turn> {
+pub(super) async fn turns_of(fresh: Fresh, events: &[PreparedEvent]) -> Vec<Turn> {
     let mut expected: Option<Vec<Turn>> = None;
     for batch in [1, 2, 3, 100] {
         let world = World::new(fresh).await;
