@@ -118,6 +118,9 @@ pub const TIMER_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub const TIMER_IDLE_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Lanes in which timers fire after one look.
 pub const TIMER_LANES_PER_LOOK_MAX: usize = 256;
+/// Lanes whose timers did not fire and that are passed over until they are tried again. Beyond so many of one ledger they take
+/// the place of others.
+pub const TIMER_LANES_RESTING_MAX: usize = 4_096;
 /// Lanes in which timers fire at the same time.
 pub const TIMER_LANES_AT_ONCE_MAX: usize = 16;
 /// Longest pause before a lane is tried again whose timer did not fire; doubled from the shortest time of a look.

@@ -4,7 +4,7 @@
 //! stream lets it happen once, however many nodes try. So this loop keeps nothing that counts: a node that dies is
 //! followed by the next one that tends the ledger, and a restart finds what is due as it was.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,8 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{
-    TIMER_IDLE_WAIT_MAX, TIMER_LANES_AT_ONCE_MAX, TIMER_LANES_PER_LOOK_MAX, TIMER_LOOK_INTERVAL,
-    TIMER_RETRY_MAX,
+    TIMER_IDLE_WAIT_MAX, TIMER_LANES_AT_ONCE_MAX, TIMER_LANES_PER_LOOK_MAX, TIMER_LANES_RESTING_MAX,
+    TIMER_LOOK_INTERVAL, TIMER_RETRY_MAX,
 };
 
 /// The name of the read model that is followed.
@@ -104,18 +104,15 @@ impl Timers {
         resting: &mut HashMap<LaneId, Resting>,
     ) -> Result<Duration, ReadStoreError> {
         let store = self.runner.store();
-        let found = lanes::due(&**store, ledger, TIMER_LANES_PER_LOOK_MAX).await?;
         let (now, started) = (self.clock.now(), Instant::now());
-        resting.retain(|lane, rest| {
-            rest.until + TIMER_RETRY_MAX > started && found.iter().any(|due| due.lane == *lane)
-        });
+        // Lanes that rest take nobody's place: among so many are as many others as one look fires.
+        let lanes_max = TIMER_LANES_PER_LOOK_MAX + resting.len().min(TIMER_LANES_RESTING_MAX);
+        let found = lanes::timers(&**store, ledger, now, lanes_max).await?;
+        let known: HashSet<LaneId> = found.due.iter().map(|due| due.lane).collect();
+        resting.retain(|lane, rest| rest.until + TIMER_RETRY_MAX > started && known.contains(lane));
         let rests = |due: &&Due| resting.get(&due.lane).is_some_and(|rest| rest.until > started);
-        let awake: Vec<Due> = found.iter().filter(|due| !rests(due)).copied().collect();
-        let due: Vec<LaneId> = awake
-            .iter()
-            .filter(|due| due.at <= now)
-            .map(|due| due.lane)
-            .collect();
+        let awake = found.due.iter().filter(|due| !rests(due)).map(|due| due.lane);
+        let due: Vec<LaneId> = awake.take(TIMER_LANES_PER_LOOK_MAX).collect();
         let mut last = None;
         let mut came = stream::iter(due)
             .map(move |lane| async move { (lane, self.fire(ledger, lane).await) })
@@ -140,8 +137,7 @@ impl Timers {
             drop(timeout(TIMER_RETRY_MAX, known).await);
             return Ok(Duration::ZERO);
         }
-        let later = awake.iter().map(|due| due.at).find(|at| *at > now);
-        let later = later.map_or(TIMER_IDLE_WAIT_MAX, |at| until(now, at));
+        let later = found.next.map_or(TIMER_IDLE_WAIT_MAX, |at| until(now, at));
         let waking = resting
             .values()
             .map(|rest| rest.until.saturating_duration_since(started));

@@ -18,7 +18,7 @@ use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 
 pub use query::{
-    Due, Holder, Lane, LaneFilter, LaneTurnState, Ready, by_id, due, list, name_of_agent, ready,
+    Due, Holder, Lane, LaneFilter, LaneTurnState, Ready, Timers, by_id, list, name_of_agent, ready, timers,
 };
 
 /// Tables of this read model.

@@ -77,6 +77,14 @@ impl Select {
         self.text(")")
     }
 
+    /// A query of the rows that this one gives, which are called `found` there. `rest` is what stands behind.
+    pub fn within(self, columns: &str, rest: &str) -> Self {
+        Self {
+            sql: format!("SELECT {columns} FROM ({}) found {rest}", self.sql),
+            ..self
+        }
+    }
+
     /// Orders by two columns, goes on behind a cursor, and takes one row more than the page has, to see whether there
     /// is a next page.
     pub fn page(mut self, columns: [&str; 2], id: fn(&Cursor) -> SqlValue, page: &PageRequest) -> Self {

@@ -38,6 +38,7 @@ pub mod owners;
 pub mod rebuilds;
 pub mod shared;
 pub mod steps;
+pub mod timers;
 pub mod world;
 
 /// 2026-01-05 00:00 UTC.

@@ -309,8 +309,9 @@ impl Story {
 
     async fn due(&self) -> Option<Micros> {
         self.known().await;
-        let found = lanes::due(&*self.reads, self.id(), 1).await.expect("an answer");
-        found.first().map(|due| due.at)
+        let now = self.ledger.clock.now();
+        let found = lanes::timers(&*self.reads, self.id(), now, 1).await;
+        found.expect("an answer").first()
     }
 
     /// The clock goes to what is due next, and one node dies over it.
@@ -469,4 +470,46 @@ async fn each_timer_fires_once_though_two_nodes_look_and_one_dies_over_it() {
         fired.len() == 4 && fired.values().all(|count| *count > 5),
         "each kind of timer: {fired:?}"
     );
+}
+
+/// Lanes that would not fire, however many, are passed over and not looked at in place of others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lanes_that_rest_take_nobodys_place() {
+    let mut story = Story::new(1).await;
+    const OTHERS: usize = 5;
+    for number in 0..TIMER_LANES_PER_LOOK_MAX + OTHERS {
+        let lane = LaneName {
+            agent: "shop".to_owned(),
+            interlocutor: format!("person-{number}"),
+            channel: "web".to_owned(),
+            thread: None,
+        };
+        let session = SessionRef::External("s".to_owned());
+        let message = MessageReceived::new(Role::User);
+        let submit = SubmitMessage {
+            session,
+            lane,
+            message,
+        };
+        story.send(&submit).await.expect("a message");
+    }
+    story.ledger.clock.0.fetch_add(60 * SECOND_US, Ordering::SeqCst);
+    let due = async || {
+        story.known().await;
+        let now = story.ledger.clock.now();
+        let timers = lanes::timers(&*story.reads, story.id(), now, 1_000).await;
+        timers.expect("an answer").due
+    };
+    let mut before = due().await;
+    assert_eq!(before.len(), TIMER_LANES_PER_LOOK_MAX + OTHERS);
+    let (until, pause) = (Instant::now() + READ_WAIT_MAX, TIMER_RETRY_MAX);
+    before.truncate(TIMER_LANES_PER_LOOK_MAX);
+    let mut resting = before
+        .iter()
+        .map(|due| (due.lane, Resting { until, pause }))
+        .collect();
+    let looked = story.nodes[0].timers.look(story.id(), &mut resting).await;
+    looked.expect("the read model can be asked");
+    assert_eq!(due().await, before, "all others fired");
+    assert_eq!(resting.len(), TIMER_LANES_PER_LOOK_MAX);
 }

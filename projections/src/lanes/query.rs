@@ -1,5 +1,6 @@
 //! Which lanes there are, where something is due, and which turns wait for a worker.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use ruche_domain::ids::{LaneId, LedgerId, SessionId, TurnId};
@@ -206,33 +207,68 @@ pub struct Due {
     pub lane: LaneId,
 }
 
-/// The lanes in which something is due first, at most `lanes_max` of them, those first that are due first.
+/// What happens in lanes by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Timers {
+    /// Lanes in which something is due by now, each once: those first in which it was due first.
+    pub due: Vec<Due>,
+    /// When the next thing is due anywhere.
+    pub next: Option<Micros>,
+}
+
+impl Timers {
+    /// When the first thing is due, by now or later.
+    pub fn first(&self) -> Option<Micros> {
+        self.due.first().map(|due| due.at).or(self.next)
+    }
+}
+
+/// Timers that are looked through for those of different lanes. As long as no more are due, a lane is found however many
+/// timers others have.
+const DUE_ROWS_MAX: i64 = 65_536;
+
+/// The lanes in which something is due by `now`, at most `lanes_max` of them, and when there is more to do.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn due(
+pub async fn timers(
     store: &dyn ReadStore,
     ledger: LedgerId,
+    now: Micros,
     lanes_max: usize,
-) -> Result<Vec<Due>, ReadStoreError> {
-    let mut found = Vec::new();
+) -> Result<Timers, ReadStoreError> {
+    let now = bounds::time(Some(now)).unwrap_or(i64::MAX);
+    let mut timers = Timers::default();
     for table in ["lane_turn", "lane_approval"] {
+        // The rows are taken first, by the index of what is due; grouped at once, an engine may go through all.
         let select = Select::of("due_at, lane", table, ledger)
-            .text(" AND due_at IS NOT NULL ORDER BY due_at LIMIT ")
+            .and("due_at <= ", now)
+            .text(&format!(" ORDER BY due_at LIMIT {DUE_ROWS_MAX}"))
+            .within(
+                "MIN(due_at), lane",
+                "GROUP BY lane ORDER BY MIN(due_at), lane LIMIT ",
+            )
             .bind(lanes_max as i64);
         for row in select.rows(store).await? {
             let fields = &mut Fields::new(row);
-            found.push(Due {
+            timers.due.push(Due {
                 at: fields.time()?,
                 lane: fields.id()?,
             });
         }
+        let select = Select::of("due_at", table, ledger)
+            .and("due_at > ", now)
+            .text(" ORDER BY due_at LIMIT 1");
+        if let Some(row) = select.rows(store).await?.pop() {
+            let at = Fields::new(row).time()?;
+            timers.next = Some(timers.next.map_or(at, |next| next.min(at)));
+        }
     }
-    found.sort_unstable();
-    let mut seen = std::collections::HashSet::new();
-    found.retain(|due| seen.insert(due.lane));
-    found.truncate(lanes_max);
-    Ok(found)
+    timers.due.sort_unstable();
+    let mut seen = HashSet::new();
+    timers.due.retain(|due| seen.insert(due.lane));
+    timers.due.truncate(lanes_max);
+    Ok(timers)
 }
 
 /// A turn that waits for a worker.

@@ -21,6 +21,7 @@ macro_rules! shared_tests {
                 a_proposal_takes_a_call_from_who_named_it_without_proposing_it,
                 a_proposal_keeps_what_its_own_session_said_before_it;
             carried: messages_are_counted_in_the_turn_that_has_them;
+            timers: a_lane_with_many_timers_hides_no_other;
             outcomes: turns_are_counted_under_each_dimension, all_conditions_of_a_filter_hold;
             erased: erased_payloads_leave_what_their_leaves_say,
                 a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else;

@@ -38,10 +38,10 @@ async fn machine_and_read_model_agree_on_what_is_due_next() {
             let events: Vec<PreparedEvent> = events.iter().map(|event| prepared(&author, event)).collect();
             appended(store.append(ledger(1), author.append(events)).await);
             runner.catch_up(ledger(1)).await.expect("the read models follow");
-            let due = lanes::due(&*reads, ledger(1), 1).await.expect("an answer");
+            let timers = lanes::timers(&*reads, ledger(1), course.now, 1).await;
             let next = course.lane.next_timer();
             assert_eq!(
-                due.first().map(|due| due.at),
+                timers.expect("an answer").first(),
                 next.map(|(at, _)| at),
                 "seed {seed}, step {step}: {next:?} after {types:?}"
             );
