@@ -30,10 +30,11 @@ impl Settled {
             let next = self.opened.len();
             self.opened.entry(turn.id).or_insert(next);
         }
+        let needed = needed(lane);
         let over: Vec<TurnId> = lane
             .turns
             .iter()
-            .filter(|turn| turn.state.is_terminal() && !is_needed(lane, turn.id))
+            .filter(|turn| turn.state.is_terminal() && !needed.contains(&turn.id))
             .map(|turn| turn.id)
             .collect();
         for id in over {
@@ -108,30 +109,33 @@ impl Settled {
     }
 }
 
-/// Whether something of a turn that is over may still move, or something that may still move names it: an approval whose
-/// decision opened another turn, or a turn whose place it takes.
-fn is_needed(lane: &Lane, turn: TurnId) -> bool {
-    let of_turn = |call: CallId| lane.calls.get(&call).is_some_and(|call| call.turn == turn);
-    let takes_place = |other: &Turn| {
-        let place = PendingOutcome::Superseded { successor: turn };
-        !other.state.is_terminal() && other.pending_outcome == Some(place)
-    };
-    let mut asked = lane.approvals.values().filter(|approval| approval.turn == turn);
-    lane.calls_of(turn).any(|call| !is_over(lane, call))
-        || asked.any(|approval| !of_turn(approval.call))
-        || lane.turns.iter().any(takes_place)
+/// The turns that may not be put away though they are over: something of them may still move, or something that may still
+/// move names them. Looked for once for all turns at hand, so that their number counts and not its square.
+fn needed(lane: &Lane) -> HashSet<TurnId> {
+    let moving = lane.calls.values().filter(|call| !is_over(lane, call));
+    let moving = moving.map(|call| call.turn);
+    // An approval whose decision opened another turn, as long as that one is there.
+    let asked = lane.approvals.values().filter(|approval| {
+        let call = lane.calls.get(&approval.call);
+        call.is_none_or(|call| call.turn != approval.turn)
+    });
+    let asked = asked.map(|approval| approval.turn);
+    // A turn whose place it takes.
+    let successors = lane.turns.iter().filter(|turn| !turn.state.is_terminal());
+    let successors = successors.filter_map(|turn| match turn.pending_outcome {
+        Some(PendingOutcome::Superseded { successor }) => Some(successor),
+        _ => None,
+    });
+    moving.chain(asked).chain(successors).collect()
 }
 
-/// Whether nothing happens to a call by itself, and nobody is asked about it.
+/// Whether nothing happens by itself to a call of a turn that is over, and nobody is asked about it. One in doubt, or whose
+/// undoing was given up, may stay so for ever; what names it brings it back.
 fn is_over(lane: &Lane, call: &Call) -> bool {
-    let moves = matches!(
-        call.status,
-        Some(EffectStatus::InFlight | EffectStatus::OutcomeUnknown)
-    );
     let approval = call.approval.and_then(|id| lane.approvals.get(&id));
     let is_asked = approval
         .is_some_and(|approval| matches!(approval.state, ApprovalState::Requested | ApprovalState::Approved));
-    !moves && !call.is_being_undone && !is_asked
+    call.status != Some(EffectStatus::InFlight) && !is_asked
 }
 
 /// The messages that a decision may look for: those that came in.

@@ -2,20 +2,43 @@
 
 use ruche_commands::governed::{LaneName, lane_stream};
 use ruche_commands::lane::{
-    self, ChannelSettings, ClaimTurn, CommitTurn, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof,
-    SentMessage, SubmitMessage,
+    self, ChannelSettings, ClaimTurn, CommitTurn, EffectOutcome, FailTurn, Held, Intent, Lane, LaneCommand,
+    LaneEvent, LeaseProof, ProposeAction, ReportEffect, SentMessage, StartEffect, SubmitMessage,
 };
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{MessageReceived, MessageSent, Role, TurnCommitted};
-use ruche_domain::ids::MessageId;
+use ruche_domain::events::{
+    InterventionPoint, MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role,
+    ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted,
+};
+use ruche_domain::ids::{CallId, MessageId};
+use ruche_domain::measures::Digest;
+use ruche_domain::side_effect::SideEffectPolicy;
 
 use super::*;
 
 const CHANNEL: &str = "api";
 
-/// The appends of one turn: a message, a claim and an answer. No other turn is open, so of those before it the machine needs
-/// the last lease number only.
-fn turn(number: u64, now: Micros) -> Vec<Vec<LaneEvent>> {
+/// How a turn ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Answered,
+    /// It fails, and leaves a call of which nobody knows whether it happened.
+    InDoubt,
+}
+
+impl End {
+    /// Appends of the turn.
+    const fn appends(self) -> u64 {
+        match self {
+            Self::Answered => 3,
+            Self::InDoubt => 6,
+        }
+    }
+}
+
+/// The appends of one turn: a message, a claim and how it ends. No other turn is open, so of those before it the machine
+/// needs the last lease number only.
+fn turn(number: u64, now: Micros, end: End) -> Vec<Vec<LaneEvent>> {
     let id = |kind: u8| {
         let mut id = [kind; 16];
         id[8..].copy_from_slice(&number.to_be_bytes());
@@ -36,27 +59,18 @@ fn turn(number: u64, now: Micros) -> Vec<Vec<LaneEvent>> {
         lease_id: lease.id.clone(),
         brain_build: None,
     };
-    let answer = CommitTurn {
-        committed: TurnCommitted::default(),
-        response: Some(SentMessage {
-            message_id: MessageId::from_bytes(id(3)),
-            message: MessageSent::new(Role::Assistant),
-        }),
-    };
-    let commit = Held {
-        turn,
-        lease,
-        what: answer,
+    let ends = match end {
+        End::Answered => {
+            let message_id = MessageId::from_bytes(id(3));
+            vec![Intent::CommitTurn(held(turn, &lease, answer(message_id)))]
+        }
+        End::InDoubt => in_doubt(turn, &lease, CallId::from_bytes(id(4))),
     };
     let mut lane = Lane {
         lease_epoch: number,
         ..Lane::default()
     };
-    let intents = [
-        Intent::SubmitMessage(submit),
-        Intent::ClaimTurn(claim),
-        Intent::CommitTurn(commit),
-    ];
+    let intents = [Intent::SubmitMessage(submit), Intent::ClaimTurn(claim)];
     let decide = |intent| {
         let command = LaneCommand {
             now,
@@ -68,7 +82,62 @@ fn turn(number: u64, now: Micros) -> Vec<Vec<LaneEvent>> {
         lane = decided.lane;
         decided.events
     };
-    intents.map(decide).to_vec()
+    intents.into_iter().chain(ends).map(decide).collect()
+}
+
+fn held<T>(turn: TurnId, lease: &LeaseProof, what: T) -> Held<T> {
+    let lease = lease.clone();
+    Held { turn, lease, what }
+}
+
+fn answer(message_id: MessageId) -> CommitTurn {
+    CommitTurn {
+        committed: TurnCommitted::default(),
+        response: Some(SentMessage {
+            message_id,
+            message: MessageSent::new(Role::Assistant),
+        }),
+    }
+}
+
+/// A call is proposed and starts, nobody can say how it came out, and the turn fails.
+fn in_doubt(turn: TurnId, lease: &LeaseProof, call: CallId) -> Vec<Intent> {
+    let tool = || "set_note".to_owned();
+    let digest = Digest([7; 32]);
+    let proposed = ToolProposed {
+        side_effect: Some(SideEffectPolicy::Idempotent),
+        business_key: Some("7".to_owned()),
+        ..ToolProposed::new(tool(), "{}".to_owned())
+    };
+    let (point, allow) = (InterventionPoint::PreToolCall, PolicyVerdict::Allow);
+    let evaluated = PolicyEvaluated::new("decision".to_owned(), point, allow, digest, digest);
+    let propose = ProposeAction {
+        call,
+        proposed,
+        evaluated,
+        approval: None,
+    };
+    let start = StartEffect {
+        call,
+        started: ToolStarted::new(tool()),
+        changed: Vec::new(),
+    };
+    let unknown = EffectOutcome::Unknown(ToolOutcomeUnknown::new("timeout".to_owned()));
+    let report = ReportEffect {
+        call,
+        outcome: unknown,
+    };
+    let fail = FailTurn {
+        error_type: "broken".to_owned(),
+        error: None,
+        retryable: false,
+    };
+    vec![
+        Intent::ProposeAction(held(turn, lease, propose)),
+        Intent::StartEffect(held(turn, lease, start)),
+        Intent::ReportEffect(held(turn, lease, report)),
+        Intent::FailTurn(held(turn, lease, fail)),
+    ]
 }
 
 fn name() -> LaneName {
@@ -81,13 +150,13 @@ fn name() -> LaneName {
 }
 
 impl World {
-    /// An empty ledger with one lane of so many turns, three appends each.
-    pub(super) async fn with_long_lane(turns: u64) -> (Self, StreamId) {
+    /// An empty ledger with one lane of so many turns.
+    pub(super) async fn with_long_lane(turns: u64, end: End) -> (Self, StreamId) {
         let world = Self::of(1, 0).await;
         let references = world.crowd.commands.secrets_of(world.ledger).references;
         let stream = lane_stream(name().id(&references));
         for number in 0..turns {
-            for events in turn(number, world.clock.now()) {
+            for events in turn(number, world.clock.now(), end) {
                 let prepared = events
                     .into_iter()
                     .map(|event| world.prepared(stream, event))
@@ -102,7 +171,11 @@ impl World {
 
     fn prepared(&self, stream: StreamId, event: LaneEvent) -> PreparedEvent {
         let LaneEvent {
-            at, turn, mut fact, ..
+            at,
+            turn,
+            call,
+            mut fact,
+            ..
         } = event;
         if let AgentEvent::TurnOpened(opened) = &mut fact {
             opened.channel = Some(CHANNEL.to_owned());
@@ -111,6 +184,7 @@ impl World {
         ruche_domain::ports::Random::fill(&self.random, &mut id);
         let envelope = ACFEvent {
             turn: Some(turn),
+            call,
             ..ACFEvent::new(
                 EventId::v7(at.as_millis(), id),
                 stream,
@@ -130,10 +204,21 @@ impl World {
 
 #[tokio::test]
 async fn a_decision_does_not_look_at_all_turns_that_went_before() {
-    let turns = 400;
-    let (world, stream) = World::with_long_lane(turns).await;
+    at_most_two_are_looked_at(400, End::Answered).await;
+}
+
+/// Nothing happens to a call in doubt once its turn is over.
+#[tokio::test]
+async fn a_decision_does_not_look_at_all_calls_in_doubt_that_went_before() {
+    at_most_two_are_looked_at(200, End::InDoubt).await;
+}
+
+/// The turns that are at hand for a decision, with their calls, are what it costs.
+async fn at_most_two_are_looked_at(turns: u64, end: End) {
+    let (world, stream) = World::with_long_lane(turns, end).await;
     let report = world.report(Range::default()).await;
-    assert_eq!((report.findings, report.decided.appends), (vec![], 3 * turns));
+    let appends = end.appends() * turns;
+    assert_eq!((report.findings, report.decided.appends), (vec![], appends));
     let (mut collected, mut decisions) = (Collected::new(Position::START, report.to), Decisions::default());
     let (mut from, mut most) = (Position::START, 0);
     loop {
