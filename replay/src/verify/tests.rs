@@ -27,7 +27,9 @@ use crate::testing::Crowd;
 use crate::{CallView, LaneView, StateAt, TurnView, View, What};
 
 mod bounds;
+mod forged;
 mod long;
+mod old;
 
 struct Keys(MasterSeed);
 
