@@ -5,7 +5,7 @@ It believes nothing that a record says of another; that the records stand under 
 beside it. Whose a reviewer's key or a credential is, the ledger says: compare it. The view, and what turns may do: ruche-verify.
 """
 import hashlib, json, sys
-from records import find, opened, records, uuid
+from records import find, opened, records, run, uuid
 
 FROM = {"requested": [None], "voted": ["requested"], "resolved": ["requested"], "consumed": ["approved"], "cancelled": ["requested"],
         "voided": ["approved"], "expired": ["requested", "approved"], "stale": ["requested", "approved"]}
@@ -28,8 +28,8 @@ def check_request(it, before, tenant):                      # it shows the call 
     action = {"agent": said["agent_id"], "arguments_sha256": sha(said["arguments"]), "session": it.session, "tenant": tenant,
               "side_effect": said["side_effect"], "tool": said["tool_name"], "turn": it.turn, "type": "ruche.action.v1"}
     action |= {"schema_sha256": said["schema_digest"]} if "schema_digest" in said else {}
-    text = json.dumps(action, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    assert sha(text) == said["action_digest"], "the digest is not that of the action"
+    canonical = json.dumps(action, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    assert sha(canonical) == said["action_digest"], "the digest is not that of the action"
 
 def check_vote(it, before, tenant, request):                # signed by a registered key of this person, on exactly this request
     registered, = [key for key in find(before, "infra.key.registered") if key.said["key_id"] == it.said["key_id"]]
@@ -81,9 +81,4 @@ def main(export, approval, *vkeys):
     print(json.dumps({"outcome": state, "reviewer": vote and vote["reviewer"], "key": vote and vote["key_id"], "arguments": arguments}))
 
 if __name__ == "__main__":
-    if not __debug__:
-        sys.exit("run it without -O: the checks are assertions")
-    try:
-        main(*sys.argv[1:])
-    except Exception as error:                              # whatever is wrong with it, it does not verify
-        sys.exit(f"DOES NOT VERIFY: {type(error).__name__}: {error}")
+    run(main)

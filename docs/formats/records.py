@@ -122,8 +122,20 @@ def find(among, type, **fields):
     return [it for it in among if it.type == type and it.said and fields.items() <= it._asdict().items()]
 
 
-if __name__ == "__main__":
+def run(main):
+    """Runs a program on the arguments of the command line: whatever is wrong with the export, it does not verify."""
     if not __debug__:
         sys.exit("run it without -O: the checks are assertions")
-    for record in records(sys.argv[1], sys.argv[2:]):
+    try:
+        main(*sys.argv[1:])
+    except Exception as error:
+        sys.exit(f"DOES NOT VERIFY: {type(error).__name__}: {error}")
+
+
+def main(export, *vkeys):
+    for record in records(export, vkeys):
         print(json.dumps(record._asdict()))
+
+
+if __name__ == "__main__":
+    run(main)

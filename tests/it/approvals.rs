@@ -367,9 +367,14 @@ fn requests_and_keys_are_listed_with_what_became_of_them() {
 
 /// What the script of the documents says of a request in an export; an error with what it complains of.
 pub fn script(export: &str, id: &str, key: &str) -> Result<String, String> {
-    let script = ruche_tests::data::of_repository("docs/formats/approval.py");
+    program("docs/formats/approval.py", &[export, id, key])
+}
+
+/// What a program of the documents says.
+fn program(name: &str, arguments: &[&str]) -> Result<String, String> {
+    let script = ruche_tests::data::of_repository(name);
     let mut python = Command::new("python3");
-    let output = python.arg("-B").arg(script).args([export, id, key]).output();
+    let output = python.arg("-B").arg(script).args(arguments).output();
     let output = output.expect("python3 starts");
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),

@@ -69,6 +69,17 @@ fn another_person_decides() {
         told.contains(r#""outcome": "used", "reviewer": "alice""#),
         "{told}"
     );
+
+    // What it reads anybody can read.
+    let records = super::program("docs/formats/records.py", &[export, &key]).expect("it reads them");
+    let read = |line: &str| serde_json::from_str(line).expect("JSON");
+    let records: Vec<Value> = records.lines().map(read).collect();
+    assert_eq!(json!(records.len()), report["records"], "{report}");
+    let asked = records
+        .iter()
+        .filter(|record| record["type"] == "approval.requested");
+    let asked: Vec<&Value> = asked.map(|record| &record["said"]["requested_by"]).collect();
+    assert_eq!(asked, [&json!("carol")]);
 }
 
 /// Users are named as reviewers are.
