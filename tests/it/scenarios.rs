@@ -3,6 +3,7 @@
 //! `docs/scenarios.md`.
 
 mod world;
+mod outside;
 mod messages;
 mod undoing;
 mod repeats;

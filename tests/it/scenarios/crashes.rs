@@ -135,15 +135,15 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         (&json!(true), &json!("COMPLETED"), &first["callId"]),
         "{known}"
     );
-    let again = world.answer(
-        "startEffect",
-        "again",
-        &World::starting(&worker, &known),
-        "deduplicated",
-    );
-    assert!(
-        !again["code"].is_null() || again["deduplicated"] == true,
-        "no leave to run it: {again}"
+    let again = world.start(&worker, &known);
+    assert_eq!(
+        (
+            &again["deduplicated"],
+            &again["state"],
+            &again["permit"]["attempt"]
+        ),
+        (&json!(true), &json!("COMPLETED"), &json!("1")),
+        "the permit of the first start, and no leave to run it: {again}"
     );
     world.commit(&worker, "it is yours");
     assert_eq!(outside.runs("charge_card"), (1, 1));

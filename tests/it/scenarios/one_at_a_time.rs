@@ -157,7 +157,8 @@ impl<'b> Caller<'b> {
             drop(known);
             let (name, input) = self.trouble(n, &turn);
             let answer = self.send(name, &self.fresh_key(), &input, "position");
-            assert!(!answer["code"].is_null(), "{name} is not refused: {answer}");
+            // A turn that it does not hold, or a lease that nobody was given.
+            assert_eq!(answer["code"], "ILLEGAL_TRANSITION", "{name}: {answer}");
         }
     }
 
@@ -313,6 +314,10 @@ fn judge(records: &[Entry], told: &[Value]) {
     assert_eq!(owners.len(), MESSAGES);
     assert!(committed.iter().eq(owners), "each message has its turn, in order");
     assert_eq!(committed, told, "what was told is what is there");
+    assert!(
+        records.iter().all(|record| !record.event.starts_with("tool.")),
+        "the rogue called nothing"
+    );
     let lapsed = records
         .iter()
         .filter(|record| record.event == "infra.lease_expired");

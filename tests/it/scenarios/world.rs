@@ -1,6 +1,5 @@
 //! Servers, people and agents to tell a scenario with. Their time of day is the test's.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use ruche_tests::clock::MovableClock;
 use ruche_tests::server::{Home, Server, caught_up};
 use serde_json::{Value, json};
 
+pub use super::outside::Outside;
 use crate::live;
 use crate::live::client::Client;
 use crate::live::reviewer::Reviewer;
@@ -357,16 +357,25 @@ impl World {
     /// What every node answers once its read models hold all that is there.
     #[track_caller]
     pub fn read(&self, query: &str, variables: &Value) -> Value {
+        let deadline = Instant::now() + STATE_WAIT_MAX;
+        loop {
+            let size = self.size();
+            let mut answers = self.answers(query, variables);
+            if answers.windows(2).all(|two| two[0] == two[1]) {
+                return answers.swap_remove(0);
+            }
+            // A timer may have written something after one had answered.
+            let is_later = self.size() > size && Instant::now() < deadline;
+            assert!(is_later, "nodes disagree: {answers:?}");
+        }
+    }
+
+    fn answers(&self, query: &str, variables: &Value) -> Vec<Value> {
         let answers = self.nodes.iter().map(|Node { agent, .. }| {
             caught_up(&agent.http, &agent.url, &agent.key).expect("the read models catch up");
             agent.ask(query, variables.clone())
         });
-        let answers: Vec<Value> = answers.collect();
-        assert!(
-            answers.windows(2).all(|two| two[0] == two[1]),
-            "nodes disagree: {answers:?}"
-        );
-        answers.into_iter().next().expect("a node")
+        answers.collect()
     }
 
     /// Status and words of a turn, by its id.
@@ -478,24 +487,4 @@ fn session_of(lane: &Value) -> String {
 
 fn arguments(key: &str) -> String {
     json!({ "key": key }).to_string()
-}
-
-/// The world outside: which calls were really run, by the key that the tool was given.
-#[derive(Default)]
-pub struct Outside(BTreeMap<(String, String), u32>);
-
-impl Outside {
-    /// Runs the tool, as a permit says.
-    #[track_caller]
-    pub fn execute(&mut self, tool: &str, started: &Value) {
-        assert_eq!(started["deduplicated"], false, "no leave to run: {started}");
-        let key = started["permit"]["effectKey"].as_str().expect("a key");
-        *self.0.entry((tool.to_owned(), key.to_owned())).or_default() += 1;
-    }
-
-    /// How often a tool ran, and how many effects that made for one that knows its keys.
-    pub fn runs(&self, tool: &str) -> (u32, usize) {
-        let of_tool = self.0.iter().filter(|((of, _), _)| of == tool);
-        of_tool.fold((0, 0), |(runs, effects), (_, count)| (runs + count, effects + 1))
-    }
 }
