@@ -13,12 +13,15 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 
 #[test]
 fn a_ledger_behind_its_promises_is_halted_on_every_node_until_its_next_epoch() {
-    let Some(databases) = Databases::new().expect("databases") else {
+    let Some(Deployment {
+        _folder,
+        home,
+        databases,
+        key,
+    }) = Deployment::new()
+    else {
         return;
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home::on(PROGRAM, folder.path(), databases.clone());
-    let key = home.new_key(TENANT, &["writer", "reader"]).expect("a key");
     let copy = Copy::of(&databases.ledgers);
     let node = home.serve().expect("a node");
     assert_eq!(append(&node, &key, "lost")["__typename"], "StartSessionPayload");
@@ -48,12 +51,15 @@ fn a_ledger_behind_its_promises_is_halted_on_every_node_until_its_next_epoch() {
 /// A copy that ends just where it was sealed last is whole, and nothing of it is behind. Its next epoch was open before.
 #[test]
 fn a_whole_copy_of_an_epoch_that_is_over_stays_halted() {
-    let Some(databases) = Databases::new().expect("databases") else {
+    let Some(Deployment {
+        _folder,
+        home,
+        databases,
+        key,
+    }) = Deployment::new()
+    else {
         return;
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home::on(PROGRAM, folder.path(), databases.clone());
-    let key = home.new_key(TENANT, &["writer", "reader"]).expect("a key");
     let node = home.serve().expect("a node");
     assert_eq!(append(&node, &key, "before")["__typename"], "StartSessionPayload");
     assert!(node.stop().expect("it stops"), "it ended well");
@@ -75,12 +81,15 @@ fn a_whole_copy_of_an_epoch_that_is_over_stays_halted() {
 /// A halt that is noted although the ledger can be sealed: its node looks, and takes it back.
 #[test]
 fn a_halt_without_a_reason_goes_by_itself() {
-    let Some(databases) = Databases::new().expect("databases") else {
+    let Some(Deployment {
+        _folder,
+        home,
+        databases,
+        key,
+    }) = Deployment::new()
+    else {
         return;
     };
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let home = Home::on(PROGRAM, folder.path(), databases.clone());
-    let key = home.new_key(TENANT, &["writer", "reader"]).expect("a key");
     let node = home.serve().expect("a node");
     assert_eq!(append(&node, &key, "before")["__typename"], "StartSessionPayload");
     let halt = "INSERT INTO ruche.halt SELECT ledger, epoch, 'left behind' FROM ruche.head";
@@ -88,6 +97,30 @@ fn a_halt_without_a_reason_goes_by_itself() {
     let left = || rows(&databases.ledgers, "SELECT reason FROM ruche.halt").expect("an answer");
     until("nothing is halted", || left().is_empty());
     assert_eq!(append(&node, &key, "after")["__typename"], "StartSessionPayload");
+}
+
+/// Databases of its own with a tenant, and no node yet.
+struct Deployment {
+    _folder: tempfile::TempDir,
+    home: Home,
+    databases: Databases,
+    key: String,
+}
+
+impl Deployment {
+    /// Nothing where there is no PostgreSQL.
+    fn new() -> Option<Self> {
+        let databases = Databases::new().expect("databases")?;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::on(PROGRAM, folder.path(), databases.clone());
+        let key = home.new_key(TENANT, &["writer", "reader"]).expect("a key");
+        Some(Self {
+            _folder: folder,
+            home,
+            databases,
+            key,
+        })
+    }
 }
 
 fn append(node: &Server, key: &str, session: &str) -> Value {
