@@ -13,4 +13,5 @@ mod time_travel;
 mod crashes;
 mod one_at_a_time;
 mod fairness;
+mod crowd;
 mod table;
