@@ -80,11 +80,11 @@ fn judge_records(world: &World, call: &Value, channel: &str) {
         record.call == call["callId"] && families.iter().any(|family| record.event.starts_with(family))
     });
     let told: Vec<&str> = told.map(|record| &*record.event).collect();
-    // Where the turn waits, a start is nothing that it knows; where it goes on without the call, it is one that nobody signed.
+    // A start that nobody signed is recorded, whether the turn waits for the signature or went on without the call.
     let early: &[&str] = if channel == "web" {
         &["tool.deferred", "tool.start_refused"]
     } else {
-        &[]
+        &["tool.start_refused"]
     };
     let before = ["tool.proposed", "policy.evaluated", "approval.requested"];
     let after = [

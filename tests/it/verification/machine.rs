@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ruche_commands::lane::{
     ChannelSettings, ClaimTurn, CommitTurn, EffectOutcome, FailTurn, Held, Intent, Lane, LaneCommand,
     LaneEvent, LeaseProof, OnDeny, ProposeAction, ReportCompensation, ReportEffect, ResolveApproval,
-    ResolveOutcome, SentMessage, StartCompensation, StartEffect, SubmitMessage, Undone, explain,
+    ResolveOutcome, SentMessage, StartCompensation, StartEffect, SubmitMessage, TurnState, Undone, explain,
 };
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
@@ -205,6 +205,15 @@ impl Course {
             return self.claim();
         }
         let call = calls[self.below(calls.len())];
+        let holder = self.lane.holder().map(|turn| turn.id);
+        let due = holder.and_then(|turn| self.lane.to_undo(turn).first().map(|effect| effect.call_id));
+        let undoing = self
+            .lane
+            .holder()
+            .is_some_and(|turn| turn.state == TurnState::Compensating);
+        if let Some(due) = due.filter(|_| undoing && self.below(2) == 0) {
+            return self.undo(due);
+        }
         match self.below(10) {
             0..=2 => {
                 let started = ToolStarted::new(self.lane.calls[&call].name.clone());
@@ -227,20 +236,23 @@ impl Course {
                 let asserted = ToolOutcomeAsserted::new(outcome, "person".to_owned(), "looked".to_owned());
                 Intent::ResolveOutcome(ResolveOutcome { call, asserted })
             }
-            6 if !self.lane.calls[&call].is_being_undone => {
-                let started = ToolCompensationStarted::new("idempotent".to_owned());
-                Intent::StartCompensation(StartCompensation { call, started })
-            }
-            6 => {
-                let outcome = if self.below(2) == 0 {
-                    Undone::Compensated(ToolCompensated::default())
-                } else {
-                    Undone::Failed(ToolCompensationFailed::new("refused".to_owned()))
-                };
-                Intent::ReportCompensation(ReportCompensation { call, outcome })
-            }
+            6 => self.undo(call),
             _ => self.decide(call),
         }
+    }
+
+    /// Undoing begins, or is said to have come out.
+    fn undo(&self, call: CallId) -> Intent {
+        if !self.lane.calls[&call].is_being_undone {
+            let started = ToolCompensationStarted::new("idempotent".to_owned());
+            return Intent::StartCompensation(StartCompensation { call, started });
+        }
+        let outcome = if self.below(2) == 0 {
+            Undone::Compensated(ToolCompensated::default())
+        } else {
+            Undone::Failed(ToolCompensationFailed::new("refused".to_owned()))
+        };
+        Intent::ReportCompensation(ReportCompensation { call, outcome })
     }
 
     fn decide(&mut self, call: CallId) -> Intent {

@@ -167,7 +167,7 @@ async fn a_part_and_what_it_says_is_left_are_the_whole() {
 
 #[tokio::test]
 async fn leaves_behind_a_range_count() {
-    let (world, _) = World::with_long_lane(400).await;
+    let (world, _) = World::with_long_lane(400, End::Answered).await;
     world.seal(9).await;
     let all = world.last().await.index.0 + 1;
     assert!(all > 2 * READ_RECORDS_MAX as u64, "more than two pages: {all}");
@@ -196,7 +196,7 @@ async fn leaves_behind_a_range_count() {
 
 #[tokio::test]
 async fn time_ends_within_a_page() {
-    let (world, _) = World::with_long_lane(100).await;
+    let (world, _) = World::with_long_lane(100, End::Answered).await;
     // As long as it is asked fewer times than there are records.
     let asked = std::sync::atomic::AtomicU64::new(0);
     let is_over = move || asked.fetch_add(1, Ordering::Relaxed) > 100;

@@ -20,7 +20,7 @@ const CHANNEL: &str = "api";
 
 /// How a turn ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Answered,
     /// It fails, and leaves a call of which nobody knows whether it happened.
     InDoubt,
@@ -28,7 +28,7 @@ enum End {
 
 impl End {
     /// Appends of the turn.
-    const fn appends(self) -> u64 {
+    pub(super) const fn appends(self) -> u64 {
         match self {
             Self::Answered => 3,
             Self::InDoubt => 6,
