@@ -424,8 +424,15 @@ async fn each_timer_fires_once_though_two_nodes_look_and_one_dies_over_it() {
                 _ => story.something().await,
             }
         }
-        story.ledger.clock.0.fetch_add(LONG_US, Ordering::SeqCst);
-        story.both_look().await;
+        // What fires may leave another timer: who waited for people has a lease again, and of effects that are to be undone
+        // the next one has its time.
+        for _ in 0..LOOKS_MAX {
+            story.ledger.clock.0.fetch_add(LONG_US, Ordering::SeqCst);
+            story.both_look().await;
+            if story.due().await.is_none() {
+                break;
+            }
+        }
         assert_eq!(story.due().await, None, "seed {seed}: nothing is ever due again");
 
         let records = story.records().await;
