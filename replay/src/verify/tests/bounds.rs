@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use ruche_ledger::testing::Author;
 
+use super::long::End;
 use super::*;
 
 #[tokio::test]
