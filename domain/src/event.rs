@@ -164,6 +164,8 @@ catalogue! {
         "turn.queued" 1 TurnQueued;
         "turn.readied" 1 TurnReadied;
         "turn.started" 1 TurnStarted;
+        "turn.step_started" 1 TurnStepStarted;
+        "turn.step_completed" 1 TurnStepCompleted;
         "turn.attempt_failed" 1 TurnAttemptFailed;
         "turn.commit_point_reached" 1 TurnCommitPointReached;
         "turn.supersede_requested" 1 TurnSupersedeRequested;

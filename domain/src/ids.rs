@@ -107,6 +107,24 @@ id!(
     CorrelationId
 );
 
+/// Last bytes of the id of a governed turn.
+const GOVERNED_TURN: [u8; 4] = *b"lane";
+
+impl TurnId {
+    /// The id of a turn of a lane, from an id that the ledger made. It says so itself: what may be written about such a
+    /// turn depends on who holds it, and whoever writes about other turns has nothing to look up.
+    pub fn governed(id: Uuid) -> Self {
+        let mut bytes = id.into_bytes();
+        bytes[12..].copy_from_slice(&GOVERNED_TURN);
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Whether it is the id of a turn of a lane. Ids that the ledger made of other things end so once in 2^32.
+    pub fn is_governed(&self) -> bool {
+        self.0.as_bytes().ends_with(&GOVERNED_TURN)
+    }
+}
+
 impl LedgerId {
     /// The main ledger of a tenant.
     pub fn main_of(tenant: TenantId) -> Self {

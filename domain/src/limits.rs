@@ -59,6 +59,8 @@ pub const CALLS_PER_TURN_MAX: usize = 256;
 /// Messages that a turn has sent and could still take back. They are taken back in one append, with what becomes of its
 /// calls.
 pub const MESSAGES_TO_RETRACT_MAX: usize = 256;
+/// Steps of one turn.
+pub const STEPS_PER_TURN_MAX: usize = 256;
 /// Shortest time that a tool may be given, µs. With less a call would be in doubt before anybody can report it.
 pub const TOOL_TIMEOUT_US_MIN: u64 = 1_000;
 /// Longest time that a tool may be given, µs.

@@ -170,6 +170,28 @@ payloads! {
         pub ext: Ext,
     }
 
+    /// A worker began a step of the turn. A step that an attempt left half done is begun again by the next one.
+    pub struct TurnStepStarted {
+        /// The client's own id of the step: in a turn it names one step, over all attempts.
+        pub step_id: String,
+        /// Number of the attempt that begins it, from 1.
+        pub attempt: u32,
+        /// What the step is, in words.
+        pub name: Option<String>,
+    }
+
+    /// A step is done, for this attempt and all that follow. The next worker goes on behind it.
+    pub struct TurnStepCompleted {
+        /// The client's own id of the step.
+        pub step_id: String,
+        /// Number of the attempt that did it, from 1.
+        pub attempt: u32,
+        /// What it came to, as the client wrote it: what a later attempt needs to go on.
+        pub result: Option<String>,
+        /// SHA-256 of the result text.
+        pub result_digest: Option<Digest>,
+    }
+
     /// An attempt failed. Where `retry_at` is absent no other follows: the turn fails once nothing is left to undo.
     pub struct TurnAttemptFailed {
         /// Number of the attempt, from 1.

@@ -12,7 +12,7 @@
 //! 3. The step is checked against the turn ([`check`]) and its call ([`calls`]), then taken, whether it was legal or not.
 //!    The first thing that is wrong with a turn or a call is reported; what would follow from it is not.
 //!
-//! Memory: some 200 bytes for each turn that is not over and 100 for each of its calls; of a turn that is over 36 bytes, so
+//! Memory: some 200 bytes for each turn that is not over and 100 for each of its calls and steps; of a turn that is over 36 bytes, so
 //! that nothing can come after its end, and its calls that are left to a person.
 
 use std::collections::HashMap;
@@ -77,6 +77,7 @@ struct Turn {
     awaits: Option<Awaits>,
     end: Option<End>,
     calls: Vec<Id>,
+    steps: HashMap<String, TurnStep>,
     /// Something of it cannot be read or was reported: nothing more is said about it.
     is_undecidable: bool,
 }
@@ -87,6 +88,13 @@ struct Lease {
     expires_at: u64,
     /// The credential that claimed.
     worker: Option<Id>,
+}
+
+/// A step of a turn.
+#[derive(Clone, Copy, Debug)]
+struct TurnStep {
+    attempt: u32,
+    is_completed: bool,
 }
 
 /// What a turn waits for.
@@ -303,6 +311,7 @@ impl Turn {
             awaits: None,
             end: None,
             calls: Vec::new(),
+            steps: HashMap::new(),
             is_undecidable: false,
         }
     }

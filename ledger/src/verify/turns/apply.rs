@@ -4,7 +4,7 @@ use ruche_domain::side_effect::SideEffectPolicy;
 
 use super::calls::Call;
 use super::table::{Kind, Said, State};
-use super::{Awaits, End, Id, Lease, Step, Turn, TurnRules};
+use super::{Awaits, End, Id, Lease, Step, Turn, TurnRules, TurnStep};
 
 impl TurnRules {
     /// Takes a step. Where the payload is gone, the types of events alone say where the turn stands.
@@ -123,6 +123,19 @@ impl Turn {
                     expires_at: said.lease_expires_at.map_or(0, |at| at.0),
                     worker: step.actor,
                 });
+            }
+            Kind::StepStarted | Kind::StepCompleted => {
+                let attempt = said.attempt.unwrap_or(self.attempt);
+                let is_completed = step.kind == Kind::StepCompleted;
+                if let Some(id) = said.step_id.clone() {
+                    self.steps.insert(
+                        id,
+                        TurnStep {
+                            attempt,
+                            is_completed,
+                        },
+                    );
+                }
             }
             Kind::LeaseRenewed => {
                 if let (Some(lease), Some(at)) = (&mut self.lease, said.expires_at) {

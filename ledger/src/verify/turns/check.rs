@@ -57,6 +57,7 @@ impl TurnRules {
             Kind::Started => self.check_started(turn, step, said),
             Kind::LeaseRenewed | Kind::LeaseExpired => check_lease(turn, step, said),
             Kind::AttemptFailed => check_attempt(turn.attempt, said.attempt),
+            Kind::StepStarted | Kind::StepCompleted => check_step(turn, step.kind, said),
             Kind::SupersedeRequested | Kind::CancelRequested => require(!turn.commit_point, || {
                 Fault::illegal("it is behind a commit point")
             }),
@@ -159,6 +160,20 @@ fn check_worker(turn: &Turn, step: &Step) -> Result<(), Fault> {
     };
     require(lease.worker == step.actor, || {
         Fault::new(LeaseOutOfOrder, "another credential claimed the turn")
+    })
+}
+
+/// A step is begun once in an attempt, and completed once by the attempt that began it.
+fn check_step(turn: &Turn, kind: Kind, said: &Said) -> Result<(), Fault> {
+    check_attempt(turn.attempt, said.attempt)?;
+    let known = said.step_id.as_deref().and_then(|step| turn.steps.get(step));
+    require(known.is_none_or(|step| !step.is_completed), || {
+        Fault::illegal("the step is completed already")
+    })?;
+    let is_begun = known.is_some_and(|step| step.attempt == turn.attempt);
+    require(is_begun == (kind == Kind::StepCompleted), || {
+        let what = if is_begun { "was" } else { "was not" };
+        Fault::illegal(format!("the step {what} begun by this attempt"))
     })
 }
 

@@ -91,6 +91,8 @@ table! {
     Queued = "turn.queued" in Lane, blind, [Accumulating];
     Readied = "turn.readied" in Lane, reads, [Accumulating Queued Processing AwaitingApproval];
     Started = "turn.started" in Lane, reads, [Ready];
+    StepStarted = "turn.step_started" in Lane, reads, [Processing];
+    StepCompleted = "turn.step_completed" in Lane, reads, [Processing];
     LeaseRenewed = "infra.lease_renewed" in Lane, reads, [Processing AwaitingApproval Cancelling];
     LeaseExpired = "infra.lease_expired" in Lane, reads, [Processing];
     AttemptFailed = "turn.attempt_failed" in Lane, reads, [Processing];
@@ -180,6 +182,7 @@ pub(super) struct Said {
     pub outcome: Option<String>,
     pub refusal: Option<StartRefusal>,
     pub successor_turn_id: Option<TurnId>,
+    pub step_id: Option<String>,
 }
 
 impl Said {
@@ -197,6 +200,7 @@ impl Said {
         let lacks = match kind {
             Kind::Readied => said.attempt.is_none() || said.not_before.is_none(),
             Kind::Started | Kind::AttemptFailed => said.attempt.is_none(),
+            Kind::StepStarted | Kind::StepCompleted => said.attempt.is_none() || said.step_id.is_none(),
             Kind::LeaseRenewed => said.lease_epoch.is_none() || said.expires_at.is_none(),
             Kind::LeaseExpired => said.lease_epoch.is_none(),
             Kind::SupersedeRequested | Kind::Superseded => said.successor_turn_id.is_none(),

@@ -20,6 +20,9 @@ const GOOD: &str = r#"
 3 turn.readied 1 - {"attempt":1,"not_before":3}
 4 turn.started 1 - {"attempt":1,"lease_epoch":1,"lease_expires_at":50}
 5 infra.lease_renewed 1 - {"lease_epoch":1,"expires_at":9}
+5 turn.step_started 1 - {"step_id":"look","attempt":1}
+5 turn.step_completed 1 - {"step_id":"look","attempt":1}
+5 turn.step_started 1 - {"step_id":"pay","attempt":1}
 6 tool.proposed 1 7 {"side_effect":"compensatable"}
 6 policy.evaluated 1 7 {"verdict":"allow"}
 7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}
@@ -30,6 +33,7 @@ const GOOD: &str = r#"
 10 turn.sealed 2 -
 10 turn.queued 2 -
 11 turn.started 1 - {"attempt":2,"lease_epoch":2,"lease_expires_at":60}
+11 turn.step_started 1 - {"step_id":"pay","attempt":2}
 12 turn.supersede_requested 1 - {"successor_turn_id":"02020202-0202-0202-0202-020202020202"}
 12 turn.drained 1 -
 12 turn.compensating 1 -
@@ -135,7 +139,7 @@ fn found(change: impl FnOnce(&mut Vec<String>)) -> Vec<String> {
 
 #[test]
 fn a_good_story_has_no_finding_and_says_which_turn_is_not_over() {
-    assert_eq!(judged(GOOD, &[]), (vec![], vec!["49 3 PROCESSING".to_owned()]));
+    assert_eq!(judged(GOOD, &[]), (vec![], vec!["53 3 PROCESSING".to_owned()]));
 }
 
 /// Each line left out that something later rests on.
@@ -288,6 +292,27 @@ fn what_may_not_stand_there_is_found() {
             r#"8 tool.completed 1 7 {"attempt":1}"#,
             r#"8 tool.compensation_started 1 7 {"attempt":1}"#,
             "ILLEGAL_TRANSITION",
+        ),
+        // A step is done once, by the attempt that began it.
+        (
+            r#"5 turn.step_completed 1 - {"step_id":"look","attempt":1}"#,
+            r#"5 turn.step_completed 1 - {"step_id":"look","attempt":1} "#,
+            "ILLEGAL_TRANSITION",
+        ),
+        (
+            r#"5 turn.step_completed 1 - {"step_id":"look","attempt":1}"#,
+            r#"5 turn.step_started 1 - {"step_id":"look","attempt":1} "#,
+            "ILLEGAL_TRANSITION",
+        ),
+        (
+            r#"11 turn.started 1 - {"attempt":2,"lease_epoch":2,"lease_expires_at":60}"#,
+            r#"11 turn.step_completed 1 - {"step_id":"pay","attempt":2}"#,
+            "ILLEGAL_TRANSITION",
+        ),
+        (
+            r#"11 turn.step_started 1 - {"step_id":"pay","attempt":2}"#,
+            r#"11 turn.step_completed 1 - {"step_id":"pay","attempt":1}"#,
+            "ATTEMPT_OUT_OF_ORDER",
         ),
         // Behind a commit point nobody takes the turn's place.
         (
@@ -481,7 +506,7 @@ fn an_erased_payload_is_no_finding_and_hides_nothing_of_others() {
     let told = judged(&other, &[erased]).0;
     assert_eq!(
         told,
-        ["ATTEMPT_OUT_OF_ORDER 27"],
+        ["ATTEMPT_OUT_OF_ORDER 31"],
         "the other turn of the lane is judged"
     );
 }
@@ -501,7 +526,7 @@ fn holes_explain_what_is_not_known() {
         r#""attempt":2,"lease_epoch":3"#,
         1,
     );
-    assert_eq!(judged(&story, &[]).0, ["ATTEMPT_OUT_OF_ORDER 28"]);
+    assert_eq!(judged(&story, &[]).0, ["ATTEMPT_OUT_OF_ORDER 32"]);
 }
 
 #[test]
