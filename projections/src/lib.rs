@@ -34,6 +34,7 @@ pub mod select;
 pub mod sessions;
 pub mod scores;
 pub mod turns;
+pub mod turn_steps;
 pub mod lanes;
 pub mod timeline;
 pub mod messages;

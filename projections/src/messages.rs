@@ -23,9 +23,10 @@ const INSERT: &str = "INSERT INTO message (ledger, session, place, position, ord
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, \
     $23, $24, $25)";
 
-/// Messages of a turn whose place is taken belong to the turn that takes it.
-const CARRIED: &str = "UPDATE message SET turn = $1 WHERE message.ledger = $2 AND message.session = $3 AND message.turn = $4 \
-    AND message.event_type = 'message.received'";
+/// Messages of a turn whose place is taken belong to the turn that takes it, which may be of another session. What other
+/// sessions said under the turn is left alone, unless the turn itself had it from another one.
+const CARRIED: &str = "UPDATE message SET turn = $1, carried = 1 WHERE message.ledger = $2 AND message.turn = $3 \
+    AND (message.session = $4 OR message.carried = 1) AND message.event_type = 'message.received'";
 
 /// Whether a draft is a message of the conversation: it has a number in it, or it only calls tools. Other drafts are
 /// sent later, and that is the message.
@@ -42,7 +43,7 @@ impl Projection for Messages {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -103,8 +104,8 @@ fn carried(event: &ProjectedEvent, session: SessionId) -> Result<Vec<Change>, Po
     let params = vec![
         SqlValue::Id(*requested.successor_turn_id.as_bytes()),
         event.ledger_key().into(),
-        SqlValue::Id(*session.as_bytes()),
         SqlValue::Id(*turn.as_bytes()),
+        SqlValue::Id(*session.as_bytes()),
     ];
     Ok(vec![Change::write(CARRIED, params)])
 }
@@ -299,7 +300,8 @@ pub async fn of_session(
     Page::read(page, rows, read)
 }
 
-/// Messages of a turn of a session in the order of the conversation.
+/// Messages of a turn of a session in the order of the conversation: those of its session, and those that came to the turn
+/// with the place of another one.
 ///
 /// # Errors
 /// Those of the store.
@@ -310,8 +312,10 @@ pub async fn of_turn(
     turn: TurnId,
     page: &PageRequest,
 ) -> Result<Page<Message>, ReadStoreError> {
-    let select = Select::of(COLUMNS, "message", ledger).and("session = ", *session.as_bytes());
-    let select = select.and("turn = ", *turn.as_bytes());
+    let select = Select::of(COLUMNS, "message", ledger).and("turn = ", *turn.as_bytes());
+    let select = select
+        .and("(carried = 1 OR session = ", *session.as_bytes())
+        .text(")");
     let rows = select
         .page(["place", "position"], Cursor::number_value, page)
         .rows(store)

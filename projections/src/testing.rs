@@ -39,6 +39,7 @@ pub mod rebuilds;
 pub mod shared;
 pub mod steps;
 pub mod timers;
+pub mod workers;
 pub mod world;
 
 /// 2026-01-05 00:00 UTC.

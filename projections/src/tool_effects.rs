@@ -1,31 +1,32 @@
 //! Read model: tool calls and their effects, from intent to outcome, and the tools that are registered.
 
-use std::collections::HashMap;
+mod query;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::tool::{AssertedOutcome, ToolProposed, ToolRegistered, ToolStarted};
-use ruche_domain::ids::{CallId, LedgerId, SessionId, TurnId};
+use ruche_domain::ids::CallId;
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
+use ruche_ledger::hash::Hash;
 
 use crate::bounds;
 use crate::change::{Change, SqlValue};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
-use crate::select::{Cursor, Fields, Page, PageRequest, Select};
-use crate::store::{ReadStore, ReadStoreError};
+
+pub use query::{EffectFilter, Tool, ToolEffect, by_calls, list, same_arguments, tools, urgent};
 
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["tool", "tool_effect"];
 
 const REGISTERED: &str = "INSERT INTO tool (ledger, name, side_effect, tool_kind, description, version, \
-    schema_digest, argument_schema, compensation_tool, position, registered_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+    schema_digest, argument_schema, compensation_tool, timeout_us, owner, position, registered_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
     ON CONFLICT (ledger, name) DO UPDATE SET side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
     description = excluded.description, version = excluded.version, schema_digest = excluded.schema_digest, \
     argument_schema = excluded.argument_schema, compensation_tool = excluded.compensation_tool, \
-    position = excluded.position, registered_at = excluded.registered_at";
+    timeout_us = excluded.timeout_us, owner = excluded.owner, position = excluded.position, registered_at = excluded.registered_at";
 /// A call belongs to the session that proposed it, and until then to the session that named it first. So a proposal
 /// takes away what other sessions said of the call before it.
 const CLAIMED: &str = "DELETE FROM tool_effect WHERE ledger = $1 AND call = $2 AND session IS DISTINCT FROM $3 \
@@ -34,14 +35,14 @@ const CLAIMED: &str = "DELETE FROM tool_effect WHERE ledger = $1 AND call = $2 A
 /// Parameters 1 to 6 are those of [`common`].
 const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, tool_kind, arguments, arguments_form, ordinal, message_ordinal, provider_call_id, requestor, \
-    business_key, action_digest, proposed_at, intent_position, erased) \
-    VALUES ($1, $2, $3, $4, $5, $6, 'proposed', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20) \
+    business_key, action_digest, argument_digest, proposed_at, intent_position, erased) \
+    VALUES ($1, $2, $3, $4, $5, $6, 'proposed', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
     ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
     tool = excluded.tool, side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
     arguments = excluded.arguments, arguments_form = excluded.arguments_form, ordinal = excluded.ordinal, \
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
     requestor = excluded.requestor, business_key = excluded.business_key, action_digest = excluded.action_digest, \
-    proposed_at = excluded.proposed_at, intent_position = excluded.intent_position \
+    argument_digest = excluded.argument_digest, proposed_at = excluded.proposed_at, intent_position = excluded.intent_position \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, started_at, started_position, attempts, erased) \
@@ -54,13 +55,14 @@ const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     attempts = tool_effect.attempts + 1 \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
-    tool, side_effect, result, result_form, error_type, error, external_ref, duration_us, ended_at, \
+    tool, side_effect, result, result_form, result_digest, error_type, error, external_ref, duration_us, ended_at, \
     outcome_position, erased) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
     ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
     tool = COALESCE(tool_effect.tool, excluded.tool), \
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
-    result = excluded.result, result_form = excluded.result_form, error_type = excluded.error_type, \
+    result = excluded.result, result_form = excluded.result_form, \
+    result_digest = excluded.result_digest, error_type = excluded.error_type, \
     error = excluded.error, external_ref = excluded.external_ref, duration_us = excluded.duration_us, \
     ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
@@ -112,6 +114,8 @@ fn registered(event: &ProjectedEvent, tool: &ToolRegistered) -> Result<Change, P
         tool.schema_digest.map(|digest| digest.to_string()).into(),
         tool.schema.as_ref().map(crate::json).into(),
         tool.compensation_tool.as_ref().into(),
+        bounds::duration(tool.timeout_us).into(),
+        tool.owner.as_ref().into(),
         event.place()?.into(),
         event.occurred_at()?.into(),
     ];
@@ -201,6 +205,7 @@ fn proposed(
         tool.and_then(|t| t.action_digest)
             .map(|digest| digest.to_string())
             .into(),
+        tool.map(|t| digest_of(&t.arguments)).into(),
         event.occurred_at()?.into(),
         event.place()?.into(),
         event.is_erased().into(),
@@ -223,6 +228,11 @@ fn started(event: &ProjectedEvent, call: CallId, tool: Option<&ToolStarted>) -> 
     Ok(Change::about(call.as_bytes(), STARTED, params))
 }
 
+/// Made of the text itself: the same for every source, whatever it says of its digests.
+fn digest_of(text: &str) -> String {
+    Hash::sha256(text.as_bytes()).to_string()
+}
+
 /// How a call came out.
 struct Outcome<'a> {
     state: EffectState,
@@ -230,6 +240,7 @@ struct Outcome<'a> {
     side_effect: Option<SideEffectPolicy>,
     result: Option<&'a String>,
     result_form: Option<&'static str>,
+    result_digest: Option<Digest>,
     error_type: Option<&'a String>,
     error: Option<&'a String>,
     external_ref: Option<&'a String>,
@@ -245,6 +256,7 @@ impl<'a> Outcome<'a> {
             side_effect: None,
             result: None,
             result_form: None,
+            result_digest: None,
             error_type: None,
             error: None,
             external_ref: None,
@@ -260,6 +272,7 @@ impl<'a> Outcome<'a> {
                 side_effect: t.side_effect,
                 result: t.result.as_ref(),
                 result_form: t.result_form.map(|form| form.name()),
+                result_digest: t.result_digest,
                 external_ref: t.external_ref.as_ref(),
                 duration_us: t.duration_us,
                 ended_at: t.ended_at,
@@ -293,6 +306,12 @@ impl<'a> Outcome<'a> {
         })
     }
 
+    /// That of the text; where the source keeps the text to itself, what it says of it.
+    fn result_digest(&self) -> Option<String> {
+        let of_text = self.result.map(|result| digest_of(result));
+        of_text.or_else(|| self.result_digest.map(|digest| digest.to_string()))
+    }
+
     fn change(&self, event: &ProjectedEvent, call: CallId) -> Result<Change, PoisonReason> {
         let mut params = common(event, call)?;
         params.extend([
@@ -301,6 +320,7 @@ impl<'a> Outcome<'a> {
             self.side_effect.map(SideEffectPolicy::name).into(),
             self.result.into(),
             self.result_form.into(),
+            self.result_digest().into(),
             self.error_type.into(),
             self.error.into(),
             self.external_ref.into(),
@@ -380,234 +400,4 @@ impl std::str::FromStr for EffectState {
     fn from_str(text: &str) -> Result<Self, ()> {
         Self::ALL.into_iter().find(|state| state.name() == text).ok_or(())
     }
-}
-
-/// A tool call and its effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToolEffect {
-    /// Our id of the call.
-    pub call: CallId,
-    /// Session that it belongs to.
-    pub session: Option<SessionId>,
-    /// Turn that it belongs to.
-    pub turn: Option<TurnId>,
-    /// Where it stands.
-    pub status: EffectState,
-    /// Name of the tool.
-    pub tool: Option<String>,
-    /// What the call does to the world; nothing is known of a call whose proposal was erased or never seen.
-    pub side_effect: Option<SideEffectPolicy>,
-    /// Kind of work.
-    pub tool_kind: Option<ToolKind>,
-    /// The arguments exactly as the model wrote them.
-    pub arguments: Option<String>,
-    /// How the source wrote the arguments; absent means as a string.
-    pub arguments_form: Option<String>,
-    /// Number of the call within its message.
-    pub ordinal: Option<u64>,
-    /// Number of the message that asks for it.
-    pub message_ordinal: Option<u64>,
-    /// The provider's id of the call.
-    pub provider_call_id: Option<String>,
-    /// Who asked for it.
-    pub requestor: Option<String>,
-    /// The caller's business key.
-    pub business_key: Option<String>,
-    /// SHA-256 of the canonical action.
-    pub action_digest: Option<Digest>,
-    /// The result exactly as the model is given it.
-    pub result: Option<String>,
-    /// How the source wrote the result; absent means as a string.
-    pub result_form: Option<String>,
-    /// Stable word for the kind of error.
-    pub error_type: Option<String>,
-    /// The error, or why the outcome is unknown, in words.
-    pub error: Option<String>,
-    /// Reference of the effect in the system that carried it out.
-    pub external_ref: Option<String>,
-    /// How often it was started.
-    pub attempts: u64,
-    /// When it was asked for.
-    pub proposed_at: Option<Micros>,
-    /// When it was first started.
-    pub started_at: Option<Micros>,
-    /// When it came out.
-    pub ended_at: Option<Micros>,
-    /// How long it took, µs.
-    pub duration_us: Option<u64>,
-    /// The record that asks for it.
-    pub intent_position: Option<Position>,
-    /// The record that says it was about to run.
-    pub started_position: Option<Position>,
-    /// The record that says how it came out.
-    pub outcome_position: Option<Position>,
-    /// The first record about it.
-    pub first_position: Position,
-    /// The last record about it.
-    pub last_position: Position,
-    /// Whether a payload about it was erased.
-    pub erased: bool,
-}
-
-const COLUMNS: &str = "call, session, turn, status, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
-    message_ordinal, provider_call_id, requestor, business_key, action_digest, result, result_form, error_type, error, \
-    external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
-    outcome_position, first_position, last_position, erased";
-
-fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
-    let effect = ToolEffect {
-        call: fields.id()?,
-        session: fields.optional_id()?,
-        turn: fields.optional_id()?,
-        status: fields.word()?,
-        tool: fields.optional_text()?,
-        side_effect: fields.optional_word()?,
-        tool_kind: fields.optional_word()?,
-        arguments: fields.optional_text()?,
-        arguments_form: fields.optional_text()?,
-        ordinal: fields.optional_count()?,
-        message_ordinal: fields.optional_count()?,
-        provider_call_id: fields.optional_text()?,
-        requestor: fields.optional_text()?,
-        business_key: fields.optional_text()?,
-        action_digest: fields.optional_word()?,
-        result: fields.optional_text()?,
-        result_form: fields.optional_text()?,
-        error_type: fields.optional_text()?,
-        error: fields.optional_text()?,
-        external_ref: fields.optional_text()?,
-        attempts: fields.count()?,
-        proposed_at: fields.optional_time()?,
-        started_at: fields.optional_time()?,
-        ended_at: fields.optional_time()?,
-        duration_us: fields.optional_count()?,
-        intent_position: fields.optional_position()?,
-        started_position: fields.optional_position()?,
-        outcome_position: fields.optional_position()?,
-        first_position: fields.position()?,
-        last_position: fields.position()?,
-        erased: fields.flag()?,
-    };
-    let at = crate::event::pack(effect.first_position).unwrap_or(i64::MAX);
-    Ok((Cursor::of_id(at, *effect.call.as_bytes()), effect))
-}
-
-/// Which effects.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EffectFilter {
-    /// Of this session.
-    pub session: Option<SessionId>,
-    /// Of this turn.
-    pub turn: Option<TurnId>,
-    /// Of this tool.
-    pub tool: Option<String>,
-    /// Standing here.
-    pub status: Option<EffectState>,
-    /// With this side effect.
-    pub side_effect: Option<SideEffectPolicy>,
-}
-
-/// Said again word for word, this lets engines use the small index of calls whose end is not known.
-const UNSETTLED: &str = " AND status IN ('proposed', 'deferred', 'started', 'outcome_unknown')";
-
-/// Effects by their first record.
-///
-/// # Errors
-/// Those of the store; so for all queries.
-pub async fn list(
-    store: &dyn ReadStore,
-    ledger: LedgerId,
-    filter: &EffectFilter,
-    page: &PageRequest,
-) -> Result<Page<ToolEffect>, ReadStoreError> {
-    let select = Select::of(COLUMNS, "tool_effect", ledger)
-        .and_if("session = ", filter.session.map(|id| *id.as_bytes()))
-        .and_if("turn = ", filter.turn.map(|id| *id.as_bytes()))
-        .and_if("tool = ", filter.tool.clone())
-        .and_if("status = ", filter.status.map(EffectState::name))
-        .and_if("side_effect = ", filter.side_effect.map(SideEffectPolicy::name))
-        .text(if filter.status.is_some_and(EffectState::is_unsettled) {
-            UNSETTLED
-        } else {
-            ""
-        });
-    let rows = select
-        .page(["first_position", "call"], Cursor::id_value, page)
-        .rows(store)
-        .await?;
-    Page::read(page, rows, read)
-}
-
-/// The effects of these calls, by call.
-///
-/// # Errors
-/// Those of the store.
-pub async fn by_calls(
-    store: &dyn ReadStore,
-    ledger: LedgerId,
-    calls: &[CallId],
-) -> Result<HashMap<CallId, ToolEffect>, ReadStoreError> {
-    let calls = calls.iter().map(|call| *call.as_bytes());
-    let rows = Select::of(COLUMNS, "tool_effect", ledger)
-        .and_in("call", calls)
-        .rows(store)
-        .await?;
-    let effects = rows.into_iter().map(|row| read(&mut Fields::new(row)));
-    effects
-        .map(|effect| effect.map(|(_, effect)| (effect.call, effect)))
-        .collect()
-}
-
-/// A registered tool, as it was registered last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tool {
-    /// Its name.
-    pub name: String,
-    /// What a call does to the world.
-    pub side_effect: SideEffectPolicy,
-    /// Kind of work.
-    pub tool_kind: Option<ToolKind>,
-    /// What it is for.
-    pub description: Option<String>,
-    /// Its version.
-    pub version: Option<String>,
-    /// SHA-256 of the schema of its arguments.
-    pub schema_digest: Option<Digest>,
-    /// JSON schema of its arguments.
-    pub argument_schema: Option<String>,
-    /// Name of the tool that undoes a call.
-    pub compensation_tool: Option<String>,
-    /// The record that registered it.
-    pub position: Position,
-    /// When that was.
-    pub registered_at: Micros,
-}
-
-/// All tools of a ledger, by name.
-///
-/// # Errors
-/// Those of the store.
-pub async fn tools(store: &dyn ReadStore, ledger: LedgerId) -> Result<Vec<Tool>, ReadStoreError> {
-    let columns = "name, side_effect, tool_kind, description, version, schema_digest, argument_schema, \
-        compensation_tool, position, registered_at";
-    let rows = Select::of(columns, "tool", ledger)
-        .text(" ORDER BY name")
-        .rows(store)
-        .await?;
-    let read = |row| {
-        let fields = &mut Fields::new(row);
-        Ok(Tool {
-            name: fields.text()?,
-            side_effect: fields.word()?,
-            tool_kind: fields.optional_word()?,
-            description: fields.optional_text()?,
-            version: fields.optional_text()?,
-            schema_digest: fields.optional_word()?,
-            argument_schema: fields.optional_text()?,
-            compensation_tool: fields.optional_text()?,
-            position: fields.position()?,
-            registered_at: fields.time()?,
-        })
-    };
-    rows.into_iter().map(read).collect()
 }

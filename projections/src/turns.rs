@@ -17,9 +17,10 @@ use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
 use crate::tally::{self, CostTotal, Tally};
+use crate::turn_steps;
 
 /// Tables of this read model.
-pub const TABLES: &[&str] = &["turn", "turn_cost"];
+pub const TABLES: &[&str] = &["turn", "turn_cost", "turn_step"];
 
 /// Each of these makes the row if it is not there, and changes it only if the turn belongs to the session of the event.
 /// So a turn belongs to the session of its first event. Additions count only where the row is there and is that of their
@@ -114,6 +115,7 @@ impl Projection for Turns {
             None => vec![],
         };
         changes.extend(carried(event, &id)?);
+        changes.extend(turn_steps::change(event, turn)?);
         changes.push(Change::Add(Box::new(Add {
             about: vec![id],
             upsert: &COUNTED,

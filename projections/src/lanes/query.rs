@@ -282,6 +282,40 @@ pub struct Ready {
     pub not_before: Micros,
 }
 
+/// Turns of a ledger that nobody has begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// How many wait for a worker, those among them that wait for a while after an attempt that failed.
+    pub ready: u64,
+    /// How many wait for the turn that holds their lane.
+    pub queued: u64,
+    /// Since when the one that waits longest for a worker could have been claimed.
+    pub oldest_ready: Option<Micros>,
+}
+
+/// How many turns of a ledger wait, and how long.
+///
+/// # Errors
+/// Those of the store.
+pub async fn queue(store: &dyn ReadStore, ledger: LedgerId) -> Result<Queue, ReadStoreError> {
+    let of_state = |state: LaneTurnState| format!("COUNT(CASE state WHEN '{}' THEN 1 END)", state.name());
+    let columns = format!(
+        "{}, {}, MIN(not_before)",
+        of_state(LaneTurnState::Ready),
+        of_state(LaneTurnState::Queued)
+    );
+    let rows = Select::of(&columns, "lane_turn", ledger).rows(store).await?;
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(Queue::default());
+    };
+    let fields = &mut Fields::new(row);
+    Ok(Queue {
+        ready: fields.count()?,
+        queued: fields.count()?,
+        oldest_ready: fields.optional_time()?,
+    })
+}
+
 /// The name by which the read model has an agent: [`Lane::agent`] of its lanes.
 pub fn name_of_agent(agent: &str) -> String {
     bounds::name(agent).into_owned()

@@ -12,6 +12,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/read/0002_lanes.sql"),
     include_str!("../../../../migrations/postgres/read/0003_ready_by_agent.sql"),
     include_str!("../../../../migrations/postgres/read/0004_approvals.sql"),
+    include_str!("../../../../migrations/postgres/read/0005_messages_of_turns.sql"),
+    include_str!("../../../../migrations/postgres/read/0006_what_workers_read.sql"),
 ];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;

@@ -17,6 +17,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0004_lanes.sql"),
     include_str!("../../../../migrations/sqlite/read/0005_ready_by_agent.sql"),
     include_str!("../../../../migrations/sqlite/read/0006_approvals.sql"),
+    include_str!("../../../../migrations/sqlite/read/0007_messages_of_turns.sql"),
+    include_str!("../../../../migrations/sqlite/read/0008_what_workers_read.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

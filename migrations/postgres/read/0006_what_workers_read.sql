@@ -1,0 +1,29 @@
+-- urgency is made of the status, so that no statement can forget it: lists begin with the calls that nobody knows the
+-- outcome of, then come those that are not settled, then the others.
+-- argument_digest tells calls of one turn with the same arguments, result_digest what came of a call.
+ALTER TABLE tool_effect ADD COLUMN urgency BIGINT GENERATED ALWAYS AS (
+    CASE status WHEN 'outcome_unknown' THEN 2 WHEN 'proposed' THEN 1 WHEN 'deferred' THEN 1 WHEN 'started' THEN 1 ELSE 0 END
+) STORED;
+ALTER TABLE tool_effect ADD COLUMN argument_digest TEXT COLLATE "C";
+ALTER TABLE tool_effect ADD COLUMN result_digest TEXT COLLATE "C";
+
+CREATE INDEX tool_effect_urgent ON tool_effect (ledger, urgency, first_position);
+CREATE INDEX tool_effect_turn ON tool_effect (ledger, turn, first_position, call);
+
+ALTER TABLE tool ADD COLUMN timeout_us BIGINT;
+ALTER TABLE tool ADD COLUMN owner TEXT COLLATE "C";
+
+-- The steps of a turn. A worker that takes over begins behind those that are completed.
+CREATE TABLE turn_step (
+    ledger             BYTEA NOT NULL,
+    turn               BYTEA NOT NULL,
+    step_id            TEXT COLLATE "C" NOT NULL,
+    name               TEXT COLLATE "C",
+    attempt            BIGINT NOT NULL,
+    first_position     BIGINT NOT NULL,
+    started_at         BIGINT,
+    completed_at       BIGINT,
+    completed_position BIGINT,
+    result             TEXT COLLATE "C",
+    PRIMARY KEY (ledger, turn, step_id)
+);
