@@ -6,9 +6,11 @@
 use std::collections::HashMap;
 
 use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Micros, Position};
 use ruche_ledger::store::StoreError;
+use ruche_projections::lanes;
 use ruche_projections::runner::RunError;
+use ruche_projections::store::ReadStoreError;
 
 use crate::services::Services;
 
@@ -183,6 +185,30 @@ pub const FIGURES: &[Figure] = &[
         "Times that whoever tells workers of ready turns broke; they find turns by looking meanwhile.",
     ),
     figure(
+        "ruche_ready_turns",
+        G,
+        &[],
+        "Turns that wait for a worker, over all ledgers.",
+    ),
+    figure(
+        "ruche_queued_turns",
+        G,
+        &[],
+        "Turns that wait for another turn of their lane, over all ledgers.",
+    ),
+    figure(
+        "ruche_ready_turn_age_seconds",
+        G,
+        &[],
+        "How long the turn that waits longest for a worker could have been claimed.",
+    ),
+    figure(
+        "ruche_undecidable_claims_total",
+        C,
+        &[],
+        "Tries to claim a ready turn whose lane cannot be decided on; the next turn was tried.",
+    ),
+    figure(
         "ruche_tended_ledgers",
         G,
         &[],
@@ -315,6 +341,33 @@ pub enum LookError {
     /// The read models do not answer.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A read model does not answer.
+    #[error(transparent)]
+    Read(#[from] ReadStoreError),
+}
+
+/// Turns that nobody has begun, over all ledgers.
+#[derive(Default)]
+struct Waiting(lanes::Queue);
+
+impl Waiting {
+    fn add(&mut self, of_ledger: lanes::Queue) {
+        self.0.ready += of_ledger.ready;
+        self.0.queued += of_ledger.queued;
+        let both = self.0.oldest_ready.into_iter().chain(of_ledger.oldest_ready);
+        self.0.oldest_ready = both.min();
+    }
+
+    fn show(&self, now: Micros) {
+        // One that is to be tried again later is not late yet.
+        let age = self
+            .0
+            .oldest_ready
+            .map_or(0, |since| now.0.saturating_sub(since.0));
+        gauge!("ruche_ready_turns").set(self.0.ready as f64);
+        gauge!("ruche_queued_turns").set(self.0.queued as f64);
+        gauge!("ruche_ready_turn_age_seconds").set(age as f64 / 1e6);
+    }
 }
 
 /// Shows what needs no store, so that it is true above all when a store fails.
@@ -334,10 +387,12 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
     let mut lags: HashMap<&'static str, (u64, u64)> =
         projections.iter().map(|p| (p.name(), (0, 0))).collect();
     let (mut unsealed_records, mut parked) = (0, 0_usize);
+    let mut waiting = Waiting::default();
     for ledger in services.events.ledgers().await? {
         let Some(head) = services.events.head(ledger).await? else {
             continue;
         };
+        waiting.add(lanes::queue(&**services.runner.store(), ledger).await?);
         if let Some(sealing) = services.sealing.of(ledger) {
             let sealed = if sealing.next.epoch == head.epoch {
                 sealing.next.index.0
@@ -366,6 +421,7 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
         gauge!("ruche_projection_lag_events", "projection" => projection).set(events as f64);
         gauge!("ruche_projection_lag_seconds", "projection" => projection).set(us as f64 / 1e6);
     }
+    waiting.show(services.clock.now());
     gauge!("ruche_parked_projections").set(parked as f64);
     gauge!("ruche_unsealed_records").set(unsealed_records as f64);
     Ok(())

@@ -37,6 +37,7 @@ mod effect;
 mod approval;
 mod timeline;
 mod turn;
+mod step;
 mod lane;
 mod root_field;
 mod score;

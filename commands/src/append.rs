@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::command::{Command, Content, Decision, GivenPayload, Load, NewEvent, PastEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
+use crate::governed::{GovernedState, HeldTurn};
 use crate::session::{SessionRef, SessionState, observed_stream, session_stream};
 
 /// Where a client's events go.
@@ -122,8 +123,19 @@ pub struct AppendEvents {
     /// What the client expects of that stream; absent means any version.
     #[serde(serialize_with = "as_version")]
     pub expected: Option<ExpectedVersion>,
+    /// The turn that the client holds, where the events belong to a turn of a lane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldTurn>,
     /// The events, in the order they will stand in.
     pub events: Vec<ClientEvent>,
+}
+
+/// What an append is decided on.
+#[derive(Clone, Debug, Default)]
+pub struct AppendState {
+    session: SessionState,
+    /// The lane of the turn that the client holds.
+    governed: GovernedState,
 }
 
 fn as_version<S: serde::Serializer>(
@@ -143,6 +155,7 @@ impl AppendEvents {
         Self {
             target,
             expected: None,
+            held: None,
             events,
         }
     }
@@ -226,11 +239,30 @@ impl AppendEvents {
         }
         for (number, event) in self.events.iter().enumerate() {
             check_type(number, &event.payload)?;
+            self.check_turn(number, event)?;
             if let Some(correlation) = &event.correlation {
                 check_external_id(&format!("/events/{number}/correlationId"), correlation)?;
             }
         }
         Ok(())
+    }
+
+    /// What a worker says of a turn of a lane, it says as long as it holds it. The id of such a turn tells, so nothing has
+    /// to be looked up for events of other turns, or of none.
+    fn check_turn(&self, number: usize, event: &ClientEvent) -> Result<(), CommandError> {
+        let Some(turn) = event.turn.filter(TurnId::is_governed) else {
+            return Ok(());
+        };
+        let refused = |reason: &str| CommandError::input(format!("/events/{number}/turnId"), reason);
+        match event.payload.event_type.split('.').next() {
+            // What others think of a turn is none of its worker's business.
+            Some("eval" | "feedback") => Ok(()),
+            Some("message") => Err(refused(
+                "is a turn of a lane: its messages come by submitMessage, sendMessage and commitTurn",
+            )),
+            _ if self.held.as_ref().is_some_and(|held| held.turn == turn) => Ok(()),
+            _ => Err(refused("is a turn of a lane: show in `held` that you hold it")),
+        }
     }
 
     fn one_stream(&self, ground: &Ground<'_>) -> Result<StreamId, CommandError> {
@@ -307,7 +339,7 @@ const fn is_open_to_clients(category: Category) -> bool {
 }
 
 impl Command for AppendEvents {
-    type State = SessionState;
+    type State = AppendState;
     const NAME: &'static str = "AppendEvents";
 
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
@@ -326,11 +358,16 @@ impl Command for AppendEvents {
             // The start of a session carries its subject; it is the first event and never changes.
             Load::first
         };
-        Ok(session.map(load).into_iter().collect())
+        let mut loads: Vec<Load> = session.map(load).into_iter().collect();
+        loads.extend(self.held.as_ref().map(|held| held.load(ground)).transpose()?);
+        Ok(loads)
     }
 
-    fn evolve(&self, state: &mut SessionState, event: &PastEvent) {
-        state.evolve(event);
+    fn evolve(&self, state: &mut AppendState, event: &PastEvent) {
+        match event.stream().category {
+            Category::Lane => state.governed.evolve(event),
+            _ => state.session.evolve(event),
+        }
     }
 
     fn expectation(&self, ground: &Ground<'_>) -> Option<Expectation> {
@@ -339,8 +376,12 @@ impl Command for AppendEvents {
         Some(Expectation { stream, version })
     }
 
-    fn decide(&self, state: &SessionState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+    fn decide(&self, state: &AppendState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let session = self.session(ground)?;
+        if let Some(held) = &self.held {
+            held.require(&state.governed, session, ground)?;
+        }
+        let state = &state.session;
         match session {
             Some(_) if self.has_conversation() => state.require_open("/target")?,
             Some(_) => state.require_started("/target")?,

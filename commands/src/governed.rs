@@ -5,6 +5,7 @@
 //!
 //! 1. A message comes in (`messages`). A worker takes the turn that is ready, of a lane (`turns`) or of an agent (`claims`).
 //! 2. It wants a call (`propose`); of an irreversible one a reviewer decides first (`votes`).
+//!    What it does in steps it says by `steps`.
 //! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key. A turn that ends
 //!    early undoes what it did (`undoing`).
 //! 4. It answers and commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and
@@ -18,6 +19,8 @@ mod votes;
 mod effects;
 mod named_start;
 mod undoing;
+mod steps;
+mod held_turn;
 mod calls;
 mod timers;
 
@@ -27,7 +30,7 @@ use std::sync::{Arc, LazyLock};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalVoted, ConfigScope, SessionStarted, ToolProposed};
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
-use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX};
+use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX, STEPS_PER_TURN_MAX};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
@@ -50,9 +53,11 @@ use crate::session::SessionState;
 
 pub use claims::ClaimTurnOfAgent;
 pub use effects::{ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect};
+pub use held_turn::HeldTurn;
 pub use messages::SubmitMessage;
 pub use named_start::StartCall;
 pub use propose::ProposeAction;
+pub use steps::{CompleteStep, StartStep};
 pub use timers::FireTimers;
 pub use turns::{CancelTurn, ClaimTurn, CommitTurn, FailTurn, HeartbeatTurn};
 pub use undoing::{CompensationReport, ReportCompensation, StartCompensation};
@@ -154,7 +159,7 @@ pub struct GovernedState {
 type Owner = (SessionId, Option<SubjectId>);
 
 impl GovernedState {
-    fn evolve(&mut self, past: &PastEvent) {
+    pub(crate) fn evolve(&mut self, past: &PastEvent) {
         if past.stream().category == Category::Session {
             self.session.evolve(past);
             if let Some(AgentEvent::SessionStarted(started)) = &past.event {
@@ -428,10 +433,11 @@ impl From<Intent> for Asked {
 }
 
 /// Commands of the machine that a client can send. The others come with tools and approvals.
-const SENDABLE: [&str; 13] = [
+const SENDABLE: [&str; 15] = [
     "CancelTurn",
     "ClaimTurn",
     "CommitTurn",
+    "CompleteStep",
     "FailTurn",
     "HeartbeatTurn",
     "ProposeAction",
@@ -441,6 +447,7 @@ const SENDABLE: [&str; 13] = [
     "SendMessage",
     "StartCompensation",
     "StartEffect",
+    "StartStep",
     "SubmitMessage",
 ];
 
@@ -489,6 +496,7 @@ fn refusal(rejection: Rejection) -> CommandError {
         Rejection::BusinessKeyMissing => CommandError::input("/businessKey", "is needed"),
         Rejection::TooManyCalls => one_more("turn", CALLS_PER_TURN_MAX as u64, "calls"),
         Rejection::TooManySent => one_more("turn", MESSAGES_TO_RETRACT_MAX as u64, "messages to take back"),
+        Rejection::TooManySteps => one_more("turn", STEPS_PER_TURN_MAX as u64, "steps"),
         Rejection::TurnFull { limit } => one_more("turn (turns.carried_max)", limit.into(), "messages"),
         Rejection::LaneFull { limit } => one_more("lane (turns.queue_max)", limit.into(), "turns that wait"),
     }

@@ -9,7 +9,7 @@
 //!
 //! 1. A message opens it (`messages`); others join until the window closes, then it holds the lane or queues.
 //! 2. A worker claims it under a lease (`attempts`), asks for calls (`approvals`), starts them and says how they came
-//!    out (`effects`).
+//!    out (`effects`). What it did in steps no later attempt does again (`steps`).
 //! 3. It ends: committed (`attempts`), or early (`winding`): drained, undone in reverse order, over.
 //! 4. The end frees the lane for the next turn in the same append (`draft`).
 //!
@@ -28,6 +28,7 @@ mod attempts;
 mod approvals;
 mod effects;
 mod winding;
+mod steps;
 mod timers;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ pub use rejection::{Obstacle, Rejection};
 pub use settings::{ChannelSettings, OnDeny};
 pub use state::{
     Approval, ApprovalState, Awaited, Binding, Call, CommitPoint, Gate, Lane, Lease, PendingOutcome, Turn,
-    TurnState,
+    TurnState, TurnStep,
 };
 pub use timers::Timer;
 pub use transitions::{TRANSITIONS, Transition, legal};
@@ -86,6 +87,8 @@ pub fn explain(lane: &Lane, command: &LaneCommand) -> Result<Decided, Rejection>
         Intent::ResolveApproval(resolve) => approvals::resolve(&mut draft, resolve),
         Intent::StartCompensation(start) => winding::start_compensation(&mut draft, start),
         Intent::ReportCompensation(report) => winding::compensation(&mut draft, report),
+        Intent::StartStep(held) => steps::start(&mut draft, held),
+        Intent::CompleteStep(held) => steps::complete(&mut draft, held),
         Intent::SendMessage(held) => attempts::send(&mut draft, held),
         Intent::CommitTurn(held) => attempts::commit(&mut draft, held),
         Intent::FailTurn(held) => attempts::fail_attempt(&mut draft, held),

@@ -21,3 +21,4 @@ mod tools;
 mod turns;
 mod undoing;
 mod votes;
+mod workers;

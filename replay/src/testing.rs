@@ -206,6 +206,7 @@ impl Crowd {
     async fn message(&mut self) -> Result<(), CommandError> {
         let channel = CHANNELS[self.pick(CHANNELS.len())];
         let submit = SubmitMessage {
+            flush: false,
             session: SessionRef::External(channel.to_owned()),
             lane: lane(channel),
             message: MessageReceived {

@@ -37,6 +37,7 @@ fn node(store: Arc<dyn EventStore>) -> (Arc<Watched>, Arc<Commands>) {
 
 fn submit(text: &str) -> SubmitMessage {
     SubmitMessage {
+        flush: false,
         session: SessionRef::External("s".to_owned()),
         lane: LaneName {
             agent: "shop".to_owned(),

@@ -103,6 +103,7 @@ impl Course {
         let turn = turn.map_or(new_turn, |turn| turn.id);
         match self.below(24) {
             0..3 => Intent::SubmitMessage(SubmitMessage {
+                flush: false,
                 message_id: MessageId(self.fresh()),
                 message: MessageReceived::new(Role::User),
                 agent_id: Some("shop".to_owned()),

@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use ruche_domain::ids::{SessionId, TurnId};
 use ruche_projections::tool_effects;
 
-use super::read::Loading;
+use super::read::{Loading, Reading, of_read_store};
 use super::scalars::{DateTime, Hash, Json, Long, PositionScalar};
 use super::session::{Session, id, parse_id};
 use super::turn::Turn;
@@ -138,6 +138,21 @@ impl ToolEffect {
         self.0.result_form.as_deref()
     }
 
+    /// SHA-256 of the result text, whatever the outcome was. Where no text was recorded, what the source says of it.
+    async fn result_digest(&self) -> Option<Hash> {
+        self.0.result_digest.map(|digest| Hash(digest.0))
+    }
+
+    /// Other calls of the same turn, of the same tool and with the same arguments, oldest first, 16 at most. Two equal
+    /// calls may both be meant, so this only warns: the business keys say what happens once.
+    #[graphql(complexity = 5)]
+    async fn same_arguments_as(&self, ctx: &Context<'_>) -> Result<Vec<ID>> {
+        let reading = Reading::below(ctx, "tool_effects")?;
+        let calls = tool_effects::same_arguments(reading.store(), reading.ledger, &self.0).await;
+        let calls = calls.map_err(|error| of_read_store(&error))?;
+        Ok(calls.into_iter().map(id).collect())
+    }
+
     /// Stable word for the kind of error.
     async fn error_type(&self) -> Option<&str> {
         self.0.error_type.as_deref()
@@ -218,6 +233,10 @@ pub(super) struct Tool {
     argument_schema: Option<Json>,
     /// Name of the tool that undoes a call.
     compensation_tool: Option<String>,
+    /// How long a call may take, ms; after that it is in doubt.
+    timeout_ms: Option<Long>,
+    /// Who answers for it, as the client names people and teams.
+    owner: Option<String>,
     /// The record that registered it.
     position: PositionScalar,
     /// When that was.
@@ -234,6 +253,8 @@ impl From<tool_effects::Tool> for Tool {
             argument_schema: schema.and_then(|text| serde_json::from_str(text).ok()).map(Json),
             position: PositionScalar(tool.position),
             registered_at: DateTime(tool.registered_at),
+            timeout_ms: tool.timeout_us.map(|us| Long::count(us / 1_000)),
+            owner: tool.owner,
             name: tool.name,
             description: tool.description,
             version: tool.version,

@@ -8,6 +8,7 @@ mod lane_input;
 mod turn_input;
 mod tool_calls;
 mod tool_input;
+mod steps;
 
 pub(super) use lane_input::LaneInput;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use inputs::{
     StartSessionInput, SubmitMessageInput,
 };
 use lane_input::{CancelTurnInput, ClaimTurnInput, CommitTurnInput, FailTurnInput, HeartbeatTurnInput};
+use steps::StepMutation;
 use tool_calls::ToolCallMutation;
 use turn_input::RecordTurnInput;
 
@@ -44,7 +46,7 @@ use turn_input::RecordTurnInput;
 /// `unchanged`, and the key stays free.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub(super) struct Mutations(Mutation, ToolCallMutation, ApprovalMutation);
+pub(super) struct Mutations(Mutation, ToolCallMutation, StepMutation, ApprovalMutation);
 
 /// Proof that a record is stored, and how far its proof has come.
 #[derive(SimpleObject)]

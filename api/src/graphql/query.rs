@@ -191,7 +191,8 @@ impl Query {
         asked.connection(rows, Lane)
     }
 
-    /// Tool calls and what became of them, in the order of the ledger.
+    /// Tool calls and what became of them: first those whose outcome nobody knows, then those that are not settled, then the
+    /// others; of each the newest first. One that is settled while you read comes again.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn effects(
         &self,
@@ -204,9 +205,9 @@ impl Query {
         >,
     ) -> Result<Connection<Cursor, ToolEffect>> {
         let reading = Reading::at(ctx, &["tool_effects", "sessions", "turns"], min_position).await?;
-        let asked = Asked::new("effect", first, after.as_deref())?;
+        let asked = Asked::new("effects", first, after.as_deref())?;
         let filter = filter.unwrap_or_default().read()?;
-        let rows = tool_effects::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        let rows = tool_effects::urgent(reading.store(), reading.ledger, &filter, &asked.request).await;
         asked.connection(rows, ToolEffect)
     }
 

@@ -265,6 +265,8 @@ fn mutation_of(command: &'static str) -> &'static str {
         "RegisterReviewerKey" => "registerReviewerKey",
         "StartCompensation" => "startCompensation",
         "StartEffect" => "startEffect",
+        "StartStep" => "startStep",
+        "CompleteStep" => "completeStep",
         "ReportEffect" => "reportEffect",
         "ReportCompensation" => "reportCompensation",
         "ResolveOutcome" => "resolveOutcome",

@@ -3,15 +3,16 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use ruche_domain::ids::SessionId;
-use ruche_projections::{messages, tool_effects, turns};
+use ruche_projections::{messages, tool_effects, turn_steps, turns};
 
 use super::counts::{Cost, Counts};
 use super::effect::ToolEffect;
 use super::message::Message;
 use super::page::{Cursor, cost};
-use super::read::{Asked, Loading, Reading};
+use super::read::{Asked, Loading, Reading, of_read_store};
 use super::scalars::{DateTime, Long, PositionScalar};
 use super::session::{Session, id, parse_id};
+use super::step::TurnStep;
 use super::words::{OutcomeCategory, TurnStatus, TurnTrigger};
 
 /// A logical turn: one or more messages, at most one response.
@@ -163,6 +164,16 @@ impl Turn {
         )
         .await;
         asked.connection(rows, Message)
+    }
+
+    /// Its steps in the order in which they were first begun, those of earlier attempts too. A worker that takes over goes on
+    /// behind the last one that is completed; what it called and how that came out is in `effects`.
+    #[graphql(complexity = "20 * child_complexity")]
+    async fn steps(&self, ctx: &Context<'_>) -> Result<Vec<TurnStep>> {
+        let reading = Reading::below(ctx, "turns")?;
+        let steps = turn_steps::of_turn(reading.store(), reading.ledger, self.0.id).await;
+        let steps = steps.map_err(|error| of_read_store(&error))?;
+        Ok(steps.into_iter().map(TurnStep::from).collect())
     }
 
     /// Its tool calls and their effects.

@@ -152,6 +152,7 @@ impl World {
     /// A message on a channel that gathers none, so that its turn is ready at once.
     async fn submit(&self, interlocutor: &str) {
         let submit = SubmitMessage {
+            flush: false,
             session: SessionRef::External("s".to_owned()),
             lane: lane(interlocutor),
             message: MessageReceived {

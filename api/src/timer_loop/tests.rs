@@ -249,6 +249,7 @@ impl Story {
                 };
                 let session = SessionRef::External("s".to_owned());
                 self.send(&SubmitMessage {
+                    flush: false,
                     session,
                     lane,
                     message,

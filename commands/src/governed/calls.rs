@@ -1,7 +1,8 @@
 //! The calls that share a business key: which of them holds it, and what became of that one.
 //!
 //! A key is held while its effect stands or may still come to stand. It is free once the call failed, was denied, was
-//! undone, or can never start any more; and, unless the effect is irreversible, a day after it was done.
+//! undone, or can never start any more; and, unless the effect is irreversible, a day after it was done. That of a pure call,
+//! which has no effect, is held within its turn.
 //!
 //! # Over lanes
 //!
@@ -303,6 +304,10 @@ fn holds_key(lane: &Lane, call: &Call, last: Micros, now: Micros) -> bool {
         call.side_effect,
         SideEffectPolicy::Pure | SideEffectPolicy::Idempotent
     );
+    // What changes nothing may be asked again by every turn: its answer may be another one by then.
+    if !call.side_effect.has_effect() && !goes_on(lane, call) {
+        return false;
+    }
     match call.status {
         Some(EffectStatus::InFlight | EffectStatus::CompensationFailed) => true,
         // Once its turn is over nobody runs that call again, but another may run under the same key of the effect.

@@ -20,6 +20,9 @@ pub struct SubmitMessage {
     pub session: SessionRef,
     /// Which lane.
     pub lane: LaneName,
+    /// Whether the turn that it joins waits for no more messages.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub flush: bool,
     /// The message. The channel's id names it, else the client's; without both every submission is another message.
     pub message: MessageReceived,
 }
@@ -106,7 +109,8 @@ impl Command for SubmitMessage {
             message_id,
             message: self.message.clone(),
             agent_id: Some(self.lane.agent.clone()),
-            new_turn: TurnId(new_turn),
+            new_turn: TurnId::governed(new_turn),
+            flush: self.flush,
         });
         let asked = Asked {
             session: Some((session, state.session.subject)),

@@ -2,6 +2,8 @@
 //! nobody registered is irreversible. The arguments are held against the tool's schema, the action gets its digest, and
 //! what is irreversible opens a request for approval.
 
+use std::collections::VecDeque;
+
 use ruche_domain::action::Action;
 use ruche_domain::approval::{self, RequestEnvelope};
 use ruche_domain::event::AgentEvent;
@@ -22,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::calls::{EffectName, KeyedCalls, TakenKey, Wants};
 use super::{Asked, GovernedState, LaneName, LeaseRef, approval_of, held, refusal};
-use crate::command::{Command, Decision, Load, PastEvent};
+use crate::command::{Command, Decision, Load, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{self, Intent, Lane};
@@ -59,7 +61,12 @@ pub struct ProposeState {
     catalogue: Catalogue,
     keyed: KeyedCalls,
     key: TakenKey,
+    /// Proposals of the turn with the same tool and arguments, the last few of them.
+    alike: VecDeque<RecordedEvent>,
 }
+
+/// Calls with the same arguments that an answer names at most.
+const SAME_ARGUMENTS_MAX: usize = 16;
 
 impl Command for ProposeAction {
     type State = ProposeState;
@@ -91,6 +98,15 @@ impl Command for ProposeAction {
             return;
         }
         let same = |call: &ToolProposed| call.name == self.tool && call.business_key == self.business_key;
+        if let Some(AgentEvent::ToolProposed(call)) = &event.event
+            && event.recorded.event.turn == Some(self.turn)
+            && (&call.name, &call.arguments) == (&self.tool, &self.arguments)
+        {
+            state.alike.push_back(event.recorded.clone());
+            if state.alike.len() > SAME_ARGUMENTS_MAX {
+                state.alike.pop_front();
+            }
+        }
         state.keyed.evolve(same, event);
         state.governed.evolve(event);
     }
@@ -100,6 +116,11 @@ impl Command for ProposeAction {
             Category::Effect => state.key.is_settled(),
             _ => state.catalogue.is_settled(stream),
         }
+    }
+
+    /// Two equal calls may both be meant, so this only warns.
+    fn beside(&self, state: &ProposeState) -> Vec<RecordedEvent> {
+        state.alike.iter().cloned().collect()
     }
 
     fn decide(&self, state: &ProposeState, ground: &Ground<'_>) -> Result<Decision, CommandError> {

@@ -64,7 +64,7 @@ impl GovernedState {
             let number = (lane.turns.len() as u64).to_be_bytes();
             let new_turn = ground.references.id("turn-of-timer", &[id.as_bytes(), &number]);
             let intent = Intent::FireTimer {
-                new_turn: TurnId(new_turn),
+                new_turn: TurnId::governed(new_turn),
             };
             let command = self.lane_command(channel, ground, intent);
             let Ok(fired) = lane::explain(&lane, &command) else {

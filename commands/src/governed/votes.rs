@@ -225,7 +225,7 @@ impl VoteOnApproval {
             approval: self.approval,
             resolved,
             binding: state.binding_now(request, ground),
-            new_turn: TurnId(new_turn),
+            new_turn: TurnId::governed(new_turn),
         };
         let asked = Asked::from(Intent::ResolveApproval(resolve));
         let channel = request.said.channel.as_deref().unwrap_or_default();

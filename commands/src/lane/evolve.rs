@@ -17,7 +17,7 @@ use super::event::LaneEvent;
 use super::settings::ChannelSettings;
 use super::state::{
     Approval, ApprovalState, Awaited, Binding, Call, CommitPoint, Gate, Lane, Lease, PendingOutcome, Turn,
-    TurnState,
+    TurnState, TurnStep,
 };
 use super::winding::COMPENSATION_FAILED;
 
@@ -65,6 +65,21 @@ impl Lane {
                 });
             }
             AgentEvent::TurnStarted(started) => self.start(event, started),
+            AgentEvent::TurnStepStarted(started) => self.change(id, |turn| {
+                let step = turn.steps.entry(started.step_id.clone());
+                step.and_modify(|step| step.attempt = started.attempt)
+                    .or_insert(TurnStep {
+                        attempt: started.attempt,
+                        is_completed: false,
+                    });
+            }),
+            AgentEvent::TurnStepCompleted(completed) => self.change(id, |turn| {
+                let step = TurnStep {
+                    attempt: completed.attempt,
+                    is_completed: true,
+                };
+                turn.steps.insert(completed.step_id.clone(), step);
+            }),
             AgentEvent::TurnAttemptFailed(failed) => self.change(id, |turn| {
                 turn.lease = None;
                 if failed.retry_at.is_none() {
@@ -137,6 +152,7 @@ impl Lane {
             pending_outcome: None,
             winding_since: None,
             sent: Vec::new(),
+            steps: BTreeMap::new(),
         });
     }
 

@@ -3,7 +3,7 @@
 use ruche_domain::events::{
     ApprovalRequested, ApprovalResolved, ConfigLayer, MessageReceived, MessageSent, PolicyEvaluated,
     StaleCause, ToolCompensated, ToolCompensationFailed, ToolCompensationStarted, ToolCompleted, ToolFailed,
-    ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted,
+    ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted, TurnStepCompleted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::numbers::Micros;
@@ -80,6 +80,10 @@ pub enum Intent {
     StartCompensation(StartCompensation),
     /// An effect was undone, or could not be.
     ReportCompensation(ReportCompensation),
+    /// The worker begins a step.
+    StartStep(Held<StartStep>),
+    /// The worker has done a step.
+    CompleteStep(Held<CompleteStep>),
     /// The worker sends words before the turn is over.
     SendMessage(Held<SentMessage>),
     /// The worker is done.
@@ -99,6 +103,8 @@ pub struct SubmitMessage {
     pub agent_id: Option<String>,
     /// Id of the turn that the message opens, if it joins none.
     pub new_turn: TurnId,
+    /// Whether no more messages are to be waited for behind this one.
+    pub flush: bool,
 }
 
 /// Somebody cancels a turn.
@@ -215,6 +221,22 @@ pub struct ReportCompensation {
     pub outcome: Undone,
 }
 
+/// A step that begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartStep {
+    /// The client's own id of it, one in its turn.
+    pub step_id: String,
+    /// What it is, in words.
+    pub name: Option<String>,
+}
+
+/// A step that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompleteStep {
+    /// What is recorded. `attempt` is set here.
+    pub completed: TurnStepCompleted,
+}
+
 /// Words that go out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentMessage {
@@ -261,6 +283,8 @@ impl Intent {
             Self::ResolveApproval(_) => "ResolveApproval",
             Self::StartCompensation(_) => "StartCompensation",
             Self::ReportCompensation(_) => "ReportCompensation",
+            Self::StartStep(_) => "StartStep",
+            Self::CompleteStep(_) => "CompleteStep",
             Self::SendMessage(_) => "SendMessage",
             Self::CommitTurn(_) => "CommitTurn",
             Self::FailTurn(_) => "FailTurn",

@@ -40,6 +40,9 @@ pub(super) fn submit(draft: &mut Draft<'_>, submit: &SubmitMessage) -> Result<()
     supersede_waiting(draft, target);
     meet_holder(draft, target);
     seal_if_full(draft, target);
+    if submit.flush && draft.turn(target).state == TurnState::Accumulating {
+        seal(draft, target, SealReason::Flush);
+    }
     check_room(draft, target, target == submit.new_turn)
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ruche_domain::events::CommitPointKind;
 use ruche_domain::ids::CallId;
-use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX};
+use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX, STEPS_PER_TURN_MAX};
 use ruche_domain::numbers::Micros;
 
 use super::state::TurnState;
@@ -46,6 +46,12 @@ pub enum Obstacle {
         /// The call that is to be undone now.
         due: CallId,
     },
+    /// The step is done already.
+    StepCompleted,
+    /// This attempt began the step already.
+    StepBegun,
+    /// An earlier attempt began the step, this one did not.
+    StepNotBegun,
     /// The message came in before.
     MessageKnown,
     /// A new id was used before.
@@ -73,6 +79,9 @@ impl Obstacle {
             Self::Changed => "the tool or its settings changed since the proposal",
             Self::BeingUndone => "another try at undoing it is under way",
             Self::TriesUsedUp => "it was tried as often as it may be",
+            Self::StepCompleted => "the step is completed already",
+            Self::StepBegun => "the step was begun by this attempt already",
+            Self::StepNotBegun => "the step was not begun by this attempt",
             Self::MessageKnown => "the message came in before",
             Self::IdKnown => "the new id was used before",
         };
@@ -154,6 +163,9 @@ pub enum Rejection {
     /// The turn has as many calls as one may have.
     #[error("a turn has at most {CALLS_PER_TURN_MAX} calls")]
     TooManyCalls,
+    /// The turn has as many steps as one may have.
+    #[error("a turn has at most {STEPS_PER_TURN_MAX} steps")]
+    TooManySteps,
 }
 
 impl Rejection {

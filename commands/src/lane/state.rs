@@ -183,6 +183,17 @@ pub struct Turn {
     pub winding_since: Option<Micros>,
     /// What it sent and did not take back.
     pub sent: Vec<MessageId>,
+    /// Its steps, by the client's own ids.
+    pub steps: BTreeMap<String, TurnStep>,
+}
+
+/// One step of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TurnStep {
+    /// The attempt that began it last.
+    pub attempt: u32,
+    /// Whether it is done.
+    pub is_completed: bool,
 }
 
 /// What stands between a proposed call and its start.

@@ -7,4 +7,5 @@ mod rows_of_approvals;
 mod rows_of_attempts;
 mod rows_of_ends;
 mod rows_of_messages;
+mod rows_of_steps;
 mod world;

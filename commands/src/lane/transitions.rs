@@ -1,7 +1,7 @@
 //! The table of the machine: what leads from which state to which. Documents and refusals are made from it, and the
 //! property test holds every decision against it.
 //!
-//! Rows 1 to 27 are those of the design; rows 28 to 35 are what its state READY and its workers need beside them.
+//! Rows 1 to 27 are those of the design; rows 28 to 37 are what its state READY and its workers need beside them.
 
 use std::sync::LazyLock;
 
@@ -139,6 +139,9 @@ pub const TRANSITIONS: &[Transition] = &[
         "tool.compensation_started", &["StartCompensation"]),
     row(35, &[Processing, Cancelling], "a call runs past its time", "", &[],
         "tool.outcome_unknown, or tool.failed of a pure one", &["FireTimer"]),
+    row(36, &[Processing], "a step begins", "not completed; not begun by this attempt", &[], "turn.step_started",
+        &["StartStep"]),
+    row(37, &[Processing], "a step is done", "begun by this attempt", &[], "turn.step_completed", &["CompleteStep"]),
 ];
 
 /// Names of the commands that a state knows, in alphabetical order.

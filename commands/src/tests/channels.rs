@@ -23,6 +23,7 @@ impl World {
 
     async fn says(&self, message: &str) -> Result<CommandReceipt, CommandError> {
         let submit = SubmitMessage {
+            flush: false,
             session: SessionRef::External("s".to_owned()),
             lane: self.lane(),
             message: ruche_domain::events::MessageReceived {

@@ -52,6 +52,7 @@ impl World {
 
 fn submit(text: &str) -> SubmitMessage {
     SubmitMessage {
+        flush: false,
         session: SessionRef::External("s".to_owned()),
         lane: LaneName {
             agent: "shop".to_owned(),

@@ -443,6 +443,7 @@ async fn a_01_a_message_after_an_irreversible_effect_waits() {
         world.claimed("d").await;
         let (permit, _) = started(&world.send("e", &world.start(call)).await.unwrap());
         let newer = SubmitMessage {
+            flush: false,
             session: SessionRef::External("s".to_owned()),
             lane: world.lane(),
             message: MessageReceived {

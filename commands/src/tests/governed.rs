@@ -55,6 +55,7 @@ impl World {
 
     fn message(&self, id: &str, text: &str) -> SubmitMessage {
         SubmitMessage {
+            flush: false,
             session: SessionRef::External("s".to_owned()),
             lane: self.lane(),
             message: MessageReceived {

@@ -125,6 +125,7 @@ impl Course {
                 };
                 let session = SessionRef::External("s".to_owned());
                 let submit = SubmitMessage {
+                    flush: false,
                     session,
                     lane,
                     message,

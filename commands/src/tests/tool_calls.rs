@@ -75,6 +75,7 @@ impl World {
     /// A message comes, and its turn is claimed.
     pub async fn next_turn(&mut self, message: &str) {
         let submit = SubmitMessage {
+            flush: false,
             session: SessionRef::External("s".to_owned()),
             lane: self.lane(),
             message: MessageReceived {

@@ -32,6 +32,7 @@ pub(super) async fn undoing() -> (World, CallId) {
     };
     world.send("c", &report).await.unwrap();
     let newer = SubmitMessage {
+        flush: false,
         session: SessionRef::External("s".to_owned()),
         lane: world.lane(),
         message: MessageReceived::new(Role::User),

@@ -75,6 +75,7 @@ impl World {
         };
         world.send(AGENT, "start", &StartSession::new("s")).await.unwrap();
         let submit = SubmitMessage {
+            flush: false,
             session: SessionRef::External("s".to_owned()),
             lane: lane(channel),
             message: MessageReceived::new(Role::User),

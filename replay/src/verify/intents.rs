@@ -2,9 +2,9 @@
 //! events that it led to, so that the machine can be asked again.
 
 use ruche_commands::lane::{
-    CancelTurn, ClaimTurn, CommitTurn, EffectOutcome, FailTurn, Held, Intent, Lane, LaneEvent, LeaseProof,
-    ProposeAction, ReportCompensation, ReportEffect, ResolveApproval, ResolveOutcome, SentMessage,
-    StartCompensation, StartEffect, SubmitMessage, Undone,
+    CancelTurn, ClaimTurn, CommitTurn, CompleteStep, EffectOutcome, FailTurn, Held, Intent, Lane, LaneEvent,
+    LeaseProof, ProposeAction, ReportCompensation, ReportEffect, ResolveApproval, ResolveOutcome,
+    SentMessage, StartCompensation, StartEffect, StartStep, SubmitMessage, Undone,
 };
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
@@ -101,6 +101,8 @@ impl Rest<'_> {
             message: message.unwrap_or_else(|| MessageReceived::new(Role::User)),
             agent_id,
             new_turn: event.turn,
+            // That the turn was sealed at once is found as a command of its own.
+            flush: false,
         })])
     }
 
@@ -120,6 +122,14 @@ impl Rest<'_> {
                 brain_build: started.brain_build.clone(),
             }),
             AgentEvent::InfraLeaseRenewed(_) => Intent::HeartbeatTurn(self.held(turn, ())),
+            AgentEvent::TurnStepStarted(started) => {
+                let (step_id, name) = (started.step_id.clone(), started.name.clone());
+                Intent::StartStep(self.held(turn, StartStep { step_id, name }))
+            }
+            AgentEvent::TurnStepCompleted(completed) => {
+                let completed = completed.clone();
+                Intent::CompleteStep(self.held(turn, CompleteStep { completed }))
+            }
             AgentEvent::MessageSent(message) => sent(message.message_id?, message.clone()),
             AgentEvent::TurnCommitPointReached(reached) => {
                 sent(reached.message_id?, MessageSent::new(Role::Assistant))

@@ -7,11 +7,12 @@ use super::stage::Stage;
 use crate::live::reviewer::Reviewer;
 
 /// Every mutation of the schema.
-pub const MUTATIONS: [&str; 23] = [
+pub const MUTATIONS: [&str; 25] = [
     "appendEvents",
     "cancelTurn",
     "claimTurn",
     "commitTurn",
+    "completeStep",
     "endSession",
     "failTurn",
     "heartbeatTurn",
@@ -29,6 +30,7 @@ pub const MUTATIONS: [&str; 23] = [
     "startCompensation",
     "startEffect",
     "startSession",
+    "startStep",
     "submitMessage",
     "voteOnApproval",
 ];
@@ -280,6 +282,14 @@ impl Known {
                     named,
                     json!({ "callId": call, "outcome": outcome, "by": "ann", "evidence": "seen" }),
                 )
+            }
+            "startStep" => {
+                let step = format!("step-{}", self.below(3));
+                with(held, json!({ "stepId": step, "name": "look" }))
+            }
+            "completeStep" => {
+                let step = format!("step-{}", self.below(3));
+                with(held, json!({ "stepId": step, "result": "ok" }))
             }
             "sendMessage" => with(held, json!({ "message": { "text": "one moment" } })),
             other => panic!("nobody knows how to send {other}"),

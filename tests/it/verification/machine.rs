@@ -88,6 +88,7 @@ impl Course {
         let choice = self.below(16);
         match choice {
             0 | 1 => Intent::SubmitMessage(SubmitMessage {
+                flush: false,
                 message_id: MessageId(self.fresh()),
                 message: MessageReceived::new(Role::User),
                 agent_id: None,

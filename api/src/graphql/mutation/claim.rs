@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_graphql::Result;
+use metrics::counter;
 use ruche_commands::governed::ClaimTurnOfAgent;
 use ruche_commands::{CommandContext, CommandError, CommandReceipt};
 use ruche_domain::envelope::Provenance;
@@ -50,7 +51,7 @@ impl Writing<'_> {
                     waiter.into_iter().for_each(Waiter::served);
                     return Ok(Ok(receipt));
                 }
-                Err(error) if is_not_ready(&error) && Instant::now() < deadline && !closing() => {}
+                Err(error) if may_change(&error) && Instant::now() < deadline && !closing() => {}
                 Err(error) => return refusals::of(&error).map(Err),
             }
             let next = next.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
@@ -63,7 +64,7 @@ impl Writing<'_> {
         }
     }
 
-    /// Tries the turns of an agent that are ready, one after the other. Where none is, says what an earlier claim under the
+    /// Tries the turns of an agent that are ready, one after the other. Where none is to be had, says what an earlier claim under the
     /// key got, or that nothing is ready, and how long it is until a turn may be claimed.
     async fn claim_of_agent(
         &self,
@@ -75,15 +76,20 @@ impl Writing<'_> {
         let found = lanes::ready(&**store, ledger, &claim.agent, channel, CLAIM_TURNS_TRIED_MAX).await;
         let found = found.map_err(|error| of_read_store(&error))?;
         let now = self.services.clock.now();
-        let mut tried = false;
+        let (mut tried, mut undecidable) = (false, None);
         for ready in found.iter().filter(|ready| ready.not_before <= now) {
             let claim = ClaimTurnOfAgent {
                 lane: Some(ready.lane),
                 ..claim.clone()
             };
-            tried = true;
             match self.services.commands.execute(context, &claim).await {
-                Err(error) if is_not_ready(&error) => {}
+                Err(error) if is_not_ready(&error) => tried = true,
+                // One lane that nobody can decide on is no reason to keep the workers from all others.
+                Err(error) if is_undecidable(&error) => {
+                    counter!("ruche_undecidable_claims_total").increment(1);
+                    tracing::error!(%ledger, lane = %ready.lane, %error, "a turn that is ready cannot be claimed");
+                    undecidable = Some(error);
+                }
                 done => return Ok((done, None)),
             }
         }
@@ -91,7 +97,11 @@ impl Writing<'_> {
         let next = next.map(|at| Duration::from_micros(at.0 - now.0));
         // What was tried is not in the read model as it is by now, so that is looked at again soon.
         let next = if tried { Some(CLAIM_RETRY_INTERVAL) } else { next };
-        Ok((self.services.commands.execute(context, claim).await, next))
+        let done = match self.services.commands.execute(context, claim).await {
+            Err(error) if is_not_ready(&error) => Err(undecidable.unwrap_or(error)),
+            done => done,
+        };
+        Ok((done, next))
     }
 
     /// Whoever waits for the turns of an agent is told of one.
@@ -156,6 +166,17 @@ impl Writing<'_> {
         let found = found.map_err(|error| of_read_store(&error))?;
         Ok(found.as_ref().map(LaneName::from))
     }
+}
+
+/// Whether a claim that waits goes on waiting: another turn may get ready meanwhile.
+fn may_change(error: &CommandError) -> bool {
+    is_not_ready(error) || is_undecidable(error)
+}
+
+/// The turn that was tried cannot be claimed, whoever tries: what its lane says is not there any more, or cannot be read.
+/// Of other errors the client is told at once, since they are about its request, or about all lanes.
+fn is_undecidable(error: &CommandError) -> bool {
+    matches!(error, CommandError::Internal(_))
 }
 
 /// Nothing could be claimed, and a moment later something may be.

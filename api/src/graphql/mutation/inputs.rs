@@ -15,7 +15,7 @@ use ruche_ledger::store::ExpectedVersion;
 
 use super::super::scalars::{DateTime, Json, JsonText, Long};
 use super::super::words::{ConfigScope, Role, ScoreTarget, SessionEndReason, SideEffectPolicy, ToolKind};
-use super::lane_input::LaneInput;
+use super::lane_input::{HeldTurnInput, LaneInput};
 
 type Made<C> = Result<C, CommandError>;
 
@@ -164,6 +164,10 @@ pub(in crate::graphql) struct SubmitMessageInput {
     reply_to: Option<String>,
     /// When the channel got it.
     received_at: Option<DateTime>,
+    /// Whether the turn that it opens or joins waits for no more messages: it is sealed at once, and may be claimed as soon
+    /// as its lane is free. Only with a `lane`.
+    #[graphql(default)]
+    flush: bool,
     /// The lane whose turn it opens or joins. Absent: the message is recorded, and no turn is governed. The same
     /// `channelMessageId` (without one, the same `externalId`) in the same lane is the same message, whatever the
     /// idempotency key: it gives the first answer.
@@ -174,16 +178,21 @@ impl SubmitMessageInput {
     /// For a lane.
     pub(super) fn into_governed(mut self, lane: LaneInput) -> Made<SubmitMessage> {
         let lane = LaneName::from(lane);
+        let flush = std::mem::take(&mut self.flush);
         self.channel.get_or_insert_with(|| lane.channel.clone());
         let ReceiveMessage { session, message } = self.into_command()?;
         Ok(SubmitMessage {
             session,
             lane,
+            flush,
             message,
         })
     }
 
     pub(super) fn into_command(self) -> Made<ReceiveMessage> {
+        if self.flush {
+            return Err(CommandError::input("/flush", "is for turns of a lane"));
+        }
         let message = MessageReceived {
             text: self.text,
             name: self.name,
@@ -460,6 +469,9 @@ pub(in crate::graphql) struct AppendEventsInput {
     target: AppendTargetInput,
     /// Version that the last event of the stream has to have, -1 for a stream without events. Absent takes any.
     expected_version: MaybeUndefined<Long>,
+    /// The turn that you hold, where the events belong to a turn of a lane: what a worker says of its turn is taken under
+    /// its lease alone. What others think of a turn (`eval`, `feedback`) needs none.
+    held: Option<HeldTurnInput>,
     /// The events, in order.
     events: Vec<EventInput>,
 }
@@ -486,6 +498,7 @@ impl AppendEventsInput {
         let events: Made<Vec<ClientEvent>> = events.map(|(number, event)| event.read(number)).collect();
         Ok(AppendEvents {
             expected,
+            held: self.held.map(HeldTurnInput::read).transpose()?,
             ..AppendEvents::new(target, events?)
         })
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_graphql::{ID, InputObject};
 use ruche_commands::CommandError;
 use ruche_commands::governed::{
-    CancelTurn, ClaimTurn, ClaimTurnOfAgent, CommitTurn, FailTurn, HeartbeatTurn, LaneName, LeaseRef,
+    CancelTurn, ClaimTurn, ClaimTurnOfAgent, CommitTurn, FailTurn, HeartbeatTurn, HeldTurn, LaneName,
+    LeaseRef,
 };
 use ruche_domain::events::{MessageSent, Role};
 use ruche_domain::ids::TurnId;
@@ -54,6 +55,27 @@ impl LeaseInput {
     pub(super) fn read(self) -> Made<LeaseRef> {
         let epoch = count("/lease/epoch", self.epoch)?;
         Ok(LeaseRef { id: self.id, epoch })
+    }
+}
+
+/// A turn of a lane and the lease on it.
+#[derive(InputObject)]
+pub(in crate::graphql) struct HeldTurnInput {
+    /// Which lane.
+    lane: LaneInput,
+    /// Which turn.
+    turn_id: ID,
+    /// The lease on it.
+    lease: LeaseInput,
+}
+
+impl HeldTurnInput {
+    pub(super) fn read(self) -> Made<HeldTurn> {
+        Ok(HeldTurn {
+            lane: self.lane.into(),
+            turn: parsed("/held/turnId", self.turn_id.as_str())?,
+            lease: self.lease.read()?,
+        })
     }
 }
 

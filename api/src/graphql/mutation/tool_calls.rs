@@ -201,6 +201,12 @@ fn deduplicated(receipt: &CommandReceipt) -> bool {
     receipt.unchanged
 }
 
+fn same_arguments_of(receipt: &CommandReceipt) -> Vec<ID> {
+    let this = receipt.events.iter().find_map(|event| event.event.call);
+    let others = receipt.beside.iter().filter_map(|event| event.event.call);
+    others.filter(|call| Some(*call) != this).map(id).collect()
+}
+
 /// A start that is answered again may have been run on already, so it is no new leave to run.
 fn started_before(receipt: &CommandReceipt) -> bool {
     receipt.unchanged || receipt.duplicate
@@ -227,6 +233,9 @@ payloads! {
         permit: Option<Permit> = permit_of,
         /// Its result, if it has one.
         result: Option<String> = result_of,
+        /// Other calls of this turn of the same tool with the same arguments, oldest first, the last 16 of them. Two equal
+        /// calls may both be meant, so nothing is refused: is this one?
+        same_arguments_as: Vec<ID> = same_arguments_of,
     }
     /// A call may run, or it ran already.
     StartEffectPayload {

@@ -57,6 +57,8 @@ enum Step {
         works: bool,
     },
     Send,
+    StartStep(u8),
+    CompleteStep(u8),
     Commit,
     Fail {
         retryable: bool,
@@ -93,6 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(approves, changed)| Step::Decide { approves, changed }),
         4 => prop::bool::weighted(0.7).prop_map(|works| Step::Compensate { works }),
         1 => Just(Step::Send),
+        2 => (0..3_u8).prop_map(Step::StartStep),
+        2 => (0..3_u8).prop_map(Step::CompleteStep),
         3 => Just(Step::Commit),
         2 => prop::bool::weighted(0.7).prop_map(|retryable| Step::Fail { retryable }),
     ]
@@ -277,6 +281,8 @@ fn intent(world: &mut World, step: &Step, picks: &Picks) -> Option<Intent> {
             let message = world::sent(world.fresh());
             Intent::SendMessage(held(world, picks, message))
         }
+        Step::StartStep(step) => Intent::StartStep(held(world, picks, world::step(*step))),
+        Step::CompleteStep(step) => Intent::CompleteStep(held(world, picks, world::step_done(*step))),
         Step::Commit => {
             let response = Some(world::sent(world.fresh()));
             let committed = TurnCommitted::default();
@@ -322,6 +328,8 @@ fn check_honesty(intent: &Intent, step: &Step, decided: &Decided) {
         Intent::StartEffect(held) => Some(&held.lease),
         Intent::ReportEffect(held) => Some(&held.lease),
         Intent::SendMessage(held) => Some(&held.lease),
+        Intent::StartStep(held) => Some(&held.lease),
+        Intent::CompleteStep(held) => Some(&held.lease),
         Intent::CommitTurn(held) => Some(&held.lease),
         Intent::FailTurn(held) => Some(&held.lease),
         _ => None,

@@ -5,7 +5,7 @@ use ruche_domain::events::{
     ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalRule, AssertedOutcome,
     InterventionPoint, MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role, ToolCompensated,
     ToolCompensationFailed, ToolCompensationStarted, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
-    ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted, TurnStrategy,
+    ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted, TurnStepCompleted, TurnStrategy,
 };
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::measures::Digest;
@@ -142,6 +142,7 @@ impl World {
             message: MessageReceived::new(Role::User),
             agent_id: None,
             new_turn: TurnId(self.fresh()),
+            flush: false,
         })
     }
 
@@ -395,3 +396,21 @@ pub fn unknown() -> EffectOutcome {
 }
 
 pub use ruche_domain::side_effect::EffectStatus;
+
+/// A step with this number that begins.
+pub fn step(number: u8) -> StartStep {
+    StartStep {
+        step_id: format!("step-{number}"),
+        name: None,
+    }
+}
+
+/// A step with this number that is done.
+pub fn step_done(number: u8) -> CompleteStep {
+    CompleteStep {
+        completed: TurnStepCompleted {
+            result: Some("seen".to_owned()),
+            ..TurnStepCompleted::new(format!("step-{number}"), 0)
+        },
+    }
+}

@@ -50,6 +50,7 @@ fn turn(number: u64, now: Micros, end: End) -> Vec<Vec<LaneEvent>> {
         epoch: number + 1,
     };
     let submit = SubmitMessage {
+        flush: false,
         message_id,
         message: MessageReceived::new(Role::User),
         agent_id: Some("shop".to_owned()),
