@@ -25,7 +25,7 @@ class Refused(Exception):
 
     def __init__(self, answer):
         super().__init__(f"{answer['code']}: {answer['message']}")
-        self.code = answer["code"]
+        self.code, self.path = answer["code"], answer["path"] or []
 
 
 class ToolError(Exception):
@@ -62,7 +62,7 @@ class Ruche:
         """A mutation under a key of its own. Raises `Refused`."""
         kind = name[0].upper() + name[1:]
         query = f"""mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename
-            ... on {kind}Payload {{ {fields} }} ... on Refusal {{ code message }} }} }}"""
+            ... on {kind}Payload {{ {fields} }} ... on Refusal {{ code path message }} }} }}"""
         given["idempotencyKey"] = str(uuid.uuid4())
         deadline = time.monotonic() + REPEAT_S
         while True:
@@ -100,8 +100,11 @@ class Turn:
     def __exit__(self, kind, error, _):
         self.over.set()
         self.beating.join()
-        if kind is not None and not issubclass(kind, Refused):
-            self.send("failTurn", "turnId", errorType=kind.__name__, error=str(error), retryable=True)
+        if kind is not None:
+            try:
+                self.send("failTurn", "turnId", errorType=kind.__name__, error=str(error), retryable=True)
+            except Refused:
+                pass  # the turn is over or somebody else's; what went wrong goes on to the caller
 
     def _beat(self):
         while not self.over.wait(HEARTBEAT_S):
@@ -120,11 +123,27 @@ class Turn:
         nodes = self.ruche.ask(query, {"id": self.held["turnId"], "at": self.position})["turn"]["messages"]["nodes"]
         return "\n".join(node["text"] or "" for node in nodes if node["role"] == "USER")
 
-    def call(self, tool, arguments, run, business_key):
+    def step(self, step_id, run):
+        """Does a part of the turn once over all attempts, and gives its text: `run` is called, unless an earlier attempt
+        has completed the step. `step_id` is your name of it, one in its turn."""
+        begun = self.send("startStep", "state result", stepId=step_id)
+        if begun["state"] == "COMPLETED":
+            return begun["result"]
+        result = run()
+        self.send("completeStep", "stepId", stepId=step_id, result=result)
+        return result
+
+    def call(self, tool, arguments, run, business_key=None):
         """Calls a tool, if and when it may run. `arguments` is the JSON text of the model, `run` gets it read, and
-        `business_key` is your name of the effect: what has one key happens once. Gives the text for the model."""
+        `business_key` is your name of the effect: what has one key happens once. A tool that changes nothing needs none.
+        Gives the text for the model."""
         fields = "callId gate state result approval { id }"
-        call = self.send("proposeAction", fields, tool=tool, arguments=arguments, businessKey=business_key)
+        try:
+            call = self.send("proposeAction", fields, tool=tool, arguments=arguments, businessKey=business_key)
+        except Refused as refused:
+            if refused.code != "INVALID_INPUT" or refused.path[:1] != ["arguments"]:
+                raise
+            return f"Error: {refused}"  # the arguments do not fit the tool's schema, and the model may do better
         if call["state"] == "COMPLETED":
             return call["result"]  # by an earlier attempt: it is not done again
         if call["gate"] == "APPROVAL" and not self._approved(call["approval"]["id"]):
@@ -171,7 +190,7 @@ def main():
     with ruche.claim("shop") as turn:
         order = turn.question().split()[-1]
         arguments = json.dumps({"order": order})
-        found = turn.call("look_up_order", arguments, look_up_order, f"look/{order}")
+        found = turn.step("look", lambda: turn.call("look_up_order", arguments, look_up_order))
         done = turn.call("refund", arguments, refund, f"refund/{order}")
         print(turn.commit(f"{found}. {done}."))
 

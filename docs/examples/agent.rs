@@ -64,7 +64,7 @@ impl Ruche {
         input["idempotencyKey"] = json!(new_key());
         let query = format!(
             "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename
-                ... on {kind}Payload {{ {fields} }} ... on Refusal {{ code message }} }} }}"
+                ... on {kind}Payload {{ {fields} }} ... on Refusal {{ code path message }} }} }}"
         );
         let began = Instant::now();
         loop {
@@ -116,32 +116,55 @@ fn carried_out(answer: Value) -> Outcome<Value> {
 
 impl Turn<'_> {
     fn send(&self, name: &str, fields: &str, more: Value) -> Outcome<Value> {
+        carried_out(self.ask_for(name, fields, more)?)
+    }
+
+    fn ask_for(&self, name: &str, fields: &str, more: Value) -> Outcome<Value> {
         let mut input = self.held.clone();
         for (member, value) in more.as_object().into_iter().flatten() {
             input[member] = value.clone();
         }
-        carried_out(self.ruche.mutate(name, fields, input)?)
+        self.ruche.mutate(name, fields, input)
     }
 
     fn heartbeat(&self) -> Outcome<()> {
         self.send("heartbeatTurn", "turnId", Value::Null).map(drop)
     }
 
-    /// Calls a tool, if and when it may run. `business_key` is your name of the effect: what has one key happens once. The
-    /// tool is given the effect's key too, by which it can tell a repeat. Gives the text for the model.
+    /// Does a part of the turn once over all attempts, and gives its text: `run` is called, unless an earlier attempt has
+    /// completed the step. `step_id` is your name of it, one in its turn.
+    fn step(&self, step_id: &str, run: impl FnOnce() -> Outcome<String>) -> Outcome<String> {
+        let begun = self.send("startStep", "state result", json!({ "stepId": step_id }))?;
+        if begun["state"] == "COMPLETED" {
+            return Ok(begun["result"].as_str().unwrap_or_default().to_owned());
+        }
+        let result = run()?;
+        let done = json!({ "stepId": step_id, "result": result });
+        self.send("completeStep", "stepId", done)?;
+        Ok(result)
+    }
+
+    /// Calls a tool, if and when it may run. `business_key` is your name of the effect: what has one key happens once; a
+    /// tool that changes nothing needs none. The tool is given the effect's key too, by which it can tell a repeat. Gives
+    /// the text for the model.
     fn call(
         &self,
         tool: &str,
         arguments: &Value,
-        business_key: &str,
+        business_key: Option<&str>,
         run: impl FnOnce(&str) -> Result<String, String>,
     ) -> Outcome<String> {
         let action = json!({ "tool": tool, "arguments": arguments.to_string(), "businessKey": business_key });
-        let call = self.send(
+        let call = self.ask_for(
             "proposeAction",
             "callId gate state result approval { id }",
             action,
         )?;
+        if call["code"] == "INVALID_INPUT" && call["path"][0] == "arguments" {
+            // They do not fit the tool's schema, and the model may do better.
+            return Ok(format!("Error: {}", call["message"]));
+        }
+        let call = carried_out(call)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         if call["state"] == "COMPLETED" {
             // By an earlier attempt: it is not done again.
@@ -179,9 +202,16 @@ impl Turn<'_> {
         }
     }
 
-    fn commit(self, answer: &str) -> Outcome<()> {
+    fn commit(&self, answer: &str) -> Outcome<()> {
         let input = json!({ "outcome": "ANSWERED", "response": { "text": answer } });
         self.send("commitTurn", "turnId", input).map(drop)
+    }
+
+    /// Gives the turn back, so that another attempt begins at once and not when the lease is over.
+    fn fail(&self, error: &dyn Error) -> Outcome<()> {
+        let input = json!({ "errorType": "agent_error", "error": error.to_string(), "retryable": true });
+        // Refused where the turn is over or somebody else's: then there is nothing to give back.
+        self.ask_for("failTurn", "turnId", input).map(drop)
     }
 }
 
@@ -194,6 +224,17 @@ fn main() -> Outcome<()> {
         key: std::env::var("KEY")?,
     };
     let turn = ruche.claim("shop")?;
+    match answer(&turn).and_then(|answer| turn.commit(&answer).map(|()| answer)) {
+        Ok(answer) => writeln!(std::io::stdout(), "{answer}")?,
+        Err(error) => {
+            turn.fail(error.as_ref())?;
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn answer(turn: &Turn<'_>) -> Outcome<String> {
     let order = turn
         .question
         .split_whitespace()
@@ -201,15 +242,15 @@ fn main() -> Outcome<()> {
         .unwrap_or_default()
         .to_owned();
     let arguments = json!({ "order": order });
-    let found = turn.call("look_up_order", &arguments, &format!("look/{order}"), |_| {
-        Ok(format!("order {order}: one bicycle bell, 12.50 EUR, delivered"))
+    let found = turn.step("look", || {
+        turn.call("look_up_order", &arguments, None, |_| {
+            Ok(format!("order {order}: one bicycle bell, 12.50 EUR, delivered"))
+        })
     })?;
-    let done = turn.call("refund", &arguments, &format!("refund/{order}"), |_effect_key| {
+    let key = format!("refund/{order}");
+    let done = turn.call("refund", &arguments, Some(&key), |_effect_key| {
         eprintln!("refunding {order}");
         Ok(format!("order {order} is refunded"))
     })?;
-    let answer = format!("{found}. {done}.");
-    turn.commit(&answer)?;
-    writeln!(std::io::stdout(), "{answer}")?;
-    Ok(())
+    Ok(format!("{found}. {done}."))
 }

@@ -437,7 +437,9 @@ fn each_call_is_there_once(agent: &Client, conversations: &[Conversation]) {
             }
             Step::Said(_) => None,
         });
-        let calls: Vec<_> = calls.collect();
+        // The newest come first, since all of them are settled.
+        let mut calls: Vec<_> = calls.collect();
+        calls.reverse();
         assert_eq!(
             found.remove(&conversation.id).unwrap_or_default(),
             calls,

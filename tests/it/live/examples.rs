@@ -96,6 +96,70 @@ fn the_client_in_rust_goes_through_a_turn() {
     goes_through_a_turn(&mut Command::new(env!("CARGO_BIN_EXE_example-agent")));
 }
 
+/// The model is told what is wrong with its arguments; what else goes wrong gives the turn back at once, and the next
+/// attempt goes on behind the step that is done.
+const TWO_ATTEMPTS: &str = r#"
+import os, sys
+from agent import Refused, Ruche
+ruche = Ruche(sys.argv[1], os.environ["KEY"])
+try:
+    with ruche.claim("shop") as turn:
+        look = lambda: turn.call("look_up_order", '{"order": "7"}', lambda order: f"{order} is a bell")
+        print(turn.step("look", look))
+        print(turn.call("look_up_order", '{"order": 7}', lambda order: sys.exit("it runs")))
+        turn.send("startEffect", "callId", callId="01890a5d-ac96-774b-bcce-b302099a8057")
+except Refused as refused:
+    print(refused.code)
+with ruche.claim("shop") as turn:
+    print(turn.step("look", lambda: sys.exit("it is done again")))
+    turn.commit("done")
+"#;
+
+#[test]
+fn a_worker_that_is_refused_gives_its_turn_back_and_another_goes_on_behind_its_steps() {
+    let world = World::new();
+    let schema = json!({ "type": "object", "properties": { "order": { "type": "string" } } });
+    let tool = json!({ "name": "look_up_order", "sideEffect": "PURE", "argumentSchema": schema });
+    world.admin.sent("registerTool", "schema", tool, "position");
+    let session = json!({ "externalId": "chat" });
+    world
+        .agent
+        .sent("startSession", "start", session.clone(), "position");
+    let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "api" });
+    let message = json!({ "session": session, "text": "what is order 7?", "lane": lane });
+    world.agent.sent("submitMessage", "message", message, "turnId");
+    let mut client = Command::new("python3");
+    let client = client.args(["-B", "-c", TWO_ATTEMPTS, &world.server.url]);
+    let client = client.env("PYTHONPATH", of_repository("docs/examples"));
+    let (printed, said) = texts(
+        &client
+            .env("KEY", &world.agent.key)
+            .output()
+            .expect("python3 starts"),
+    );
+    let lines: Vec<&str> = printed.lines().collect();
+    assert_eq!((lines.len(), said.as_str()), (4, ""), "{printed}");
+    assert_eq!(
+        [lines[0], lines[2], lines[3]],
+        ["7 is a bell", "NOT_FOUND", "7 is a bell"]
+    );
+    assert!(lines[1].starts_with("Error: INVALID_INPUT: "), "{printed}");
+    caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
+    let query = "{ turns { nodes { status attempts steps { stepId state attempt result }
+        effects { nodes { status } } } } }";
+    let turn = world.agent.ask(query, Value::Null)["turns"]["nodes"][0].take();
+    let step = json!({ "stepId": "look", "state": "COMPLETED", "attempt": "1", "result": "7 is a bell" });
+    let expected = json!({ "status": "COMMITTED", "attempts": "2", "steps": [step],
+        "effects": { "nodes": [{ "status": "COMPLETED" }] } });
+    assert_eq!(turn, expected);
+    let report = world.audit();
+    assert_eq!(
+        (&report["verdict"], &report["findings"]),
+        (&json!("VERIFIED"), &json!([])),
+        "{report}"
+    );
+}
+
 #[test]
 fn a_tool_loop_goes_through_a_turn_once_it_is_wrapped() {
     let ended = python("tool_loop.py").arg("please refund order 7").output();
