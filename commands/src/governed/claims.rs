@@ -50,6 +50,8 @@ impl Command for ClaimTurnOfAgent {
     }
 
     fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        // A lane that does not say whose it is any more is no lane of somebody else.
+        state.require_readable()?;
         let meant = state.agent.as_ref() == Some(&self.agent)
             && self
                 .channel

@@ -20,7 +20,12 @@ const UNITS: [&str; 8] = [
     "_operations",
 ];
 /// Gauges of what the name says in the middle.
-const STATES: [&str; 2] = ["ruche_http_requests_in_flight", "ruche_appends_waiting"];
+const STATES: [&str; 4] = [
+    "ruche_http_requests_in_flight",
+    "ruche_appends_waiting",
+    "ruche_ready_turns",
+    "ruche_queued_turns",
+];
 
 fn row(figure: &Figure) -> String {
     let kind = match figure.kind {

@@ -57,6 +57,8 @@ pub struct Lane {
     /// Calls with the permits of their starts, and of the starts of undoing them.
     pub permits: Vec<(Value, Value)>,
     pub undoing: Vec<(Value, Value)>,
+    /// The step that was begun last.
+    pub step: Value,
 }
 
 /// What is known at one moment of a story.
@@ -79,6 +81,7 @@ impl Known {
             calls: Vec::new(),
             permits: Vec::new(),
             undoing: Vec::new(),
+            step: json!("none"),
         };
         Self {
             random: SeededRandom::new(seed),
@@ -284,13 +287,10 @@ impl Known {
                 )
             }
             "startStep" => {
-                let step = format!("step-{}", self.below(3));
+                let step = format!("step-{}", self.below(6));
                 with(held, json!({ "stepId": step, "name": "look" }))
             }
-            "completeStep" => {
-                let step = format!("step-{}", self.below(3));
-                with(held, json!({ "stepId": step, "result": "ok" }))
-            }
+            "completeStep" => with(held, json!({ "stepId": lane.step, "result": "ok" })),
             "sendMessage" => with(held, json!({ "message": { "text": "one moment" } })),
             other => panic!("nobody knows how to send {other}"),
         }
@@ -319,6 +319,7 @@ impl Known {
                     .retain(|name, _| name != "expiresAt");
                 lane.leases.push(lease);
             }
+            "startStep" => lane.step = sent["stepId"].clone(),
             "proposeAction" => lane.calls.push(answer["callId"].clone()),
             "startEffect" => lane
                 .permits

@@ -118,9 +118,9 @@ impl<'s> Story<'s> {
     pub fn prepare(&mut self, mutation: &str, lane: usize) {
         let before: &[&'static str] = match mutation {
             "claimTurn" => &["failTurn", "submitMessage"],
-            "heartbeatTurn" | "commitTurn" | "failTurn" | "cancelTurn" | "sendMessage" | "proposeAction" => {
-                &["submitMessage", "claimTurn"]
-            }
+            "heartbeatTurn" | "commitTurn" | "failTurn" | "cancelTurn" | "sendMessage" | "proposeAction"
+            | "startStep" => &["submitMessage", "claimTurn"],
+            "completeStep" => &["submitMessage", "claimTurn", "startStep"],
             "voteOnApproval" => &["submitMessage", "claimTurn", "proposeAction"],
             "startEffect" => &["submitMessage", "claimTurn", "proposeAction", "voteOnApproval"],
             "reportEffect" | "resolveOutcome" => &[

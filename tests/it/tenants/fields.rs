@@ -267,6 +267,20 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             { __typename ... on Refusal { code message path } } }",
     ),
     (
+        "startStep",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { startStep(input: { idempotencyKey: $key, turnId: $turn, stepId: \"x\",
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "completeStep",
+        Open::Writers,
+        "mutation ($key: String!, $turn: ID!) { completeStep(input: { idempotencyKey: $key, turnId: $turn, stepId: \"x\",
+            lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" }, lease: { id: \"x\", epoch: 1 } })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
         "sendMessage",
         Open::Writers,
         "mutation ($key: String!, $turn: ID!) { sendMessage(input: { idempotencyKey: $key,
