@@ -85,7 +85,7 @@ fn last(receipt: &CommandReceipt) -> Option<AgentEvent> {
             AgentEvent::TurnStepStarted(_) | AgentEvent::TurnStepCompleted(_)
         )
     };
-    facts.filter(of_step).last()
+    facts.rev().find(of_step)
 }
 
 fn step_of(receipt: &CommandReceipt) -> Option<String> {
