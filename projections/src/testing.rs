@@ -9,7 +9,7 @@ use ruche_domain::events::{
     ConfigActivated, ConfigPublished, ConfigScope, EvalScored, InfraKeyRegistered, LlmRequested,
     LlmResponded, MessageDrafted, MessageReceived, MessageSent, OutcomeCategory, Role, SessionEndReason,
     SessionEnded, SessionStarted, ToolCallRequest, ToolCompleted, ToolFailed, ToolProposed, ToolRegistered,
-    ToolStarted, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
+    ToolStarted, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnStepStarted, TurnTrigger,
 };
 use ruche_domain::ids::{CallId, EventId, LedgerId, SessionId, TurnId};
 use ruche_domain::measures::{Cost, Finite, Usage};
@@ -208,6 +208,7 @@ impl Story {
             ..TurnOpened::new(TurnTrigger::User)
         });
         self.tell(TurnStarted::new(1));
+        self.tell(TurnStepStarted::new("look".to_owned(), 1));
         self.tell(ruche_domain::events::ApprovalRequested::new(
             digest, rule, at, mode,
         ));

@@ -27,3 +27,9 @@ CREATE TABLE turn_step (
     result             TEXT COLLATE "C",
     PRIMARY KEY (ledger, turn, step_id)
 );
+
+-- As for the tables of the first migration.
+ALTER TABLE turn_step ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_ledger ON turn_step TO ruche_app
+    USING (ledger = (SELECT decode(current_setting('ruche.ledger', true), 'hex')));
+GRANT SELECT, INSERT, UPDATE, DELETE ON turn_step TO ruche_app;
