@@ -498,6 +498,7 @@ async fn lanes_that_rest_take_nobodys_place() {
             session,
             lane,
             message,
+            flush: false,
         };
         story.send(&submit).await.expect("a message");
     }

@@ -297,6 +297,8 @@ impl Intent {
             Self::HeartbeatTurn(held) => Some(held.turn),
             Self::ProposeAction(held) => Some(held.turn),
             Self::StartEffect(held) => Some(held.turn),
+            Self::StartStep(held) => Some(held.turn),
+            Self::CompleteStep(held) => Some(held.turn),
             Self::ReportEffect(held) => Some(held.turn),
             Self::SendMessage(held) => Some(held.turn),
             Self::CommitTurn(held) => Some(held.turn),

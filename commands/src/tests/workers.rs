@@ -180,6 +180,7 @@ async fn an_append_that_is_about_no_turn_of_a_lane_reads_no_lane() {
         tenant: world.ledger.context.tenant,
         actor: Actor::SYSTEM,
         schemas: &NoObjection,
+        user: None,
     };
     let categories = |append: &AppendEvents| -> Vec<Category> {
         let loads = append.loads(&ground).unwrap();

@@ -47,6 +47,7 @@ impl World {
             session: SessionRef::External("s".to_owned()),
             lane: self.lane(),
             message: MessageReceived::new(Role::User),
+            flush: false,
         };
         let newer = self.send(key, &newer).await.unwrap();
         assert!(types(&newer).contains(&"turn.supersede_requested"));

@@ -113,6 +113,7 @@ impl Script {
             message: MessageReceived::new(Role::User),
             agent_id: None,
             new_turn: TurnId(id(1, number)),
+            flush: false,
         }));
     }
 
