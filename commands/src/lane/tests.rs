@@ -8,4 +8,5 @@ mod rows_of_attempts;
 mod rows_of_ends;
 mod rows_of_messages;
 mod rows_of_steps;
+mod rows_of_undoing;
 mod world;
