@@ -54,7 +54,7 @@ pub(super) struct Keys {
     holders: HashMap<Id, Holder>,
     /// The key of each of these calls.
     key_of: HashMap<Id, Id>,
-    /// A start could not be read: it may have been under any key.
+    /// A start could not be read, which may have been under any key; or what a person found out about one.
     has_unread: bool,
     /// Generations are counted: whoever wrote the first records may not have known of them.
     are_counted: bool,
@@ -99,7 +99,7 @@ impl Keys {
         require(generation > before || generation == before && may_stay, || {
             Fault::illegal("the tool would take it for what is gone")
         })?;
-        // Whoever started in between where nothing could be read may have been over.
+        // What could not be read may have been over.
         let may_rise = holder.is_over() || self.has_unread;
         require(generation == before || may_rise, || {
             Fault::illegal("the tool would not take it for the repeat that it may be")
@@ -109,11 +109,11 @@ impl Keys {
     /// Takes a step of a call.
     pub fn apply(&mut self, turn: Id, side_effect: SideEffectPolicy, step: &Step, said: Option<&Said>) {
         let Some(call) = step.call else { return };
+        self.has_unread |= said.is_none() && matches!(step.kind, Kind::CallStarted | Kind::CallAsserted);
         if step.kind == Kind::CallStarted {
             if side_effect == SideEffectPolicy::Pure {
                 return;
             }
-            self.has_unread |= said.is_none();
             self.are_counted |= said.is_some_and(|said| said.generation.is_some());
             let Some(Key { id, generation }) = said.and_then(Key::of) else {
                 return;

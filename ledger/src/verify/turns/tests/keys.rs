@@ -30,9 +30,9 @@ fn under_one_business_key_one_call_stands() {
     );
 }
 
-/// Three calls under one key, one after the other: each start with the generation that it says, and whether the tool is
+/// A story of three calls under one key, one after the other: each start says its generation, if any, and the tool is
 /// given the key that follows. In front of the second and third stands what became of the one before.
-fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> Vec<String> {
+fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> String {
     let key = uuid::Uuid::from_bytes([1; 16]);
     let mut story = String::from(
         "1 message.received 1 -\n1 turn.opened 1 -\n3 turn.sealed 1 -\n3 config.effective_resolved 1 -\n\
@@ -61,7 +61,7 @@ fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> Vec<Strin
             \"idempotency_key\":\"{given}\"{counted}}}\n"
         );
     }
-    judged(&story, &[]).0
+    story
 }
 
 const FAILED: &str = r#"7 tool.failed 1 # {"attempt":1}"#;
@@ -83,9 +83,18 @@ fn a_key_gets_its_next_generation_where_what_was_done_is_gone_and_nowhere_else()
         ([None, Some(2), None], [FAILED, FAILED], 1),
     ];
     for (generations, before, faults) in cases {
-        let told = of_generations(generations, before);
+        let told = judged(&of_generations(generations, before), &[]).0;
         assert_eq!(told.len(), faults, "{generations:?}: {told:?}");
     }
+}
+
+/// Where what a person found out is erased, the effect may have been there and be over.
+#[test]
+fn what_cannot_be_read_may_have_been_over() {
+    let story = of_generations([Some(1), Some(2), Some(3)], [DENIED, FAILED]);
+    let finding = r#"8 tool.outcome_asserted 1 7 {"outcome":"not_executed"}"#;
+    assert_eq!(judged(&story, &[]).0.len(), 1);
+    assert_eq!(judged(&story, &[finding]).0, [""; 0]);
 }
 
 #[test]
