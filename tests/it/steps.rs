@@ -217,6 +217,9 @@ fn crash_at(mut world: World, outside: &Path, victim: Victim, moment: &str, chan
         let name = format!("first-{order}");
         let mut agent = Agent::start(&world, outside, &name, &[&order, channel, moment]);
         let place = agent.goes_to(&world, Some(moment));
+        if ["Start-Done", "Execute-Done"].contains(&moment) {
+            start_is_recorded(&world, &order);
+        }
         if let Some(approval) = place["what"].as_str() {
             unheard.push((vote_unheard(&world, approval, &order), approval.to_owned(), order));
         }
@@ -241,6 +244,18 @@ fn crash_at(mut world: World, outside: &Path, victim: Victim, moment: &str, chan
         }
     }
     world
+}
+
+/// Who has leave to run a call finds that written down: not later, and not only if nobody dies.
+fn start_is_recorded(world: &World, order: &str) {
+    caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
+    let query = "{ effects(filter: { status: STARTED }, first: 100) { nodes { businessKey } } }";
+    let started = world.agent.ask(query, Value::Null)["effects"]["nodes"].take();
+    let of_order = json!({ "businessKey": order });
+    assert!(
+        started.as_array().expect("a list").contains(&of_order),
+        "no start of {order} is recorded: {started}"
+    );
 }
 
 /// Other agents and the people do what is theirs until no turn is left. Gives the orders that were in doubt.
