@@ -111,7 +111,7 @@ impl Commands {
             ground.now = self.clock.now();
             let loaded = self.load(context, command, &loads, &ground).await?;
             let (state, guards) = (loaded.state, loaded.guards);
-            ground.now = ground.now.max(loaded.last_recorded_at);
+            ground.now = ground.now.max(loaded.lane_time);
             let decided = match command.decide(&state, &ground) {
                 Ok(decided) => decided,
                 Err(refusal) if !command.may_hear_again(&state, &ground) => return Err(refusal),

@@ -26,9 +26,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 /// Things that the crowd does: some hundred records, in which every kind of state occurs.
 const STEPS: usize = 260;
 
-/// 2100-01-01 00:00 UTC, µs.
-/// Later than any machine says it is: the engine on disk has that one, and nothing is decided before what was recorded.
-const START_US: u64 = 4_102_444_800_000_000;
+/// 2026-01-05 00:00 UTC, µs.
+const START_US: u64 = 1_767_571_200_000_000;
 
 /// Secrets of the ledgers of an app, for a pipeline with a clock of its own.
 struct SameSecrets(Arc<Commands>);

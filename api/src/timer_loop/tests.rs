@@ -286,6 +286,22 @@ impl Story {
         }
     }
 
+    /// A worker takes what is ready in any of the lanes.
+    async fn claims_everywhere(&mut self) {
+        for (person, channel) in
+            (0..2).flat_map(|person| ["web", "api", "email"].map(|channel| (person, channel)))
+        {
+            let lane = LaneName {
+                agent: "shop".to_owned(),
+                interlocutor: format!("person-{person}"),
+                channel: channel.to_owned(),
+                thread: None,
+            };
+            let brain_build = None;
+            self.send(&ClaimTurn { lane, brain_build }).await;
+        }
+    }
+
     /// The read model of lanes has all that is recorded.
     async fn known(&self) {
         let head = self
@@ -424,6 +440,12 @@ async fn each_timer_fires_once_though_two_nodes_look_and_one_dies_over_it() {
                 3 => story.both_look().await,
                 _ => story.something().await,
             }
+        }
+        // Workers that claim and die, until no attempt is left.
+        for _ in 0..4 {
+            story.claims_everywhere().await;
+            story.ledger.clock.0.fetch_add(LONG_US, Ordering::SeqCst);
+            story.both_look().await;
         }
         // What fires may leave another timer: who waited for people has a lease again, and of effects that are to be undone
         // the next one has its time.

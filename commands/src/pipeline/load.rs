@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ruche_domain::limits::{NEWEST_PAGE_RECORDS, READ_RECORDS_MAX};
 use ruche_domain::numbers::{Micros, StreamVersion};
-use ruche_domain::stream::StreamId;
+use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::{Expectation, ExpectedVersion, Record};
 
 use super::recent::Kept;
@@ -18,9 +18,9 @@ use crate::error::CommandError;
 pub(super) struct Loaded<S> {
     pub state: S,
     pub guards: Vec<Expectation>,
-    /// When the last of what was looked at was recorded. Nothing is decided at an earlier time, so the time of a lane goes
+    /// When the last event of the lane was decided. Nothing is decided at an earlier time, so the time of a lane goes
     /// forward though its nodes have clocks of their own.
-    pub last_recorded_at: Micros,
+    pub lane_time: Micros,
 }
 
 impl Commands {
@@ -33,7 +33,7 @@ impl Commands {
     ) -> Result<Loaded<C::State>, CommandError> {
         let mut state = C::State::default();
         let mut guards = Vec::new();
-        let mut last_recorded_at = Micros(0);
+        let mut lane_time = Micros(0);
         let mut waiting: VecDeque<Load> = loads.iter().copied().collect();
         let mut known: HashSet<StreamId> = loads.iter().map(|load| load.stream).collect();
         loop {
@@ -44,7 +44,7 @@ impl Commands {
                     return Ok(Loaded {
                         state,
                         guards,
-                        last_recorded_at,
+                        lane_time,
                     });
                 }
                 continue;
@@ -59,7 +59,9 @@ impl Commands {
                 }
                 Depth::Whole => {
                     let last = self.whole(context, command, &mut state, load.stream).await?;
-                    last_recorded_at = last.map_or(last_recorded_at, |(_, at)| last_recorded_at.max(at));
+                    if load.stream.category == Category::Lane {
+                        lane_time = last.map_or(lane_time, |(_, at)| lane_time.max(at));
+                    }
                     last.map(|(version, _)| version)
                 }
                 Depth::Newest => self.newest(context, command, &mut state, load.stream).await?,
@@ -74,7 +76,7 @@ impl Commands {
     }
 
     /// All events of a stream: those that are kept of it, and from the store the others. Tells the last one's version and
-    /// when it was recorded.
+    /// when it happened.
     async fn whole<C: Command>(
         &self,
         context: &CommandContext,
@@ -96,7 +98,7 @@ impl Commands {
         let events = kept.iter().chain(&fresh);
         events.for_each(|event| command.evolve(state, event));
         let last = fresh.last().or(kept.last());
-        let last = last.map(|last| (last.version, last.recorded.receipt.recorded_at));
+        let last = last.map(|last| (last.version, last.recorded.event.occurred_at));
         self.recent.put((ledger, stream), kept, fresh, now);
         Ok(last)
     }
