@@ -4,8 +4,11 @@
 //!
 //! A failure names the seed of its story and the request; the same seed tells the same story.
 
+mod answers;
 mod codes;
 mod doors;
+mod foreign;
+mod good;
 mod known;
 mod spoilt;
 mod stage;
@@ -23,8 +26,9 @@ use story::{Came, Seen, Story};
 const SEEDS: std::ops::Range<u64> = 0..2;
 const STEPS: usize = 120;
 /// What may be recorded of what is refused: docs/tool-calls.md.
-const RECORDED: [&str; 4] = [
+const RECORDED: [&str; 5] = [
     "approval.stale tool.start_refused",
+    "approval.use_refused",
     "approval.voided tool.start_refused",
     "approval.vote_refused",
     "tool.start_refused",
@@ -53,13 +57,13 @@ fn what_is_refused_has_changed_nothing() {
         "each is carried out at times, else its refusals say little"
     );
     assert_eq!(seen.freed, all, "the key of a refusal is free for each");
+    codes::compare(&seen.codes);
     let recorded: BTreeSet<String> = seen.recorded.iter().map(|types| types.join(" ")).collect();
     assert_eq!(
         recorded,
         RECORDED.map(str::to_owned).into(),
         "each exception was met"
     );
-    codes::compare(&seen.codes);
 }
 
 /// A mutation by those who may not, under keys that may not, and spoilt in each place, where it would be carried out if
@@ -73,9 +77,9 @@ fn each_in_order(story: &mut Story<'_>, mutation: &'static str) {
     story.under_bad_keys(mutation, &good);
     let mut all = spoilt(&good);
     let mut next = 0;
-    while let Some(input) = all.get(next) {
+    while let Some(one) = all.get(next) {
         next += 1;
-        let came = story.request(mutation, input.clone(), lane);
+        let came = story.request(mutation, one.input.clone(), lane);
         if matches!(came, Came::Done(_)) {
             // It was good after all, and things are not as they were.
             story.prepare(mutation, lane);
@@ -110,7 +114,9 @@ fn what_has_to_be_seen(story: &mut Story<'_>) {
     refused(story, "startEffect", start);
     let mut said = story.known.held(0);
     said["message"] = json!({ "text": long() });
-    refused(story, "sendMessage", said);
+    refused(story, "sendMessage", said.clone());
+    said["message"] = json!({ "text": "one moment" });
+    done(story, "sendMessage", said);
     fail(story);
 
     call(story, "reserve_seat");
@@ -145,6 +151,32 @@ fn what_has_to_be_seen(story: &mut Story<'_>) {
     let set = json!({ "scope": "AGENT", "scopeId": "shop", "set": { "new": 1 }, "reason": long() });
     refused(story, "publishConfiguration", set);
     refused(story, "startSession", json!({ "externalId": "other-1" }));
+    let broken = json!({ "type": "goal.set", "schemaVersion": 1, "data": { "text": "{" } });
+    let target = json!({ "named": { "category": "GOAL", "externalId": "g" } });
+    refused(
+        story,
+        "appendEvents",
+        json!({ "target": target, "events": [broken] }),
+    );
+    allowed_too_late(story);
+}
+
+/// People allow something just before it lapses, and the worker is slower than that.
+fn allowed_too_late(story: &mut Story<'_>) {
+    const DECIDE_S: u64 = 24 * 3_600;
+    const LEASE_S: u64 = 30;
+    let later = |story: &Story<'_>, seconds: u64| {
+        let clock = &story.stage.clock.0;
+        clock.fetch_add(seconds * 1_000_000, std::sync::atomic::Ordering::SeqCst);
+    };
+    fail(story);
+    call(story, "pay_out");
+    later(story, DECIDE_S - LEASE_S / 2);
+    let vote = story.known.vote_of(&story.stage, &story.stage.alice);
+    done(story, "voteOnApproval", vote);
+    later(story, LEASE_S - 1);
+    let start = about_the_call(story, true, json!({}));
+    refused(story, "startEffect", start);
 }
 
 /// A text that is longer than an event takes.
@@ -169,6 +201,9 @@ fn call(story: &mut Story<'_>, tool: &str) {
         "channelMessageId": format!("for-{tool}"), "lane": lane });
     done(story, "submitMessage", message);
     done(story, "claimTurn", json!({ "lane": lane }));
+    let mut commit = story.known.held(0);
+    commit["response"] = json!({ "text": long() });
+    refused(story, "commitTurn", commit);
     let mut propose = story.known.held(0);
     (propose["tool"], propose["arguments"], propose["businessKey"]) = (json!(tool), json!("{}"), json!(tool));
     let mut large = propose.clone();
@@ -181,6 +216,9 @@ fn call(story: &mut Story<'_>, tool: &str) {
 fn report(story: &mut Story<'_>, outcome: Value) {
     let start = about_the_call(story, true, json!({}));
     story.under_bad_keys("startEffect", &start);
+    let of_another = story.known.lanes[0].asked[0].1.clone();
+    let foreign = about_the_call(story, true, json!({ "approvalId": of_another }));
+    refused(story, "startEffect", foreign);
     done(story, "startEffect", start);
     let permit = story.known.lanes[0].permits.last().expect("a permit").1.clone();
     let large = json!({ "permit": permit, "outcome": { "completed": { "result": long() } } });
@@ -193,6 +231,9 @@ fn report(story: &mut Story<'_>, outcome: Value) {
 fn fail(story: &mut Story<'_>) {
     let mut fail = story.known.held(0);
     (fail["errorType"], fail["retryable"]) = (json!("broken"), json!(false));
+    let mut large = fail.clone();
+    large["error"] = json!(long());
+    refused(story, "failTurn", large);
     done(story, "failTurn", fail);
 }
 

@@ -73,7 +73,7 @@ fn what_ingest_refuses_has_changed_nothing_and_leaves_the_key_free() {
         said(json!({ "session": { "externalId": "s" } })),
     ];
     for good in goods {
-        for mut body in spoilt(&good) {
+        for mut body in spoilt(&good).into_iter().map(|spoilt| spoilt.input) {
             if body["idempotencyKey"] == "k" {
                 body["idempotencyKey"] = json!(format!("k-{number}"));
             }

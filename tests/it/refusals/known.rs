@@ -54,11 +54,29 @@ pub struct Lane {
     pub turn: Value,
     pub leases: Vec<Value>,
     pub calls: Vec<Value>,
+    /// Requests that people are asked about, with their calls.
+    pub asked: Vec<(Value, Value)>,
     /// Calls with the permits of their starts, and of the starts of undoing them.
     pub permits: Vec<(Value, Value)>,
     pub undoing: Vec<(Value, Value)>,
     /// The step that was begun last.
     pub step: Value,
+}
+
+impl Lane {
+    /// One in which nothing happened.
+    pub fn new(name: Value) -> Self {
+        Self {
+            name,
+            turn: json!(NOBODYS),
+            leases: vec![json!({ "id": "none", "epoch": "1" })],
+            calls: Vec::new(),
+            asked: Vec::new(),
+            permits: Vec::new(),
+            undoing: Vec::new(),
+            step: json!("none"),
+        }
+    }
 }
 
 /// What is known at one moment of a story.
@@ -74,15 +92,8 @@ pub struct Known {
 impl Known {
     pub fn new(seed: u64) -> Self {
         // One whose turns wait for their approvals, and one where a decision opens a turn. Neither gathers messages.
-        let lane = |channel: &str| Lane {
-            name: json!({ "agent": "shop", "interlocutor": "ann", "channel": channel }),
-            turn: json!(NOBODYS),
-            leases: vec![json!({ "id": "none", "epoch": "1" })],
-            calls: Vec::new(),
-            permits: Vec::new(),
-            undoing: Vec::new(),
-            step: json!("none"),
-        };
+        let lane =
+            |channel: &str| Lane::new(json!({ "agent": "shop", "interlocutor": "ann", "channel": channel }));
         Self {
             random: SeededRandom::new(seed),
             lanes: vec![lane("api"), lane("email")],
@@ -254,7 +265,7 @@ impl Known {
                     json!({ "tool": tool, "arguments": "{ \"order\": 7 }", "businessKey": key }),
                 )
             }
-            "startEffect" => with(held, json!({ "callId": call })),
+            "startEffect" => with(held, self.named(&call)),
             "reportEffect" => {
                 let (call, permit) = self.late(&lane.permits).unwrap_or(&nothing);
                 let outcome = match self.below(4) {
@@ -296,6 +307,21 @@ impl Known {
         }
     }
 
+    /// A call, and most often an approval for it: its own, or any that was ever asked for.
+    fn named(&self, call: &Value) -> Value {
+        let all: Vec<&(Value, Value)> = self.lanes.iter().flat_map(|lane| &lane.asked).collect();
+        let own = all.iter().find(|(of, _)| of == call);
+        let named = match self.below(4) {
+            0 => None,
+            1 if !all.is_empty() => Some(*self.one_of(&all)),
+            _ => own.copied(),
+        };
+        match named {
+            Some((_, approval)) => json!({ "callId": call, "approvalId": approval }),
+            None => json!({ "callId": call }),
+        }
+    }
+
     /// What an answer tells about the lane that it was about.
     pub fn learn(&mut self, mutation: &str, lane: usize, sent: &Value, answer: &Value) {
         let channel = &answer["lane"]["channel"];
@@ -320,7 +346,13 @@ impl Known {
                 lane.leases.push(lease);
             }
             "startStep" => lane.step = sent["stepId"].clone(),
-            "proposeAction" => lane.calls.push(answer["callId"].clone()),
+            "proposeAction" => {
+                lane.calls.push(answer["callId"].clone());
+                let approval = &answer["approval"]["id"];
+                if approval.is_string() {
+                    lane.asked.push((answer["callId"].clone(), approval.clone()));
+                }
+            }
             "startEffect" => lane
                 .permits
                 .push((sent["callId"].clone(), answer["permit"]["position"].clone())),
@@ -338,7 +370,7 @@ pub const fn fields(mutation: &str) -> &'static str {
     match mutation.as_bytes() {
         b"startSession" => "unchanged sessionId",
         b"claimTurn" => "unchanged turnId lease { id epoch } lane { channel }",
-        b"proposeAction" => "unchanged callId",
+        b"proposeAction" => "unchanged callId approval { id }",
         b"startEffect" | b"startCompensation" => "unchanged callId permit { position }",
         b"voteOnApproval" => "unchanged outcome",
         _ => "unchanged",

@@ -12,22 +12,40 @@ const NAME_BYTES: usize = 300;
 /// More than lists take.
 const ITEMS: usize = 1_001;
 
+/// An input that differs from a good one in one place.
+pub struct Spoilt {
+    /// JSON pointer of the place.
+    pub place: String,
+    /// What is there now, shortened; nothing where it was left out.
+    pub value: String,
+    pub input: Value,
+}
+
 /// All inputs that differ from a good one in one place.
-pub fn spoilt(good: &Value) -> Vec<Value> {
+pub fn spoilt(good: &Value) -> Vec<Spoilt> {
     let mut all = Vec::new();
     for place in places(good) {
         let name = place.rsplit('/').next().unwrap_or_default();
         let was = good.pointer(&place).expect("a place of the input");
         for value in awkward(name, was) {
             let mut input = good.clone();
+            let told = short(&value);
             *input.pointer_mut(&place).expect("the same place") = value;
-            all.push(input);
+            all.push(Spoilt {
+                place: place.clone(),
+                value: told,
+                input,
+            });
         }
         let mut without = good.clone();
         let parent = place.rsplit_once('/').map_or("", |(parent, _)| parent);
         if let Some(Value::Object(members)) = without.pointer_mut(parent) {
             members.remove(name);
-            all.push(without);
+            all.push(Spoilt {
+                place: place.clone(),
+                value: String::new(),
+                input: without,
+            });
         }
     }
     // Members that a good request does not have.
@@ -45,11 +63,39 @@ pub fn spoilt(good: &Value) -> Vec<Value> {
     ] {
         let mut input = good.clone();
         if input.get(name).is_none() {
+            let told = short(&value);
             input[name] = value;
-            all.push(input);
+            all.push(Spoilt {
+                place: format!("/{name}"),
+                value: told,
+                input,
+            });
         }
     }
     all
+}
+
+/// A value as people can read it. What stands in lists is that of the good input, and not told.
+fn short(value: &Value) -> String {
+    const BYTES_MAX: usize = 60;
+    match value {
+        Value::Array(items) if !items.is_empty() => format!("[{} items]", items.len()),
+        Value::String(text) if text.len() > BYTES_MAX && is_one_letter(text) => {
+            format!("{}*{}", json!(text[..1]), text.len())
+        }
+        value => {
+            let text = value.to_string();
+            match text.char_indices().nth(BYTES_MAX) {
+                None => text,
+                Some((end, _)) => format!("{}… {} bytes", &text[..end], text.len()),
+            }
+        }
+    }
+}
+
+fn is_one_letter(text: &str) -> bool {
+    text.bytes()
+        .all(|letter| letter.is_ascii() && letter == text.as_bytes()[0])
 }
 
 /// JSON pointers of everything in an input, itself left out.

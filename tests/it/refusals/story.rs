@@ -17,6 +17,11 @@ const OF_REFUSED_STARTS: [&[&str]; 3] = [
     &["approval.stale", "tool.start_refused"],
     &["approval.voided", "tool.start_refused"],
 ];
+/// The same of a start that names an approval: another call's, or its own where something is not as it was approved.
+const OF_MISMATCHES: [&[&str]; 2] = [
+    &["approval.use_refused"],
+    &["approval.stale", "tool.start_refused"],
+];
 /// A vote that does not count is answered with its own record.
 const OF_REFUSED_VOTES: [&str; 1] = ["approval.vote_refused"];
 
@@ -297,10 +302,13 @@ impl<'s> Story<'s> {
     fn may_have_left(&mut self, request: &Request, code: &str, end: Position) {
         let written = self.stage.records_from(end);
         let types = types(&written);
-        let is_start = (request.mutation, code) == ("startEffect", "ILLEGAL_TRANSITION");
-        let is_known = OF_REFUSED_STARTS.iter().any(|known| types == *known);
+        let may: &[&[&str]] = match (request.mutation, code) {
+            ("startEffect", "ILLEGAL_TRANSITION") => &OF_REFUSED_STARTS,
+            ("startEffect", "APPROVAL_MISMATCH") => &OF_MISMATCHES,
+            _ => &[],
+        };
         assert!(
-            is_start && is_known,
+            may.iter().any(|known| types == **known),
             "{}: {code}, and yet written: {types:?}",
             self.place(request)
         );
@@ -311,13 +319,14 @@ impl<'s> Story<'s> {
             self.place(request)
         );
         self.seen.recorded.insert(types);
-        for record in written
-            .iter()
-            .filter(|record| record.leaf.event.event_type == "tool.start_refused")
-        {
+        for record in &written {
             let payload: Value =
                 serde_json::from_slice(record.payload_bytes().expect("a payload")).expect("JSON");
-            let cause = format!("{} {}", request.input["callId"], payload["refusal"]);
+            let cause = match &*record.leaf.event.event_type {
+                "tool.start_refused" => format!("{} {}", request.input["callId"], payload["refusal"]),
+                "approval.use_refused" => format!("{} {}", record.leaf.event.stream, payload["call_id"]),
+                _ => continue,
+            };
             assert!(
                 self.causes.insert(cause),
                 "{}: one cause twice: {payload}",
@@ -329,15 +338,22 @@ impl<'s> Story<'s> {
     /// What is recorded of a refused start is recorded once for each cause. A start that made its approval stale is
     /// refused for another one next, and then for good.
     fn is_bounded(&mut self, request: &Request, code: &str, who: &impl Fn(&Stage) -> &Client) {
+        let mut code = code.to_owned();
         for _ in 0..=StartRefusal::ALL.len() {
             let (before, end) = (self.stage.mark(), self.stage.end());
             let again = send(who(&self.stage), request);
             let told = format!("{}: {code}, then {again:?}", self.place(request));
-            assert!(matches!(&again, Came::Refused(again) if again == code), "{told}");
+            let Came::Refused(next) = again else {
+                panic!("{told}")
+            };
+            // The approval that was named is gone, which is no mismatch any more.
+            let is_gone = (&*code, &*next) == ("APPROVAL_MISMATCH", "ILLEGAL_TRANSITION");
+            assert!(next == code || is_gone, "{told}");
+            code = next;
             if self.stage.mark().ledger == before.ledger {
                 return;
             }
-            self.may_have_left(request, code, end);
+            self.may_have_left(request, &code, end);
             self.stage.follow();
         }
         panic!("{}: it is recorded again and again", self.place(request));
