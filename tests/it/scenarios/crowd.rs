@@ -59,7 +59,8 @@ fn six_hundred_callers_at_two_streams_are_all_answered() {
     let turns = records.iter().filter(|record| record.event == "turn.opened");
     let mut turns: Vec<String> = turns.map(|record| record.turn.to_string()).collect();
     let mut known: Vec<String> = told.iter().map(|told| told.turn.to_string()).collect();
-    (turns.sort(), known.sort());
+    turns.sort();
+    known.sort();
     assert_eq!(turns, known, "a turn for each, and none else");
     world.audit();
 }
