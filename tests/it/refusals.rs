@@ -106,6 +106,8 @@ fn what_has_to_be_seen(story: &mut Story<'_>) {
         tool("reserve_seat", "COMPENSATABLE", Some("release_seat")),
     );
 
+    an_approval_that_lapsed(story);
+
     call(story, "charge_card");
     let vote = story.known.vote_of(&story.stage, &story.stage.alice);
     done(story, "voteOnApproval", vote);
@@ -176,6 +178,37 @@ fn allowed_too_late(story: &mut Story<'_>) {
     done(story, "voteOnApproval", vote);
     later(story, LEASE_S - 1);
     let start = about_the_call(story, true, json!({}));
+    refused(story, "startEffect", start);
+}
+
+/// A decision opens a turn, and nobody claims it for a day: what was approved does not start any more.
+fn an_approval_that_lapsed(story: &mut Story<'_>) {
+    let lane = story.known.lanes[1].name.clone();
+    let does = |story: &mut Story<'_>, mutation: &'static str, input: Value| {
+        let came = story.request(mutation, input, 1);
+        assert!(matches!(came, Came::Done(_)), "{mutation}: {came:?}");
+    };
+    let message = json!({ "session": { "id": story.known.session }, "text": "do it",
+        "channelMessageId": "lapses", "lane": lane });
+    does(story, "submitMessage", message);
+    does(story, "claimTurn", json!({ "lane": lane }));
+    let mut propose = story.known.held(1);
+    (propose["tool"], propose["arguments"]) = (json!("charge_card"), json!("{}"));
+    propose["businessKey"] = json!("lapses");
+    does(story, "proposeAction", propose);
+    let commit = story.known.held(1);
+    does(story, "commitTurn", commit);
+    let vote = story.known.vote_of(&story.stage, &story.stage.alice);
+    does(story, "voteOnApproval", vote);
+    let day = 25 * 3_600 * 1_000_000;
+    story
+        .stage
+        .clock
+        .0
+        .fetch_add(day, std::sync::atomic::Ordering::SeqCst);
+    does(story, "claimTurn", json!({ "lane": lane }));
+    let mut start = story.known.held(1);
+    start["callId"] = story.known.lanes[1].calls.last().expect("a call").clone();
     refused(story, "startEffect", start);
 }
 

@@ -57,8 +57,8 @@ enum Step {
         works: bool,
     },
     Send,
-    StartStep(u8),
-    CompleteStep(u8),
+    Begin(u8),
+    End(u8),
     Commit,
     Fail {
         retryable: bool,
@@ -95,8 +95,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(approves, changed)| Step::Decide { approves, changed }),
         4 => prop::bool::weighted(0.7).prop_map(|works| Step::Compensate { works }),
         1 => Just(Step::Send),
-        2 => (0..3_u8).prop_map(Step::StartStep),
-        2 => (0..3_u8).prop_map(Step::CompleteStep),
+        2 => (0..3_u8).prop_map(Step::Begin),
+        2 => (0..3_u8).prop_map(Step::End),
         3 => Just(Step::Commit),
         2 => prop::bool::weighted(0.7).prop_map(|retryable| Step::Fail { retryable }),
     ]
@@ -281,8 +281,8 @@ fn intent(world: &mut World, step: &Step, picks: &Picks) -> Option<Intent> {
             let message = world::sent(world.fresh());
             Intent::SendMessage(held(world, picks, message))
         }
-        Step::StartStep(step) => Intent::StartStep(held(world, picks, world::step(*step))),
-        Step::CompleteStep(step) => Intent::CompleteStep(held(world, picks, world::step_done(*step))),
+        Step::Begin(step) => Intent::StartStep(held(world, picks, world::step(*step))),
+        Step::End(step) => Intent::CompleteStep(held(world, picks, world::step_done(*step))),
         Step::Commit => {
             let response = Some(world::sent(world.fresh()));
             let committed = TurnCommitted::default();
