@@ -45,7 +45,9 @@ fn others(mutation: &str) -> &'static [&'static str] {
             "INVALID_ARGUMENT",
             "NOT_FOUND",
         ],
-        "heartbeatTurn" | "proposeAction" => &["ILLEGAL_TRANSITION", "INVALID_ARGUMENT", "NOT_FOUND"],
+        "heartbeatTurn" | "proposeAction" | "startStep" | "completeStep" => {
+            &["ILLEGAL_TRANSITION", "INVALID_ARGUMENT", "NOT_FOUND"]
+        }
         "reportCompensation" | "reportEffect" | "sendMessage" | "commitTurn" | "failTurn" => &[
             "ILLEGAL_TRANSITION",
             "INVALID_ARGUMENT",
