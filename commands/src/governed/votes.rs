@@ -3,8 +3,8 @@
 //!
 //! A vote that does not count is recorded as `approval.vote_refused` and changes nothing else: who tried what has to be
 //! seen. Of votes that a registered key signed, each is; what anybody can send is, once for each cause and credential. Both
-//! are bounded, each for itself, so that nobody can hide the one behind the other. The key's stream is guarded, so that a key counts by position: of a vote and a revocation that meet, one is
-//! decided again and sees the other.
+//! are bounded, each for itself, so that nobody can hide the one behind the other. The key's stream is guarded, so that a
+//! key counts by position: of a vote and a revocation that meet, one is decided again and sees the other.
 
 use ruche_domain::action::Action;
 use ruche_domain::approval::RequestEnvelope;

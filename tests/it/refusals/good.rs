@@ -119,6 +119,14 @@ impl<'s> Goods<'s> {
             "cancelTurn" => json!({ "lane": lane, "turnId": turn, "reason": "no more" }),
             "sendMessage" => with(held, json!({ "message": { "text": "one moment" } })),
             "proposeAction" => self.proposal("charge_card"),
+            "startStep" | "completeStep" => {
+                let begin = with(held.clone(), json!({ "stepId": "look", "name": "looks it up" }));
+                if mutation == "startStep" {
+                    return begin;
+                }
+                done(&mut self.story, "startStep", begin);
+                with(held, json!({ "stepId": "look", "result": "found" }))
+            }
             _ => self.about_a_call(mutation),
         }
     }
