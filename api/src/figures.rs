@@ -387,12 +387,10 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
     let mut lags: HashMap<&'static str, (u64, u64)> =
         projections.iter().map(|p| (p.name(), (0, 0))).collect();
     let (mut unsealed_records, mut parked) = (0, 0_usize);
-    let mut waiting = Waiting::default();
     for ledger in services.events.ledgers().await? {
         let Some(head) = services.events.head(ledger).await? else {
             continue;
         };
-        waiting.add(lanes::queue(&**services.runner.store(), ledger).await?);
         if let Some(sealing) = services.sealing.of(ledger) {
             let sealed = if sealing.next.epoch == head.epoch {
                 sealing.next.index.0
@@ -421,8 +419,13 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
         gauge!("ruche_projection_lag_events", "projection" => projection).set(events as f64);
         gauge!("ruche_projection_lag_seconds", "projection" => projection).set(us as f64 / 1e6);
     }
-    waiting.show(services.clock.now());
     gauge!("ruche_parked_projections").set(parked as f64);
     gauge!("ruche_unsealed_records").set(unsealed_records as f64);
+    // Last: what needs the read models does not keep the others from being seen.
+    let mut waiting = Waiting::default();
+    for ledger in services.events.ledgers().await? {
+        waiting.add(lanes::queue(&**services.runner.store(), ledger).await?);
+    }
+    waiting.show(services.clock.now());
     Ok(())
 }

@@ -70,8 +70,11 @@ impl CommandContext {
     /// The key as the ledger knows it. It is one of the credential that sends it: two clients that number their requests
     /// alike do not get each other's answers. Source: R-IDEM-01.
     pub(crate) fn own_key(&self) -> String {
-        let sender = self.actor.reference.unwrap_or_default();
-        format!("{}/{}", sender.as_simple(), self.idempotency_key)
+        match self.actor.reference {
+            Some(sender) => format!("{}/{}", sender.as_simple(), self.idempotency_key),
+            // Ruche's own programs, such as the importer.
+            None => self.idempotency_key.clone(),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), CommandError> {

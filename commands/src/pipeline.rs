@@ -21,7 +21,7 @@ mod gates;
 use std::sync::Arc;
 
 use ruche_domain::envelope::{ACFEvent, Actor};
-use ruche_domain::limits::{COMMAND_ATTEMPTS_MAX, COMMAND_SENDS_MAX};
+use ruche_domain::limits::{CLOCKS_APART_US_MAX, COMMAND_ATTEMPTS_MAX, COMMAND_SENDS_MAX};
 use ruche_domain::numbers::{LeafIndex, Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_domain::stream::{Category, StreamId};
@@ -111,7 +111,9 @@ impl Commands {
             ground.now = self.clock.now();
             let loaded = self.load(context, command, &loads, &ground).await?;
             let (state, guards) = (loaded.state, loaded.guards);
-            ground.now = ground.now.max(loaded.lane_time);
+            if loaded.lane_time.0.saturating_sub(ground.now.0) <= CLOCKS_APART_US_MAX {
+                ground.now = ground.now.max(loaded.lane_time);
+            }
             let decided = match command.decide(&state, &ground) {
                 Ok(decided) => decided,
                 Err(refusal) if !command.may_hear_again(&state, &ground) => return Err(refusal),

@@ -148,7 +148,9 @@ class Turn:
             return call["result"]  # by an earlier attempt: it is not done again
         if call["gate"] == "APPROVAL" and not self._approved(call["approval"]["id"]):
             return "A person decided that this may not happen."
-        start = self.send("startEffect", "permit { position effectKey }", callId=call["callId"])
+        start = self.send("startEffect", "deduplicated state result permit { position effectKey }", callId=call["callId"])
+        if start["deduplicated"]:  # it stands or is under way already: nothing is to be run
+            return start["result"] or f"This is {start['state']} already."
         known = {"callId": call["callId"], "permit": start["permit"]["position"]}
         try:
             result = str(run(**json.loads(arguments)))

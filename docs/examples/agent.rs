@@ -173,8 +173,13 @@ impl Turn<'_> {
         if call["gate"] == "APPROVAL" && !self.approved(&call["approval"]["id"])? {
             return Ok("A person decided that this may not happen.".to_owned());
         }
-        let fields = "permit { position effectKey }";
+        let fields = "deduplicated state result permit { position effectKey }";
         let start = self.send("startEffect", fields, json!({ "callId": call["callId"] }))?;
+        if start["deduplicated"] == true {
+            // It stands or is under way already: nothing is to be run.
+            let state = format!("This is {} already.", text(&start["state"]));
+            return Ok(start["result"].as_str().map_or(state, str::to_owned));
+        }
         let permit = &start["permit"];
         // A process that dies from here on leaves an effect in doubt, which a person settles.
         let (outcome, told) = match run(permit["effectKey"].as_str().unwrap_or_default()) {

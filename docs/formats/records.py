@@ -118,8 +118,10 @@ def records(export, vkeys):
 
 
 def find(among, type, **fields):
-    """Those of a type whose payload is there and whose fields are so, in order."""
-    return [it for it in among if it.type == type and it.said and fields.items() <= it._asdict().items()]
+    """Those of a type whose fields are so, in order. What they say has to be there: what is kept back may be anything."""
+    found = [it for it in among if it.type == type and fields.items() <= it._asdict().items()]
+    assert all(it.said is not None for it in found), f"a payload of {type} is not there"
+    return found
 
 
 def run(main):

@@ -54,6 +54,9 @@ pub const COMMAND_ATTEMPTS_MAX: u32 = 64;
 pub const COMMAND_SENDS_MAX: u32 = 8;
 /// Commands of a node that wait for their turn at one stream; one more is refused with `OVERLOADED`.
 pub const COMMANDS_WAITING_MAX: usize = 1_024;
+/// How far clocks of nodes are taken to be apart, µs. So much is made up for in a lane: its time goes forward all the same. A
+/// clock that is further ahead than that is wrong, and a lane does not wait until the others have caught up with it.
+pub const CLOCKS_APART_US_MAX: u64 = 60 * 1_000_000;
 /// Calls of one turn. What becomes of all of them at once, when a lease lapses or a turn is cancelled, fits one append.
 pub const CALLS_PER_TURN_MAX: usize = 256;
 /// Messages that a turn has sent and could still take back. They are taken back in one append, with what becomes of its

@@ -191,8 +191,8 @@ impl Query {
         asked.connection(rows, Lane)
     }
 
-    /// Tool calls and what became of them: first those whose outcome nobody knows, then those that are not settled, then the
-    /// others; of each the newest first. One that is settled while you read comes again.
+    /// Tool calls and what became of them: first what a person has to settle (an outcome that nobody knows, an effect that could
+    /// not be undone), then those that run, then the others; of each the newest first. One that is settled while you read comes again.
     #[graphql(complexity = "cost(first, child_complexity)")]
     async fn effects(
         &self,

@@ -284,11 +284,17 @@ impl KeyedCalls {
 }
 
 impl KeyedCall {
-    /// Whether the last that was heard of it is a failure that its worker reported, and not what a person found out.
+    /// Whether the last that was heard of it is a failure that its worker reported, and not what a person found out. What a
+    /// person found out to be gone that could not be undone was there before: whoever put it back knows.
     fn is_failure_of_tool(&self) -> bool {
-        let outcomes = ["tool.failed", "tool.outcome_asserted"];
+        let outcomes = ["tool.failed", "tool.compensation_failed", "tool.outcome_asserted"];
         let told = self.events.iter().map(|event| event.event.event_type.as_str());
-        told.rev().find(|told| outcomes.contains(told)) == Some(outcomes[0])
+        let mut told = told.rev().filter(|told| outcomes.contains(told));
+        match told.next() {
+            Some("tool.failed") => true,
+            Some("tool.outcome_asserted") => told.next() == Some("tool.compensation_failed"),
+            _ => false,
+        }
     }
 
     /// Its approval stands in a stream of its own, which was read later.

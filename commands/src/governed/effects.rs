@@ -16,7 +16,10 @@ use serde::{Serialize, Serializer};
 
 use super::calls::{EffectName, KeyedCalls, TakenKey, Wants};
 use super::propose::{no_policy, sha256};
-use super::{Asked, GovernedState, LaneName, LeaseRef, held, lane_commands, refusal, sendable};
+use super::{
+    Asked, GovernedState, LaneName, LeaseRef, approval_of, approval_stream, held, lane_commands, refusal,
+    sendable,
+};
 use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
@@ -86,6 +89,8 @@ impl Command for StartEffect {
         let call = state.governed.lane.calls.get(&self.call);
         loads.extend(call.map(|call| Catalogue::load(ground.references, &call.name)));
         loads.extend(state.catalogue.more_loads(ground.references));
+        // Of a call that was started, too: that its approval is used up is why it does not start again.
+        loads.extend(call.map(|call| Load::whole(approval_stream(approval_of(call.id))).unguarded()));
         // Guarded: of a start and a revocation that meet, one is decided again and sees the other.
         let voted = state.governed.vote_on(self.call);
         let key = voted.and_then(|voted| voted.key_id.parse().ok());

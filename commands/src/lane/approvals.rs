@@ -25,7 +25,7 @@ pub(super) fn propose(draft: &mut Draft<'_>, held: &Held<ProposeAction>) -> Resu
     if draft.lane.calls.contains_key(&wanted.call) {
         return Err(Rejection::blocked(TurnState::Processing, Obstacle::CallKnown));
     }
-    if draft.lane.calls_of(id).count() >= CALLS_PER_TURN_MAX {
+    if turn.proposed >= CALLS_PER_TURN_MAX {
         return Err(Rejection::TooManyCalls);
     }
     let side_effect = wanted.proposed.side_effect.unwrap_or_default();

@@ -126,7 +126,7 @@ impl<'a> Draft<'a> {
     pub fn admit(&mut self, id: TurnId) {
         let settings = self.settings();
         let mut resolved = ConfigEffectiveResolved::new(self.command.layers.clone(), settings.digest());
-        resolved.values = settings.to_values();
+        resolved.values = settings.pinned();
         self.push(id, resolved);
         match self.lane.holder().map(|holder| holder.id) {
             Some(behind) => self.push(id, TurnQueued::new(behind)),

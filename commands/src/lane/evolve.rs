@@ -152,6 +152,7 @@ impl Lane {
             pending_outcome: None,
             winding_since: None,
             sent: Vec::new(),
+            proposed: 0,
             steps: BTreeMap::new(),
         });
     }
@@ -202,6 +203,7 @@ impl Lane {
         let Some(id) = event.call else { return };
         if let AgentEvent::ToolProposed(proposed) = &event.fact {
             self.calls.insert(id, new_call(id, event.turn, proposed));
+            self.change(event.turn, |turn| turn.proposed += 1);
             return;
         }
         if let AgentEvent::ToolStarted(_) = &event.fact {

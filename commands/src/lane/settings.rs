@@ -14,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 const SECOND: u64 = 1_000_000;
 /// Microseconds of a millisecond.
 const MILLISECOND: u64 = 1_000;
+/// Messages of a turn, and turns that wait, where a channel is not set otherwise.
+const ROOM: u32 = 1_000;
 
 /// What a denied approval does to the turn that waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +79,8 @@ impl Default for ChannelSettings {
             debounce_us: 0,
             window_us_max: 0,
             messages_max: 20,
-            carried_max: 1_000,
-            queue_max: 1_000,
+            carried_max: ROOM,
+            queue_max: ROOM,
             strategy: TurnStrategy::Queue,
             coalesce_queued: false,
             retractable: false,
@@ -128,7 +130,16 @@ impl ChannelSettings {
         }
     }
 
-    /// As values of a pinned configuration, by key.
+    /// As values of a pinned configuration. What there was not before is left out at its default, so that what was pinned, and
+    /// signed, before has its digest still.
+    pub fn pinned(&self) -> Ext {
+        let mut values = self.to_values();
+        let room = serde_json::Value::from(ROOM);
+        values.retain(|key, value| !matches!(key.as_str(), "carried_max" | "queue_max") || *value != room);
+        values
+    }
+
+    /// All of them, by key.
     pub fn to_values(&self) -> Ext {
         match serde_json::to_value(self) {
             Ok(serde_json::Value::Object(values)) => values.into_iter().collect(),
@@ -139,7 +150,7 @@ impl ChannelSettings {
     /// SHA-256 of these values, as pinned configurations name it.
     pub fn digest(&self) -> Digest {
         // Keys are sorted and numbers whole, so equal settings give equal bytes.
-        let bytes = serde_json::to_vec(&self.to_values()).expect("a map of text keys");
+        let bytes = serde_json::to_vec(&self.pinned()).expect("a map of text keys");
         Digest(Sha256::digest(&bytes).into())
     }
 

@@ -183,6 +183,8 @@ pub struct Turn {
     pub winding_since: Option<Micros>,
     /// What it sent and did not take back.
     pub sent: Vec<MessageId>,
+    /// Calls that were proposed in it. A call whose decision opens a turn goes over to that one, and counts here all the same.
+    pub proposed: usize,
     /// Its steps, by the client's own ids.
     pub steps: BTreeMap<String, TurnStep>,
 }

@@ -59,7 +59,9 @@ impl Commands {
                 }
                 Depth::Whole => {
                     let last = self.whole(context, command, &mut state, load.stream).await?;
-                    if load.stream.category == Category::Lane {
+                    if load.stream.category == Category::Lane
+                        && loads.iter().any(|own| own.stream == load.stream)
+                    {
                         lane_time = last.map_or(lane_time, |(_, at)| lane_time.max(at));
                     }
                     last.map(|(version, _)| version)

@@ -245,6 +245,20 @@ async fn an_irreversible_call_uses_up_its_approval_in_the_append_that_starts_it(
 }
 
 #[tokio::test]
+async fn a_second_start_under_one_approval_is_seen() {
+    let world = World::on("api").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    world.decided("b", call, ApprovalOutcome::Approved).await;
+    world.send("c", &world.start(call)).await.unwrap();
+    let running = world.ledger.size().await;
+    for key in ["d", "e"] {
+        let refused = world.send(key, &world.start(call)).await.unwrap_err();
+        assert_eq!(obstacle(&refused).0, "processing", "{refused}");
+    }
+    assert_eq!(world.ledger.size().await, running + 1, "once");
+}
+
+#[tokio::test]
 async fn what_people_denied_never_starts() {
     let world = World::on("api").await;
     let call = world.proposed("a", "charge_card", "7").await;

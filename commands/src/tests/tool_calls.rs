@@ -394,11 +394,7 @@ async fn a_proposal_that_is_refused_writes_nothing() {
 async fn the_time_of_a_lane_goes_forward_whatever_a_nodes_clock_says() {
     let world = World::on("api").await;
     let before = world.ledger.clock.0.load(Ordering::SeqCst);
-    world
-        .ledger
-        .clock
-        .0
-        .store(before - 3_600_000_000, Ordering::SeqCst);
+    world.ledger.clock.0.store(before - 30_000_000, Ordering::SeqCst);
     let beat = HeartbeatTurn {
         lane: world.lane(),
         turn: world.turn,

@@ -1,8 +1,8 @@
--- urgency is made of the status, so that no statement can forget it: lists begin with the calls that nobody knows the
--- outcome of, then come those that are not settled, then the others.
+-- urgency is made of the status, so that no statement can forget it: lists begin with what a person has to settle, calls
+-- of which nobody knows the outcome or that could not be undone; then come those that run, then the others.
 -- argument_digest tells calls of one turn with the same arguments, result_digest what came of a call.
 ALTER TABLE tool_effect ADD COLUMN urgency BIGINT GENERATED ALWAYS AS (
-    CASE status WHEN 'outcome_unknown' THEN 2 WHEN 'proposed' THEN 1 WHEN 'deferred' THEN 1 WHEN 'started' THEN 1 ELSE 0 END
+    CASE status WHEN 'outcome_unknown' THEN 2 WHEN 'compensation_failed' THEN 2 WHEN 'started' THEN 1 ELSE 0 END
 ) STORED;
 ALTER TABLE tool_effect ADD COLUMN argument_digest TEXT COLLATE "C";
 ALTER TABLE tool_effect ADD COLUMN result_digest TEXT COLLATE "C";

@@ -166,8 +166,8 @@ pub async fn list(
     Page::read(page, rows, read)
 }
 
-/// Effects for whoever has to look after them: first those whose outcome nobody knows, then those that are not settled, then
-/// the others; of each the newest first. An effect that is settled meanwhile comes again.
+/// Effects for whoever has to look after them: first those whose outcome nobody knows and those that could not be undone, then
+/// those that run, then the others; of each the newest first. An effect that is settled meanwhile comes again.
 ///
 /// # Errors
 /// Those of the store.

@@ -13,7 +13,8 @@ use ruche_commands::lane::{Lane, TurnState};
 use ruche_domain::ids::TurnId;
 
 /// Turns, calls and requests of a lane that are not over and that it is still decided on with. Each decision copies them.
-pub(super) const AT_HAND_MAX: usize = 2_048;
+/// More than a channel may be set to let wait, with the calls of the turn that holds the lane and their requests.
+pub(super) const AT_HAND_MAX: usize = 12_288;
 
 /// Looks at events and tries of commands that an append takes at most, for each of its events. A command follows from one of
 /// the events that it leads to, so an event is looked at once and gives at most two commands under two settings, which makes
@@ -22,7 +23,7 @@ pub(super) const TRIES_PER_EVENT_MAX: usize = 8;
 
 /// How much of a lane is at hand.
 pub(super) fn at_hand(lane: &Lane) -> usize {
-    lane.turns.len() + lane.queue.len() + lane.calls.len() + lane.approvals.len()
+    lane.turns.len() + lane.calls.len() + lane.approvals.len()
 }
 
 /// Whether the machine can be asked about a lane: whatever it looks up without asking is there, and what it counts up can be

@@ -76,7 +76,7 @@ impl Writing<'_> {
         let found = lanes::ready(&**store, ledger, &claim.agent, channel, CLAIM_TURNS_TRIED_MAX).await;
         let found = found.map_err(|error| of_read_store(&error))?;
         let now = self.services.clock.now();
-        let (mut tried, mut undecidable) = (false, None);
+        let mut tried = false;
         for ready in found.iter().filter(|ready| ready.not_before <= now) {
             let claim = ClaimTurnOfAgent {
                 lane: Some(ready.lane),
@@ -88,7 +88,6 @@ impl Writing<'_> {
                 Err(error) if is_undecidable(&error) => {
                     counter!("ruche_undecidable_claims_total").increment(1);
                     tracing::error!(%ledger, lane = %ready.lane, %error, "a turn that is ready cannot be claimed");
-                    undecidable = Some(error);
                 }
                 done => return Ok((done, None)),
             }
@@ -97,11 +96,7 @@ impl Writing<'_> {
         let next = next.map(|at| Duration::from_micros(at.0 - now.0));
         // What was tried is not in the read model as it is by now, so that is looked at again soon.
         let next = if tried { Some(CLAIM_RETRY_INTERVAL) } else { next };
-        let done = match self.services.commands.execute(context, claim).await {
-            Err(error) if is_not_ready(&error) => Err(undecidable.unwrap_or(error)),
-            done => done,
-        };
-        Ok((done, next))
+        Ok((self.services.commands.execute(context, claim).await, next))
     }
 
     /// Whoever waits for the turns of an agent is told of one.

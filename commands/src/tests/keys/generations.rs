@@ -170,3 +170,39 @@ async fn a_start_that_takes_the_key_anew_says_its_generation() {
     assert_eq!((second.1, third.1), (Some(2), Some(3)));
     assert_ne!(second.0, third.0);
 }
+
+/// What was there, could not be undone, and was put back by hand, is gone: the tool is not to answer with it.
+#[tokio::test]
+async fn what_a_person_took_back_by_hand_is_another_one_for_the_tool() {
+    let (ann, bob) = two_lanes("web", SideEffectPolicy::Compensatable).await;
+    let (call, first) = ann.runs_another("a", done("seat 12")).await;
+    ann.is_superseded("b").await;
+    for number in 0..5 {
+        let lane = ann.lane();
+        let begin = StartCompensation { lane, call };
+        let begun = ann.send(&format!("begin-{number}"), &begin).await.unwrap();
+        let failed = ReportCompensation {
+            lane: ann.lane(),
+            call,
+            permit: begun.events[0].receipt.position,
+            outcome: CompensationReport::Failed {
+                error_type: "down".to_owned(),
+                error: None,
+            },
+        };
+        ann.send(&format!("failed-{number}"), &failed).await.unwrap();
+    }
+    bob.is_told_of("c", call).await;
+    let asserted = ToolOutcomeAsserted::new(
+        AssertedOutcome::NotExecuted,
+        "ann".to_owned(),
+        "the seat is free again".to_owned(),
+    );
+    let lane = ann.lane();
+    ann.send("d", &ResolveOutcome { lane, call, asserted })
+        .await
+        .unwrap();
+    let (_, second) = bob.starts_another("e").await;
+    assert_eq!((first.1, second.1), (Some(1), Some(2)));
+    assert_ne!(first.0, second.0);
+}

@@ -90,11 +90,13 @@ impl TurnRules {
             let mut new = Call::new(id, side_effect);
             // One that was not proposed here is reported, or its proposal is not there.
             new.is_undecidable = step.kind != Kind::Proposed;
+            new.has_business_key = said.is_some_and(|said| said.business_key.is_some());
             self.calls.insert(call, new);
         }
         if let Some(call) = self.calls.get_mut(&call) {
             call.apply(step, said);
-            self.keys.apply(id, call.side_effect, step, said);
+            let is_over = self.over.contains_key(&id);
+            self.keys.apply(id, call, step, said, is_over);
         }
         // What a person said of a call of a turn that is over is the last that is said of it.
         if step.kind == Kind::CallAsserted && self.over.contains_key(&id) {
@@ -117,7 +119,7 @@ impl Turn {
             }
             Kind::Started => {
                 self.state = State::Processing;
-                self.attempt = said.attempt.unwrap_or(self.attempt + 1);
+                self.attempt = said.attempt.unwrap_or_else(|| self.attempt.saturating_add(1));
                 self.lease = said.lease_epoch.map(|epoch| Lease {
                     epoch,
                     expires_at: said.lease_expires_at.map_or(0, |at| at.0),

@@ -14,6 +14,8 @@ use ruche_domain::numbers::{Micros, Position};
 pub(super) struct Call {
     pub turn: Id,
     pub side_effect: SideEffectPolicy,
+    /// It was proposed under a business key.
+    pub has_business_key: bool,
     pub gate: Gate,
     pub status: Option<EffectStatus>,
     pub attempt: u32,
@@ -52,6 +54,7 @@ impl Call {
         Self {
             turn,
             side_effect,
+            has_business_key: false,
             gate: Gate::Closed,
             status: None,
             attempt: 0,
@@ -164,7 +167,7 @@ impl TurnRules {
             }
             Kind::CallStarted => {
                 check_start(call, step, said)?;
-                self.keys.check(&self.turns, step, said)
+                self.keys.check(&self.turns, call, step, said)
             }
             // One that never started is an effect without intent: that has a name of its own.
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown if call.status.is_none() => Ok(()),
@@ -281,7 +284,9 @@ impl Call {
             Kind::Consumed => self.used_in = Some(step.append()),
             Kind::CallStarted => {
                 self.status = Some(EffectStatus::InFlight);
-                self.attempt = said.and_then(|said| said.attempt).unwrap_or(self.attempt + 1);
+                self.attempt = said
+                    .and_then(|said| said.attempt)
+                    .unwrap_or_else(|| self.attempt.saturating_add(1));
                 self.started = Some(step.position);
             }
             Kind::CallCompleted => self.status = Some(EffectStatus::Completed),

@@ -11,6 +11,7 @@ use ruche_domain::limits::BUSINESS_KEY_HELD_US;
 use ruche_domain::side_effect::SideEffectPolicy;
 use uuid::Uuid;
 
+use super::calls::Call;
 use super::table::{Kind, Said};
 use super::{Fault, Id, Step, Turn, require};
 use crate::effect_key::{FIRST_GENERATION, effect_key};
@@ -30,6 +31,8 @@ enum Standing {
     Gone,
     /// A person found out that it did not happen.
     Denied,
+    /// Its turn was over when a person found out that it did happen. Another call may have taken the key before that.
+    FoundLate,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +65,24 @@ pub(super) struct Keys {
 
 impl Keys {
     /// That no other call holds the key of a start, and that the tool is given what it is to tell a repeat by.
-    pub fn check(&self, turns: &HashMap<Id, Turn>, step: &Step, said: &Said) -> Result<(), Fault> {
-        // What changes nothing is no effect that others could bring about as well.
-        if said.side_effect == Some(SideEffectPolicy::Pure) {
+    pub fn check(
+        &self,
+        turns: &HashMap<Id, Turn>,
+        call: &Call,
+        step: &Step,
+        said: &Said,
+    ) -> Result<(), Fault> {
+        // What changes nothing is no effect that others could bring about as well. That it changes nothing its proposal
+        // says, and not who starts it.
+        if call.side_effect == SideEffectPolicy::Pure {
             return Ok(());
         }
-        let Some(key) = Key::of(said) else { return Ok(()) };
+        let Some(key) = Key::of(said) else {
+            let is_keyed = call.has_business_key;
+            return require(!is_keyed, || {
+                Fault::illegal("it starts without its business key").of_call()
+            });
+        };
         let given = effect_key(Uuid::from_bytes(key.id), key.generation);
         let is_given = said.idempotency_key.as_deref() == Some(&given);
         require(is_given, || {
@@ -100,14 +115,15 @@ impl Keys {
             Fault::illegal("the tool would take it for what is gone")
         })?;
         // What could not be read may have been over.
-        let may_rise = holder.is_over() || self.has_unread;
+        let may_rise = holder.is_over() || holder.standing == Standing::FoundLate || self.has_unread;
         require(generation == before || may_rise, || {
             Fault::illegal("the tool would not take it for the repeat that it may be")
         })
     }
 
     /// Takes a step of a call.
-    pub fn apply(&mut self, turn: Id, side_effect: SideEffectPolicy, step: &Step, said: Option<&Said>) {
+    pub fn apply(&mut self, turn: Id, call: &Call, step: &Step, said: Option<&Said>, is_over: bool) {
+        let side_effect = call.side_effect;
         let Some(call) = step.call else { return };
         self.has_unread |= said.is_none() && matches!(step.kind, Kind::CallStarted | Kind::CallAsserted);
         if step.kind == Kind::CallStarted {
@@ -135,7 +151,13 @@ impl Keys {
         if let Some(holder) = key.and_then(|key| self.holders.get_mut(key))
             && let Some(standing) = standing_after(step, said)
         {
-            holder.standing = standing;
+            let twice_is_once = holder.side_effect == SideEffectPolicy::Idempotent;
+            holder.standing = match (holder.standing, standing) {
+                (Standing::InDoubt, Standing::Done(_)) if is_over && twice_is_once => Standing::FoundLate,
+                // It was there, and somebody took it back by hand.
+                (Standing::Stuck, Standing::Denied) => Standing::Gone,
+                (_, standing) => standing,
+            };
         }
     }
 }
@@ -148,7 +170,7 @@ impl Holder {
             (Standing::InDoubt, SideEffectPolicy::Idempotent) => turns.contains_key(&self.turn),
             (Standing::InDoubt, _) | (Standing::Done(_), SideEffectPolicy::Irreversible) => true,
             (Standing::Done(at), _) => step.occurred_at.saturating_sub(at) < BUSINESS_KEY_HELD_US,
-            (Standing::Gone | Standing::Denied, _) => false,
+            (Standing::Gone | Standing::Denied | Standing::FoundLate, _) => false,
         }
     }
 

@@ -419,7 +419,7 @@ async fn a_lane_with_more_than_is_decided_on_is_let_go() {
     // One that cannot be read, so that nothing is decided on the lane and the test is quick.
     let unreadable = draft(0, "turn.sealed", json!([]));
     let opened =
-        (1..4 * EVENTS_PER_APPEND_MAX).map(|n| draft(n, "turn.opened", json!({ "trigger": "user" })));
+        (1..14 * EVENTS_PER_APPEND_MAX).map(|n| draft(n, "turn.opened", json!({ "trigger": "user" })));
     let forger = Forger {
         drafts: std::iter::once(unreadable).chain(opened).collect(),
         seen: BTreeMap::new(),
@@ -431,7 +431,7 @@ async fn a_lane_with_more_than_is_decided_on_is_let_go() {
         .map(|not| (not.what, not.count))
         .collect();
     let expected = [
-        ("appends of lanes behind a payload that is gone", 3),
+        ("appends of lanes behind a payload that is gone", 13),
         (
             "appends of lanes with more that is not over than is decided on",
             1,

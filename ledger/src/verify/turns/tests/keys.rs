@@ -116,3 +116,49 @@ fn what_a_tool_is_given_follows_from_key_and_generation() {
         assert_eq!(told.len(), faults, "{generation} {given}: {told:?}");
     }
 }
+
+/// Nobody knows whether a call of a turn that is over happened; another one has taken the key, and starts after a person found
+/// out. To the tool that is a repeat.
+#[test]
+fn a_call_that_is_found_to_have_happened_does_not_take_its_key_back() {
+    let key = "01".repeat(16);
+    let story = format!(
+        r#"1 message.received 1 -
+1 turn.opened 1 -
+3 turn.sealed 1 -
+3 config.effective_resolved 1 -
+3 turn.readied 1 - {{"attempt":1,"not_before":3}}
+4 turn.started 1 - {{"attempt":1,"lease_epoch":1,"lease_expires_at":9}}
+5 tool.proposed 1 7 {{"side_effect":"idempotent","business_key":"k"}}
+5 policy.evaluated 1 7 {{"verdict":"allow"}}
+6 tool.started 1 7 {{"side_effect":"idempotent","attempt":1,"idempotency_key":"{key}"}}
+9 infra.lease_expired 1 - {{"lease_epoch":1}}
+9 tool.outcome_unknown 1 7 {{"attempt":1}}
+9 turn.failed 1 -
+10 message.received 2 -
+10 turn.opened 2 -
+10 turn.sealed 2 -
+10 config.effective_resolved 2 -
+10 turn.readied 2 - {{"attempt":1,"not_before":10}}
+11 turn.started 2 - {{"attempt":1,"lease_epoch":2,"lease_expires_at":60}}
+12 tool.proposed 2 8 {{"side_effect":"idempotent","business_key":"k"}}
+12 policy.evaluated 2 8 {{"verdict":"allow"}}
+13 tool.outcome_asserted 1 7 {{"outcome":"completed"}}
+14 tool.started 2 8 {{"side_effect":"idempotent","attempt":1,"idempotency_key":"{key}"}}"#
+    );
+    assert_eq!(judged(&story, &[]).0, [""; 0]);
+    // A start does not get around its key by keeping quiet of it, nor by another word for what it does.
+    let keyed = format!(r#""attempt":1,"idempotency_key":"{key}"}}"#);
+    let last = story.lines().last().unwrap();
+    let hidden = story.replace(last, &last.replace(&keyed, r#""attempt":1}"#));
+    assert_eq!(judged(&hidden, &[]).0, ["ILLEGAL_TRANSITION 21"]);
+    let done = story.replace("13 tool.outcome_asserted 1 7 {\"outcome\":\"completed\"}\n", "");
+    let done = done.replace(
+        "9 infra.lease_expired 1 - {\"lease_epoch\":1}\n9 tool.outcome_unknown 1 7",
+        "9 tool.completed 1 7",
+    );
+    let pure = done.replace(last, &last.replace("idempotent", "pure"));
+    for story in [&done, &pure] {
+        assert_eq!(judged(story, &[]).0, ["ILLEGAL_TRANSITION 19"]);
+    }
+}
