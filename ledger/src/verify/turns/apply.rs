@@ -90,7 +90,6 @@ impl TurnRules {
             let mut new = Call::new(id, side_effect);
             // One that was not proposed here is reported, or its proposal is not there.
             new.is_undecidable = step.kind != Kind::Proposed;
-            new.has_business_key = said.is_some_and(|said| said.business_key.is_some());
             self.calls.insert(call, new);
         }
         if let Some(call) = self.calls.get_mut(&call) {

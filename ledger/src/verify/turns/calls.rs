@@ -14,8 +14,6 @@ use ruche_domain::numbers::{Micros, Position};
 pub(super) struct Call {
     pub turn: Id,
     pub side_effect: SideEffectPolicy,
-    /// It was proposed under a business key.
-    pub has_business_key: bool,
     pub gate: Gate,
     pub status: Option<EffectStatus>,
     pub attempt: u32,
@@ -54,7 +52,6 @@ impl Call {
         Self {
             turn,
             side_effect,
-            has_business_key: false,
             gate: Gate::Closed,
             status: None,
             attempt: 0,

@@ -77,12 +77,7 @@ impl Keys {
         if call.side_effect == SideEffectPolicy::Pure {
             return Ok(());
         }
-        let Some(key) = Key::of(said) else {
-            let is_keyed = call.has_business_key;
-            return require(!is_keyed, || {
-                Fault::illegal("it starts without its business key").of_call()
-            });
-        };
+        let Some(key) = Key::of(said) else { return Ok(()) };
         let given = effect_key(Uuid::from_bytes(key.id), key.generation);
         let is_given = said.idempotency_key.as_deref() == Some(&given);
         require(is_given, || {

@@ -171,7 +171,6 @@ pub(super) struct Said {
     pub expires_at: Option<Micros>,
     pub not_before: Option<Micros>,
     pub lapses_at: Option<Micros>,
-    pub business_key: Option<String>,
     pub idempotency_key: Option<String>,
     pub business_key_id: Option<String>,
     pub generation: Option<u32>,
