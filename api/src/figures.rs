@@ -378,10 +378,11 @@ pub fn show_memory(services: &Services) {
     gauge!("ruche_halted_ledgers").set(services.guard.halted_count() as f64);
 }
 
-/// Looks up how far sealing and the read models are. Costs one read per ledger, and more for those that are behind.
+/// Looks up how far sealing and the read models are, and what waits in lanes. Costs two reads per ledger, and more for those
+/// that are behind.
 ///
 /// # Errors
-/// When a store fails; the gauges are as they were.
+/// When a store fails; what was not looked up by then is as it was.
 pub async fn look(services: &Services) -> Result<(), LookError> {
     let projections = ruche_projections::projection::all();
     let mut lags: HashMap<&'static str, (u64, u64)> =
