@@ -56,6 +56,16 @@ impl World {
         self.send(&format!("{key}-r"), &report).await.unwrap();
     }
 
+    /// A person finds out that nothing came of a call.
+    async fn is_found_not_there(&self, key: &str, call: CallId) {
+        let evidence = "statement of the bank".to_owned();
+        let asserted = ToolOutcomeAsserted::new(AssertedOutcome::NotExecuted, "ann".to_owned(), evidence);
+        let lane = self.lane();
+        self.send(key, &ResolveOutcome { lane, call, asserted })
+            .await
+            .unwrap();
+    }
+
     async fn fails(&self, key: &str) {
         let fail = FailTurn {
             lane: self.lane(),
@@ -142,17 +152,7 @@ async fn doubt_about_another_lanes_effect_holds_the_key_until_a_person_knows() {
     };
     ann.run("c", call, unknown).await;
     bob.is_told_of("d", call).await;
-    let asserted = ToolOutcomeAsserted::new(
-        AssertedOutcome::NotExecuted,
-        "ann".to_owned(),
-        "statement of the bank".to_owned(),
-    );
-    let resolve = ResolveOutcome {
-        lane: ann.lane(),
-        call,
-        asserted,
-    };
-    ann.send("e", &resolve).await.unwrap();
+    ann.is_found_not_there("e", call).await;
     bob.gets("f").await;
 }
 

@@ -133,17 +133,7 @@ async fn what_a_person_finds_not_to_have_happened_keeps_its_key() {
     let call = ann.gets("a").await;
     ann.decided("b", call, ApprovalOutcome::Approved).await;
     let first = ann.runs_again("c", call, unknown()).await;
-    let asserted = ToolOutcomeAsserted::new(
-        AssertedOutcome::NotExecuted,
-        "ann".to_owned(),
-        "statement of the bank".to_owned(),
-    );
-    let resolve = ResolveOutcome {
-        lane: ann.lane(),
-        call,
-        asserted,
-    };
-    ann.send("d", &resolve).await.unwrap();
+    ann.is_found_not_there("d", call).await;
     let other = bob.gets("e").await;
     bob.decided("f", other, ApprovalOutcome::Approved).await;
     let second = bob.runs_again("g", other, done("charged")).await;
@@ -193,15 +183,7 @@ async fn what_a_person_took_back_by_hand_is_another_one_for_the_tool() {
         ann.send(&format!("failed-{number}"), &failed).await.unwrap();
     }
     bob.is_told_of("c", call).await;
-    let asserted = ToolOutcomeAsserted::new(
-        AssertedOutcome::NotExecuted,
-        "ann".to_owned(),
-        "the seat is free again".to_owned(),
-    );
-    let lane = ann.lane();
-    ann.send("d", &ResolveOutcome { lane, call, asserted })
-        .await
-        .unwrap();
+    ann.is_found_not_there("d", call).await;
     let (_, second) = bob.starts_another("e").await;
     assert_eq!((first.1, second.1), (Some(1), Some(2)));
     assert_ne!(first.0, second.0);
