@@ -79,7 +79,9 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     step
 }
 
-/// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program.
+/// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program. The others
+/// have PostgreSQL of themselves (`nodes`, `crowded`, `restore`, `postgres`, where also the power cuts, faults and full disks
+/// of that engine are), ask no engine (`command_line`, `documents`), or count commits in the files of SQLite (`refusals`).
 const ON_EVERY_ENGINE: [&str; 16] = [
     "graphql::",
     "lanes::",
