@@ -82,6 +82,17 @@ impl FromStr for Category {
     }
 }
 
+/// Bytes that hold every name of a stream.
+pub const STREAM_BYTES_MAX: usize = 64;
+
+const _: () = {
+    let mut n = 0;
+    while n < Category::ALL.len() {
+        assert!(Category::ALL[n].name().len() + 1 + uuid::fmt::Simple::LENGTH <= STREAM_BYTES_MAX);
+        n += 1;
+    }
+};
+
 /// Name of a stream. 16 bytes and a category; printed `<category>-<32 hex>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
@@ -96,11 +107,22 @@ impl StreamId {
     pub fn new(category: Category, id: Uuid) -> Self {
         Self { category, id }
     }
+
+    /// Writes the name into a buffer and returns it. Every record is written with its stream, so this allocates nothing.
+    pub fn write(self, buffer: &mut [u8; STREAM_BYTES_MAX]) -> &str {
+        let name = self.category.name().as_bytes();
+        let dash = name.len();
+        buffer[..dash].copy_from_slice(name);
+        buffer[dash] = b'-';
+        let end = dash + 1 + uuid::fmt::Simple::LENGTH;
+        self.id.as_simple().encode_lower(&mut buffer[dash + 1..end]);
+        str::from_utf8(&buffer[..end]).expect("letters and digits are UTF-8")
+    }
 }
 
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.category.name(), self.id.as_simple())
+        f.write_str(self.write(&mut [0; STREAM_BYTES_MAX]))
     }
 }
 

@@ -5,9 +5,12 @@
 
 mod decode;
 
+pub(crate) use decode::check;
+
 use ruche_domain::envelope::{ACFEvent, Actor, TraceContext};
 use ruche_domain::limits::LEAF_BYTES_MAX;
 use ruche_domain::numbers::{LeafIndex, Micros, StreamVersion};
+use ruche_domain::stream::STREAM_BYTES_MAX;
 
 use crate::cbor::Writer;
 use crate::error::LeafError;
@@ -130,21 +133,6 @@ impl Leaf {
         Ok(leaf)
     }
 
-    /// Whether [`Self::decode`] would take this leaf, whose bytes are `encoded`.
-    ///
-    /// # Errors
-    /// As [`Self::decode`].
-    pub(crate) fn check(&self, encoded: &[u8]) -> Result<(), LeafError> {
-        if encoded.len() > LEAF_BYTES_MAX {
-            return Err(LeafError::TooLong(encoded.len()));
-        }
-        let read = decode::leaf(encoded)?;
-        if read != *self {
-            return Err(LeafError::NotCanonical);
-        }
-        Ok(())
-    }
-
     /// RFC 6962 leaf hash of the stored bytes.
     pub fn hash(&self) -> Hash {
         leaf_hash(&self.encode())
@@ -182,7 +170,7 @@ pub(crate) fn encode<'a>(
     w.uint(place.append.first.0);
     w.uint(u64::from(place.append.count));
     w.bytes(e.event_id.as_bytes());
-    w.text(&e.stream.to_string());
+    w.text(e.stream.write(&mut [0; STREAM_BYTES_MAX]));
     w.uint(place.stream_version.0);
     w.text(&e.event_type);
     w.uint(u64::from(e.schema_version.0));

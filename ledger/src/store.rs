@@ -16,7 +16,7 @@ use ruche_domain::stream::StreamId;
 
 use crate::error::LedgerError;
 use crate::hash::{Hash, leaf_hash};
-use crate::leaf::{AppendRange, KeyClaim, KeyLayer, Leaf};
+use crate::leaf::{self, AppendRange, KeyClaim, KeyLayer, Leaf};
 use crate::payload::{self, Fragment, StoredFragment};
 
 /// Type of the event that opens an epoch.
@@ -72,10 +72,16 @@ impl PreparedEvent {
             "event type",
             "bytes",
         )?;
-        let leaf = self.largest_leaf(keys);
-        let encoded = leaf.encode();
+        let encoded = self.largest_leaf(keys);
         check(encoded.len(), limit::LEAF_BYTES_MAX, "leaf", "bytes")?;
-        leaf.check(&encoded)?;
+        let commitments = || self.payload.iter().map(|f| &f.commitment);
+        leaf::check(&self.event, commitments())?;
+        debug_assert!(
+            Leaf::decode(&encoded).is_ok_and(|leaf| leaf.event == self.event
+                && leaf.keys == keys
+                && leaf.payload.iter().eq(commitments())),
+            "a leaf that is not read back"
+        );
         let lengths_fit = self
             .payload
             .iter()
@@ -95,23 +101,30 @@ impl PreparedEvent {
         Ok(())
     }
 
-    /// The leaf with the largest numbers that sequencing could add.
-    fn largest_leaf(&self, keys: &[KeyClaim]) -> Leaf {
+    /// The bytes of the leaf with the largest numbers that sequencing could add.
+    fn largest_leaf(&self, keys: &[KeyClaim]) -> Vec<u8> {
+        const ORIGIN: [u8; limit::ORIGIN_BYTES_MAX] = [b'o'; limit::ORIGIN_BYTES_MAX];
         let index = LeafIndex(u64::MAX - u64::from(u32::MAX));
-        Leaf {
-            origin: "o".repeat(limit::ORIGIN_BYTES_MAX),
+        let place = leaf::Place {
+            origin: str::from_utf8(&ORIGIN).expect("letters are UTF-8"),
             index,
             previous: Some(Hash([0xff; 32])),
             append: AppendRange {
                 first: index,
                 count: u32::MAX,
             },
-            event: self.event.clone(),
             stream_version: StreamVersion(u64::MAX),
             recorded_at: Micros(u64::MAX),
-            keys: keys.to_vec(),
-            payload: self.payload.iter().map(|f| f.commitment.clone()).collect(),
-        }
+        };
+        let mut out = Vec::with_capacity(limit::LEAF_BYTES_MAX);
+        leaf::encode(
+            &mut out,
+            &place,
+            &self.event,
+            keys,
+            self.payload.iter().map(|f| &f.commitment),
+        );
+        out
     }
 }
 

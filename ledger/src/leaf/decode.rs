@@ -7,7 +7,7 @@ use ruche_domain::limits::{
     ORIGIN_BYTES_MAX,
 };
 use ruche_domain::numbers::{LeafIndex, Micros, SchemaVersion, StreamVersion};
-use ruche_domain::stream::StreamId;
+use ruche_domain::stream::{STREAM_BYTES_MAX, StreamId};
 use uuid::Uuid;
 
 use super::{AppendRange, FIELDS, FORMAT_VERSION, KeyClaim, KeyLayer, Leaf};
@@ -47,9 +47,7 @@ impl<'a> Fields<'a> {
 
     fn text(&mut self, field: &'static str, max: usize) -> Result<&'a str> {
         let text = self.cbor(field, Reader::text)?;
-        if text.is_empty() || text.len() > max {
-            return wrong(field, format!("{} bytes, 1 to {max} are allowed", text.len()));
-        }
+        check_text(field, text, max)?;
         Ok(text)
     }
 
@@ -100,12 +98,12 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         self.array("trace", 2)?;
-        let trace_id: [u8; 16] = self.fixed("trace")?;
-        let span_id: [u8; 8] = self.fixed("trace")?;
-        if trace_id == [0; 16] || span_id == [0; 8] {
-            return wrong("trace", "all-zero ids are invalid (W3C Trace Context)");
-        }
-        Ok(Some(TraceContext { trace_id, span_id }))
+        let trace = TraceContext {
+            trace_id: self.fixed("trace")?,
+            span_id: self.fixed("trace")?,
+        };
+        check_trace(&trace)?;
+        Ok(Some(trace))
     }
 
     fn key(&mut self) -> Result<KeyClaim> {
@@ -137,19 +135,54 @@ impl<'a> Fields<'a> {
             salt: self.optional(FIELD)?,
             key_commitment: self.optional(FIELD)?,
         };
-        let keyed = [
-            c.key_reference.is_some(),
-            c.salt.is_some(),
-            c.key_commitment.is_some(),
-        ];
-        if keyed != [algorithm == Algorithm::Encrypted; 3] {
-            return wrong(
-                FIELD,
-                "key reference, salt and key commitment stand with algorithm 1 and only there",
-            );
-        }
+        check_keyed(&c)?;
         Ok(c)
     }
+}
+
+/// Whether this reader would take a leaf with this event and these commitments, wherever it is sequenced and if it is
+/// short enough. Every append asks it of every event, so it looks at the few values that a type does not bound, and does
+/// not encode, read and compare; debug builds and `leaf/tests.rs` hold it against that.
+///
+/// # Errors
+/// As the reader's.
+pub(crate) fn check<'a>(event: &ACFEvent, payload: impl Iterator<Item = &'a Commitment>) -> Result<()> {
+    check_text("event type", &event.event_type, EVENT_TYPE_BYTES_MAX)?;
+    event.trace.as_ref().map_or(Ok(()), check_trace)?;
+    for commitment in payload {
+        check_text("payload", &commitment.media_type, MEDIA_TYPE_BYTES_MAX)?;
+        check_keyed(commitment)?;
+    }
+    Ok(())
+}
+
+fn check_text(field: &'static str, text: &str, max: usize) -> Result<()> {
+    if text.is_empty() || text.len() > max {
+        return wrong(field, format!("{} bytes, 1 to {max} are allowed", text.len()));
+    }
+    Ok(())
+}
+
+fn check_trace(trace: &TraceContext) -> Result<()> {
+    if trace.trace_id == [0; 16] || trace.span_id == [0; 8] {
+        return wrong("trace", "all-zero ids are invalid (W3C Trace Context)");
+    }
+    Ok(())
+}
+
+fn check_keyed(c: &Commitment) -> Result<()> {
+    let keyed = [
+        c.key_reference.is_some(),
+        c.salt.is_some(),
+        c.key_commitment.is_some(),
+    ];
+    if keyed != [c.algorithm == Algorithm::Encrypted; 3] {
+        return wrong(
+            "payload",
+            "key reference, salt and key commitment stand with algorithm 1 and only there",
+        );
+    }
+    Ok(())
 }
 
 pub(super) fn leaf(bytes: &[u8]) -> Result<Leaf> {
@@ -240,7 +273,7 @@ fn append_range(f: &mut Fields<'_>, index: LeafIndex) -> Result<AppendRange> {
 }
 
 fn stream(f: &mut Fields<'_>) -> Result<StreamId> {
-    let text = f.text("stream", 64)?;
+    let text = f.text("stream", STREAM_BYTES_MAX)?;
     text.parse()
         .or_else(|_| wrong("stream", "is not <category>-<32 lower-case hex digits>"))
 }

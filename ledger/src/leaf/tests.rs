@@ -157,6 +157,35 @@ prop_compose! {
 }
 
 proptest! {
+    /// The short way that appends take says what the reader says, of good values and of each that no type bounds.
+    #[test]
+    fn a_check_says_what_the_reader_says(
+        event in an_event(),
+        payload in proptest::collection::vec(a_commitment(), 0..=2),
+        fault in 0..7,
+    ) {
+        let mut leaf = example();
+        (leaf.event, leaf.payload) = (event, payload);
+        match (fault, leaf.payload.first_mut()) {
+            (1, _) => leaf.event.event_type.clear(),
+            (2, _) => leaf.event.event_type = "t".repeat(65),
+            (3, _) => leaf.event.trace = Some(TraceContext { trace_id: [0; 16], span_id: [1; 8] }),
+            (4, Some(c)) => c.media_type.clear(),
+            (5, Some(c)) => c.media_type = "m".repeat(65),
+            (6, Some(c)) => c.salt = c.salt.is_none().then_some([1; 32]),
+            _ => {}
+        }
+        let checked = check(&leaf.event, leaf.payload.iter());
+        prop_assert_eq!(checked.is_err(), fault > 0 && (fault < 4 || !leaf.payload.is_empty()));
+        match decode::leaf(&leaf.encode()) {
+            Ok(read) => {
+                prop_assert_eq!(read, leaf);
+                prop_assert!(checked.is_ok());
+            }
+            Err(refused) => prop_assert_eq!(checked.unwrap_err().to_string(), refused.to_string()),
+        }
+    }
+
     #[test]
     fn every_leaf_survives_encoding(leaf in a_leaf()) {
         let bytes = leaf.encode();
