@@ -15,21 +15,39 @@ const LETTERS: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY
 
 const _: () = assert!(BEGIN.len() + END.len() < BENCH_PAYLOAD_BYTES_MIN);
 
+/// Letters that payloads are cut from: more than any payload of a usual bench has.
+const POOL_BYTES: usize = 64 * 1_024;
+
 /// Ids and letters of one caller.
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    pool: Vec<u8>,
+}
 
 impl Dice {
     /// Another sequence for every caller of every run.
     pub fn new(random: &dyn Random) -> Self {
         let mut seed = [0; 8];
         random.fill(&mut seed);
-        Self(u64::from_le_bytes(seed))
+        let mut dice = Self {
+            state: u64::from_le_bytes(seed),
+            pool: Vec::with_capacity(POOL_BYTES),
+        };
+        while dice.pool.len() < POOL_BYTES {
+            // Ten letters of six bits from one number.
+            let mut bits = dice.roll();
+            for _ in 0..10 {
+                dice.pool.push(LETTERS[(bits & 63) as usize]);
+                bits >>= 6;
+            }
+        }
+        dice
     }
 
     /// A number (SplitMix64). Good enough for what nobody guesses at: openings come from the process's own source.
     pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -43,19 +61,18 @@ impl Dice {
         uuid_v8(&bytes)
     }
 
-    /// A payload of so many bytes, at least [`BENCH_PAYLOAD_BYTES_MIN`]. Each is another one and none can be compressed
-    /// by much, since an engine may try to.
+    /// A payload of so many bytes, at least [`BENCH_PAYLOAD_BYTES_MIN`]. Each is another piece of the pool and none can be
+    /// compressed by much, since an engine may try to. Cutting costs next to nothing: the generator has the same cores as
+    /// what it measures.
     pub fn payload(&mut self, bytes: usize) -> Vec<u8> {
         let mut payload = Vec::with_capacity(bytes.max(BENCH_PAYLOAD_BYTES_MIN));
         payload.extend_from_slice(BEGIN.as_bytes());
         let text = bytes.max(BENCH_PAYLOAD_BYTES_MIN) - END.len();
+        let mut from = (self.roll() % self.pool.len() as u64) as usize;
         while payload.len() < text {
-            // Ten letters of six bits from one number.
-            let mut bits = self.roll();
-            for _ in 0..10.min(text - payload.len()) {
-                payload.push(LETTERS[(bits & 63) as usize]);
-                bits >>= 6;
-            }
+            let piece = &self.pool[from..];
+            payload.extend_from_slice(&piece[..piece.len().min(text - payload.len())]);
+            from = 0;
         }
         payload.extend_from_slice(END.as_bytes());
         payload
