@@ -18,6 +18,7 @@ import uuid
 REPEAT_S = 60  # a request whose answer was lost is sent again for so long, under its key
 LOOK_S = 1  # between two looks whether a person has decided
 HEARTBEAT_S = 10  # a lease lapses after 30 s without one
+PERMITTED = "deduplicated state result permit { position effectKey arguments }"
 
 
 class Refused(Exception):
@@ -134,9 +135,10 @@ class Turn:
         return result
 
     def call(self, tool, arguments, run, business_key=None):
-        """Calls a tool, if and when it may run. `arguments` is the JSON text of the model, `run` gets it read, and
-        `business_key` is your name of the effect: what has one key happens once. A tool that changes nothing needs none.
-        Gives the text for the model."""
+        """Calls a tool, if and when it may run. `arguments` is the JSON text of the model, `run` gets what may run
+        read: what was proposed and signed, which under one `business_key`, your name of the effect, may be an earlier
+        attempt's. A tool that changes nothing needs no key; one that does gives `effect_key` of this turn to whoever
+        can tell a repeat by it. Gives the text for the model."""
         fields = "callId gate state result approval { id }"
         try:
             call = self.send("proposeAction", fields, tool=tool, arguments=arguments, businessKey=business_key)
@@ -148,12 +150,14 @@ class Turn:
             return call["result"]  # by an earlier attempt: it is not done again
         if call["gate"] == "APPROVAL" and not self._approved(call["approval"]["id"]):
             return "A person decided that this may not happen."
-        start = self.send("startEffect", "deduplicated state result permit { position effectKey }", callId=call["callId"])
+        start = self.send("startEffect", PERMITTED, callId=call["callId"])
         if start["deduplicated"]:  # it stands or is under way already: nothing is to be run
             return start["result"] or f"This is {start['state']} already."
-        known = {"callId": call["callId"], "permit": start["permit"]["position"]}
+        permit = start["permit"]
+        known = {"callId": call["callId"], "permit": permit["position"]}
+        self.effect_key = permit["effectKey"]
         try:
-            result = str(run(**json.loads(arguments)))
+            result = str(run(**json.loads(permit["arguments"])))
         except ToolError as error:
             failed = {"errorType": "tool_error", "error": str(error), "result": f"Error: {error}"}
             self.send("reportEffect", "state", **known, outcome={"failed": failed})

@@ -152,7 +152,7 @@ impl Turn<'_> {
         tool: &str,
         arguments: &Value,
         business_key: Option<&str>,
-        run: impl FnOnce(&str) -> Result<String, String>,
+        run: impl FnOnce(&Value, &str) -> Result<String, String>,
     ) -> Outcome<String> {
         let action = json!({ "tool": tool, "arguments": arguments.to_string(), "businessKey": business_key });
         let call = self.ask_for(
@@ -173,7 +173,7 @@ impl Turn<'_> {
         if call["gate"] == "APPROVAL" && !self.approved(&call["approval"]["id"])? {
             return Ok("A person decided that this may not happen.".to_owned());
         }
-        let fields = "deduplicated state result permit { position effectKey }";
+        let fields = "deduplicated state result permit { position effectKey arguments }";
         let start = self.send("startEffect", fields, json!({ "callId": call["callId"] }))?;
         if start["deduplicated"] == true {
             // It stands or is under way already: nothing is to be run.
@@ -181,8 +181,10 @@ impl Turn<'_> {
             return Ok(start["result"].as_str().map_or(state, str::to_owned));
         }
         let permit = &start["permit"];
+        // What was proposed and signed: under one business key that may be what an earlier attempt wanted.
+        let signed: Value = serde_json::from_str(permit["arguments"].as_str().unwrap_or_default())?;
         // A process that dies from here on leaves an effect in doubt, which a person settles.
-        let (outcome, told) = match run(permit["effectKey"].as_str().unwrap_or_default()) {
+        let (outcome, told) = match run(&signed, permit["effectKey"].as_str().unwrap_or_default()) {
             Ok(result) => (json!({ "completed": { "result": result } }), result),
             Err(error) => (
                 json!({ "failed": { "errorType": "tool_error", "error": error } }),
@@ -248,12 +250,14 @@ fn answer(turn: &Turn<'_>) -> Outcome<String> {
         .to_owned();
     let arguments = json!({ "order": order });
     let found = turn.step("look", || {
-        turn.call("look_up_order", &arguments, None, |_| {
+        turn.call("look_up_order", &arguments, None, |signed, _| {
+            let order = signed["order"].as_str().unwrap_or_default();
             Ok(format!("order {order}: one bicycle bell, 12.50 EUR, delivered"))
         })
     })?;
     let key = format!("refund/{order}");
-    let done = turn.call("refund", &arguments, Some(&key), |_effect_key| {
+    let done = turn.call("refund", &arguments, Some(&key), |signed, _effect_key| {
+        let order = signed["order"].as_str().unwrap_or_default();
         eprintln!("refunding {order}");
         Ok(format!("order {order} is refunded"))
     })?;

@@ -96,6 +96,19 @@ fn the_client_in_rust_goes_through_a_turn() {
     goes_through_a_turn(&mut Command::new(env!("CARGO_BIN_EXE_example-agent")));
 }
 
+/// Runs a script beside the client in Python, and gives what it printed and said.
+fn scripted(world: &World, script: &str) -> (String, String) {
+    let mut client = Command::new("python3");
+    let client = client.args(["-B", "-c", script, &world.server.url]);
+    let client = client.env("PYTHONPATH", of_repository("docs/examples"));
+    texts(
+        &client
+            .env("KEY", &world.agent.key)
+            .output()
+            .expect("python3 starts"),
+    )
+}
+
 /// The model is told what is wrong with its arguments; what else goes wrong gives the turn back at once, and the next
 /// attempt goes on behind the step that is done.
 const TWO_ATTEMPTS: &str = r#"
@@ -115,28 +128,43 @@ with ruche.claim("shop") as turn:
     turn.commit("done")
 "#;
 
+/// The model of the second attempt wants another amount under the same business key.
+const ANOTHER_AMOUNT: &str = r#"
+import os, sys
+from agent import Ruche
+ruche = Ruche(sys.argv[1], os.environ["KEY"])
+refund = lambda order, amount: f"{amount} for {order} under {turn.effect_key}"
+proposed = {"tool": "refund", "arguments": '{"order": "7", "amount": 10}', "businessKey": "refund/7"}
+try:
+    with ruche.claim("shop") as turn:
+        turn.send("proposeAction", "callId", **proposed)
+        raise KeyError("it goes wrong")
+except KeyError:
+    pass
+with ruche.claim("shop") as turn:
+    print(turn.call("refund", '{"order": "7", "amount": 1000}', refund, "refund/7"))
+    turn.commit("done")
+"#;
+
+#[test]
+fn a_tool_gets_the_arguments_that_were_proposed_and_not_what_the_model_says_now() {
+    let world = World::new();
+    let tool = json!({ "name": "refund", "sideEffect": "IDEMPOTENT" });
+    world.admin.sent("registerTool", "tool", tool, "position");
+    message(&world);
+    let (printed, said) = scripted(&world, ANOTHER_AMOUNT);
+    assert!(printed.starts_with("10 for 7 under "), "{printed}{said}");
+    assert!(!printed.contains("None"), "{printed}");
+}
+
 #[test]
 fn a_worker_that_is_refused_gives_its_turn_back_and_another_goes_on_behind_its_steps() {
     let world = World::new();
     let schema = json!({ "type": "object", "properties": { "order": { "type": "string" } } });
     let tool = json!({ "name": "look_up_order", "sideEffect": "PURE", "argumentSchema": schema });
     world.admin.sent("registerTool", "schema", tool, "position");
-    let session = json!({ "externalId": "chat" });
-    world
-        .agent
-        .sent("startSession", "start", session.clone(), "position");
-    let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "api" });
-    let message = json!({ "session": session, "text": "what is order 7?", "lane": lane });
-    world.agent.sent("submitMessage", "message", message, "turnId");
-    let mut client = Command::new("python3");
-    let client = client.args(["-B", "-c", TWO_ATTEMPTS, &world.server.url]);
-    let client = client.env("PYTHONPATH", of_repository("docs/examples"));
-    let (printed, said) = texts(
-        &client
-            .env("KEY", &world.agent.key)
-            .output()
-            .expect("python3 starts"),
-    );
+    message(&world);
+    let (printed, said) = scripted(&world, TWO_ATTEMPTS);
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!((lines.len(), said.as_str()), (4, ""), "{printed}");
     assert_eq!(
