@@ -42,6 +42,9 @@ pub struct Load {
     /// Whether the decision only holds while the stream stays as it was seen. On a change the command is decided
     /// again.
     pub guarded: bool,
+    /// Whether nothing is decided at an earlier time than the stream's last event. Where nodes have clocks of their
+    /// own, time goes forward in the lane that the command is about.
+    pub goes_forward: bool,
 }
 
 impl Load {
@@ -51,6 +54,7 @@ impl Load {
             stream,
             depth: Depth::Whole,
             guarded: true,
+            goes_forward: false,
         }
     }
 
@@ -60,6 +64,7 @@ impl Load {
             stream,
             depth: Depth::Newest,
             guarded: true,
+            goes_forward: false,
         }
     }
 
@@ -69,6 +74,7 @@ impl Load {
             stream,
             depth: Depth::First,
             guarded: false,
+            goes_forward: false,
         }
     }
 
@@ -78,6 +84,16 @@ impl Load {
             stream,
             depth: Depth::Version,
             guarded: false,
+            goes_forward: false,
+        }
+    }
+
+    /// The same load, of the lane that the command is about.
+    #[must_use]
+    pub fn going_forward(self) -> Self {
+        Self {
+            goes_forward: true,
+            ..self
         }
     }
 

@@ -99,7 +99,7 @@ impl LaneName {
 
     fn load(&self, ground: &Ground<'_>) -> Result<Load, CommandError> {
         self.check()?;
-        Ok(Load::whole(lane_stream(self.id(ground.references))))
+        Ok(Load::whole(lane_stream(self.id(ground.references))).going_forward())
     }
 }
 

@@ -36,7 +36,7 @@ impl Command for ClaimTurnOfAgent {
         channel.map_or(Ok(()), |channel| check_external_id("/channel", channel))?;
         Ok(self
             .lane
-            .map(|lane| Load::whole(lane_stream(lane)))
+            .map(|lane| Load::whole(lane_stream(lane)).going_forward())
             .into_iter()
             .collect())
     }

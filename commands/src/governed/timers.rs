@@ -27,7 +27,7 @@ impl Command for FireTimers {
     const NAME: &'static str = "FireTimers";
 
     fn loads(&self, _ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
-        Ok(vec![Load::whole(lane_stream(self.lane))])
+        Ok(vec![Load::whole(lane_stream(self.lane)).going_forward()])
     }
 
     fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {

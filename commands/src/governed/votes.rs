@@ -98,7 +98,7 @@ impl Command for VoteOnApproval {
     fn more_loads(&self, state: &VoteState, ground: &Ground<'_>) -> Vec<Load> {
         let lane = state.request.as_ref().map(|request| request.lane);
         let mut loads: Vec<Load> = lane
-            .map(|lane| Load::whole(lane_stream(lane)))
+            .map(|lane| Load::whole(lane_stream(lane)).going_forward())
             .into_iter()
             .collect();
         loads.extend(state.governed.more_loads(ground));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ruche_domain::limits::{NEWEST_PAGE_RECORDS, READ_RECORDS_MAX};
 use ruche_domain::numbers::{Micros, StreamVersion};
-use ruche_domain::stream::{Category, StreamId};
+use ruche_domain::stream::StreamId;
 use ruche_ledger::store::{Expectation, ExpectedVersion, Record};
 
 use super::recent::Kept;
@@ -59,9 +59,7 @@ impl Commands {
                 }
                 Depth::Whole => {
                     let last = self.whole(context, command, &mut state, load.stream).await?;
-                    if load.stream.category == Category::Lane
-                        && loads.iter().any(|own| own.stream == load.stream)
-                    {
+                    if load.goes_forward {
                         lane_time = last.map_or(lane_time, |(_, at)| lane_time.max(at));
                     }
                     last.map(|(version, _)| version)

@@ -260,6 +260,31 @@ async fn a_vote_that_counts_decides_in_the_same_append() {
     assert_eq!(world.refused(DESK, "second", second).await, VoteRefusal::Decided);
 }
 
+/// The node that takes the vote has a clock 50 s behind that of the one that the agent asked.
+#[tokio::test]
+async fn a_vote_is_not_decided_before_what_stands_in_its_lane() {
+    let world = World::new().await;
+    world.register().await;
+    let envelope = world.approve().await;
+    let asked_at = world.events().await[0].leaf.event.occurred_at;
+    world.ledger.clock.0.fetch_sub(50_000_000, Ordering::SeqCst);
+    let voted = world.vote(DESK, "vote", envelope).await.unwrap();
+    for event in &voted.events {
+        assert!(event.event.occurred_at >= asked_at, "{event:?}");
+    }
+    let renewed = voted
+        .events
+        .iter()
+        .find_map(|event| match event.agent_event().unwrap() {
+            Some(AgentEvent::InfraLeaseRenewed(renewed)) => Some(renewed),
+            _ => None,
+        });
+    assert!(
+        renewed.unwrap().expires_at > asked_at,
+        "or the worker loses its turn"
+    );
+}
+
 #[tokio::test]
 async fn a_no_is_a_no() {
     let world = World::new().await;
