@@ -150,6 +150,12 @@ impl World {
 
     /// Alice makes a key on her machine, and an administrator registers it.
     pub fn register(&self) -> Value {
+        let made = self.make_key();
+        self.register_made(&made);
+        made
+    }
+
+    fn make_key(&self) -> Value {
         let private = self.private.to_str().expect("a path in UTF-8");
         let new = [
             "keys",
@@ -161,14 +167,16 @@ impl World {
             "alice",
             private,
         ];
-        let made = self.home.run(&new).expect("a key");
+        self.home.run(&new).expect("a key")
+    }
+
+    fn register_made(&self, made: &Value) {
         let input = json!({ "reviewer": "alice", "publicKey": made["public_key"],
             "proofOfPossession": made["proof_of_possession"] });
         let by_agent = self.ask_refused("registerReviewerKey", input.clone());
         assert!(by_agent.contains("admin"), "{by_agent}");
         let done = self.mutate(&self.admin, "registerReviewerKey", "register", input, "keyId");
         assert_eq!(done["keyId"], made["key_id"], "{done}");
-        made
     }
 
     /// What an agent is told that may not do this.
@@ -420,6 +428,29 @@ fn a_revoked_key_is_refused_and_a_no_is_kept() {
         (Some(1), &json!("REVOKED_KEY")),
         "{late}"
     );
+}
+
+/// The command is typed again, with the same bytes to sign.
+#[test]
+fn who_votes_before_the_key_is_registered_votes_again_and_is_heard() {
+    let world = World::new();
+    let id = world.request();
+    let made = world.make_key();
+    let (code, early) = world.approvals(&["approve", &id]);
+    assert_eq!(
+        (code, &early["refusal"]),
+        (Some(1), &json!("UNKNOWN_KEY")),
+        "{early}"
+    );
+    world.register_made(&made);
+    let (code, voted) = world.approvals(&["approve", &id]);
+    assert_eq!(
+        (code, &voted["outcome"]),
+        (Some(0), &json!("APPROVED")),
+        "{voted}"
+    );
+    let (code, again) = world.approvals(&["approve", &id]);
+    assert_eq!((code, &again["duplicate"]), (Some(0), &json!(true)), "{again}");
 }
 
 /// The vote stands and counted; the start finds its key revoked, and people are asked anew.

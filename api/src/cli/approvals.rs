@@ -17,6 +17,7 @@ use ruche_domain::approval::{RequestEnvelope, RequestFacts, STATEMENT_TYPE, Stat
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalRequested};
 use ruche_domain::ids::ApprovalId;
+use ruche_domain::limits::VOTE_REFUSALS_PER_REQUEST_MAX;
 use ruche_domain::numbers::Position;
 use ruche_ledger::hash::{Hash, leaf_hash};
 use ruche_ledger::leaf::Leaf;
@@ -257,20 +258,24 @@ async fn vote(common: &Common, args: &VoteArgs, decision: ApprovalDecision) -> R
     let query = "mutation ($input: VoteOnApprovalInput!) { voteOnApproval(input: $input) { __typename
         ... on VoteOnApprovalPayload { outcome refusal detail duplicate position }
         ... on Refusal { code message } } }";
-    let input = json!({
-        // The same vote sent twice is one vote.
-        "idempotencyKey": format!("vote-{}", Hash::sha256(envelope.as_bytes())),
-        "approvalId": args.request.id,
-        "envelope": envelope,
-    });
-    let answer = client.ask(query, json!({ "input": input })).await?;
-    let answer = &answer["voteOnApproval"];
-    if let Some(message) = answer["message"].as_str() {
-        let code = answer["code"].as_str().unwrap_or_default();
-        return Err(CliError::Failed(format!("{code}: {message}")));
+    let sha256 = Hash::sha256(envelope.as_bytes());
+    let mut answer = Value::Null;
+    // The same vote sent twice is one vote. What a vote of these bytes was refused for before may be right by now, such as a
+    // key that was not registered yet: then it is a request of its own. No more of them are recorded than this.
+    for n in 0..=VOTE_REFUSALS_PER_REQUEST_MAX {
+        let input = json!({ "idempotencyKey": format!("vote-{sha256}-{n}"), "approvalId": args.request.id,
+            "envelope": envelope });
+        answer = client.ask(query, json!({ "input": input })).await?["voteOnApproval"].take();
+        if let Some(message) = answer["message"].as_str() {
+            let code = answer["code"].as_str().unwrap_or_default();
+            return Err(CliError::Failed(format!("{code}: {message}")));
+        }
+        if answer["outcome"] != "REFUSED" || answer["duplicate"] != true {
+            break;
+        }
     }
     let counts = answer["outcome"] != "REFUSED";
-    print(common, answer, came_of_it)?;
+    print(common, &answer, came_of_it)?;
     Ok(if counts {
         ExitCode::SUCCESS
     } else {
