@@ -123,6 +123,9 @@ pub const USE_REFUSALS_PER_REQUEST_MAX: usize = 64;
 pub const TOOLS_PER_TURN_MAX: usize = 256;
 /// Keys of one configuration.
 pub const CONFIG_KEYS_MAX: usize = 1_000;
+/// Values of a JSON payload up to which everything that is wrong with it is looked for; of a larger one the first fault is
+/// told.
+pub const VALUES_JUDGED_WHOLE_MAX: usize = 10_000;
 /// Faults of one payload that a client is told at once.
 pub const VIOLATIONS_TOLD_MAX: usize = 16;
 /// Characters of the description of one such fault.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use jsonschema::{PatternOptions, Validator};
 use ruche_commands::{ArgumentSchemas, PayloadValidator, Unfit, Violation};
 use ruche_domain::event::CATALOGUE;
-use ruche_domain::limits::{VIOLATION_CHARS_MAX, VIOLATIONS_TOLD_MAX};
+use ruche_domain::limits::{VALUES_JUDGED_WHOLE_MAX, VIOLATION_CHARS_MAX, VIOLATIONS_TOLD_MAX};
 use ruche_domain::numbers::SchemaVersion;
 use ruche_domain::upcast::UPCASTERS;
 use serde_json::Value;
@@ -63,10 +63,7 @@ impl PayloadValidator for CatalogueValidator {
         if schema.is_valid(payload) {
             return Ok(());
         }
-        let violations = schema.iter_errors(payload).take(VIOLATIONS_TOLD_MAX);
-        Err(Unfit::Violations(
-            violations.map(|error| violation(&error)).collect(),
-        ))
+        Err(Unfit::Violations(violations(schema, payload, true)))
     }
 }
 
@@ -85,8 +82,7 @@ impl ArgumentSchemas for CatalogueValidator {
         if compiled.is_valid(arguments) {
             return Ok(());
         }
-        let violations = compiled.iter_errors(arguments).take(VIOLATIONS_TOLD_MAX);
-        Err(violations.map(|error| violation(&error)).collect())
+        Err(violations(&compiled, arguments, !refers(schema)))
     }
 }
 
@@ -95,6 +91,45 @@ fn of_tool(schema: &Value) -> Result<Validator, jsonschema::ValidationError<'sta
     jsonschema::options()
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
+}
+
+/// What is wrong with a value that does not fit. The library finds all of it before it tells the first, so it is only asked
+/// for all where that is bounded: by the size of the value, and for a schema that does not refer to its own parts,
+/// by which one of 2 kB can multiply them until finding all faults of one number takes minutes.
+fn violations(schema: &Validator, value: &Value, is_plain: bool) -> Vec<Violation> {
+    if is_plain && is_small(value) {
+        let all = schema.iter_errors(value).take(VIOLATIONS_TOLD_MAX);
+        return all.map(|error| violation(&error)).collect();
+    }
+    let first = schema.validate(value).err();
+    first.iter().map(violation).collect()
+}
+
+fn is_small(value: &Value) -> bool {
+    let (mut waiting, mut seen) = (vec![value], 0);
+    while let Some(value) = waiting.pop() {
+        seen += 1;
+        match value {
+            Value::Array(items) => waiting.extend(items),
+            Value::Object(members) => waiting.extend(members.values()),
+            _ => {}
+        }
+        if seen + waiting.len() > VALUES_JUDGED_WHOLE_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a schema refers to schemas.
+fn refers(schema: &Value) -> bool {
+    match schema {
+        Value::Array(items) => items.iter().any(refers),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| matches!(name.as_str(), "$ref" | "$dynamicRef") || refers(value)),
+        _ => false,
+    }
 }
 
 fn violation(error: &jsonschema::ValidationError<'_>) -> Violation {
@@ -129,6 +164,32 @@ mod tests {
             Err(Unfit::Violations(violations)) => violations.into_iter().map(|v| v.pointer).collect(),
             other => panic!("expected violations, got {other:?}"),
         }
+    }
+
+    /// Each level has the one below twice, so all faults of one number are 2 to the power of the levels.
+    #[test]
+    fn one_fault_is_told_where_a_schema_makes_many_of_one() {
+        let levels = 40;
+        let mut definitions = serde_json::Map::new();
+        definitions.insert("0".to_owned(), json!({ "type": "string" }));
+        for level in 1..=levels {
+            let below = json!({ "$ref": format!("#/$defs/{}", level - 1) });
+            definitions.insert(level.to_string(), json!({ "allOf": [below.clone(), below] }));
+        }
+        let schema =
+            json!({ "$defs": definitions, "properties": { "n": { "$ref": format!("#/$defs/{levels}") } } });
+        let validator = CatalogueValidator::new().unwrap();
+        let told = validator.fit(&schema, &json!({ "n": 7 })).unwrap_err();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].pointer, "/n");
+    }
+
+    #[test]
+    fn one_fault_is_told_of_a_large_payload_and_more_of_a_small_one() {
+        let calls = |count: usize| json!({ "message_id": "m", "role": "user", "tool_calls": vec![7; count] });
+        let told = |count| pointers(check("message.received", calls(count))).len();
+        assert_eq!(told(VALUES_JUDGED_WHOLE_MAX), 1);
+        assert_eq!(told(20), VIOLATIONS_TOLD_MAX);
     }
 
     #[test]
