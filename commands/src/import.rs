@@ -31,7 +31,8 @@ pub use chat::{ChatMessage, ImportedSession, Message, MessageAnswer, MessageTool
 pub use export::{ExportFault, export_messages};
 pub use mapping::{MappingFault, ToolMapping};
 pub use plan::{
-    ImportOptions, ImportedCounts, SessionPlan, check_session, import_session, import_tools, plan,
+    ImportOptions, ImportedCounts, ImportedTools, SessionPlan, check_session, import_session, import_tools,
+    plan,
 };
 use record::RawRecord;
 use ruche_domain::limits::IMPORT_RECORD_BYTES_MAX;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::ToolRegistered;
 use ruche_domain::limits::{TOOL_TIMEOUT_US_MAX, TOOL_TIMEOUT_US_MIN};
@@ -65,8 +66,12 @@ impl Catalogue {
         undo.map(|name| Self::load(references, name)).collect()
     }
 
+    /// What an import said of a tool is about calls that were made elsewhere. It decides nothing here: the catalogue is the
+    /// word of an administrator.
     pub fn evolve(&mut self, past: &PastEvent) {
-        if let Some(AgentEvent::ToolRegistered(tool)) = &past.event {
+        if let Some(AgentEvent::ToolRegistered(tool)) = &past.event
+            && past.recorded.event.provenance != Provenance::Imported
+        {
             self.tools.entry(past.stream()).or_insert_with(|| tool.clone());
         }
     }
@@ -133,6 +138,17 @@ impl RegisterTool {
         Self {
             tool: ToolRegistered::new(name.into(), side_effect),
             is_imported: false,
+        }
+    }
+}
+
+impl RegisterTool {
+    /// Whether a registration stays. An import takes nothing back that an administrator said, and what it said itself an
+    /// administrator has to say again.
+    fn keeps(&self, is_same: bool, standing: &RecordedEvent) -> bool {
+        match standing.event.provenance {
+            Provenance::Imported => is_same && self.is_imported,
+            _ => is_same || self.is_imported,
         }
     }
 }
@@ -209,7 +225,9 @@ impl Command for RegisterTool {
             ..self.tool.clone()
         };
         match &state.current {
-            Some((tool, recorded)) if *tool == wanted => Ok(Decision::AlreadySo(vec![recorded.clone()])),
+            Some((tool, recorded)) if self.keeps(tool == &wanted, recorded) => {
+                Ok(Decision::AlreadySo(vec![recorded.clone()]))
+            }
             _ => {
                 let stream = tool_stream(ground.references, &self.tool.name);
                 Ok(Decision::Append(vec![NewEvent::fact(stream, wanted)]))

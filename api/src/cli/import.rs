@@ -94,6 +94,8 @@ struct Report {
     total: Counts,
     bad_records: Vec<Bad>,
     unclassified_tools: BTreeSet<String>,
+    /// Tools that an administrator registered otherwise, which stays.
+    kept_tools: BTreeSet<String>,
     /// What to try about bad records.
     hint: Option<&'static str>,
 }
@@ -345,9 +347,10 @@ impl Import<'_> {
             &mut self.known_tools,
         );
         match tools.await {
-            Ok((events, unclassified)) => {
-                counts.add_events(events);
-                self.report.unclassified_tools.extend(unclassified);
+            Ok(tools) => {
+                counts.add_events(tools.counts);
+                self.report.unclassified_tools.extend(tools.unclassified);
+                self.report.kept_tools.extend(tools.kept);
                 let counts = Counts {
                     sessions,
                     messages,
@@ -462,22 +465,28 @@ fn text(report: &Report) -> String {
             _ => "\nnothing was appended: what is not bad had been imported before",
         });
     }
-    if !report.unclassified_tools.is_empty() {
-        let names: Vec<String> = report
-            .unclassified_tools
-            .iter()
-            .map(|name| harmless(name))
-            .collect();
-        text.push_str(&format!(
-            "\n{} tools are not classified and count as irreversible (--mapping): {}",
-            names.len(),
-            names.join(", ")
-        ));
-    }
+    tools(
+        &mut text,
+        &report.unclassified_tools,
+        "are not classified and count as irreversible (--mapping)",
+    );
+    tools(
+        &mut text,
+        &report.kept_tools,
+        "are registered otherwise than the mapping says, and stay so",
+    );
     if let Some(hint) = report.hint {
         text.push_str(&format!("\n{hint}"));
     }
     text
+}
+
+/// A line about some tools, if there are any.
+fn tools(text: &mut String, names: &BTreeSet<String>, what: &str) {
+    if !names.is_empty() {
+        let shown: Vec<String> = names.iter().map(|name| harmless(name)).collect();
+        text.push_str(&format!("\n{} tools {what}: {}", shown.len(), shown.join(", ")));
+    }
 }
 
 #[cfg(test)]

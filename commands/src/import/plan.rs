@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use ruche_domain::envelope::Provenance;
 use ruche_domain::events::{
     MessageReceived, MessageSent, Role, SessionEndReason, SessionStarted, TextForm, ToolCallRequest,
     ToolCompleted, ToolFailed, TurnCommitted, TurnFailed, TurnOpened, TurnTrigger,
@@ -10,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::chat::{ChatMessage, ImportedSession, Message, MessageToolCall};
 use super::mapping::ToolMapping;
-use crate::command::{Command, CommandReceipt};
+use crate::command::{Command, CommandReceipt, RecordedEvent};
 use crate::context::CommandContext;
 use crate::error::CommandError;
 use crate::pipeline::Commands;
@@ -283,8 +284,18 @@ fn settled(message: ChatMessage) -> Settled {
     }
 }
 
-/// Registers the tools that the mapping classifies and that are not in `known` yet. Gives the names that it does not
-/// classify; their calls count as irreversible.
+/// What became of the tools of a session.
+#[derive(Debug, Default)]
+pub struct ImportedTools {
+    /// Registrations that were appended, or had been.
+    pub counts: ImportedCounts,
+    /// Names that the mapping does not classify; their calls count as irreversible.
+    pub unclassified: Vec<String>,
+    /// Names that stand registered otherwise than the mapping says, and not by an import: so they stay.
+    pub kept: Vec<String>,
+}
+
+/// Registers the tools that the mapping classifies and that are not in `known` yet.
 ///
 /// # Errors
 /// As the pipeline says. What was registered stays so; asking again goes on.
@@ -294,9 +305,8 @@ pub async fn import_tools(
     plan: &SessionPlan,
     mapping: &ToolMapping,
     known: &mut HashSet<String>,
-) -> Result<(ImportedCounts, Vec<String>), CommandError> {
-    let mut counts = ImportedCounts::default();
-    let mut unclassified = Vec::new();
+) -> Result<ImportedTools, CommandError> {
+    let mut tools = ImportedTools::default();
     for name in &plan.tools {
         if !known.insert(name.clone()) {
             continue;
@@ -304,12 +314,17 @@ pub async fn import_tools(
         match mapping.registration(name) {
             Some(tool) => {
                 let key = tool_key(&tool)?;
-                counts.add(&commands.execute(&context.with_key(key), &tool).await?);
+                let receipt = commands.execute(&context.with_key(key), &tool).await?;
+                let is_other = |event: &RecordedEvent| event.event.provenance != Provenance::Imported;
+                if receipt.unchanged && receipt.events.iter().any(is_other) {
+                    tools.kept.push(name.clone());
+                }
+                tools.counts.add(&receipt);
             }
-            None => unclassified.push(name.clone()),
+            None => tools.unclassified.push(name.clone()),
         }
     }
-    Ok((counts, unclassified))
+    Ok(tools)
 }
 
 /// Checks that a session can be imported at all, before anything of it is written: no payload and no turn is beyond its

@@ -83,12 +83,12 @@ async fn run(
         };
         let planned = plan(session, options);
         let (commands, context) = (&ledger.commands, &ledger.context);
-        let (tools, unclassified) = import_tools(commands, context, &planned, &options.mapping, &mut known)
+        let tools = import_tools(commands, context, &planned, &options.mapping, &mut known)
             .await
             .unwrap();
-        imported.unclassified.extend(unclassified);
+        imported.unclassified.extend(tools.unclassified);
         let counts = import_session(commands, context, &planned).await.unwrap();
-        imported.counts = imported.counts.plus(tools).plus(counts);
+        imported.counts = imported.counts.plus(tools.counts).plus(counts);
         imported.plans.push(planned);
     }
     imported

@@ -1,10 +1,13 @@
+use std::cell::Cell;
 use std::sync::Arc;
 
+use ruche_domain::envelope::Provenance;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
-use crate::RegisterTool;
+use super::tool_calls::{World, types};
 use crate::testing::{NoObjection, TestLedger, given, references};
 use crate::tool::tool_stream;
+use crate::{CommandContext, RegisterTool};
 
 #[test]
 fn a_tool_is_registered_and_registered_anew_only_when_something_changed() {
@@ -33,6 +36,50 @@ async fn a_registration_that_changes_nothing_is_unchanged_and_no_duplicate() {
     }
     assert_eq!(answers, [(false, false), (false, true), (true, false)]);
     assert_eq!(ledger.size().await, 2, "the opening and one registration");
+}
+
+#[tokio::test]
+async fn an_import_takes_back_nothing_that_an_administrator_said() {
+    let ledger = TestLedger::in_memory(Arc::new(NoObjection)).await;
+    let mut import = ledger.context.clone();
+    import.provenance = Provenance::Imported;
+    let sent = Cell::new(0);
+    let unchanged = async |context: &CommandContext, name: &str, effect, is_imported| {
+        let mut tool = RegisterTool::new(name, effect);
+        tool.is_imported = is_imported;
+        sent.set(sent.get() + 1);
+        let context = context.with_key(sent.get().to_string());
+        ledger.commands.execute(&context, &tool).await.unwrap().unchanged
+    };
+    let admin = &ledger.context;
+    let (pure, irreversible) = (SideEffectPolicy::Pure, SideEffectPolicy::Irreversible);
+    assert!(!unchanged(admin, "send_money", irreversible, false).await);
+    assert!(unchanged(&import, "send_money", pure, true).await, "it stays");
+    // What only an import said it may say otherwise, and an administrator has to say it again.
+    assert!(!unchanged(&import, "look_up", irreversible, true).await);
+    assert!(!unchanged(&import, "look_up", pure, true).await);
+    assert!(!unchanged(admin, "look_up", pure, false).await);
+    assert!(unchanged(admin, "look_up", pure, false).await);
+}
+
+/// Signatures do not depend on what a file says of calls that were made elsewhere.
+#[tokio::test]
+async fn a_tool_that_only_an_import_knows_is_asked_for() {
+    let world = World::on("api").await;
+    let mut tool = RegisterTool::new("refund", SideEffectPolicy::Idempotent);
+    tool.is_imported = true;
+    let mut import = world.ledger.context.with_key("import");
+    import.provenance = Provenance::Imported;
+    world.ledger.commands.execute(&import, &tool).await.unwrap();
+    let proposed = world
+        .send("first", &world.propose("refund", Some("order-7")))
+        .await
+        .unwrap();
+    assert!(
+        types(&proposed).contains(&"approval.requested"),
+        "{:?}",
+        types(&proposed)
+    );
 }
 
 #[test]

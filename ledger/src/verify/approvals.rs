@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruche_domain::approval::{RequestEnvelope, RequestFacts};
+use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
@@ -215,6 +216,8 @@ impl ApprovalRules {
             AgentEvent::InfraApiKeyCreated(said) => self.credentials.made(said),
             AgentEvent::InfraKeyRegistered(said) => self.registered(&said, &mut seen),
             AgentEvent::InfraKeyRevoked(_) => self.keys.revoke(event.stream.id, position),
+            // What an import says of a tool is about calls that were made elsewhere.
+            AgentEvent::ToolRegistered(_) if event.provenance == Provenance::Imported => {}
             AgentEvent::ToolRegistered(said) => self.catalogue.registered(event.stream.id, said),
             AgentEvent::TurnOpened(said) => self.opened(said, leaf),
             AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
