@@ -217,7 +217,9 @@ impl Course {
         }
         match self.below(10) {
             0..=2 => {
-                let started = ToolStarted::new(self.lane.calls[&call].name.clone());
+                let mut started = ToolStarted::new(self.lane.calls[&call].name.clone());
+                // Each call has a key of its own here.
+                started.idempotency_key = Some(call.0.as_simple().to_string());
                 Intent::StartEffect(self.held(StartEffect {
                     call,
                     started,

@@ -77,7 +77,9 @@ impl Keys {
         if call.side_effect == SideEffectPolicy::Pure {
             return Ok(());
         }
-        let Some(key) = Key::of(said) else { return Ok(()) };
+        let Some(key) = Key::of(said) else {
+            return Err(Fault::illegal("it starts without its business key").of_call());
+        };
         let given = effect_key(Uuid::from_bytes(key.id), key.generation);
         let is_given = said.idempotency_key.as_deref() == Some(&given);
         require(is_given, || {
@@ -190,7 +192,8 @@ fn standing_after(step: &Step, said: Option<&Said>) -> Option<Standing> {
 }
 
 impl Key {
-    /// A start that counts no generation is of the first one, and what the tool is given is the key.
+    /// A start that counts no generation is of the first one, and what the tool is given is the key. Every version of Ruche has
+    /// written that, so a start without either names no key.
     fn of(said: &Said) -> Option<Self> {
         let text = said.business_key_id.as_ref().or(said.idempotency_key.as_ref())?;
         Some(Self {

@@ -77,6 +77,16 @@ fn id(text: &str) -> Option<[u8; 16]> {
     text.parse().ok().map(|byte| [byte; 16])
 }
 
+/// A start that says nothing of a key runs under one that is its call's alone.
+fn with_key(step: &Step, payload: &str) -> String {
+    match (payload.strip_suffix('}'), step.call) {
+        (Some(said), Some(call)) if step.kind == Kind::CallStarted && !said.contains("_key") => {
+            format!(r#"{said},"idempotency_key":"{}"}}"#, hex::encode(call))
+        }
+        _ => payload.to_owned(),
+    }
+}
+
 /// What is found in a story: names and numbers of lines; then the turns that are not over.
 fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
     let (mut rules, mut findings) = (TurnRules::default(), Findings::keeping(100));
@@ -110,6 +120,7 @@ fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
             position: Position::new(1, index as u64),
             append: at,
         };
+        let payload = with_key(&step, payload);
         let payload = Some(payload.as_bytes()).filter(|_| !erased.contains(&line));
         rules.record(&step, payload, &mut findings);
     }

@@ -118,9 +118,13 @@ fn in_doubt(turn: TurnId, lease: &LeaseProof, call: CallId) -> Vec<Intent> {
         evaluated,
         approval: None,
     };
+    let started = ToolStarted {
+        idempotency_key: Some("07".repeat(16)),
+        ..ToolStarted::new(tool())
+    };
     let start = StartEffect {
         call,
-        started: ToolStarted::new(tool()),
+        started,
         changed: Vec::new(),
     };
     let unknown = EffectOutcome::Unknown(ToolOutcomeUnknown::new("timeout".to_owned()));

@@ -100,6 +100,18 @@ pub const FAULTS: &[Fault] = &[
         &[],
     ),
     (
+        "a start that leaves its business key out",
+        IllegalTransition,
+        |work| {
+            work.say(work.at("tool.started", 1), |said| {
+                for member in ["idempotency_key", "business_key_id", "generation"] {
+                    said[member] = Value::Null;
+                }
+            })
+        },
+        &[],
+    ),
+    (
         "an outcome that comes twice",
         IllegalTransition,
         |work| {

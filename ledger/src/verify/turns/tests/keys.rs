@@ -30,6 +30,28 @@ fn under_one_business_key_one_call_stands() {
     );
 }
 
+/// The proposal says whether a key is needed, and not who starts the call.
+#[test]
+fn a_start_does_not_leave_its_key_out() {
+    for start in [
+        r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#,
+        r#"18 tool.started 2 8 {"side_effect":"irreversible","attempt":1}"#,
+        r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#,
+    ] {
+        for key in ["null", r#""order-7""#] {
+            let without = start.replace(r#""attempt":1"#, &format!(r#""attempt":1,"idempotency_key":{key}"#));
+            let told = judged(&GOOD.replacen(start, &without, 1), &[]).0;
+            assert_eq!(told, [format!("ILLEGAL_TRANSITION {}", line_of(start))], "{without}");
+        }
+    }
+    let start = r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#;
+    let pure = r#"26 tool.started 3 9 {"side_effect":"pure","attempt":1,"idempotency_key":null}"#;
+    let story = GOOD.replacen(start, pure, 1);
+    assert_eq!(judged(&story, &[]).0.len(), 1, "it was proposed as an effect");
+    let story = story.replacen(r#"2 9 {"side_effect":"idempotent"}"#, r#"2 9 {"side_effect":"pure"}"#, 1);
+    assert_eq!(judged(&story, &[]).0, [""; 0]);
+}
+
 /// A story of three calls under one key, one after the other: each start says its generation, if any, and the tool is
 /// given the key that follows. In front of the second and third stands what became of the one before.
 fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> String {
