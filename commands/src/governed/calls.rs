@@ -19,6 +19,11 @@
 //! generation, and gives the tool another key, where what was done under it is known to be gone, or over for a day. Where
 //! that is not known (a call in doubt, or a person's word that nothing happened) it stays: if the effect is there after all,
 //! the tool still tells the repeat. So it does of the attempts of one call, however the one before came out.
+//!
+//! A failure speaks of one try. While an earlier one under the same generation is in doubt, of this call or of another, what
+//! failed now says nothing of it, and the generation stays until the tool has done under it what was asked. The calls of a
+//! generation may stand in many lanes; so that nobody has to read them, each says when it takes the key whether those
+//! before it left a doubt (`in_doubt`).
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{InfraBusinessKeyTaken, ToolProposed};
@@ -72,7 +77,15 @@ pub(super) struct Wants<'a> {
     pub turn: TurnId,
     pub call: CallId,
     /// Of the key, as [`TakenKey::generation`] says.
-    pub generation: u32,
+    pub generation: Generation,
+}
+
+/// Under which generation of its key a call takes it, or has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Generation {
+    pub number: u32,
+    /// A try of another call before, under the same generation, is in doubt.
+    in_doubt: bool,
 }
 
 /// Who took a business key last, and the lane of that call where it is not the lane of the command.
@@ -88,7 +101,20 @@ pub(super) struct TakenKey {
 struct Taken {
     lane: LaneId,
     call: CallId,
-    generation: u32,
+    generation: Generation,
+}
+
+/// What a call that does not hold its key any more has left under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// It never started, or a person found that it did not happen, and may be wrong: the key is as it was before it.
+    Nothing,
+    /// Each try failed.
+    Failures,
+    /// Nobody knows of one of its tries.
+    Doubt,
+    /// What was there, and is known to be gone or was done long ago.
+    Past,
 }
 
 impl TakenKey {
@@ -131,7 +157,10 @@ impl TakenKey {
                 self.last = Some(Taken {
                     lane: taken.lane_id,
                     call,
-                    generation: taken.generation.unwrap_or(FIRST_GENERATION),
+                    generation: Generation {
+                        number: taken.generation.unwrap_or(FIRST_GENERATION),
+                        in_doubt: taken.in_doubt == Some(true),
+                    },
                 });
             }
             _ => self.unreadable = true,
@@ -155,13 +184,32 @@ impl TakenKey {
     }
 
     /// The generation of the key under which a call takes it or has it. `own` is the lane of the command, with its calls.
-    pub fn generation(&self, call: CallId, own: (&Lane, &KeyedCalls)) -> u32 {
+    pub fn generation(&self, call: CallId, own: (&Lane, &KeyedCalls)) -> Generation {
         let Some(taken) = self.last else {
-            return FIRST_GENERATION;
+            return Generation {
+                number: FIRST_GENERATION,
+                in_doubt: false,
+            };
         };
-        let is_over = taken.call != call
-            && (own.1.is_over(own.0, taken.call) || self.keyed.is_over(&self.elsewhere.lane, taken.call));
-        taken.generation.saturating_add(u32::from(is_over))
+        let Generation { number, in_doubt } = taken.generation;
+        if taken.call == call {
+            return taken.generation;
+        }
+        let left = match own.1.left_by(own.0, taken.call) {
+            Left::Nothing => self.keyed.left_by(&self.elsewhere.lane, taken.call),
+            left => left,
+        };
+        match left {
+            Left::Failures if in_doubt => taken.generation,
+            Left::Past | Left::Failures => Generation {
+                number: number.saturating_add(1),
+                in_doubt: false,
+            },
+            Left::Nothing | Left::Doubt => Generation {
+                number,
+                in_doubt: in_doubt || left == Left::Doubt,
+            },
+        }
     }
 
     /// What is appended so that a call takes the key, unless it took it last.
@@ -175,7 +223,8 @@ impl TakenKey {
             return None;
         }
         let taken = InfraBusinessKeyTaken {
-            generation: Some(wants.generation),
+            generation: Some(wants.generation.number),
+            in_doubt: wants.generation.in_doubt.then_some(true),
             ..InfraBusinessKeyTaken::new(wants.name.tool.to_owned(), wants.lane)
         };
         let owner = governed.owners.get(&wants.turn).copied();
@@ -202,7 +251,40 @@ struct KeyedCall {
     tool: String,
     key: Option<String>,
     last: Micros,
+    tries: Tries,
     events: Vec<RecordedEvent>,
+}
+
+/// Tries of a call whose outcome nobody knows, under the generation that the call ran under last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tries {
+    generation: Option<u32>,
+    earlier_in_doubt: bool,
+    last_in_doubt: bool,
+}
+
+impl Tries {
+    fn take(&mut self, fact: &AgentEvent) {
+        match fact {
+            AgentEvent::ToolStarted(started) => {
+                let is_same = self.generation == started.generation;
+                *self = Self {
+                    generation: started.generation,
+                    earlier_in_doubt: is_same && (self.earlier_in_doubt || self.last_in_doubt),
+                    last_in_doubt: false,
+                };
+            }
+            AgentEvent::ToolOutcomeUnknown(_) => self.last_in_doubt = true,
+            AgentEvent::ToolFailed(_) => self.last_in_doubt = false,
+            // Said of the call, and so of all of its tries.
+            AgentEvent::ToolCompleted(_)
+            | AgentEvent::ToolOutcomeAsserted(_)
+            | AgentEvent::ToolCompensated(_) => {
+                (self.earlier_in_doubt, self.last_in_doubt) = (false, false);
+            }
+            _ => {}
+        }
+    }
 }
 
 impl KeyedCalls {
@@ -220,6 +302,7 @@ impl KeyedCalls {
                 tool: proposed.name.clone(),
                 key: proposed.business_key.clone(),
                 last: envelope.occurred_at,
+                tries: Tries::default(),
                 events: Vec::new(),
             });
         }
@@ -229,6 +312,7 @@ impl KeyedCalls {
             known.filter(|_| of_call.iter().any(|family| past.event_type().starts_with(family)))
         {
             call.last = envelope.occurred_at;
+            call.tries.take(fact);
             call.events.push(past.recorded.clone());
         }
     }
@@ -256,16 +340,16 @@ impl KeyedCalls {
         self.holder(lane, now, &this.tool, this.key.as_deref())
     }
 
-    /// Whether what a call did under its key, which it does not hold any more, is known to be gone or was done long ago. A
-    /// call that was never started did nothing; of one that is in doubt nobody knows, and a person may be wrong.
-    fn is_over(&self, lane: &Lane, call: CallId) -> bool {
+    /// What is left of a call that does not hold its key any more.
+    fn left_by(&self, lane: &Lane, call: CallId) -> Left {
         match lane.calls.get(&call).and_then(|call| call.status) {
-            Some(EffectStatus::Completed | EffectStatus::Compensated) => true,
+            Some(EffectStatus::Completed | EffectStatus::Compensated) => Left::Past,
+            Some(EffectStatus::OutcomeUnknown) => Left::Doubt,
             Some(EffectStatus::Failed) => {
                 let keyed = self.calls.iter().find(|keyed| keyed.id == call);
-                keyed.is_some_and(KeyedCall::is_failure_of_tool)
+                keyed.map_or(Left::Nothing, KeyedCall::left_by_failure)
             }
-            _ => false,
+            _ => Left::Nothing,
         }
     }
 
@@ -284,16 +368,17 @@ impl KeyedCalls {
 }
 
 impl KeyedCall {
-    /// Whether the last that was heard of it is a failure that its worker reported, and not what a person found out. What a
-    /// person found out to be gone that could not be undone was there before: whoever put it back knows.
-    fn is_failure_of_tool(&self) -> bool {
+    /// What is left of it where it counts as failed: its worker reported so, or a person found out. What a person found out to
+    /// be gone that could not be undone was there before: whoever put it back knows.
+    fn left_by_failure(&self) -> Left {
         let outcomes = ["tool.failed", "tool.compensation_failed", "tool.outcome_asserted"];
         let told = self.events.iter().map(|event| event.event.event_type.as_str());
         let mut told = told.rev().filter(|told| outcomes.contains(told));
         match told.next() {
-            Some("tool.failed") => true,
-            Some("tool.outcome_asserted") => told.next() == Some("tool.compensation_failed"),
-            _ => false,
+            Some("tool.failed") if self.tries.earlier_in_doubt => Left::Doubt,
+            Some("tool.failed") => Left::Failures,
+            Some("tool.outcome_asserted") if told.next() == Some("tool.compensation_failed") => Left::Past,
+            _ => Left::Nothing,
         }
     }
 

@@ -14,7 +14,7 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::vote::key_stream;
 use serde::{Serialize, Serializer};
 
-use super::calls::{EffectName, KeyedCalls, TakenKey, Wants};
+use super::calls::{EffectName, Generation, KeyedCalls, TakenKey, Wants};
 use super::propose::{no_policy, sha256};
 use super::{
     Asked, GovernedState, LaneName, LeaseRef, approval_of, approval_stream, held, lane_commands, refusal,
@@ -156,7 +156,7 @@ impl Command for StartEffect {
         let generation = state.taken.generation(call.id, (&lane, &state.keyed));
         let started = ToolStarted {
             lapses_at: timeout_us.map(|wait| Micros(ground.now.0.saturating_add(wait))),
-            ..self.started(governed, call, generation, ground)
+            ..self.started(governed, call, generation.number, ground)
         };
         let start = lane::StartEffect {
             call: self.call,
@@ -205,7 +205,7 @@ impl StartEffect {
         &self,
         state: &StartState,
         lane: LaneId,
-        generation: u32,
+        generation: Generation,
         ground: &Ground<'_>,
     ) -> Option<NewEvent> {
         let wants = Wants {
@@ -288,7 +288,7 @@ pub enum Reported {
         /// Reference of the effect in the system that carried it out.
         external_ref: Option<String>,
     },
-    /// It failed, and nothing came of it.
+    /// This try failed, and nothing came of it. That says nothing of an earlier one that is in doubt.
     Failed {
         /// Stable word for the kind of error.
         error_type: String,

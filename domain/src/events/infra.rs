@@ -343,6 +343,9 @@ payloads! {
         /// Generation of the key, from 1; absent means 1. It rises where what was done under the key is known to be gone, or
         /// to be over for a day.
         pub generation: Option<u32>,
+        /// Whether a try of another call before, under the same generation, was in doubt when this call took the key. Then a
+        /// failure of this one does not raise the generation. Absent means no.
+        pub in_doubt: Option<bool>,
     }
 
     /// Payloads were removed because their time was over.

@@ -122,8 +122,76 @@ async fn a_call_in_doubt_hands_on_its_key_as_it_is() {
     ann.fails("c").await;
     let (_, second) = bob.runs_another("d", failed()).await;
     assert_eq!(second, first);
+    let (_, third) = bob.runs_another("e", failed()).await;
+    assert_eq!(
+        third, first,
+        "of the first try nobody knows, whatever failed since"
+    );
+    // The tool has done under the key what was asked, once.
+    let mut ann = ann;
+    ann.next_turn("f").await;
+    let (_, fourth) = ann.runs_another("g", done("ticket 1")).await;
+    assert_eq!(fourth, first);
+    ann.wait_ms(DAY_MS);
+    ann.claimed("h").await;
+    let (_, fifth) = ann.starts_another("i").await;
+    assert_eq!(fifth.1, Some(2));
+}
+
+/// The worker of the first try died. That the second one failed says nothing of the first.
+#[tokio::test]
+async fn a_failure_behind_a_try_in_doubt_does_not_give_the_tool_another_key() {
+    let (mut ann, bob) = two_lanes("api", SideEffectPolicy::Idempotent).await;
+    let (call, first) = ann.starts_another("a").await;
+    ann.wait_ms(60_000);
+    ann.claimed("b").await;
+    assert_eq!(ann.runs_again("c", call, failed()).await, first);
+    let mut bob = bob;
+    bob.claimed("d").await;
+    let (_, other) = bob.runs_another("e", failed()).await;
+    assert_eq!(other, first);
+    // Back to the first call: it takes its key anew, and it is the same one.
+    assert_eq!(ann.runs_again("f", call, failed()).await, first);
+}
+
+/// What a person settled before another call took the key is in doubt no more.
+#[tokio::test]
+async fn a_failure_behind_what_a_person_found_out_is_the_last_word() {
+    let (ann, bob) = two_lanes("api", SideEffectPolicy::Idempotent).await;
+    let (call, first) = ann.runs_another("a", unknown()).await;
+    ann.fails("b").await;
+    ann.is_found_not_there("c", call).await;
+    let (_, second) = bob.runs_another("d", failed()).await;
+    assert_eq!(second, first, "the person may be wrong");
     let (_, third) = bob.starts_another("e").await;
-    assert_eq!(third.1, Some(2), "the tool said that nothing came of it");
+    assert_eq!(third.1, Some(2));
+}
+
+/// It is the same when the person is late: the doubt was there when the other call took the key.
+#[tokio::test]
+async fn what_a_person_finds_out_behind_the_next_call_does_not_raise_the_generation() {
+    let (ann, bob) = two_lanes("api", SideEffectPolicy::Idempotent).await;
+    let (call, first) = ann.runs_another("a", unknown()).await;
+    ann.fails("b").await;
+    let other = bob.gets("c").await;
+    ann.is_found_not_there("d", call).await;
+    assert_eq!(bob.runs_again("e", other, failed()).await, first);
+    let (_, third) = bob.starts_another("f").await;
+    assert_eq!(third, first);
+}
+
+/// The worker that was waited for too long says itself that its try failed.
+#[tokio::test]
+async fn a_try_that_failed_after_all_is_in_doubt_no_more() {
+    let (ann, bob) = two_lanes("api", SideEffectPolicy::Idempotent).await;
+    let call = ann.gets("a").await;
+    let start = ann.send("b", &ann.start(call)).await.unwrap();
+    let (permit, first) = started(&start);
+    for (key, outcome) in [("c", unknown()), ("d", failed())] {
+        ann.send(key, &ann.report(call, permit, outcome)).await.unwrap();
+    }
+    let (_, second) = bob.starts_another("e").await;
+    assert_eq!((first.generation, second.1), (Some(1), Some(2)));
 }
 
 /// A person who says that nothing happened may be wrong; the tool is not, if it is asked under the same key.

@@ -1,9 +1,10 @@
 //! Business keys: two calls of one tool under one key do not both bring their effect about. A start says its key, hashed
 //! (`business_key_id`); which call holds it follows from what became of the calls, by the table of `docs/tool-calls.md`.
 //! What the tool is given (`idempotency_key`) follows from the key and its generation, which rises where what was done
-//! under it is known to be gone and nowhere else.
+//! under it is known to be gone and nowhere else: a failure speaks of one try, so while an earlier one under the same
+//! generation is in doubt it stays.
 //!
-//! Memory: some 120 bytes for each key under which a call started.
+//! Memory: some 130 bytes for each key under which a call started.
 
 use std::collections::HashMap;
 
@@ -27,12 +28,23 @@ enum Standing {
     Done(u64),
     /// It was to be undone and could not be.
     Stuck,
-    /// It failed, or was undone.
+    /// Its last try failed.
+    Failed,
+    /// It was there, and was undone or put back by hand.
     Gone,
     /// A person found out that it did not happen.
     Denied,
     /// Its turn was over when a person found out that it did happen. Another call may have taken the key before that.
     FoundLate,
+}
+
+/// Whether tries of other calls that ran before under a generation are in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    None,
+    /// A person settled it, and nobody can say here whether the next call had taken the key before that.
+    Settled,
+    Open,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +54,9 @@ struct Holder {
     side_effect: SideEffectPolicy,
     generation: u32,
     standing: Standing,
+    /// An earlier try of the call under this generation is in doubt.
+    is_tried_in_doubt: bool,
+    before: Doubt,
 }
 
 /// What a start says of its business key.
@@ -107,13 +122,12 @@ impl Keys {
             return Ok(());
         }
         let (before, generation) = (holder.generation, generation.unwrap_or(FIRST_GENERATION));
-        let may_stay = !(is_other && holder.is_over());
+        let is_over = holder.is_over(self.has_unread);
+        let may_stay = !(is_other && is_over == Some(true));
         require(generation > before || generation == before && may_stay, || {
             Fault::illegal("the tool would take it for what is gone")
         })?;
-        // What could not be read may have been over.
-        let may_rise = holder.is_over() || holder.standing == Standing::FoundLate || self.has_unread;
-        require(generation == before || may_rise, || {
+        require(generation == before || is_over != Some(false), || {
             Fault::illegal("the tool would not take it for the repeat that it may be")
         })
     }
@@ -131,12 +145,16 @@ impl Keys {
             let Some(Key { id, generation }) = said.and_then(Key::of) else {
                 return;
             };
+            let known = self.holders.get(&id);
+            let known = known.filter(|known| known.generation == generation);
             let holder = Holder {
                 call,
                 turn,
                 side_effect,
                 generation,
                 standing: Standing::Running,
+                is_tried_in_doubt: known.is_some_and(|known| known.call == call && known.is_in_doubt()),
+                before: known.map_or(Doubt::None, |known| known.doubt_before(call)),
             };
             if let Some(before) = self.holders.insert(id, holder) {
                 self.key_of.remove(&before.call);
@@ -155,6 +173,8 @@ impl Keys {
                 (Standing::Stuck, Standing::Denied) => Standing::Gone,
                 (_, standing) => standing,
             };
+            // Said of the call, and so of all of its tries.
+            holder.is_tried_in_doubt &= !matches!(step.kind, Kind::CallCompleted | Kind::CallAsserted);
         }
     }
 }
@@ -167,13 +187,45 @@ impl Holder {
             (Standing::InDoubt, SideEffectPolicy::Idempotent) => turns.contains_key(&self.turn),
             (Standing::InDoubt, _) | (Standing::Done(_), SideEffectPolicy::Irreversible) => true,
             (Standing::Done(at), _) => step.occurred_at.saturating_sub(at) < BUSINESS_KEY_HELD_US,
-            (Standing::Gone | Standing::Denied | Standing::FoundLate, _) => false,
+            (Standing::Failed | Standing::Gone | Standing::Denied | Standing::FoundLate, _) => false,
         }
     }
 
-    /// Whether what was done, of a call that does not hold the key, is known to be gone or was done long ago.
-    fn is_over(&self) -> bool {
-        matches!(self.standing, Standing::Gone | Standing::Done(_))
+    /// Whether what was done, of a call that does not hold the key, is known to be gone or was done long ago; nothing where
+    /// that cannot be told here.
+    fn is_over(&self, has_unread: bool) -> Option<bool> {
+        match self.standing {
+            Standing::Gone | Standing::Done(_) => Some(true),
+            // What could not be read may have been over, or in doubt.
+            _ if has_unread => None,
+            Standing::FoundLate => None,
+            Standing::Failed if self.is_tried_in_doubt => Some(false),
+            Standing::Failed => match self.before {
+                Doubt::None => Some(true),
+                Doubt::Settled => None,
+                Doubt::Open => Some(false),
+            },
+            Standing::Running | Standing::InDoubt | Standing::Stuck | Standing::Denied => Some(false),
+        }
+    }
+
+    /// Whether nobody knows of one of the tries of the call.
+    fn is_in_doubt(&self) -> bool {
+        self.is_tried_in_doubt || self.standing == Standing::InDoubt
+    }
+
+    /// What is in doubt for a call that starts behind this one, under the same generation. A person who settled it did so
+    /// before that call took the key, or behind it: it took the key when it was proposed, and that is not read here.
+    fn doubt_before(&self, call: Id) -> Doubt {
+        if self.call == call {
+            return self.before;
+        }
+        match self.standing {
+            _ if self.is_in_doubt() => Doubt::Open,
+            Standing::FoundLate => Doubt::Open,
+            Standing::Denied => self.before.max(Doubt::Settled),
+            _ => self.before,
+        }
     }
 }
 
@@ -183,7 +235,8 @@ fn standing_after(step: &Step, said: Option<&Said>) -> Option<Standing> {
     Some(match step.kind {
         Kind::CallCompleted => done,
         Kind::CallUnknown => Standing::InDoubt,
-        Kind::CallFailed | Kind::CallUndone => Standing::Gone,
+        Kind::CallFailed => Standing::Failed,
+        Kind::CallUndone => Standing::Gone,
         Kind::CallAsserted if said.and_then(|said| said.outcome.as_deref()) == Some("completed") => done,
         Kind::CallAsserted => Standing::Denied,
         Kind::UndoingFailed if said.is_some_and(|said| said.exhausted == Some(true)) => Standing::Stuck,

@@ -39,21 +39,33 @@ fn a_start_does_not_leave_its_key_out() {
         r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#,
     ] {
         for key in ["null", r#""order-7""#] {
-            let without = start.replace(r#""attempt":1"#, &format!(r#""attempt":1,"idempotency_key":{key}"#));
+            let without = start.replace(
+                r#""attempt":1"#,
+                &format!(r#""attempt":1,"idempotency_key":{key}"#),
+            );
             let told = judged(&GOOD.replacen(start, &without, 1), &[]).0;
-            assert_eq!(told, [format!("ILLEGAL_TRANSITION {}", line_of(start))], "{without}");
+            assert_eq!(
+                told,
+                [format!("ILLEGAL_TRANSITION {}", line_of(start))],
+                "{without}"
+            );
         }
     }
     let start = r#"26 tool.started 3 9 {"side_effect":"idempotent","attempt":1}"#;
     let pure = r#"26 tool.started 3 9 {"side_effect":"pure","attempt":1,"idempotency_key":null}"#;
     let story = GOOD.replacen(start, pure, 1);
     assert_eq!(judged(&story, &[]).0.len(), 1, "it was proposed as an effect");
-    let story = story.replacen(r#"2 9 {"side_effect":"idempotent"}"#, r#"2 9 {"side_effect":"pure"}"#, 1);
+    let story = story.replacen(
+        r#"2 9 {"side_effect":"idempotent"}"#,
+        r#"2 9 {"side_effect":"pure"}"#,
+        1,
+    );
     assert_eq!(judged(&story, &[]).0, [""; 0]);
 }
 
 /// A story of three calls under one key, one after the other: each start says its generation, if any, and the tool is
-/// given the key that follows. In front of the second and third stands what became of the one before.
+/// given the key that follows. In front of the second and third stands what became of the one before (`#`), which may have been
+/// started again under the same key (`@`).
 fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> String {
     let key = uuid::Uuid::from_bytes([1; 16]);
     let mut story = String::from(
@@ -61,11 +73,12 @@ fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> String {
         3 turn.readied 1 - {\"attempt\":1,\"not_before\":3}\n\
         4 turn.started 1 - {\"attempt\":1,\"lease_epoch\":1,\"lease_expires_at\":50}\n",
     );
+    let mut last_key = String::new();
     for (number, generation) in generations.into_iter().enumerate() {
         let (call, before) = (number + 7, number.checked_sub(1).map(|number| before[number]));
         if let Some(before) = before {
             let last = call - 1;
-            story += &before.replace('#', &last.to_string());
+            story += &before.replace('#', &last.to_string()).replace('@', &last_key);
             story.push('\n');
         }
         let counted = generation.map(|generation| {
@@ -75,12 +88,11 @@ fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> String {
             )
         });
         let given = effect_key(key, generation.unwrap_or(1));
-        let counted = counted.unwrap_or_default();
+        last_key = format!(r#""idempotency_key":"{given}"{}"#, counted.unwrap_or_default());
         story += &format!(
             "5 tool.proposed 1 {call} {{\"side_effect\":\"idempotent\"}}\n\
             5 policy.evaluated 1 {call} {{\"verdict\":\"allow\"}}\n\
-            6 tool.started 1 {call} {{\"side_effect\":\"idempotent\",\"attempt\":1,\
-            \"idempotency_key\":\"{given}\"{counted}}}\n"
+            6 tool.started 1 {call} {{\"side_effect\":\"idempotent\",\"attempt\":1,{last_key}}}\n"
         );
     }
     story
@@ -89,6 +101,61 @@ fn of_generations(generations: [Option<u32>; 3], before: [&str; 2]) -> String {
 const FAILED: &str = r#"7 tool.failed 1 # {"attempt":1}"#;
 const DENIED: &str = "7 tool.outcome_unknown 1 # {\"attempt\":1}\n\
     8 tool.outcome_asserted 1 # {\"outcome\":\"not_executed\"}";
+
+/// The worker that was waited for too long says itself that its try failed.
+const FAILED_LATE: &str = "7 tool.outcome_unknown 1 # {\"attempt\":1}\n7 tool.failed 1 # {\"attempt\":1}";
+/// Nobody knows of the first try, and the second one failed.
+const FAILED_AGAIN: &str = "7 tool.outcome_unknown 1 # {\"attempt\":1}\n\
+    7 tool.started 1 # {\"side_effect\":\"idempotent\",\"attempt\":2,@}\n\
+    8 tool.failed 1 # {\"attempt\":2}";
+/// The same, and a person found out before the second try, or of both.
+const FAILED_SETTLED: &str = "7 tool.outcome_unknown 1 # {\"attempt\":1}\n\
+    7 tool.outcome_asserted 1 # {\"outcome\":\"not_executed\"}\n\
+    7 tool.started 1 # {\"side_effect\":\"idempotent\",\"attempt\":2,@}\n\
+    8 tool.failed 1 # {\"attempt\":2}";
+const DONE_AGAIN: &str = "7 tool.outcome_unknown 1 # {\"attempt\":1}\n\
+    7 tool.started 1 # {\"side_effect\":\"idempotent\",\"attempt\":2,@}\n\
+    8 tool.completed 1 # {\"attempt\":2}";
+
+/// A failure says nothing of a try before it.
+#[test]
+fn a_key_keeps_its_generation_while_a_try_under_it_is_in_doubt() {
+    let cases = [
+        ([1, 1, 1], [FAILED_AGAIN, FAILED], 0),
+        ([1, 2, 3], [FAILED_AGAIN, FAILED], 1),
+        ([1, 1, 2], [FAILED_AGAIN, FAILED], 1),
+        ([1, 1, 1], [FAILED_AGAIN, DENIED], 0),
+        ([2, 3, 3], [FAILED, FAILED_AGAIN], 0),
+        ([2, 3, 4], [FAILED, FAILED_AGAIN], 1),
+        // What is said of the try itself is no doubt any more.
+        ([1, 2, 3], [FAILED_LATE, FAILED], 0),
+        ([1, 1, 2], [FAILED_LATE, FAILED], 1),
+        ([1, 2, 3], [FAILED_SETTLED, FAILED], 0),
+        ([1, 1, 2], [FAILED_SETTLED, FAILED], 1),
+        // The second call may have taken the key before the person settled it, or behind that.
+        ([1, 1, 1], [DENIED, FAILED], 0),
+        ([1, 1, 2], [DENIED, FAILED], 0),
+    ];
+    for (generations, before, faults) in cases {
+        let told = judged(&of_generations(generations.map(Some), before), &[]).0;
+        assert_eq!(told.len(), faults, "{generations:?} {before:?}: {told:?}");
+    }
+    // A day after it was done it is over, doubt or not.
+    let late = |story: &str| {
+        let day = ruche_domain::limits::BUSINESS_KEY_HELD_US + 10;
+        let (done, behind) = story.split_at(story.find("5 tool.proposed 1 8").unwrap());
+        let held = done.replace(
+            r#""lease_expires_at":50"#,
+            &format!(r#""lease_expires_at":{}"#, 2 * day),
+        );
+        let later = behind.replace("6 tool.started 1 8", &format!("{day} tool.started 1 8"));
+        judged(&format!("{held}{later}"), &[]).0.len()
+    };
+    for (generations, faults) in [([1, 2, 3], 0), ([1, 1, 2], 1)] {
+        let story = of_generations(generations.map(Some), [DONE_AGAIN, FAILED]);
+        assert_eq!(late(&story), faults, "{generations:?}");
+    }
+}
 
 /// What is gone must not be what the tool answers with; what may be there must be.
 #[test]
