@@ -98,6 +98,19 @@ impl ClientEvent {
         Self::with(event_type, text, Profile::Convenience)
     }
 
+    /// The turn of a lane that it is about.
+    fn governed_turn(&self) -> Option<TurnId> {
+        self.turn.filter(TurnId::is_governed)
+    }
+
+    /// Whether anybody may say it of a turn: what others think of it is none of its worker's business.
+    fn is_of_anybody(&self) -> bool {
+        matches!(
+            self.payload.event_type.split('.').next(),
+            Some("eval" | "feedback")
+        )
+    }
+
     fn with(event_type: impl Into<String>, bytes: impl Into<Vec<u8>>, profile: Profile) -> Self {
         Self {
             payload: GivenPayload {
@@ -247,22 +260,47 @@ impl AppendEvents {
         Ok(())
     }
 
-    /// What a worker says of a turn of a lane, it says as long as it holds it. The id of such a turn tells, so nothing has
-    /// to be looked up for events of other turns, or of none.
+    /// What a worker says of a turn of a lane, or of one of its calls, it says as long as it holds the turn. The ids of such
+    /// turns and calls tell, so nothing has to be looked up for events of others, or of none.
     fn check_turn(&self, number: usize, event: &ClientEvent) -> Result<(), CommandError> {
-        let Some(turn) = event.turn.filter(TurnId::is_governed) else {
-            return Ok(());
+        let turn = event.governed_turn();
+        let (field, what) = match (turn, event.call.filter(CallId::is_governed)) {
+            (Some(_), _) => ("turnId", "turn"),
+            (None, Some(_)) => ("callId", "call"),
+            (None, None) => return Ok(()),
         };
-        let refused = |reason: &str| CommandError::input(format!("/events/{number}/turnId"), reason);
-        match event.payload.event_type.split('.').next() {
-            // What others think of a turn is none of its worker's business.
-            Some("eval" | "feedback") => Ok(()),
-            Some("message") => Err(refused(
-                "is a turn of a lane: its messages come by submitMessage, sendMessage and commitTurn",
-            )),
-            _ if self.held.as_ref().is_some_and(|held| held.turn == turn) => Ok(()),
-            _ => Err(refused("is a turn of a lane: show in `held` that you hold it")),
+        let refused = |reason: &str| {
+            let reason = format!("is a {what} of a lane: {reason}");
+            CommandError::input(format!("/events/{number}/{field}"), reason)
+        };
+        if event.is_of_anybody() {
+            return Ok(());
         }
+        if event.payload.event_type.starts_with("message.") {
+            return Err(refused(
+                "its messages come by submitMessage, sendMessage and commitTurn",
+            ));
+        }
+        let held = self.held.as_ref();
+        let is_held = held.is_some_and(|held| turn.is_none_or(|turn| held.turn == turn));
+        is_held
+            .then_some(())
+            .ok_or_else(|| refused("show in `held` that you hold the turn"))
+    }
+
+    /// That an event which names a call, and not its turn, is about a call of the turn that is held.
+    fn check_calls(&self, held: &HeldTurn, governed: &GovernedState) -> Result<(), CommandError> {
+        for (number, event) in self.events.iter().enumerate() {
+            let by_call = event.governed_turn().is_none() && !event.is_of_anybody();
+            let call = event.call.filter(|call| by_call && call.is_governed());
+            if call.is_some_and(|call| !held.has_call(governed, call)) {
+                return Err(CommandError::input(
+                    format!("/events/{number}/callId"),
+                    "is a call of another turn than you hold",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn one_stream(&self, ground: &Ground<'_>) -> Result<StreamId, CommandError> {
@@ -380,6 +418,7 @@ impl Command for AppendEvents {
         let session = self.session(ground)?;
         if let Some(held) = &self.held {
             held.require(&state.governed, session, ground)?;
+            self.check_calls(held, &state.governed)?;
         }
         let state = &state.session;
         match session {

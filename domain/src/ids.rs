@@ -107,21 +107,37 @@ id!(
     CorrelationId
 );
 
-/// Last bytes of the id of a governed turn.
-const GOVERNED_TURN: [u8; 4] = *b"lane";
+/// Last bytes of the ids of governed turns and of their calls.
+const GOVERNED: [u8; 4] = *b"lane";
+
+fn governed(id: Uuid) -> Uuid {
+    let mut bytes = id.into_bytes();
+    bytes[12..].copy_from_slice(&GOVERNED);
+    Uuid::from_bytes(bytes)
+}
 
 impl TurnId {
     /// The id of a turn of a lane, from an id that the ledger made. It says so itself: what may be written about such a
     /// turn depends on who holds it, and whoever writes about other turns has nothing to look up.
     pub fn governed(id: Uuid) -> Self {
-        let mut bytes = id.into_bytes();
-        bytes[12..].copy_from_slice(&GOVERNED_TURN);
-        Self(Uuid::from_bytes(bytes))
+        Self(governed(id))
     }
 
     /// Whether it is the id of a turn of a lane. Ids that the ledger made of other things end so once in 2^32.
     pub fn is_governed(&self) -> bool {
-        self.0.as_bytes().ends_with(&GOVERNED_TURN)
+        self.0.as_bytes().ends_with(&GOVERNED)
+    }
+}
+
+impl CallId {
+    /// The id of a call of a turn of a lane, which says so as that of the turn does.
+    pub fn governed(id: Uuid) -> Self {
+        Self(governed(id))
+    }
+
+    /// Whether it is the id of a call of a turn of a lane, as for turns.
+    pub fn is_governed(&self) -> bool {
+        self.0.as_bytes().ends_with(&GOVERNED)
     }
 }
 

@@ -1,6 +1,6 @@
 //! That a worker holds a turn, for what it writes about the turn beside the commands of lanes.
 
-use ruche_domain::ids::{SessionId, TurnId};
+use ruche_domain::ids::{CallId, SessionId, TurnId};
 use serde::Serialize;
 
 use super::{GovernedState, LaneName, LeaseRef};
@@ -23,6 +23,12 @@ impl HeldTurn {
     /// The lane. What is written holds only while the lane stays as it was seen.
     pub(crate) fn load(&self, ground: &Ground<'_>) -> Result<Load, CommandError> {
         self.lane.load(ground)
+    }
+
+    /// Whether a call is one of the turn.
+    pub(crate) fn has_call(&self, state: &GovernedState, call: CallId) -> bool {
+        let known = state.lane.calls.get(&call);
+        known.is_some_and(|known| known.turn == self.turn)
     }
 
     /// Whether the worker holds the turn, and the turn is of the session that is meant.

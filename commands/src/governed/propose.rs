@@ -297,7 +297,8 @@ fn with_view(request: ApprovalRequested, call: CallId, action: &Action) -> Appro
 /// The next call of a turn, with its number there. A call that a later turn took over keeps its number.
 fn new_call(lane: &Lane, turn: TurnId, ground: &Ground<'_>) -> (u64, CallId) {
     let numbers = lane.calls_of(turn).count() as u64..;
-    let mut ids = numbers.map(|number| (number, ground.references.call(turn, number)));
+    let id = |number| CallId::governed(ground.references.call(turn, number).0);
+    let mut ids = numbers.map(|number| (number, id(number)));
     ids.find(|(_, id)| !lane.calls.contains_key(id))
         .expect("a lane has fewer calls than there are numbers")
 }

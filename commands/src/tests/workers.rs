@@ -60,6 +60,7 @@ fn in_session(event_type: &str, turn: TurnId) -> AppendEvents {
         "memory.written" => r#"{"record_id":"r","content":"likes blue","source_event_ids":[]}"#,
         "eval.scored" => r#"{"name":"kind"}"#,
         "feedback.given" => r#"{"name":"thumbs"}"#,
+        "goal.set" => r#"{"goal_id":"g","description":"a blue one","criteria":[]}"#,
         _ => r#"{"role":"user"}"#,
     };
     let mut event = ClientEvent::text(event_type, payload);
@@ -166,6 +167,63 @@ async fn what_a_worker_says_of_its_turn_is_taken_under_its_lease_alone() {
         .send("h", &in_session("feedback.given", world.turn))
         .await
         .unwrap();
+}
+
+/// A call is of its turn, so what is said of a call is said by who holds the turn.
+#[tokio::test]
+async fn what_names_a_call_and_no_turn_is_about_the_turn_of_the_call() {
+    let mut world = World::on("api").await;
+    world.register("look_up", SideEffectPolicy::Pure).await;
+    let call = world.proposed("call", "look_up", "7").await;
+    let turn = world.turn;
+    let of_call = |event_type: &str| {
+        let mut append = in_session(event_type, turn);
+        (append.events[0].turn, append.events[0].call) = (None, Some(call));
+        append
+    };
+    let kinds = ["llm.requested", "memory.written", "goal.set"].map(of_call);
+    let others = ["eval.scored", "feedback.given"].map(of_call);
+    let messages = ["message.received", "message.sent"].map(of_call);
+    let mut of_observed = in_session("llm.requested", turn);
+    let secrets = world.ledger.commands.secrets_of(world.ledger.context.ledger);
+    let observed = secrets.references.turn(world.ledger.session("s"), 0);
+    of_observed.events[0].turn = Some(observed);
+    let mut strange = of_observed.clone();
+    of_observed.events[0].call = Some(secrets.references.call(observed, 0));
+    strange.events[0].call = Some(call);
+
+    let size = world.ledger.size().await;
+    for append in kinds.iter().chain(&messages).chain([&strange]) {
+        let refused = world.send("a", append).await.unwrap_err();
+        assert_eq!(refused.code(), "INVALID_INPUT", "{refused}");
+        let path = ["events", "0", "callId"].map(str::to_owned).to_vec();
+        assert_eq!(refused.path(), Some(path), "{refused}");
+    }
+    assert_eq!(world.ledger.size().await, size);
+    // Another lane's worker holds a turn as well, and not that of the call.
+    let beside = world.beside("bob").await;
+    for append in &kinds {
+        let append = under(beside.held(), append.clone());
+        let refused = world.send("b", &append).await.unwrap_err();
+        assert_eq!(refused.code(), "INVALID_INPUT", "{refused}");
+    }
+    world.claimed("c").await;
+    let held = world.held();
+    for (number, append) in kinds.iter().enumerate() {
+        let append = under(held.clone(), append.clone());
+        world.send(&format!("d-{number}"), &append).await.unwrap();
+    }
+    for (number, append) in others.iter().chain([&of_observed]).enumerate() {
+        world.send(&format!("e-{number}"), append).await.unwrap();
+    }
+    world.taken_over("again").await;
+    for append in kinds {
+        let late = world.send("f", &under(held.clone(), append)).await.unwrap_err();
+        assert!(
+            matches!(late, CommandError::IllegalTransition { field: "/lease", .. }),
+            "{late}"
+        );
+    }
 }
 
 /// Nothing more is read for events of no turn, or of one that was observed.
