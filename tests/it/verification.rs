@@ -8,6 +8,7 @@ mod planted;
 mod restored;
 mod rewritten;
 mod timers;
+mod told;
 
 use std::fs;
 use std::path::{Path, PathBuf};

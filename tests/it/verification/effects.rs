@@ -2,20 +2,16 @@
 //! undoing failed stands as it did, until no further try is made.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use ruche_commands::lane::Call;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::CallId;
 use ruche_domain::side_effect::EffectStatus;
-use ruche_ledger::memory::MemoryStore;
-use ruche_ledger::store::{EventStore, PreparedEvent};
-use ruche_ledger::testing::{Author, FixedClock, appended, ledger};
-use ruche_projections::runner::Runner;
+use ruche_ledger::testing::ledger;
 use ruche_projections::tool_effects::{self, EffectState};
-use ruche_projections_sqlite::SqliteReadStore;
 
-use super::machine::{Course, prepared};
+use super::machine::Course;
+use super::told::Told;
 
 const COURSES: u64 = 40;
 const STEPS: usize = 80;
@@ -39,27 +35,18 @@ async fn machine_and_read_model_agree_on_where_effects_stand() {
     for seed in 0..COURSES {
         let mut course = Course::new(seed);
         course.settings.compensation_attempts_max = 3;
-        let author = Author::new(1);
-        let store = Arc::new(MemoryStore::new(Arc::new(FixedClock::at(course.now.0))));
-        let opening = author.opening(ledger(1), 1, None);
-        store.open_epoch(ledger(1), opening).await.expect("a new ledger");
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let reads = Arc::new(SqliteReadStore::open(folder.path()).expect("read models"));
-        let runner = Runner::new(store.clone(), reads.clone());
+        let mut told = Told::of(course).await;
         for step in 0..STEPS {
-            let Some(events) = course.step() else { continue };
+            let Some(events) = told.step().await else { continue };
             let about: Vec<CallId> = events.iter().filter_map(|event| event.call).collect();
             tries.extend(events.iter().filter_map(|event| match &event.fact {
                 AgentEvent::ToolCompensationFailed(failed) => failed.exhausted,
                 _ => None,
             }));
-            let events: Vec<PreparedEvent> = events.iter().map(|event| prepared(&author, event)).collect();
-            appended(store.append(ledger(1), author.append(events)).await);
-            runner.catch_up(ledger(1)).await.expect("the read models follow");
-            let effects = tool_effects::by_calls(&*reads, ledger(1), &about).await;
+            let effects = tool_effects::by_calls(&*told.reads, ledger(1), &about).await;
             let effects = effects.expect("they can be read");
             for call in about {
-                let call = &course.lane.calls[&call];
+                let call = &told.course.lane.calls[&call];
                 let status = effects[&call.id].status;
                 assert!(
                     shown(call).contains(&status),

@@ -96,3 +96,16 @@ async fn a_call_that_a_decision_opened_a_turn_for_did_not_run_by_that() {
     let (_, not_run) = story.judged_without(&[]).await;
     assert_eq!(not_run, [3], "it was asked for and did not start");
 }
+
+#[tokio::test]
+async fn a_request_that_shows_something_else() {
+    let mut other = requested();
+    other.arguments = Some(r#"{"path":"/b"}"#.to_owned());
+    let mut justified = requested();
+    justified.justification = Some("harmless".to_owned());
+    for request in [other, justified] {
+        let story = Story::new().await;
+        story.append(vec![story.request(request)]).await;
+        story.finds(&["REQUEST_MISMATCH 1"]).await;
+    }
+}
