@@ -1,19 +1,14 @@
 #!/usr/bin/env python3
 """approval.py EXPORT APPROVAL-ID VKEY...: who decided on a request for approval, on exactly what, and what became of it.
 
-It believes nothing that a record says of another; that the records stand under the signed tree heads is checked by records.py,
-beside it. Whose a reviewer's key or a credential is, the ledger says: compare it. The view, and what turns may do: ruche-verify.
+It believes nothing that a record says of another. records.py, beside it, checks that the records stand under the signed tree heads,
+and that who registered a key has it. Whose a key or a credential is the ledger says: compare it. View and turns: ruche-verify.
 """
-import hashlib, json, sys
-from records import find, opened, records, run, uuid
+import json
+from records import digest, find, opened, records, reviewer_key, run, user, uuid
 
 FROM = {"requested": [None], "voted": ["requested"], "resolved": ["requested"], "consumed": ["approved"], "cancelled": ["requested"],
         "voided": ["approved"], "expired": ["requested", "approved"], "stale": ["requested", "approved"]}
-sha = lambda text: hashlib.sha256(text.encode()).hexdigest()
-
-def user(credential, before, told):                         # whose a credential is; as is told, where no record says it
-    made = [it.said for it in find(before, "infra.api_key.created") if it.said["key_id"] == credential]
-    return made[0].get("user") if made else told
 
 def check_request(it, before, tenant):                      # it shows the call that was proposed, and what would run
     said, call = it.said, [call for call in find(before, "tool.proposed", call=it.call) if call.stream.startswith("lane-")][-1]
@@ -25,18 +20,15 @@ def check_request(it, before, tenant):                      # it shows the call 
     assert user(it.actor, before, said.get("requested_by")) == said.get("requested_by"), "who asked is not whose credential it is"
     rule = {"approvals_required": 1, "excluded": ["requester"]}
     assert rule | said["rule"] in (rule, rule | {"groups": []}), "a rule that one vote does not meet"
-    action = {"agent": said["agent_id"], "arguments_sha256": sha(said["arguments"]), "session": it.session, "tenant": tenant,
+    action = {"agent": said["agent_id"], "arguments_sha256": digest(said["arguments"]), "session": it.session, "tenant": tenant,
               "side_effect": said["side_effect"], "tool": said["tool_name"], "turn": it.turn, "type": "ruche.action.v1"}
     action |= {"schema_sha256": said["schema_digest"]} if "schema_digest" in said else {}
     canonical = json.dumps(action, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    assert sha(canonical) == said["action_digest"], "the digest is not that of the action"
+    assert digest(canonical) == said["action_digest"], "the digest is not that of the action"
 
 def check_vote(it, before, tenant, request):                # signed by a registered key of this person, on exactly this request
-    registered, = [key for key in find(before, "infra.key.registered") if key.said["key_id"] == it.said["key_id"]]
-    key = registered.said
-    proof, vote = opened(key["proof_of_possession"], "reviewer-key", key), opened(it.said["signature"], "approval", key)
-    assert registered.stream.startswith("key-") and (proof["tenant"], proof["reviewer"], proof["public_key"]) == (
-        tenant, key["reviewer"], key["public_key"]), "another's key"
+    registered = reviewer_key(before, it.said["key_id"], tenant)
+    key, vote = registered.said, opened(it.said["signature"], "approval", registered.said)
     told, known = (vote["reviewer"], vote["key_id"], vote["decision"]), (key["reviewer"], key["key_id"], it.said["decision"])
     assert told == known, "another person's key, or another decision than is signed"
     names = ("action_digest", "view_digest", "policy_digest", "config_digest", "nonce", "expires_at")
@@ -76,7 +68,7 @@ def main(export, approval, *vkeys):
         state = {"consumed": "used", "voted": state, "resolved": (it.said or {}).get("outcome")}.get(step, step)
     assert state, "there is no such request"
     starts = [(it.append, it.said["name"], it.said["args_digest"]) for it in find(everything, "tool.started", call=request.call)]
-    once = [(used_in, request.said["tool_name"], sha(arguments))] if used_in else []
+    once = [(used_in, request.said["tool_name"], digest(arguments))] if used_in else []
     assert starts == once, "it started otherwise than was approved, or more than once"
     print(json.dumps({"outcome": state, "reviewer": vote and vote["reviewer"], "key": vote and vote["key_id"], "arguments": arguments}))
 

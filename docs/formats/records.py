@@ -19,6 +19,11 @@ def sha256(data):
     return hashlib.sha256(data).digest()
 
 
+def digest(text):
+    """The SHA-256 of a text, as records say it."""
+    return sha256(text.encode()).hex()
+
+
 def uuid(digits):
     """An id as it is written; None where a leaf has none."""
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])) if digits else None
@@ -122,6 +127,23 @@ def find(among, type, **fields):
     found = [it for it in among if it.type == type and fields.items() <= it._asdict().items()]
     assert all(it.said is not None for it in found), f"a payload of {type} is not there"
     return found
+
+
+def user(credential, before, told):
+    """Whose a credential is, as the record says that made it; as is told, where none of those before does."""
+    made = [it.said for it in find(before, "infra.api_key.created") if it.said["key_id"] == credential]
+    return made[0].get("user") if made else told
+
+
+def reviewer_key(before, key_id, tenant):
+    """The one record that registers a key, in a stream of keys: made for this tenant by the person whom it names, who has it."""
+    registered, = [it for it in find(before, "infra.key.registered") if it.said["key_id"] == key_id]
+    key = registered.said
+    proof = opened(key["proof_of_possession"], "reviewer-key", key)
+    assert registered.stream.startswith("key-"), "registered in another kind of stream"
+    proven = (proof["tenant"], proof["reviewer"], proof["public_key"])
+    assert proven == (tenant, key["reviewer"], key["public_key"]), "another's key"
+    return registered
 
 
 def run(main):
