@@ -1,18 +1,23 @@
 //! Real conversations, live: a replaying agent takes the 200 conversations of tau-bench through the API as they happened.
 //! Each message is submitted, each turn claimed, each recorded call proposed, started and reported, and each answer
-//! committed; what is irreversible waits for the signature of a reviewer. The counts are those of the file.
+//! committed; what is irreversible waits for the signature of a reviewer. The counts are those of the file (`counts`). Then
+//! an operator who holds the keys plants faults in what they left, and each is found where it stands (`planted`).
 
 pub mod client;
+mod counts;
 mod examples;
+mod planted;
 mod recorded;
 pub mod reviewer;
+mod story;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use ruche_domain::numbers::Position;
 use ruche_tests::data;
 use ruche_tests::server::{Home, Server, caught_up};
 use serde_json::{Value, json};
@@ -131,8 +136,14 @@ impl World {
 
     /// The end of it all: an export, and what the auditor's verifier says of it.
     pub fn audit(self) -> Value {
+        let (folder, home) = self.closed();
+        audit(&home, folder.path())
+    }
+
+    /// The server ends, well. What it leaves.
+    fn closed(self) -> (tempfile::TempDir, Home) {
         assert!(self.server.stop().expect("it stops"), "it ended well");
-        audit(&self.home, self.folder.path())
+        (self.folder, self.home)
     }
 }
 
@@ -330,121 +341,41 @@ impl<'w> Replay<'w> {
     }
 }
 
-/// What the page of the data says of a tool.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
-    calls: u64,
-    errors: u64,
-}
-
-/// The table of the tools on the page beside the file.
-fn page_of_the_data(file: &Path) -> BTreeMap<String, Told> {
-    let page = std::fs::read_to_string(file.with_file_name("README.md")).expect("the page of the data");
-    let rows = page.lines().filter_map(|line| {
-        let mut cells = line.trim_matches('|').split('|').map(str::trim);
-        let tool = cells.next()?.to_owned();
-        let (calls, errors) = (cells.next()?.parse().ok()?, cells.next()?.parse().ok()?);
-        Some((tool, Told { calls, errors }))
-    });
-    rows.collect()
-}
-
 #[test]
-fn all_conversations_of_tau_bench_go_through_the_live_path() {
+fn all_conversations_of_tau_bench_go_through_the_live_path_and_each_fault_in_what_they_left_is_found() {
     let Some(file) = data::file("tau-bench-airline/gpt-4o-airline.json") else {
         return;
     };
-    let (conversations, page) = (recorded::read(&file), page_of_the_data(&file));
-    assert_eq!(
-        page.values().map(|told| told.calls).sum::<u64>(),
-        1_164,
-        "{page:?}"
-    );
+    let (conversations, counts) = (recorded::read(&file), counts::OfFile::read(&file));
     let world = World::new();
-    let irreversible = world.register_tools();
-    let signed: u64 = irreversible.iter().map(|tool| page[tool].calls).sum();
+    let signed = counts.calls_of(&world.register_tools());
     let decided = world.replay(&conversations) as u64;
     assert_eq!(
         world.reviewer.votes(),
         signed,
         "each irreversible call has a signature of its own"
     );
-    caught_up(&world.agent.http, &world.server.url, &world.agent.key).expect("the read models catch up");
+    let last = caught_up(&world.agent.http, &world.server.url, &world.agent.key);
+    let last: Position = last
+        .expect("the read models catch up")
+        .parse()
+        .expect("a position");
+    counts.hold_in_read_models(&world, decided);
+    counts::each_call_is_there_once(&world.agent, &conversations);
 
-    let totals =
-        "{ totals { sessions counts { userMessages toolCalls toolResults toolErrors toolUnknowns turns
-        turnsCommitted } } }";
-    let totals = world.agent.ask(totals, json!({}))["totals"].clone();
-    let turns = (1_490 + decided).to_string();
-    let counts = json!({ "userMessages": "1490", "toolCalls": "1164", "toolResults": "1091", "toolErrors": "73",
-        "toolUnknowns": "0", "turns": turns, "turnsCommitted": turns });
-    assert_eq!(totals, json!({ "sessions": "200", "counts": counts }));
-    let usage = "{ usage(groupBy: [TOOL]) { tool counts { toolCalls toolErrors } } }";
-    let usage = world.agent.ask(usage, json!({}))["usage"].clone();
-    let number = |row: &Value, name: &str| row["counts"][name].as_str().and_then(|text| text.parse().ok());
-    let rows = usage.as_array().expect("rows").iter().filter_map(|row| {
-        let tool = row["tool"].as_str().filter(|tool| !tool.is_empty())?;
-        let told = Told {
-            calls: number(row, "toolCalls")?,
-            errors: number(row, "toolErrors")?,
-        };
-        Some((tool.to_owned(), told))
-    });
-    assert_eq!(rows.collect::<BTreeMap<_, _>>(), page);
-    each_call_is_there_once(&world.agent, &conversations);
-
-    let report = world.audit();
+    story::goes_on(&world);
+    let (folder, home) = world.closed();
+    let report = audit(&home, folder.path());
     assert_eq!(
         (&report["verdict"], &report["findings"]),
         (&json!("VERIFIED"), &json!([])),
         "{report}"
     );
-    assert_eq!(report["proposed_and_not_run"]["total"], 0, "{report}");
-}
-
-/// The effects of each session are the calls of its conversation, in their order and to the byte.
-fn each_call_is_there_once(agent: &Client, conversations: &[Conversation]) {
-    let query =
-        "query ($after: String) { effects(first: 100, after: $after) { pageInfo { hasNextPage endCursor }
-        nodes { callId tool arguments result providerCallId session { externalId } } } }";
-    let (mut after, mut found) = (Value::Null, BTreeMap::<String, Vec<[String; 4]>>::new());
-    let (mut ids, mut provider_ids) = (BTreeSet::new(), BTreeSet::new());
-    loop {
-        let page = agent.ask(query, json!({ "after": after }))["effects"].take();
-        for node in page["nodes"].as_array().expect("a list") {
-            let text = |name: &str| node[name].as_str().expect("a text").to_owned();
-            assert!(ids.insert(text("callId")), "two calls under one id: {node}");
-            provider_ids.insert(text("providerCallId"));
-            let session = node["session"]["externalId"].as_str().expect("an id").to_owned();
-            let call = ["tool", "arguments", "providerCallId", "result"].map(text);
-            found.entry(session).or_default().push(call);
-        }
-        after = page["pageInfo"]["endCursor"].clone();
-        if page["pageInfo"]["hasNextPage"] != true {
-            break;
-        }
-    }
-    assert_eq!(
-        (ids.len(), provider_ids.len()),
-        (1_164, 134),
-        "providers use one id for several calls"
-    );
-    for conversation in conversations {
-        let steps = conversation.turns.iter().flat_map(|turn| &turn.steps);
-        let calls = steps.filter_map(|step| match step {
-            Step::Called(call) => {
-                Some([&call.tool, &call.arguments, &call.provider_id, &call.result].map(Clone::clone))
-            }
-            Step::Said(_) => None,
-        });
-        // The newest come first, since all of them are settled.
-        let mut calls: Vec<_> = calls.collect();
-        calls.reverse();
-        assert_eq!(
-            found.remove(&conversation.id).unwrap_or_default(),
-            calls,
-            "{}",
-            conversation.id
-        );
-    }
+    let not_run = &report["proposed_and_not_run"]["total"];
+    assert_eq!(not_run, story::NOT_RUN, "of the conversations all did: {report}");
+    assert_eq!(report["turns_not_over"]["total"], 0, "{report}");
+    let copies = planted::Copies::of(&home, folder.path());
+    let size = usize::try_from(last.index.0).expect("it fits") + 1;
+    counts.hold_in_records(&copies.whole, size, signed, decided);
+    copies.each_fault_is_found();
 }

@@ -4,9 +4,9 @@
 mod effects;
 mod generated;
 mod machine;
-mod planted;
+pub mod planted;
 mod restored;
-mod rewritten;
+pub mod rewritten;
 mod timers;
 mod told;
 

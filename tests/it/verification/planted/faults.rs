@@ -1,383 +1,178 @@
-//! The faults: one for each rule about turns, calls and approvals, and for ways around it.
+//! Faults, and where each is planted: in a session that has no other one.
 
-use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE};
-use ruche_domain::event::AgentEvent;
-use ruche_domain::events::InfraKeyRegistered;
-use ruche_domain::ids::{TenantId, TurnId};
-use ruche_domain::measures::Digest;
-use ruche_ledger::dsse::PrivateKey;
-use ruche_ledger::verify::FindingKind::{self, *};
-use ruche_ledger::vote::{key_id, key_stream};
-use serde_json::{Value, json};
+mod calls;
+mod signed;
+mod stored;
+mod turns;
+
+use std::collections::{BTreeMap, HashMap};
+
+use ruche_domain::envelope::ACFEvent;
+use ruche_domain::ids::SessionId;
+use ruche_ledger::verify::FindingKind;
 use uuid::Uuid;
 
-use super::work::Work;
+use super::work::{Mark, Planted, Work};
 
-/// A fault: its name, what is found first, how it is planted (giving where it is found), and what follows from it.
-pub type Fault = (
-    &'static str,
-    FindingKind,
-    fn(&mut Work) -> usize,
-    &'static [FindingKind],
-);
+pub use calls::CALLS;
+pub use signed::{SIGNED, UNSIGNED};
+pub use stored::STORED;
+pub use turns::TURNS;
 
-pub const FAULTS: &[Fault] = &[
-    (
-        "a turn that was not opened",
-        IllegalTransition,
-        |work| {
-            let at = work.at("turn.opened", 1);
-            work.remove(at);
-            at
-        },
-        &[],
-    ),
-    (
-        "a claim of a turn that is not ready",
-        IllegalTransition,
-        |work| {
-            let at = work.at("turn.readied", 1);
-            work.remove(at);
-            work.at("turn.started", 1)
-        },
-        &[],
-    ),
-    (
-        "an attempt that nobody began",
-        IllegalTransition,
-        |work| {
-            let at = work.at("turn.started", 1);
-            work.remove(at);
-            work.at("tool.proposed", 1)
-        },
-        &[],
-    ),
-    (
-        "something behind the end of a turn",
-        IllegalTransition,
-        |work| {
-            let like = work.at("turn.committed", 0);
-            work.insert(work.end(), like, Some(("turn.cancelled", json!({}))))
-        },
-        &[],
-    ),
-    (
-        "a second turn that holds the lane",
-        IllegalTransition,
-        |work| {
-            let like = work.at("turn.started", 2);
-            let opened = work.insert(
-                work.end(),
-                like,
-                Some(("turn.opened", json!({ "trigger": "user" }))),
-            );
-            work.0[opened].leaf.event.turn = Some(TurnId(Uuid::from_u128(77)));
-            let sealed = json!({ "message_ids": [], "reason": "flush" });
-            work.insert(opened + 1, opened, Some(("turn.sealed", sealed)));
-            let readied = json!({ "attempt": 1, "not_before": 0 });
-            work.insert(opened + 2, opened, Some(("turn.readied", readied)))
-        },
-        &[],
-    ),
-    (
-        "a commit with a call under way",
-        IllegalTransition,
-        |work| {
-            let at = work.at("tool.completed", 1);
-            work.remove(at);
-            work.at("turn.committed", 0)
-        },
-        &[],
-    ),
-    (
-        "a call that nobody asked policy about",
-        IllegalTransition,
-        |work| {
-            let at = work.at("policy.evaluated", 1);
-            work.remove(at);
-            work.at("tool.started", 1)
-        },
-        &[],
-    ),
-    (
-        "a start that leaves its business key out",
-        IllegalTransition,
-        |work| {
-            work.say(work.at("tool.started", 1), |said| {
-                for member in ["idempotency_key", "business_key_id", "generation"] {
-                    said[member] = Value::Null;
-                }
-            })
-        },
-        &[],
-    ),
-    (
-        "an outcome that comes twice",
-        IllegalTransition,
-        |work| {
-            let like = work.at("tool.completed", 1);
-            work.insert(like + 1, like, None)
-        },
-        &[],
-    ),
-    (
-        "a cancellation behind a commit point",
-        IllegalTransition,
-        |work| {
-            let at = work.at("tool.completed", 0);
-            work.insert(at + 1, at, Some(("turn.cancel_requested", json!({}))))
-        },
-        &[],
-    ),
-    (
-        "an outcome without a start",
-        EffectWithoutIntent,
-        |work| {
-            let at = work.at("tool.started", 1);
-            work.remove(at);
-            work.at("tool.completed", 1)
-        },
-        &[],
-    ),
-    (
-        "an outcome before its start",
-        EffectWithoutIntent,
-        |work| {
-            let (start, end) = (work.at("tool.started", 1), work.at("tool.completed", 1));
-            work.0.swap(start, end);
-            start
-        },
-        &[IllegalTransition],
-    ),
-    (
-        "a second start of one attempt",
-        AttemptOutOfOrder,
-        |work| {
-            let like = work.at("tool.started", 1);
-            work.insert(work.at("tool.completed", 1) + 1, like, None)
-        },
-        &[],
-    ),
-    (
-        "an attempt that is skipped",
-        AttemptOutOfOrder,
-        |work| work.say(work.at("turn.started", 1), |said| said["attempt"] = json!(3)),
-        &[],
-    ),
-    (
-        "an outcome of another attempt",
-        AttemptOutOfOrder,
-        |work| work.say(work.at("tool.completed", 1), |said| said["attempt"] = json!(2)),
-        &[],
-    ),
-    (
-        "a lease whose number does not rise",
-        LeaseOutOfOrder,
-        |work| work.say(work.at("turn.started", 1), |said| said["lease_epoch"] = json!(1)),
-        &[],
-    ),
-    (
-        "a heartbeat under an old lease",
-        LeaseOutOfOrder,
-        |work| {
-            let at = work.at("turn.committed", 0) - 1;
-            work.say(at, |said| said["lease_epoch"] = json!(1))
-        },
-        &[],
-    ),
-    (
-        "a lease that was taken before it lapsed",
-        LeaseOutOfOrder,
-        |work| {
-            let at = work.at("turn.started", 1);
-            let expired = json!({ "resource": "turn", "lease_epoch": 2 });
-            work.insert(at + 1, at, Some(("infra.lease_expired", expired)))
-        },
-        &[],
-    ),
-    (
-        "a gap in a stream",
-        StreamBroken,
-        |work| {
-            let at = work.at("turn.committed", 0);
-            work.0[at].skips = true;
-            at
-        },
-        &[],
-    ),
-    (
-        "an effect that used up no approval",
-        EffectWithoutApproval,
-        |work| {
-            let at = work.at("approval.consumed", 0);
-            work.remove(at);
-            at
-        },
-        &[],
-    ),
-    (
-        "an approval used in another append than the start",
-        EffectWithoutApproval,
-        |work| {
-            let at = work.at("approval.consumed", 0);
-            work.0[at].append = u64::MAX;
-            at + 1
-        },
-        &[],
-    ),
-    (
-        "an effect under a weaker word",
-        EffectWithoutApproval,
-        |work| {
-            let at = work.at("approval.consumed", 0);
-            work.remove(at);
-            work.say(at, |said| said["side_effect"] = json!("pure"))
-        },
-        &[],
-    ),
-    (
-        "another tool than was signed for",
-        EffectWithoutApproval,
-        |work| {
-            work.say(work.at("tool.started", 0), |said| {
-                said["name"] = json!("delete_all")
-            })
-        },
-        &[],
-    ),
-    (
-        "other arguments than were signed for",
-        EffectWithoutApproval,
-        |work| {
-            work.say(work.at("tool.started", 0), |said| {
-                said["args_digest"] = json!("00".repeat(32))
-            })
-        },
-        &[],
-    ),
-    (
-        "an approval used twice",
-        ApprovalUsedTwice,
-        |work| {
-            let like = work.at("approval.consumed", 0);
-            work.insert(work.at("turn.attempt_failed", 0), like, None)
-        },
-        &[],
-    ),
-    (
-        "an approval of another action",
-        ApprovalMisused,
-        |work| {
-            let other = json!("00".repeat(32));
-            work.say(work.at("approval.consumed", 0), |said| {
-                said["action_digest"] = other
-            })
-        },
-        &[EffectWithoutApproval],
-    ),
-    (
-        "an approval whose key was revoked before the start",
-        ApprovalMisused,
-        |work| revoke(work, "approval.consumed") + 1,
-        &[EffectWithoutApproval],
-    ),
-    (
-        "a vote under a key that was revoked before",
-        VoteInvalid,
-        |work| revoke(work, "approval.voted") + 1,
-        &[DecisionWithoutVote],
-    ),
-    (
-        "a vote that says otherwise than is signed",
-        VoteInvalid,
-        |work| {
-            work.say(work.at("approval.voted", 0), |said| {
-                said["decision"] = json!("reject")
-            })
-        },
-        &[DecisionWithoutVote],
-    ),
-    (
-        "a decision without a vote",
-        DecisionWithoutVote,
-        |work| {
-            let at = work.at("approval.voted", 0);
-            work.remove(at);
-            at
-        },
-        &[],
-    ),
-    (
-        "a request that is settled twice",
-        IllegalTransition,
-        |work| {
-            let like = work.at("approval.consumed", 0);
-            let lapsed = json!({ "expired_at": 0 });
-            work.insert(work.end(), like, Some(("approval.expired", lapsed)))
-        },
-        &[],
-    ),
-    (
-        "a request that shows something else",
-        RequestMismatch,
-        |work| {
-            work.say(work.at("approval.requested", 1), |said| {
-                said["arguments"] = json!("{ }")
-            })
-        },
-        &[],
-    ),
-    (
-        "a reviewer's key of another tenant",
-        ReviewerKeyInvalid,
-        |work| {
-            let key = PrivateKey::from_seed(&[7; 32]);
-            let public = key.public();
-            let possession = KeyPossession::new(TenantId(Uuid::from_u128(1)), "bob", *public.as_bytes());
-            let possession = possession.expect("a name").to_bytes();
-            let proof = key
-                .sign(POSSESSION_TYPE, &possession)
-                .expect("a document")
-                .to_json();
-            let said =
-                InfraKeyRegistered::new(key_id(&public), "bob".into(), Digest(*public.as_bytes()), proof);
-            let said: AgentEvent = said.into();
-            let said = serde_json::from_slice(&said.to_payload()).expect("JSON");
-            let like = work.at("infra.key.registered", 0);
-            let at = work.insert(work.end(), like, Some(("infra.key.registered", said)));
-            work.0[at].leaf.event.stream = key_stream(key_id(&public));
-            at
-        },
-        &[],
-    ),
-    (
-        "an event that cannot be read",
-        PayloadMalformed,
-        |work| {
-            let at = work.at("turn.started", 1);
-            work.set(at, b"[]".to_vec());
-            at
-        },
-        &[],
-    ),
-    (
-        "a start that never said anything",
-        PayloadMalformed,
-        |work| {
-            let at = work.at("tool.started", 0);
-            work.0[at].leaf.payload.clear();
-            work.0[at].payload.clear();
-            at
-        },
-        &[],
-    ),
+/// A fault of records.
+pub struct Fault {
+    pub name: &'static str,
+    pub takes: Takes,
+    pub plant: fn(&mut Work, &Taken),
+    /// All that is found: what, and at the event of which type. It is one that was put in, or else one that was taken.
+    pub found: &'static [(FindingKind, &'static str)],
+}
+
+type Types = &'static [&'static str];
+
+/// What a fault is planted in. Of these types there is one event each, and of those there is none.
+#[derive(Clone, Copy)]
+pub enum Takes {
+    /// The records of a turn.
+    Turn(Types, Types),
+    /// The records of a call, wherever they stand.
+    Call(Types, Types),
+    /// Those of a call that was approved under a key that decided nothing else.
+    CallOfKey,
+    /// Nothing that is there.
+    Nothing,
+}
+
+/// A call that was signed for, and done.
+const SIGNED_CALL: Types = &[
+    "tool.proposed",
+    "approval.requested",
+    "approval.voted",
+    "approval.resolved",
+    "approval.consumed",
+    "tool.started",
+    "tool.completed",
 ];
+const SIGNED_FOR: Takes = Takes::Call(SIGNED_CALL, &[]);
 
-/// Revokes the reviewer's key in front of the first event of a type, and gives where.
-fn revoke(work: &mut Work, before: &str) -> usize {
-    let like = work.at("infra.key.registered", 0);
-    let bytes = work.0[like].payload[0].bytes().expect("nothing was erased");
-    let said: Value = serde_json::from_slice(bytes).expect("JSON");
-    let revoked = json!({ "key_id": said["key_id"] });
-    work.insert(work.at(before, 0), like, Some(("infra.key.revoked", revoked)))
+/// The last event of each type, among those that were taken.
+pub struct Taken(BTreeMap<String, Mark>);
+
+impl Taken {
+    /// Where an event stands.
+    pub fn at(&self, work: &Work, event_type: &str) -> usize {
+        work.place(self.0[event_type])
+    }
+}
+
+/// What has to be found, and at which record; and in which session it was planted.
+pub struct Expected {
+    pub session: Option<SessionId>,
+    pub found: Vec<(FindingKind, Mark)>,
+}
+
+impl Expected {
+    /// What has to be found where, in the order of the ledger.
+    pub fn places(&self, work: &Work) -> Vec<(FindingKind, u64)> {
+        let found = self.found.iter();
+        let mut places: Vec<_> = found
+            .map(|(kind, mark)| (*kind, work.place(*mark) as u64))
+            .collect();
+        places.sort_by_key(|(_, place)| *place);
+        places
+    }
+}
+
+impl Fault {
+    pub fn planted(&self, work: &mut Work) -> Expected {
+        let (session, taken) = self.takes.choose(work).unwrap_or_else(|| {
+            panic!("nothing in the ledger has what it takes: {}", self.name);
+        });
+        work.taken.extend(session);
+        let inserted = work.inserted.len();
+        (self.plant)(work, &taken);
+        let mark = |event_type: &str| {
+            let is_it = |mark: &&Mark| work.records[work.place(**mark)].is(event_type);
+            let mut new = work.inserted[inserted..].iter();
+            *new.find(is_it).unwrap_or_else(|| &taken.0[event_type])
+        };
+        let found = self.found.iter();
+        Expected {
+            session,
+            found: found
+                .map(|(kind, event_type)| (*kind, mark(event_type)))
+                .collect(),
+        }
+    }
+}
+
+impl Takes {
+    /// The first that fits, of the sessions that are free.
+    fn choose(self, work: &Work) -> Option<(Option<SessionId>, Taken)> {
+        let found = match self {
+            Self::Turn(has, lacks) => first(work, |event| Some(event.turn?.0), |all| fits(all, has, lacks)),
+            Self::Call(has, lacks) => first(work, call, |all| fits(all, has, lacks)),
+            Self::CallOfKey => {
+                let votes = votes(work);
+                let is_only =
+                    |all: &[&Planted]| all.iter().filter_map(|one| key(one)).all(|key| votes[&key] == 1);
+                first(work, call, |all| fits(all, SIGNED_CALL, &[]) && is_only(all))
+            }
+            Self::Nothing => return Some((None, Taken(BTreeMap::new()))),
+        }?;
+        let marks = found
+            .iter()
+            .map(|record| (record.leaf.event.event_type.clone(), record.mark));
+        Some((found[0].leaf.event.session, Taken(marks.collect())))
+    }
+}
+
+fn call(event: &ACFEvent) -> Option<Uuid> {
+    event.call.map(|call| call.0)
+}
+
+/// The records of the first that fits, of what they are about, in the order of the ledger.
+fn first<'w>(
+    work: &'w Work,
+    about: impl Fn(&ACFEvent) -> Option<Uuid>,
+    fits: impl Fn(&[&Planted]) -> bool,
+) -> Option<Vec<&'w Planted>> {
+    let (mut order, mut groups) = (Vec::new(), HashMap::<Uuid, Vec<&Planted>>::new());
+    for record in &work.records {
+        let event = &record.leaf.event;
+        let is_free = event
+            .session
+            .is_some_and(|session| !work.taken.contains(&session));
+        let Some(about) = about(event).filter(|_| is_free) else {
+            continue;
+        };
+        let group = groups.entry(about).or_default();
+        if group.is_empty() {
+            order.push(about);
+        }
+        group.push(record);
+    }
+    let found = order.iter().find(|about| fits(&groups[about]))?;
+    groups.remove(found)
+}
+
+fn fits(all: &[&Planted], has: Types, lacks: Types) -> bool {
+    let count = |event_type: &str| all.iter().filter(|record| record.is(event_type)).count();
+    has.iter().all(|event_type| count(event_type) == 1)
+        && lacks.iter().all(|event_type| count(event_type) == 0)
+}
+
+/// The id of the key that a vote was signed with.
+fn key(record: &Planted) -> Option<String> {
+    let said = record.is("approval.voted").then(|| record.said())?;
+    said["key_id"].as_str().map(str::to_owned)
+}
+
+/// How often each key decided something.
+fn votes(work: &Work) -> HashMap<String, usize> {
+    let mut votes = HashMap::new();
+    for key in work.records.iter().filter_map(key) {
+        *votes.entry(key).or_default() += 1;
+    }
+    votes
 }

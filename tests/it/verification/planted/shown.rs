@@ -10,14 +10,21 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Position;
 use ruche_ledger::dsse::{Envelope, PrivateKey};
 use ruche_ledger::hash::{Hash, leaf_hash};
-use ruche_ledger::verify::FindingKind::*;
+use ruche_ledger::verify::FindingKind::{self, *};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::faults::Fault;
 use super::work::Work;
 
-pub const SHOWN: &[Fault] = &[
+/// A fault: its name, what is found first, how it is planted (giving where it is found), and what follows from it.
+pub type Shown = (
+    &'static str,
+    FindingKind,
+    fn(&mut Work) -> usize,
+    &'static [FindingKind],
+);
+
+pub const SHOWN: &[Shown] = &[
     (
         "another business key than was proposed",
         RequestMismatch,
@@ -53,7 +60,7 @@ pub const SHOWN: &[Fault] = &[
         RequestMismatch,
         |work| {
             let at = work.at("approval.requested", 0);
-            work.0[at].leaf.event.session = Some(SessionId(Uuid::from_u128(99)));
+            work.records[at].leaf.event.session = Some(SessionId(Uuid::from_u128(99)));
             at
         },
         &[],
@@ -63,7 +70,7 @@ pub const SHOWN: &[Fault] = &[
         IllegalTransition,
         |work| {
             let at = work.at("approval.requested", 0);
-            work.0[at].leaf.event.turn = Some(TurnId(Uuid::from_u128(99)));
+            work.records[at].leaf.event.turn = Some(TurnId(Uuid::from_u128(99)));
             at
         },
         &[RequestMismatch],
@@ -145,8 +152,8 @@ fn lane(work: &mut Work, name: &str) -> usize {
 /// that `key` signs on it.
 pub fn sign_anew(work: &mut Work, key: &PrivateKey) {
     let (at, vote) = (work.at("approval.requested", 0), work.at("approval.voted", 0));
-    let said = fact(work, at);
-    let event = work.0[at].leaf.event.clone();
+    let said = requested(work, at);
+    let event = work.records[at].leaf.event.clone();
     let action = Action {
         agent: said.agent_id.clone().expect("an agent"),
         arguments: sha256(said.arguments.as_ref().expect("arguments")),
@@ -167,12 +174,12 @@ pub fn sign_anew(work: &mut Work, key: &PrivateKey) {
         let at = work.at(event_type, number);
         work.say(at, |said| said["action_digest"] = json!(action));
     }
-    let shown = sha256(&view(&RequestEnvelope::of(&event), &fact(work, at)));
+    let shown = sha256(&view(&RequestEnvelope::of(&event), &requested(work, at)));
     for at in [at, vote] {
         work.say(at, |said| said["view_digest"] = json!(shown));
     }
     work.link();
-    let place = leaf_hash(&work.0[at].leaf.encode());
+    let place = leaf_hash(&work.records[at].leaf.encode());
     work.say(vote, |said| {
         let envelope = said["signature"].as_str().expect("an envelope");
         let envelope = Envelope::parse(envelope).expect("an envelope");
@@ -186,8 +193,9 @@ pub fn sign_anew(work: &mut Work, key: &PrivateKey) {
     });
 }
 
-fn fact(work: &Work, at: usize) -> ApprovalRequested {
-    let record = &work.0[at];
+/// What a request says.
+pub fn requested(work: &Work, at: usize) -> ApprovalRequested {
+    let record = &work.records[at];
     let event = &record.leaf.event;
     let bytes = record.payload[0].bytes().expect("nothing was erased");
     match AgentEvent::from_payload(&event.event_type, event.schema_version, bytes) {
