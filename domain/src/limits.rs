@@ -33,6 +33,11 @@ pub const JSON_NUMBER_BYTES_MAX: usize = 64;
 pub const WRITER_QUEUE_APPENDS_MAX: usize = 8_192;
 /// Stored bytes waiting for one writer; more is refused with `OVERLOADED`.
 pub const WRITER_QUEUE_BYTES_MAX: usize = 256 * 1_048_576;
+/// Times that a writer that broke is started anew within [`WRITER_RESTARTS_WINDOW_MS`]. If it breaks once more the process
+/// ends: something is wrong that an empty cache does not mend.
+pub const WRITER_RESTARTS_MAX: usize = 5;
+/// The time in which they are counted, ms.
+pub const WRITER_RESTARTS_WINDOW_MS: u64 = 60_000;
 /// Events of one group commit; one append larger than what is left waits for the next.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Stored bytes of one group commit.

@@ -33,6 +33,7 @@ pub mod references;
 pub mod store;
 pub mod sequencer;
 pub mod wake;
+pub mod writer_life;
 pub mod memory;
 pub mod subscribe;
 pub mod right_edge;

@@ -8,7 +8,8 @@
 //! 4. A commit whose fate is not known is answered `Unknown`, or found by the hash of the head and confirmed by a fence:
 //!    a commit that began after the head was read. Nothing is guessed, and a commit that comes with a warning is not believed.
 //! 5. What is read is handed out once a failover cannot take it back (`durable`).
-//! 6. Every wait of an append for the database ends (`fence`), and a writer that dies leaves nobody waiting.
+//! 6. Every wait of an append for the database ends (`fence`). A writer that breaks leaves nobody waiting, and is followed
+//!    by another (`writer`).
 //! 7. A session that appends can read no record, and one that reads sees one ledger and writes nothing (`0002_roles.sql`).
 //!
 //! # The life of an append

@@ -18,6 +18,7 @@ use ruche_ledger::store::{
     StoreError,
 };
 use ruche_ledger::tree_head::SignedTreeHead;
+use ruche_ledger::writer_life::WriterLife;
 use tokio::task::JoinHandle;
 
 use crate::durable::Durable;
@@ -26,7 +27,7 @@ use crate::error::OpenError;
 use crate::queue::{Job, Queue, Queues};
 use crate::reading::Reader;
 use crate::session::{Database, Purpose};
-use crate::writer::Writer;
+use crate::writer::{self, Parts};
 use crate::{PostgresOptions, epochs, hints, read, schema, trees};
 
 /// Connections for tiles, tree heads and the heads of all ledgers.
@@ -42,6 +43,7 @@ pub struct PostgresStore {
     shared: Pool,
     queues: Queues,
     ends: Arc<Ends>,
+    life: Arc<WriterLife>,
     /// Writers. Empty once the store is closed.
     writers: Mutex<Vec<JoinHandle<()>>>,
     /// Fences, wake-ups and hints: they hold nothing that is lost with them.
@@ -68,13 +70,16 @@ impl PostgresStore {
         let shared = database.checked_pool(Purpose::Append, SHARED_CONNECTIONS)?;
         let ends = Arc::new(Ends::new(Arc::clone(&durable)));
         let queues = Queues::new(options.writers);
-        let start = |queue: &Arc<Queue>| {
-            let clock = Arc::clone(&clock);
-            let limit = options.answer_timeout;
-            let writer = Writer::new(database.clone(), reader.clone(), limit, clock, Arc::clone(&ends));
-            let queue = Arc::clone(queue);
-            tokio::spawn(async move { writer.run(&queue).await })
+        let life = Arc::new(WriterLife::default());
+        let parts = Parts {
+            database: database.clone(),
+            reader: reader.clone(),
+            limit: options.answer_timeout,
+            clock: Arc::clone(&clock),
+            ends: Arc::clone(&ends),
+            life: Arc::clone(&life),
         };
+        let start = |queue: &Arc<Queue>| tokio::spawn(writer::keep(parts.clone(), Arc::clone(queue)));
         let writers = Mutex::new(queues.all().iter().map(start).collect());
         let helpers = vec![
             tokio::spawn(durable.run(database.clone())),
@@ -90,15 +95,21 @@ impl PostgresStore {
             shared,
             queues,
             ends,
+            life,
             writers,
             helpers,
         })
     }
 
+    /// How its writers fare.
+    pub fn writers(&self) -> Arc<WriterLife> {
+        Arc::clone(&self.life)
+    }
+
     /// Takes no more appends and finishes those that are queued.
     ///
     /// # Errors
-    /// `Unavailable` if a writer died. Everything answered is durable all the same.
+    /// `Unavailable` if a writer was given up. Everything answered is durable all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.queues.all().iter().for_each(|queue| queue.close());
         self.ends.close();
@@ -142,7 +153,7 @@ impl EventStore for PostgresStore {
             request,
             answer,
         })?;
-        // A writer that died had the append in hand: nobody knows how far it came.
+        // A writer that broke had the append in hand: nobody knows how far it came.
         answered.await.unwrap_or(Ok(AppendOutcome::Unknown))
     }
 

@@ -16,11 +16,12 @@ use crate::contention::Contention;
 use crate::ends::Ends;
 use crate::queue::{Answer, Job, Queue};
 use crate::reading::Reader;
-use crate::session::Database;
 
+pub(crate) use keep::{Parts, keep};
 use link::{Link, Moment};
 use settle::Repeat;
 
+mod keep;
 mod link;
 mod optimistic;
 mod locked;
@@ -67,41 +68,21 @@ struct Round {
     repeats: Vec<Repeat>,
 }
 
-/// When a writer ends, cleanly or not, nobody waits for it any more: what it has in hand is answered `Unknown`, since
-/// its answers go with it, and what it has not taken was not written.
-struct NobodyWaits<'a>(&'a Queue);
-
-impl Drop for NobodyWaits<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("a writer ended in a panic; its ledgers take no more appends");
-        }
-        self.0.abandon();
-    }
-}
-
 impl Writer {
-    pub(crate) fn new(
-        database: Database,
-        reader: Reader,
-        limit: Duration,
-        clock: Arc<dyn Clock>,
-        ends: Arc<Ends>,
-    ) -> Self {
+    fn new(parts: Parts) -> Self {
         Self {
-            link: Link::new(database, limit),
-            reader,
-            clock,
-            ends,
+            link: Link::new(parts.database, parts.limit),
+            reader: parts.reader,
+            clock: parts.clock,
+            ends: parts.ends,
             cache: Cache::new(),
             contention: Contention::default(),
-            limit,
+            limit: parts.limit,
         }
     }
 
     /// Works until the queue is closed and drained.
-    pub(crate) async fn run(mut self, queue: &Queue) {
-        let _guard = NobodyWaits(queue);
+    async fn run(mut self, queue: &Queue) {
         loop {
             // Whatever came while the last commit was being flushed is the next batch: the flush is the timer.
             let jobs = queue.take_batch().await;

@@ -8,7 +8,8 @@
 //!    for two appends is checked by the program (`docs/decisions/0005`).
 //! 4. No async caller ever blocks on a disk or a full queue; a full queue answers `Overloaded`.
 //! 5. A file that contradicts itself is refused at the start and never written to.
-//! 6. No runtime is needed: answers come through channels, work is done by this crate's own threads.
+//! 6. A writer that breaks leaves nobody waiting and is followed by another (`keep`).
+//! 7. No runtime is needed: answers come through channels, work is done by this crate's own threads.
 //!
 //! # The life of an append
 //!
@@ -33,6 +34,7 @@ mod schema;
 mod rowid;
 mod runs;
 mod queue;
+mod keep;
 mod writer;
 mod known;
 mod recent;

@@ -19,14 +19,15 @@ use ruche_ledger::store::{
 };
 use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger::wake::Wakeups;
+use ruche_ledger::writer_life::WriterLife;
 use rusqlite::Connection;
 
 use crate::checkpoint::{self, Signal};
 use crate::error::{OpenError, store_error};
+use crate::keep::Parts;
 use crate::lock::DataLock;
 use crate::queue::{Answer, Job, Queue, Work};
 use crate::readers::Readers;
-use crate::writer::Writer;
 use crate::{SqliteOptions, backup, lookup, read, schema};
 
 /// Name of the ledger's file in the data folder.
@@ -65,6 +66,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     checkpoints: Arc<Signal>,
     wakeups: Arc<Wakeups>,
+    life: Arc<WriterLife>,
     /// `None` once the store is closed.
     threads: Mutex<Option<Threads>>,
 }
@@ -88,15 +90,20 @@ impl SqliteStore {
         options: SqliteOptions,
     ) -> Result<Self, OpenError> {
         let path = lock.dir().join(LEDGER_FILE);
-        let conn = schema::open_writer(&path, &options)?;
-        let durability = Durability::of(&conn).map_err(schema::sqlite("read", &path))?;
-        let wakeups = Arc::new(Wakeups::default());
-        for (ledger, last) in check(&conn)? {
-            // Whoever waits for a position from before the start must not wait for the next append.
-            wakeups.publish(ledger, last);
-        }
         let (queue, readers) = (Arc::new(Queue::default()), Arc::new(Readers::default()));
-        let checkpoints = Arc::new(Signal::default());
+        let (checkpoints, wakeups) = (Arc::new(Signal::default()), Arc::new(Wakeups::default()));
+        let life = Arc::new(WriterLife::default());
+        let parts = Parts {
+            path: path.clone(),
+            options: options.clone(),
+            clock,
+            wakeups: Arc::clone(&wakeups),
+            checkpoints: Arc::clone(&checkpoints),
+            readers: Arc::clone(&readers),
+            life: Arc::clone(&life),
+        };
+        let writer = parts.writer()?;
+        let durability = Durability::of(writer.connection()).map_err(schema::sqlite("read", &path))?;
         let io = |doing| {
             let path = path.clone();
             move |source| OpenError::Io { doing, path, source }
@@ -115,17 +122,10 @@ impl SqliteStore {
         let reader_threads = (0..options.readers.max(1))
             .map(|n| readers.spawn(&path, n))
             .collect::<Result<Vec<_>, _>>()?;
-        let writer = Writer::new(
-            conn,
-            clock,
-            Arc::clone(&wakeups),
-            Arc::clone(&checkpoints),
-            Arc::clone(&readers),
-        )?;
         let writer_queue = Arc::clone(&queue);
         let writer = thread::Builder::new()
             .name("ruche-ledger-writer".into())
-            .spawn(move || writer.run(&writer_queue))
+            .spawn(move || parts.keep(writer, &writer_queue))
             .map_err(io("start the writer of"))?;
         guard.disarm();
         let threads = Mutex::new(Some(Threads {
@@ -141,8 +141,14 @@ impl SqliteStore {
             readers,
             checkpoints,
             wakeups,
+            life,
             threads,
         })
+    }
+
+    /// How its writer fares.
+    pub fn writers(&self) -> Arc<WriterLife> {
+        Arc::clone(&self.life)
     }
 
     /// The settings that the writer's connection was found to have when it was opened.
@@ -153,7 +159,7 @@ impl SqliteStore {
     /// Takes no more work, finishes what is queued, empties the write-ahead log and releases the data lock.
     ///
     /// # Errors
-    /// `Unavailable` if the writer died or the last checkpoint failed. Everything answered is durable all the same.
+    /// `Unavailable` if the writer was given up or the last checkpoint failed. Everything answered is durable all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
         let Some(threads) = self.begin_close() else {
             return Ok(());
@@ -199,7 +205,7 @@ impl SqliteStore {
         self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives work to the writer and waits for the answer. `None` if the writer died with the work in hand.
+    /// Gives work to the writer and waits for the answer. `None` if the writer broke with the work in hand.
     async fn write<T>(
         &self,
         ledger: LedgerId,
@@ -299,7 +305,7 @@ impl EventStore for SqliteStore {
             .write(ledger, |answer| Work::OpenEpoch(Box::new(opening), answer))
             .await?;
         // Trying again is safe: the opening says what end of the ledger it expects.
-        receipt.ok_or_else(writer_died)
+        receipt.ok_or_else(writer_broke)
     }
 
     async fn head(&self, ledger: LedgerId) -> Result<Option<LedgerHead>, StoreError> {
@@ -399,7 +405,7 @@ impl TreeStore for SqliteStore {
     ) -> Result<(), StoreError> {
         self.write(ledger, |answer| Work::PutTiles(epoch, tiles, answer))
             .await?
-            .ok_or_else(writer_died)
+            .ok_or_else(writer_broke)
     }
 
     async fn put_tree_head(
@@ -411,12 +417,12 @@ impl TreeStore for SqliteStore {
         let (size, note) = (head.head().size.0, head.as_bytes().to_vec());
         self.write(ledger, |answer| Work::PutTreeHead(epoch, size, note, answer))
             .await?
-            .ok_or_else(writer_died)
+            .ok_or_else(writer_broke)
     }
 }
 
-fn writer_died() -> StoreError {
+fn writer_broke() -> StoreError {
     StoreError::Unavailable {
-        reason: "the writer of the ledger died; restart the server".into(),
+        reason: "the writer of the ledger broke with this in hand; try again".into(),
     }
 }

@@ -59,17 +59,6 @@ impl Round {
     }
 }
 
-/// When the writer ends, cleanly or not, nobody waits for it any more: neither those with work in the queue, nor those
-/// that wait for a record.
-struct NobodyWaits<'a>(&'a Queue, Arc<Wakeups>);
-
-impl Drop for NobodyWaits<'_> {
-    fn drop(&mut self) {
-        self.0.abandon();
-        self.1.close();
-    }
-}
-
 impl Writer {
     pub(crate) fn new(
         conn: Connection,
@@ -98,7 +87,6 @@ impl Writer {
 
     /// Works until the queue is closed and drained, then gives the connection back for the last checkpoint.
     pub(crate) fn run(mut self, queue: &Queue) -> Connection {
-        let _guard = NobodyWaits(queue, Arc::clone(&self.wakeups));
         loop {
             // Whatever came while the last commit was being flushed is the next batch: the flush is the timer.
             let jobs = queue.take_batch();
@@ -114,6 +102,11 @@ impl Writer {
             self.commit(jobs);
             self.checkpoints.after_commit(&self.conn, &self.readers);
         }
+    }
+
+    /// What it writes with.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.conn
     }
 
     /// Decides jobs, makes what they write durable with one flush, wakes readers and answers.

@@ -8,6 +8,7 @@ mod queue;
 mod start;
 mod tampered;
 mod trees;
+mod writer;
 mod backup;
 
 use std::path::Path;
