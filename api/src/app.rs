@@ -223,7 +223,10 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(OsRandom);
         let guarded = Arc::new(GuardedStore::new(engine.events.clone(), engine.halts.clone()));
-        let append_health = Arc::new(AppendHealth::new(engine.write_test.clone()));
+        let append_health = Arc::new(AppendHealth::new(
+            engine.write_test.clone(),
+            engine.writers.clone(),
+        ));
         let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone(), append_health.clone()));
         let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*engine.heads).await?;
         let sealer = Arc::new(Sealer {
@@ -413,6 +416,12 @@ impl App {
     /// Resolves when this process may not go on with the store: it was restored, or is somebody else's.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
         self.engine.lost()
+    }
+
+    /// Resolves when a writer broke so often that it is not started any more.
+    pub fn writer_given_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let writers = self.engine.writers.clone();
+        async move { writers.given_up().await }
     }
 
     /// What the network edge needs.

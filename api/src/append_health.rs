@@ -2,16 +2,24 @@
 //!
 //! What was refused is remembered, and `/ready` then tries the store itself: a node that is not ready gets no more
 //! appends, so it must find out without them that there is room again.
+//!
+//! `/ready` asks for no key, so it can be asked at any rate, and a try may hang: on a server that waits for its standby,
+//! or on a disk. So there is one try at a time, which nobody gives up, and all who ask share what it says.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use ruche_ledger::store::{AppendOutcome, StoreError};
-use tokio::sync::Semaphore;
+use ruche_ledger::writer_life::{GIVEN_UP, WriterLife};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::limits::{READY_TRY_SHARED, READY_TRY_WAIT_MAX};
 
 /// Bytes of the try: more than a file system gives a file for nothing.
 const TRY_BYTES: usize = 1_048_576;
@@ -29,27 +37,20 @@ pub trait WriteTest: Send + Sync {
 /// Tries the disk of a folder.
 pub struct FolderTest {
     folder: PathBuf,
-    /// One try at a time. A thread that hangs in it keeps the turn.
-    turn: Arc<Semaphore>,
 }
 
 impl FolderTest {
     /// Of the folder that holds the store.
     pub fn new(folder: PathBuf) -> Self {
-        let turn = Arc::new(Semaphore::new(1));
-        Self { folder, turn }
+        Self { folder }
     }
 }
 
 #[async_trait]
 impl WriteTest for FolderTest {
     async fn try_to_write(&self) -> io::Result<()> {
-        let turn = self.turn.clone().acquire_owned().await.expect("nobody closes it");
         let folder = self.folder.clone();
-        let tried = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            try_to_write(&folder)
-        });
+        let tried = tokio::task::spawn_blocking(move || try_to_write(&folder));
         tried.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 }
@@ -57,16 +58,81 @@ impl WriteTest for FolderTest {
 /// What the last append said of the store, and how the store is tried.
 pub struct AppendHealth {
     test: Arc<dyn WriteTest>,
+    writers: Arc<WriterLife>,
     refused: AtomicBool,
+    /// The try that is under way, or the last one.
+    last: Mutex<Option<Try>>,
+    /// How long what a try said is good for.
+    shared_for: Duration,
+}
+
+/// A try to write, as all who wait for it see it.
+#[derive(Clone)]
+struct Try {
+    begun: Instant,
+    said: watch::Receiver<Option<Said>>,
+}
+
+#[derive(Clone)]
+struct Said {
+    at: Instant,
+    what: Result<(), String>,
+}
+
+impl Try {
+    fn begin(test: Arc<dyn WriteTest>) -> Self {
+        let (say, said) = watch::channel(None);
+        // A task of its own: a session that waits for a standby goes on waiting on the server when its caller gives up,
+        // and the next caller would leave another one there.
+        tokio::spawn(async move {
+            let what = test.try_to_write().await.map_err(|error| error.to_string());
+            say.send_replace(Some(Said {
+                at: Instant::now(),
+                what,
+            }));
+        });
+        Self {
+            begun: Instant::now(),
+            said,
+        }
+    }
+
+    fn is_good_for(&self, shared_for: Duration) -> bool {
+        match &*self.said.borrow() {
+            Some(said) => said.at.elapsed() < shared_for,
+            // Under way, unless its task is gone.
+            None => self.said.has_changed().is_ok(),
+        }
+    }
+
+    async fn outcome(mut self) -> Result<(), String> {
+        let left = READY_TRY_WAIT_MAX.saturating_sub(self.begun.elapsed());
+        match timeout(left, self.said.wait_for(Option::is_some)).await {
+            Ok(Ok(said)) => said.as_ref().map_or(Ok(()), |said| said.what.clone()),
+            Ok(Err(_)) => Err("the try to write broke off".to_owned()),
+            Err(_) => Err(format!(
+                "a try to write has no answer after {} ms",
+                self.begun.elapsed().as_millis()
+            )),
+        }
+    }
 }
 
 impl AppendHealth {
-    /// Of a store that takes appends until one says otherwise.
-    pub fn new(test: Arc<dyn WriteTest>) -> Self {
+    /// Of a store that takes appends until one says otherwise, or its writers do.
+    pub fn new(test: Arc<dyn WriteTest>, writers: Arc<WriterLife>) -> Self {
         Self {
             test,
+            writers,
             refused: AtomicBool::new(false),
+            last: Mutex::default(),
+            shared_for: READY_TRY_SHARED,
         }
+    }
+
+    /// How often a writer of the store was started anew.
+    pub fn writer_restarts(&self) -> u64 {
+        self.writers.restarts()
     }
 
     /// Remembers what became of an append. What is wrong with the request alone says nothing of the store.
@@ -82,17 +148,31 @@ impl AppendHealth {
         }
     }
 
-    /// Tries the store if the last append was refused.
+    /// Tries the store if the last append was refused, or says what a try of a moment ago said. Waits for a try that
+    /// hangs no longer than [`READY_TRY_WAIT_MAX`] from its begin.
     ///
     /// # Errors
     /// What the system says: no room, for one. Once it can be written again, the store counts as good.
-    pub async fn look(&self) -> io::Result<()> {
+    pub async fn look(&self) -> Result<(), String> {
+        // Whatever the disk takes: nobody would write an append to it.
+        if self.writers.is_given_up() {
+            return Err(GIVEN_UP.to_owned());
+        }
         if !self.refused.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.test.try_to_write().await?;
+        self.the_try().outcome().await?;
         self.refused.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn the_try(&self) -> Try {
+        // One assignment: a panic of another holder changes nothing.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(known) if known.is_good_for(self.shared_for) => known.clone(),
+            _ => last.insert(Try::begin(self.test.clone())).clone(),
+        }
     }
 }
 
@@ -110,7 +190,16 @@ fn try_to_write(folder: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use futures_util::future::join_all;
+    use tokio::sync::Semaphore;
+
     use super::*;
+
+    fn of(test: Arc<dyn WriteTest>) -> AppendHealth {
+        AppendHealth::new(test, Arc::default())
+    }
 
     fn refused() -> Result<AppendOutcome, StoreError> {
         Err(StoreError::Unavailable {
@@ -122,7 +211,10 @@ mod tests {
     async fn a_store_that_refuses_is_told_until_its_disk_can_be_written() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("data");
-        let health = AppendHealth::new(Arc::new(FolderTest::new(folder.clone())));
+        let health = AppendHealth {
+            shared_for: Duration::ZERO,
+            ..of(Arc::new(FolderTest::new(folder.clone())))
+        };
         assert!(health.look().await.is_ok(), "nothing was refused yet");
         health.note(&refused());
         for _again in 0..2 {
@@ -140,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_append_that_gets_through_is_proof_enough() {
-        let health = AppendHealth::new(Arc::new(FolderTest::new("/nowhere".into())));
+        let health = of(Arc::new(FolderTest::new("/nowhere".into())));
         health.note(&Ok(AppendOutcome::Unknown));
         assert!(health.look().await.is_err());
         health.note(&Ok(AppendOutcome::Appended {
@@ -148,5 +240,64 @@ mod tests {
             duplicate: false,
         }));
         assert!(health.look().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_store_whose_writer_is_given_up_is_not_well_whatever_its_disk_takes() {
+        let folder = tempfile::tempdir().unwrap();
+        let writers = Arc::new(WriterLife::default());
+        let test = Arc::new(FolderTest::new(folder.path().to_owned()));
+        let health = AppendHealth::new(test, writers.clone());
+        writers.restarted();
+        assert_eq!(health.look().await, Ok(()));
+        writers.give_up();
+        assert_eq!(health.look().await, Err(GIVEN_UP.to_owned()));
+    }
+
+    /// Says no, once it is let.
+    struct Counted {
+        begun: AtomicU32,
+        let_go: Semaphore,
+    }
+
+    #[async_trait]
+    impl WriteTest for Counted {
+        async fn try_to_write(&self) -> io::Result<()> {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            self.let_go.acquire().await.unwrap().forget();
+            Err(io::Error::other("no room"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_one_try_hangs_and_all_hear_what_it_says() {
+        let test = Arc::new(Counted {
+            begun: AtomicU32::new(0),
+            let_go: Semaphore::new(0),
+        });
+        let health = of(test.clone());
+        health.note(&refused());
+        for _again in 0..3 {
+            let began = Instant::now();
+            for said in join_all((0..20).map(|_| health.look())).await {
+                let said = said.unwrap_err();
+                assert!(said.contains("no answer"), "{said}");
+            }
+            assert!(began.elapsed() <= READY_TRY_WAIT_MAX);
+        }
+        assert_eq!(test.begun.load(Ordering::SeqCst), 1);
+        test.let_go.add_permits(1);
+        // The try comes to its end when all others wait.
+        tokio::task::yield_now().await;
+        tokio::time::advance(READY_TRY_SHARED / 2).await;
+        for _again in 0..20 {
+            assert_eq!(health.look().await, Err("no room".to_owned()));
+        }
+        assert_eq!(test.begun.load(Ordering::SeqCst), 1);
+        // What it said is old then.
+        tokio::time::advance(READY_TRY_SHARED).await;
+        test.let_go.add_permits(1);
+        assert_eq!(health.look().await, Err("no room".to_owned()));
+        assert_eq!(test.begun.load(Ordering::SeqCst), 2);
     }
 }

@@ -143,6 +143,12 @@ pub const FIGURES: &[Figure] = &[
         "Appends in the writer's queue or being written.",
     ),
     figure(
+        "ruche_writer_restarts_total",
+        C,
+        &[],
+        "Times that a writer of the ledgers broke and was started anew.",
+    ),
+    figure(
         "ruche_tree_heads_total",
         C,
         &[],
@@ -376,6 +382,7 @@ pub fn show_memory(services: &Services) {
     let age = oldest.map_or(0.0, |since| since.elapsed().as_secs_f64());
     gauge!("ruche_unsealed_age_seconds").set(age);
     gauge!("ruche_halted_ledgers").set(services.guard.halted_count() as f64);
+    counter!("ruche_writer_restarts_total").absolute(services.append_health.writer_restarts());
 }
 
 /// Looks up how far sealing and the read models are, and what waits in lanes. Costs two reads per ledger, and more for those

@@ -175,12 +175,22 @@ pub const INGEST_APPENDS_MAX: usize = 1_000;
 /// Appends of one request to `/v1/events` that are carried out at the same time.
 pub const INGEST_APPENDS_AT_ONCE_MAX: usize = 64;
 
-/// Lag of a projection beyond which `/ready` says no, records.
+/// Lag of a projection beyond which `/ready` counts the ledger as behind, records.
 pub const READY_LAG_RECORDS_MAX: u64 = 100_000;
 /// Ledgers whose read models `/ready` looks at; the others are served by the same loops.
 pub const READY_LEDGERS_MAX: usize = 32;
+/// Halted ledgers that `/ready` names to who may know of all tenants; more are counted.
+pub const READY_NAMES_MAX: usize = 100;
 /// Longest wait of `/ready` for the store.
 pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest wait of `/ready` for a try to write, from the begin of the try on.
+pub const READY_TRY_WAIT_MAX: Duration = Duration::from_millis(1_500);
+/// Time for which what a try to write said is told to all who ask.
+pub const READY_TRY_SHARED: Duration = Duration::from_secs(1);
+const _: () = assert!(
+    READY_TRY_WAIT_MAX.as_millis() < READY_WAIT_MAX.as_millis(),
+    "a try that hangs is told as what it is"
+);
 
 /// Callers, or connections, of one bench.
 pub const BENCH_CALLERS_MAX: usize = 16_384;

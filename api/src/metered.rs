@@ -118,9 +118,8 @@ mod tests {
     #[tokio::test]
     async fn a_metered_store_keeps_the_contract() {
         contract::run(|clock| async move {
-            let health = Arc::new(AppendHealth::new(Arc::new(
-                crate::append_health::FolderTest::new(std::env::temp_dir()),
-            )));
+            let test = Arc::new(crate::append_health::FolderTest::new(std::env::temp_dir()));
+            let health = Arc::new(AppendHealth::new(test, Arc::default()));
             Arc::new(MeteredStore::new(Arc::new(MemoryStore::new(clock)), health)) as Arc<dyn EventStore>
         })
         .await;

@@ -5,10 +5,10 @@
 //! acknowledged is durable even then.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use ruche_ledger::writer_life;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{self, Signal, SignalKind};
 use tokio::sync::watch;
@@ -52,6 +52,12 @@ pub enum ServeError {
          came that keeps other tree heads. Start this node again if it is to go on with what is there now"
     )]
     Lost,
+    /// Its ledgers would take no appends until this process ends.
+    #[error(
+        "a writer of the ledgers broke again and again, so this process ended: start it again, and report what its log says \
+         of the panic. Nothing that was acknowledged is lost"
+    )]
+    Writer,
     /// Closing failed.
     #[error(transparent)]
     App(#[from] AppError),
@@ -80,8 +86,9 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let loops = tokio::spawn(app.tending(settings.publisher).run(stopped));
     tracing::info!(%address, "serving");
     let first_signal = signal();
-    let (lost, is_lost) = (app.lost(), Arc::new(AtomicBool::new(false)));
-    let lose = Arc::clone(&is_lost);
+    let (lost, broken, ended) = (app.lost(), app.writer_given_up(), Arc::new(Mutex::new(None)));
+    let why = Arc::clone(&ended);
+    let end = move |error: ServeError| *why.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     let router = http::router(services);
     let server = connections::serve(listener, router, ConnectionLimits::default(), async move {
         tokio::select! {
@@ -89,8 +96,12 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
                 tracing::info!("closing: finishing what was begun; a second signal ends at once");
             }
             () = lost => {
-                lose.store(true, Ordering::SeqCst);
+                end(ServeError::Lost);
                 tracing::error!("closing: the database was restored, or is somebody else's");
+            }
+            () = broken => {
+                end(ServeError::Writer);
+                tracing::error!("closing: {}", writer_life::GIVEN_UP);
             }
         }
         tokio::spawn(async {
@@ -111,10 +122,16 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
         tracing::error!(%error, "a loop ended badly");
     }
     upkeep.abort();
-    app.close().await?;
-    match is_lost.load(Ordering::SeqCst) {
-        true => Err(ServeError::Lost),
-        false => Ok(()),
+    let closed = app.close().await;
+    let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match ended {
+        Some(ended) => {
+            if let Err(error) = closed {
+                tracing::warn!(error = %crate::error::chain(&error), "closing failed");
+            }
+            Err(ended)
+        }
+        None => Ok(closed?),
     }
 }
 

@@ -14,6 +14,7 @@ mod projections;
 mod nothing_there;
 mod pooler;
 mod roles;
+mod standby_gone;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -26,6 +26,7 @@ pub(super) fn open(common: &Common, lock: Arc<DataLock>, clock: Arc<dyn Clock>) 
         rebuild: reads,
         leases: Arc::new(OnlyNode),
         halts: None,
+        writers: store.writers(),
         write_test: Arc::new(FolderTest::new(common.data_dir.clone())),
         held: Held::Files(store),
     })

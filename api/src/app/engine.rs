@@ -8,6 +8,7 @@ use ruche_ledger::halts::Halts;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeStore};
 use ruche_ledger::store::EventStore;
+use ruche_ledger::writer_life::WriterLife;
 use ruche_ledger_postgres::{NodeLock, PostgresStore};
 use ruche_ledger_sqlite::SqliteStore;
 use ruche_projections::rebuild::Rebuild;
@@ -32,6 +33,8 @@ pub(super) struct Engine {
     pub leases: Arc<dyn Leases>,
     /// Halts that other nodes have to know of; none where there are no others.
     pub halts: Option<Arc<dyn Halts>>,
+    /// How those fare that write the records.
+    pub writers: Arc<WriterLife>,
     /// Whether the store can be written.
     pub write_test: Arc<dyn WriteTest>,
     /// What is held until the process ends.

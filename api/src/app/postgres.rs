@@ -66,6 +66,7 @@ pub(super) async fn open(
         rebuild: reads,
         leases: Arc::new(database.leases(node)?),
         halts: Some(Arc::new(database.halts()?)),
+        writers: store.writers(),
         write_test: Arc::new(DatabaseTest(database)),
         held: Held::Database(store, lock),
     })
