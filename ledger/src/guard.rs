@@ -147,6 +147,17 @@ impl GuardedStore {
         self.read().len()
     }
 
+    /// The halted ledgers, and why each is: for operators alone.
+    pub fn halted_ledgers(&self) -> Vec<(LedgerId, String)> {
+        let halted = self.read();
+        let mut all: Vec<_> = halted
+            .iter()
+            .map(|(ledger, halted)| (*ledger, halted.reason.clone()))
+            .collect();
+        all.sort_by_key(|(ledger, _)| *ledger);
+        all
+    }
+
     fn halted(&self, ledger: LedgerId) -> Option<String> {
         self.read().get(&ledger).map(|halted| halted.reason.clone())
     }
@@ -258,6 +269,7 @@ mod tests {
         );
         appended(store.append(ledger(2), one()).await);
         assert_eq!(store.halted_count(), 1);
+        assert_eq!(store.halted_ledgers().len(), 1);
         let opening = a.opening(ledger(1), 2, Some(Position::new(1, 0)));
         store.open_epoch(ledger(1), opening).await.unwrap();
         assert_eq!(store.halted_count(), 0);

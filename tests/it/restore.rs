@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use reqwest::blocking::Client;
+use ruche_api::cli::main_ledger;
 use ruche_tests::server::{Home, graphql};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -198,15 +199,29 @@ fn a_database_that_was_put_back_by_hand_takes_nothing_until_its_new_epoch_names_
         }
     }
 
-    let server = drill.home.serve().expect("it serves");
+    let operator = drill.home.new_key("operators", &["reader"]).expect("a key");
+    let arguments = ["--operator-key", operator.as_str()];
+    let server = drill.home.serve_with(&arguments, &[]).expect("it serves");
     let refused = started(&server.url, &drill.key, "refused");
     assert_eq!(refused["code"], "UNAVAILABLE", "{refused}");
-    let ready = reqwest::blocking::get(format!("{}/ready", server.url)).expect("an answer");
-    assert_eq!(ready.status(), reqwest::StatusCode::SERVICE_UNAVAILABLE);
-    let ready: Value = serde_json::from_str(&ready.text().expect("a body")).expect("JSON");
-    assert_eq!(
-        ready,
-        json!({ "ready": false, "closing": false, "store": "halted", "parked": 0, "unwatched": 0 })
+    // One ledger takes no node from the others, and nobody is told whose it is without the operator's key.
+    let (status, ready) = server.ready().expect("an answer");
+    let counts = json!({
+        "ready": true, "closing": false, "store": "ok", "halted": 1, "behind": 0, "parked": 0, "unwatched": 0,
+    });
+    assert_eq!((status, &ready), (200, &counts));
+    let ask = Client::new()
+        .get(format!("{}/ready", server.url))
+        .bearer_auth(&operator);
+    let told = ask.send().and_then(|answer| answer.text()).expect("an answer");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let halted = &told["ledgers"]["halted"][0];
+    assert_eq!(halted["ledger"], json!(main_ledger("acme").to_string()), "{told}");
+    assert!(
+        halted["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("was already signed")),
+        "{told}"
     );
     assert!(server.stop().expect("it stops"), "it ended well");
 

@@ -3,7 +3,7 @@
 
 use ruche_tests::databases::{self, Databases, rows};
 use ruche_tests::server::{Home, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::deployment::TENANT;
 use crate::crew::until;
@@ -29,19 +29,23 @@ fn a_ledger_behind_its_promises_is_halted_on_every_node_until_its_next_epoch() {
     assert!(node.stop().expect("it stops"), "it ended well");
     copy.put_back();
 
+    let neighbour = home.new_key("neighbour", &["writer", "reader"]).expect("a key");
     let nodes = [home.serve().expect("a node"), home.serve().expect("a node")];
     for node in &nodes {
-        until("the node says that a ledger is halted", || {
-            store(node) == "halted"
-        });
+        until("the node says that a ledger is halted", || is_well_with(node, 1));
         assert_eq!(append(node, &key, "refused")["code"], "UNAVAILABLE");
+        until("it does also behind an append that was refused", || {
+            is_well_with(node, 1)
+        });
+        let other = append(node, &neighbour, &format!("of another tenant at {}", node.url));
+        assert_eq!(other["__typename"], "StartSessionPayload", "{other}");
     }
     let halts = "SELECT count(*)::text FROM ruche.halt JOIN ruche.head USING (ledger, epoch)";
     assert_eq!(rows(&databases.ledgers, halts).expect("an answer"), ["1"]);
     home.run(&["ledger", "new-epoch", "--restored", "--yes", "--tenant", TENANT])
         .expect("the next epoch");
     for node in &nodes {
-        until("the node is well", || store(node) == "ok");
+        until("the node says that none is", || is_well_with(node, 0));
         let appended = append(node, &key, &format!("after at {}", node.url));
         assert_eq!(appended["__typename"], "StartSessionPayload", "{appended}");
     }
@@ -74,7 +78,7 @@ fn a_whole_copy_of_an_epoch_that_is_over_stays_halted() {
             append(&node, &key, &format!("refused {n}"))["code"],
             "UNAVAILABLE"
         );
-        assert_eq!(store(&node), "halted");
+        until("the ledger is halted", || is_well_with(&node, 1));
     }
 }
 
@@ -127,10 +131,12 @@ fn append(node: &Server, key: &str, session: &str) -> Value {
     started(&node.url, key, session)
 }
 
-/// What the node says of its store.
-fn store(node: &Server) -> String {
-    let (_, body) = node.ready().expect("an answer");
-    body["store"].as_str().expect("a word").to_owned()
+/// Whether the node takes requests and says that so many ledgers are halted. They are no reason to send the other tenants
+/// elsewhere.
+fn is_well_with(node: &Server, halted: u64) -> bool {
+    let (status, body) = node.ready().expect("an answer");
+    assert_ne!(body["store"], "halted", "{body}");
+    status == 200 && body["halted"] == json!(halted)
 }
 
 /// A database as it was, made by whoever copies files under a server that stands.
