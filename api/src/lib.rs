@@ -24,6 +24,7 @@ pub mod seal_loop;
 pub mod publish;
 pub mod restore;
 pub mod check_records;
+pub mod unsettled;
 pub mod project_loop;
 pub mod timer_loop;
 pub mod ready_turns;

@@ -2,6 +2,7 @@
 //! place of anything that was acknowledged given twice.
 
 mod database;
+mod effects;
 mod interrupted;
 mod promised;
 mod rot;

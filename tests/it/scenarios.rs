@@ -2,7 +2,7 @@
 //! one database, and a client that goes to the other one with each request. Which scenario is which test:
 //! `docs/scenarios.md`.
 
-mod world;
+pub mod world;
 mod outside;
 mod messages;
 mod undoing;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::{CliError, Common, print};
 use crate::app::{self, App};
 use crate::out::{Table, progress};
+use crate::unsettled::{self, Unsettled};
 
 /// Where to copy to.
 #[derive(Args)]
@@ -64,6 +65,8 @@ struct Restored {
     /// be read.
     lost_ledgers: Option<Vec<String>>,
     ledgers: Vec<RestoredLine>,
+    /// Effects that were started and have no result in the backup: only the tools know how they came out.
+    effects_without_result: Vec<Unsettled>,
 }
 
 #[derive(Serialize)]
@@ -137,11 +140,23 @@ async fn report(
     }
     // The store is restored whatever this says, and the doctor says why it cannot be seen.
     let lost_ledgers = app.lost_ledgers().await.ok();
+    let mut effects_without_result = Vec::new();
+    for (end, _) in &app.restored {
+        let found = unsettled::without_result(&*app.events, end.ledger, None).await;
+        effects_without_result.extend(found.map_err(|error| {
+            CliError::Failed(format!(
+                "the store is restored, but which effects of ledger {} have no result cannot be seen ({error}); `ruche \
+                 doctor` says it",
+                end.ledger
+            ))
+        })?);
+    }
     let restored = Restored {
         restored: file,
         put_aside,
         lost_ledgers,
         ledgers,
+        effects_without_result,
     };
     print(common, &restored, text)?;
     Ok(ExitCode::SUCCESS)
@@ -173,10 +188,11 @@ fn text(restored: &Restored) -> String {
             lost.join("\n")
         ),
     };
+    let effects = unsettled::text(&restored.effects_without_result);
     format!(
         "restored, and every ledger goes on in a new epoch\n{table}\nRecords that were acknowledged after the backup and \
          under no tree head yet, if there were any, are lost as well.\n\
          Keys that were revoked after the backup are valid again: `ruche keys list`.\n\
-         Read models are rebuilt at the next start.{lost}{aside}"
+         Read models are rebuilt at the next start.\n{effects}{lost}{aside}"
     )
 }

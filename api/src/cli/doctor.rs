@@ -15,6 +15,7 @@ use super::{CliError, Common, print};
 use crate::app::{self, App, promised};
 use crate::check_records::RecordCheck;
 use crate::out::{Table, progress, time};
+use crate::unsettled;
 
 /// Free bytes below which the disk counts as nearly full: a few checkpoints of the write-ahead log and a backup.
 const FREE_BYTES_MIN: u64 = 1_073_741_824;
@@ -346,6 +347,7 @@ async fn ledgers(findings: &mut Findings, common: &Common, full: bool) -> Result
             for ledger in ledgers {
                 sealing(findings, &app, ledger).await;
                 read_models(findings, &app, ledger).await;
+                effects(findings, &app, ledger).await;
             }
         }
         Err(error) => findings.wrong("ledgers", error.to_string()),
@@ -417,6 +419,24 @@ async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
                 ),
             );
         }
+    }
+}
+
+/// After a restore: what was started before it and has no result. Reads the whole ledger then.
+async fn effects(findings: &mut Findings, app: &App, ledger: LedgerId) {
+    let found = async {
+        match unsettled::last_restore(&*app.events, ledger).await? {
+            Some(restore) => unsettled::without_result(&*app.events, ledger, Some(restore)).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    match found.await {
+        Ok(found) => {
+            for effect in found {
+                findings.note(format!("effect of call {}", effect.call), effect.to_string());
+            }
+        }
+        Err(error) => findings.wrong(format!("effects of {ledger}"), error.to_string()),
     }
 }
 

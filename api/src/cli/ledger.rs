@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{CliError, Common, main_ledger, no_ledger, print, tenant_name};
 use crate::app::{self, App};
 use crate::out::Table;
+use crate::unsettled::{self, Unsettled};
 
 /// What to do with a ledger.
 #[derive(Subcommand)]
@@ -53,6 +54,14 @@ struct EpochLine {
     sealed: u64,
     /// Null where another master seed signed: its key is told by nobody who cannot derive it.
     verifier_key: Option<String>,
+}
+
+/// What is there after a restore by hand.
+#[derive(Serialize)]
+struct RestoredEpochs {
+    epochs: Vec<EpochLine>,
+    /// Effects that were started and have no result: only the tools know how they came out.
+    effects_without_result: Vec<Unsettled>,
 }
 
 /// Runs the command.
@@ -123,10 +132,25 @@ async fn new_epoch(app: &App, common: &Common, args: NewEpochArgs) -> Result<(),
             error => failed(&error),
         })?;
     app.sealer.seal(ledger).await.map_err(|e| failed(&e))?;
-    show(app, common, &args.ledger).await
+    if !args.restored {
+        return show(app, common, &args.ledger).await;
+    }
+    let found = unsettled::without_result(&*app.events, ledger, None).await;
+    let restored = RestoredEpochs {
+        epochs: lines(app, &args.ledger).await?,
+        effects_without_result: found.map_err(|e| failed(&e))?,
+    };
+    print(common, &restored, |restored| {
+        let effects = unsettled::text(&restored.effects_without_result);
+        format!("{}\n{effects}", table(&restored.epochs))
+    })
 }
 
 async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliError> {
+    print(common, &lines(app, args).await?, |lines| table(lines))
+}
+
+async fn lines(app: &App, args: &LedgerArgs) -> Result<Vec<EpochLine>, CliError> {
     let failed = |error: &dyn std::error::Error| CliError::Failed(error.to_string());
     let ledger = main_ledger(&args.tenant);
     let mut lines = Vec::new();
@@ -158,18 +182,20 @@ async fn show(app: &App, common: &Common, args: &LedgerArgs) -> Result<(), CliEr
     if lines.is_empty() {
         return Err(no_ledger(&args.tenant));
     }
-    print(common, &lines, |lines| {
-        let mut table = Table::new(["epoch", "size", "sealed", "verifier key"]);
-        for line in lines {
-            table.row([
-                line.epoch.to_string(),
-                line.size.to_string(),
-                line.sealed.to_string(),
-                line.verifier_key
-                    .clone()
-                    .unwrap_or_else(|| "signed with another master seed".to_owned()),
-            ]);
-        }
-        table.to_string()
-    })
+    Ok(lines)
+}
+
+fn table(lines: &[EpochLine]) -> String {
+    let mut table = Table::new(["epoch", "size", "sealed", "verifier key"]);
+    for line in lines {
+        table.row([
+            line.epoch.to_string(),
+            line.size.to_string(),
+            line.sealed.to_string(),
+            line.verifier_key
+                .clone()
+                .unwrap_or_else(|| "signed with another master seed".to_owned()),
+        ]);
+    }
+    table.to_string()
 }
