@@ -147,8 +147,8 @@ pub enum CommandError {
         /// What kind of thing.
         thing: &'static str,
     },
-    /// The queue of the ledger is full.
-    #[error("too many appends are waiting; try again in {retry_after_ms} ms")]
+    /// The queue of the ledger is full, or others use all connections to it.
+    #[error("too much is waiting for the ledger; try again in {retry_after_ms} ms")]
     Overloaded {
         /// Milliseconds.
         retry_after_ms: u64,

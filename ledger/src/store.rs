@@ -422,8 +422,8 @@ impl Record {
 /// Why a store could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The queue is full; nothing was written. Try again after the hint.
-    #[error("the writer's queue is full; try again in {retry_after_ms} ms")]
+    /// The queue is full, or others use all connections; nothing was written. Try again after the hint.
+    #[error("too much is waiting for the ledger; try again in {retry_after_ms} ms")]
     Overloaded {
         /// Milliseconds.
         retry_after_ms: u64,

@@ -24,7 +24,11 @@ pub(super) fn of_store(error: &StoreError) -> Error {
 
 /// The same refusal as a GraphQL error.
 pub(super) fn of_refusal(refusal: Refusal) -> Error {
-    fault(refusal.code, refusal.message)
+    let error = fault(refusal.code, refusal.message);
+    match refusal.retry_after_ms {
+        Some(ms) => error.extend_with(|_, extensions| extensions.set("retryAfterMs", ms)),
+        None => error,
+    }
 }
 
 /// Gives an error that has no code the one of the stage that it came from, and cuts what is too long to repeat.
@@ -43,4 +47,13 @@ pub(super) fn with_code(mut error: ServerError, code: &'static str) -> ServerErr
         error.message.push('…');
     }
     error
+}
+
+#[test]
+fn an_error_of_overload_says_when_to_try_again() {
+    let error = of_store(&StoreError::Overloaded { retry_after_ms: 250 });
+    let extensions = error.extensions.expect("extensions");
+    let told = ["code", "retryAfterMs"].map(|name| extensions.get(name).cloned());
+    let told = told.map(|value| value.expect("it is told").to_string());
+    assert_eq!(told, ["\"OVERLOADED\"", "250"]);
 }

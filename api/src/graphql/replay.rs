@@ -3,9 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use async_graphql::{
-    Context, Error, ErrorExtensions as _, ID, InputObject, OneofObject, Result, SimpleObject,
-};
+use async_graphql::{Context, Error, ID, InputObject, OneofObject, Result, SimpleObject};
 use ruche_commands::SessionRef;
 use ruche_commands::configuration::config_stream;
 use ruche_commands::governed::LaneName;
@@ -303,9 +301,7 @@ where
 fn of_busy(Busy: &Busy) -> Error {
     let message = "another replay of this tenant runs, or this node has no room for one more now; ask again, or use \
         `ruche replay`";
-    let refusal = of_refusal(Refusal::overloaded(message, REPLAY_RETRY_AFTER_MS));
-    // As the refusals of commands name it.
-    refusal.extend_with(|_, extensions| extensions.set("retryAfterMs", REPLAY_RETRY_AFTER_MS))
+    of_refusal(Refusal::overloaded(message, REPLAY_RETRY_AFTER_MS))
 }
 
 fn of_replay(error: &ReplayError) -> Error {

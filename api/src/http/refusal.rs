@@ -22,6 +22,8 @@ pub struct Refusal {
     pub code: &'static str,
     /// For people. Never holds what another tenant sent, or a secret.
     pub message: String,
+    /// When to try again, milliseconds, where that is known.
+    pub retry_after_ms: Option<u64>,
     /// Boxed, so that results stay small.
     header: Option<Box<(http::HeaderName, HeaderValue)>>,
     media_type: &'static str,
@@ -34,6 +36,7 @@ impl Refusal {
             status,
             code,
             message: message.into(),
+            retry_after_ms: None,
             header: None,
             media_type: "application/json",
         }
@@ -77,8 +80,11 @@ impl Refusal {
     /// 503 of a process that has too much to do.
     pub fn overloaded(message: impl Into<String>, retry_after_ms: u64) -> Self {
         let seconds = retry_after_ms.div_ceil(1_000).max(1);
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code::OVERLOADED, message)
-            .with(RETRY_AFTER, HeaderValue::from(seconds))
+        let refusal = Self {
+            retry_after_ms: Some(retry_after_ms),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, code::OVERLOADED, message)
+        };
+        refusal.with(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// 503 of a store that does not answer.

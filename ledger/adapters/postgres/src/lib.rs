@@ -58,6 +58,7 @@ mod append;
 mod writer;
 mod epochs;
 mod durable;
+mod lend;
 mod reading;
 mod read;
 mod trees;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Object;
 use futures_util::future::join3;
 use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::StoreError;
@@ -17,6 +17,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::durable::Durable;
 use crate::error::store_error;
+use crate::lend::Lender;
 use crate::session::STATEMENT_TIMEOUT;
 
 /// No answer by then: longer than the server works on a statement, so only a pooler or a network is that slow.
@@ -29,7 +30,7 @@ const ON_PRIMARY: &str = "SET TRANSACTION READ WRITE; SET TRANSACTION READ ONLY"
 /// The reading side of the store.
 #[derive(Clone)]
 pub(crate) struct Reader {
-    pool: Pool,
+    lender: Lender,
     pub durable: Arc<Durable>,
 }
 
@@ -43,15 +44,13 @@ pub(crate) struct Reading {
 }
 
 impl Reader {
-    pub(crate) fn new(pool: Pool, durable: Arc<Durable>) -> Self {
-        Self { pool, durable }
+    pub(crate) fn new(lender: Lender, durable: Arc<Durable>) -> Self {
+        Self { lender, durable }
     }
 
     /// Lends a connection for a ledger.
     pub(crate) async fn of(&self, ledger: LedgerId) -> Result<Reading, StoreError> {
-        let client = self.pool.get().await.map_err(|e| StoreError::Unavailable {
-            reason: format!("no connection to the database: {e}"),
-        })?;
+        let client = self.lender.lend().await?;
         let begin = format!(
             "BEGIN; {ON_PRIMARY}; SET LOCAL ROLE ruche_app; SET LOCAL search_path = ruche; \
              SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL ruche.ledger = '{}'",
@@ -65,7 +64,7 @@ impl Reader {
     }
 
     pub(crate) fn close(&self) {
-        self.pool.close();
+        self.lender.close();
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::Object;
 use futures_channel::oneshot;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::durable::Durable;
 use crate::ends::{self, Ends};
 use crate::error::OpenError;
+use crate::lend::Lender;
 use crate::queue::{Job, Queue, Queues};
 use crate::reading::Reader;
 use crate::session::{Database, Purpose};
@@ -40,7 +41,7 @@ pub struct PostgresStore {
     clock: Arc<dyn Clock>,
     reader: Reader,
     /// Direct connections with the rights of `ruche_append`.
-    shared: Pool,
+    shared: Lender,
     queues: Queues,
     ends: Arc<Ends>,
     life: Arc<WriterLife>,
@@ -66,7 +67,8 @@ impl PostgresStore {
         // Writers connect when they are needed; whether they can is told now.
         drop(database.session(Purpose::Append, |_| ()).await?);
         let durable = Arc::new(Durable::new());
-        let reader = Reader::new(database.reading_pool(options.readers)?, Arc::clone(&durable));
+        let readers = Lender::new(database.reading_pool(options.readers)?);
+        let reader = Reader::new(readers, Arc::clone(&durable));
         let shared = database.checked_pool(Purpose::Append, SHARED_CONNECTIONS)?;
         let ends = Arc::new(Ends::new(Arc::clone(&durable)));
         let queues = Queues::new(options.writers);
@@ -92,7 +94,7 @@ impl PostgresStore {
             answer_timeout: options.answer_timeout,
             clock,
             reader,
-            shared,
+            shared: Lender::new(shared),
             queues,
             ends,
             life,
@@ -129,9 +131,7 @@ impl PostgresStore {
     }
 
     async fn shared(&self) -> Result<Object, StoreError> {
-        self.shared.get().await.map_err(|e| StoreError::Unavailable {
-            reason: format!("no connection to the database: {e}"),
-        })
+        self.shared.lend().await
     }
 }
 

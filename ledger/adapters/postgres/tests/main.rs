@@ -14,6 +14,7 @@ mod flat;
 mod guesses;
 mod faults_standby;
 mod faults_writer;
+mod lent;
 mod many;
 mod durable;
 mod nodes;

@@ -7,13 +7,14 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, Timeouts};
+use deadpool_postgres::{Object, Pool, PoolError, TimeoutType, Timeouts};
 use ruche_domain::ids::LedgerId;
 use ruche_projections::change::{SqlValue, Statement};
 use ruche_projections::store::ReadStoreError;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row};
 
+use crate::gate::overloaded;
 use crate::many::Many;
 use crate::schema::{LOCK_OF_STEPS, LOCKS, current_schema, schema_of};
 use crate::value::{Bound, typed};
@@ -105,7 +106,7 @@ impl Session {
     /// Borrows a connection.
     ///
     /// # Errors
-    /// `Unavailable` when there is none in time.
+    /// `Overloaded` when others have all of them for too long, `Unavailable` when the database gives none in time.
     pub(crate) async fn borrow(pool: &Pool) -> Result<Self, ReadStoreError> {
         let timeouts = Timeouts {
             wait: Some(CONNECTION_WAIT),
@@ -114,6 +115,7 @@ impl Session {
         };
         match pool.timeout_get(&timeouts).await {
             Ok(object) => Ok(Self(Some(object))),
+            Err(PoolError::Timeout(TimeoutType::Wait)) => Err(overloaded()),
             Err(error) => Err(ReadStoreError::Unavailable(error.to_string())),
         }
     }

@@ -14,7 +14,7 @@ use ruche_projections::testing::world::World;
 use ruche_projections_postgres::PostgresReadStore;
 use tokio_postgres::Client;
 
-use crate::common::{Postgres, open, session, skipped};
+use crate::common::{Postgres, open, pool, pool_of, session, skipped};
 
 /// Catches up, trying again what is worth it.
 async fn persist(runner: &Runner, ledger: LedgerId) -> Result<u64, RunError> {
@@ -329,4 +329,24 @@ async fn a_switch_waits_for_steps_that_run() {
     holder.batch_execute("ROLLBACK").await.unwrap();
     assert!(rebuilding.await.unwrap().unwrap().switched);
     is_whole(&world, ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_others_have_used_up_is_overload() {
+    if skipped() {
+        return;
+    }
+    let postgres = Postgres::new().await;
+    let (direct, reading) = (pool(&postgres.url), pool_of(&postgres.url, 1));
+    let models = PostgresReadStore::open_with_reading(direct, reading.clone()).await;
+    let models = models.unwrap();
+    let ledger = ruche_ledger::testing::ledger(1);
+    let held = reading.get().await.unwrap();
+    let refused = models.status(ledger, "sessions").await.unwrap_err();
+    assert!(
+        matches!(refused, ReadStoreError::Overloaded { .. }),
+        "{refused:?}"
+    );
+    drop(held);
+    models.status(ledger, "sessions").await.unwrap();
 }
