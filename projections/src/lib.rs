@@ -21,6 +21,18 @@
 //!    again from there; what fails five times is put aside as a dead letter, and the projection of that ledger waits
 //!    for a person, who has it redriven or discarded.
 //! 4. Whoever waits for the position is woken, and the queries beside each projection find the rows ([`select`]).
+//!
+//! # What an erased payload takes with it
+//!
+//! Where something stands is read from the names of events, which are never erased, wherever a name says it. What only a
+//! payload says is lost, and these states with it:
+//!
+//! - how an approval was decided (`decided`); a deferred call stays so until its approval ends otherwise or it starts;
+//! - how a person settled an outcome (`asserted`);
+//! - whether a start that was refused closed its call: other events of its append, or the end of its turn, say so;
+//! - whether an attempt that failed was the last: the turn is shown as ending early unless its append readies it again;
+//! - which step a turn began or completed, and which version of a configuration is active;
+//! - timers, and who holds a lane, in a lane that nobody can decide on any more (`lanes`).
 
 pub mod store;
 pub mod change;

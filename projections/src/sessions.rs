@@ -69,7 +69,7 @@ impl Projection for Sessions {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -136,8 +136,14 @@ fn lifecycle(event: &ProjectedEvent, session: SessionId) -> Result<Option<Change
         Some(AgentEvent::SessionEnded(e)) => ended(e.ended_at, e.reason.name().into(), e.detail.as_ref()),
         Some(AgentEvent::SessionContinuedAs(_)) => Ok(Some(status("continued"))),
         Some(AgentEvent::SessionInputRequired(_)) => Ok(Some(status("input_required"))),
-        None if event.event_type() == "session.ended" => ended(None, SqlValue::Null, None),
-        _ => Ok(None),
+        // Where a session stands is in the names of its events.
+        None => match event.event_type() {
+            "session.ended" => ended(None, SqlValue::Null, None),
+            "session.continued_as" => Ok(Some(status("continued"))),
+            "session.input_required" => Ok(Some(status("input_required"))),
+            _ => Ok(None),
+        },
+        Some(_) => Ok(None),
     }
 }
 

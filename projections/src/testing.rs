@@ -25,6 +25,7 @@ use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
 pub mod approvals;
 pub mod carried;
+pub mod closed;
 pub mod contract;
 pub mod conversations;
 pub mod erased;

@@ -1,6 +1,8 @@
 //! Read model: tool calls and their effects, from intent to outcome, and the tools that are registered.
 
+mod closing;
 mod query;
+mod state;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::tool::{AssertedOutcome, ToolProposed, ToolRegistered, ToolStarted};
@@ -16,6 +18,7 @@ use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 
 pub use query::{EffectFilter, Tool, ToolEffect, by_calls, list, same_arguments, tools, urgent};
+pub use state::{EffectState, NotExecutedCause};
 
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["tool", "tool_effect"];
@@ -42,7 +45,8 @@ const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fi
     arguments = excluded.arguments, arguments_form = excluded.arguments_form, ordinal = excluded.ordinal, \
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
     requestor = excluded.requestor, business_key = excluded.business_key, action_digest = excluded.action_digest, \
-    argument_digest = excluded.argument_digest, proposed_at = excluded.proposed_at, intent_position = excluded.intent_position \
+    argument_digest = excluded.argument_digest, proposed_at = excluded.proposed_at, intent_position = excluded.intent_position, \
+    not_executed_cause = NULL, erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, started_at, started_position, attempts, erased) \
@@ -52,7 +56,8 @@ const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
     started_at = COALESCE(tool_effect.started_at, excluded.started_at), \
     started_position = COALESCE(tool_effect.started_position, excluded.started_position), \
-    attempts = tool_effect.attempts + 1 \
+    attempts = tool_effect.attempts + 1, not_executed_cause = NULL, \
+    erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, result, result_form, result_digest, error_type, error, external_ref, duration_us, ended_at, \
@@ -64,12 +69,14 @@ const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     result = excluded.result, result_form = excluded.result_form, \
     result_digest = excluded.result_digest, error_type = excluded.error_type, \
     error = excluded.error, external_ref = excluded.external_ref, duration_us = excluded.duration_us, \
-    ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, \
+    ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, not_executed_cause = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STATUS: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
-    erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status \
+    not_executed_cause, erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
+    not_executed_cause = excluded.not_executed_cause, \
+    erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 
 /// The projection.
@@ -81,12 +88,12 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         if event.family() != "tool" {
-            return Ok(vec![]);
+            return closing::changes(event);
         }
         if let Some(AgentEvent::ToolRegistered(tool)) = event.agent()? {
             return Ok(vec![registered(event, tool)?]);
@@ -124,16 +131,17 @@ fn registered(event: &ProjectedEvent, tool: &ToolRegistered) -> Result<Change, P
 
 /// What the event does to the effect of a call.
 fn effect(event: &ProjectedEvent, call: CallId) -> Result<Option<Change>, PoisonReason> {
-    let status = |word: EffectState| status(event, call, word).map(Some);
+    let status = |word, cause| status(event, call, word, cause).map(Some);
     match event.agent()? {
         Some(AgentEvent::ToolProposed(t)) => proposed(event, call, Some(t)).map(Some),
         Some(AgentEvent::ToolStarted(t)) => started(event, call, Some(t)).map(Some),
-        Some(AgentEvent::ToolDeferred(_)) => status(EffectState::Deferred),
-        Some(AgentEvent::ToolNotExecuted(_)) => status(EffectState::NotExecuted),
-        Some(AgentEvent::ToolCompensated(_)) => status(EffectState::Compensated),
+        Some(AgentEvent::ToolDeferred(_)) => status(EffectState::Deferred, None),
+        Some(AgentEvent::ToolNotExecuted(t)) => status(EffectState::NotExecuted, Some(t.cause.into())),
+        Some(AgentEvent::ToolStartRefused(t)) => closing::start_refused(event, call, t),
+        Some(AgentEvent::ToolCompensated(_)) => status(EffectState::Compensated, None),
         // A try that failed says nothing of the effect as long as others may follow.
         Some(AgentEvent::ToolCompensationFailed(t)) if t.exhausted != Some(true) => Ok(None),
-        Some(AgentEvent::ToolCompensationFailed(_)) => status(EffectState::CompensationFailed),
+        Some(AgentEvent::ToolCompensationFailed(_)) => status(EffectState::CompensationFailed, None),
         Some(_) => Outcome::of(event)?
             .map(|outcome| outcome.change(event, call))
             .transpose(),
@@ -145,10 +153,12 @@ fn effect(event: &ProjectedEvent, call: CallId) -> Result<Option<Change>, Poison
             "tool.outcome_unknown" => Outcome::new(EffectState::OutcomeUnknown)
                 .change(event, call)
                 .map(Some),
-            "tool.deferred" => status(EffectState::Deferred),
-            "tool.not_executed" => status(EffectState::NotExecuted),
-            "tool.compensated" => status(EffectState::Compensated),
-            "tool.compensation_failed" => status(EffectState::CompensationFailed),
+            "tool.deferred" => status(EffectState::Deferred, None),
+            // That a person settled it stands in the name; how is gone.
+            "tool.outcome_asserted" => Outcome::new(EffectState::Asserted).change(event, call).map(Some),
+            "tool.not_executed" => status(EffectState::NotExecuted, None),
+            "tool.compensated" => status(EffectState::Compensated, None),
+            // Whether others follow is gone, too. The call of a person beside the last try says so.
             _ => Ok(None),
         },
     }
@@ -167,10 +177,19 @@ fn common(event: &ProjectedEvent, call: CallId) -> Result<Vec<SqlValue>, PoisonR
     ])
 }
 
-fn status(event: &ProjectedEvent, call: CallId, state: EffectState) -> Result<Change, PoisonReason> {
+fn status(
+    event: &ProjectedEvent,
+    call: CallId,
+    state: EffectState,
+    cause: Option<NotExecutedCause>,
+) -> Result<Change, PoisonReason> {
     let mut params = common(event, call)?;
-    params.extend([state.name().into(), event.is_erased().into()]);
-    Ok(Change::about(call.as_bytes(), STATUS, params))
+    params.extend([
+        state.name().into(),
+        cause.map(NotExecutedCause::name).into(),
+        event.is_erased().into(),
+    ]);
+    Ok(Change::of(closing::about(event, call), STATUS, params))
 }
 
 fn claimed(event: &ProjectedEvent, call: CallId) -> Change {
@@ -179,7 +198,7 @@ fn claimed(event: &ProjectedEvent, call: CallId) -> Change {
         (*call.as_bytes()).into(),
         event.header().session.map(|id| *id.as_bytes()).into(),
     ];
-    Change::about(call.as_bytes(), CLAIMED, params)
+    Change::of(closing::about(event, call), CLAIMED, params)
 }
 
 fn proposed(
@@ -210,7 +229,7 @@ fn proposed(
         event.place()?.into(),
         event.is_erased().into(),
     ]);
-    Ok(Change::about(call.as_bytes(), PROPOSED, params))
+    Ok(Change::of(closing::about(event, call), PROPOSED, params))
 }
 
 fn started(event: &ProjectedEvent, call: CallId, tool: Option<&ToolStarted>) -> Result<Change, PoisonReason> {
@@ -225,7 +244,7 @@ fn started(event: &ProjectedEvent, call: CallId, tool: Option<&ToolStarted>) -> 
         event.place()?.into(),
         event.is_erased().into(),
     ]);
-    Ok(Change::about(call.as_bytes(), STARTED, params))
+    Ok(Change::of(closing::about(event, call), STARTED, params))
 }
 
 /// Made of the text itself: the same for every source, whatever it says of its digests.
@@ -329,75 +348,6 @@ impl<'a> Outcome<'a> {
             event.place()?.into(),
             event.is_erased().into(),
         ]);
-        Ok(Change::about(call.as_bytes(), OUTCOME, params))
-    }
-}
-
-/// Where the effect of a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EffectState {
-    /// Asked for; nothing ran yet.
-    Proposed,
-    /// It waits for an approval while the turn goes on.
-    Deferred,
-    /// Started, outcome not yet known.
-    Started,
-    /// Done.
-    Completed,
-    /// It failed.
-    Failed,
-    /// Nobody can say; a person has to.
-    OutcomeUnknown,
-    /// It never ran.
-    NotExecuted,
-    /// Done and undone.
-    Compensated,
-    /// Done, and undoing it failed.
-    CompensationFailed,
-}
-
-impl EffectState {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Proposed,
-        Self::Deferred,
-        Self::Started,
-        Self::Completed,
-        Self::Failed,
-        Self::OutcomeUnknown,
-        Self::NotExecuted,
-        Self::Compensated,
-        Self::CompensationFailed,
-    ];
-
-    /// Whether nobody knows yet how it ends.
-    pub const fn is_unsettled(self) -> bool {
-        matches!(
-            self,
-            Self::Proposed | Self::Deferred | Self::Started | Self::OutcomeUnknown
-        )
-    }
-
-    /// The word in the column.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::Deferred => "deferred",
-            Self::Started => "started",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::NotExecuted => "not_executed",
-            Self::Compensated => "compensated",
-            Self::CompensationFailed => "compensation_failed",
-        }
-    }
-}
-
-impl std::str::FromStr for EffectState {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|state| state.name() == text).ok_or(())
+        Ok(Change::of(closing::about(event, call), OUTCOME, params))
     }
 }

@@ -98,7 +98,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -215,6 +215,8 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
         None if event.event_type() == "turn.started" => started(None),
         // Where no other attempt follows, the turn ends early. Otherwise the event that readies it says so.
         Some(AgentEvent::TurnAttemptFailed(t)) if t.retry_at.is_none() => status(TurnStatus::Draining),
+        // Whether another one follows is gone. The event that readies it says so in the same append.
+        None if event.event_type() == "turn.attempt_failed" => status(TurnStatus::Draining),
         _ => next_status(event.event_type()).map_or(Ok(None), status),
     }
 }

@@ -202,6 +202,7 @@ async fn compare_turn(world: &World, turn: &TurnView, position: Position) {
 fn is_status(call: &CallView, status: &str) -> bool {
     match call.effect {
         None => matches!(status, "proposed" | "deferred"),
+        Some("not_executed") => status == "not_executed",
         Some("in_flight") => status == "started",
         // What a person found not to have happened may happen again, as after a failure.
         Some("failed") => matches!(status, "failed" | "not_executed"),

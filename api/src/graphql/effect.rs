@@ -8,7 +8,7 @@ use super::read::{Loading, Reading, of_read_store};
 use super::scalars::{DateTime, Hash, Json, Long, PositionScalar};
 use super::session::{Session, id, parse_id};
 use super::turn::Turn;
-use super::words::{EffectState, SideEffectPolicy, ToolKind};
+use super::words::{EffectState, NotExecutedCause, SideEffectPolicy, ToolKind};
 
 /// A tool call and what became of it.
 pub(super) struct ToolEffect(pub tool_effects::ToolEffect);
@@ -71,6 +71,11 @@ impl ToolEffect {
     /// Where it stands.
     async fn status(&self) -> EffectState {
         self.0.status.into()
+    }
+
+    /// Why it never ran, where it never did. Absent also where a person found that nothing of it is there.
+    async fn not_executed_cause(&self) -> Option<NotExecutedCause> {
+        self.0.not_executed_cause.map(Into::into)
     }
 
     /// Name of the tool.

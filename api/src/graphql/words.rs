@@ -260,12 +260,30 @@ mirror! {
         Failed,
         /// Nobody can say; a person has to.
         OutcomeUnknown,
-        /// It never ran.
+        /// A person said how it came out, and what they said was erased.
+        Asserted,
+        /// It never ran and never will (`notExecutedCause` says why), or a person found that nothing of it is there.
         NotExecuted,
         /// Done and undone.
         Compensated,
         /// Done, and undoing it failed.
         CompensationFailed,
+    }
+
+    /// Why a call never ran.
+    NotExecutedCause = tool_effects::NotExecutedCause {
+        /// Policy said no.
+        Denied,
+        /// A reviewer said no.
+        Rejected,
+        /// Nobody decided in time, or the approval lapsed before the start.
+        Expired,
+        /// What it was proposed and approved on is not so any more.
+        Stale,
+        /// Its turn was over first, whatever way it ended.
+        TurnGone,
+        /// Derived from the absence of an execution.
+        NoExecutionSeen,
     }
 
     /// What was known of a payload when the timeline was made.

@@ -20,6 +20,8 @@ macro_rules! shared_tests {
                 what_another_session_says_of_a_call_leaves_it_alone,
                 a_proposal_takes_a_call_from_who_named_it_without_proposing_it,
                 a_proposal_keeps_what_its_own_session_said_before_it;
+            closed: a_call_that_never_runs_says_why,
+                what_stands_in_the_name_of_an_event_holds_when_its_payload_is_gone;
             carried: messages_are_counted_in_the_turn_that_has_them;
             timers: a_lane_with_many_timers_hides_no_other;
             workers: messages_go_over_to_a_turn_of_another_session,

@@ -21,7 +21,7 @@ use crate::tool_effects::{EffectFilter, EffectState, ToolEffect};
 use crate::{messages, tool_effects, turn_steps};
 
 /// A world that has these events, followed and rebuilt with the same rows.
-async fn told(fresh: Fresh, events: Vec<PreparedEvent>, batch: usize) -> (World, LedgerId) {
+pub(super) async fn told(fresh: Fresh, events: Vec<PreparedEvent>, batch: usize) -> (World, LedgerId) {
     let world = World::new(fresh).await;
     let ledger = world.feed.open(1).await;
     world.feed.append(ledger, events).await;

@@ -7,7 +7,7 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
-use super::EffectState;
+use super::{EffectState, NotExecutedCause};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
 
@@ -22,6 +22,8 @@ pub struct ToolEffect {
     pub turn: Option<TurnId>,
     /// Where it stands.
     pub status: EffectState,
+    /// Why it never ran, where it never did.
+    pub not_executed_cause: Option<NotExecutedCause>,
     /// Name of the tool.
     pub tool: Option<String>,
     /// What the call does to the world; nothing is known of a call whose proposal was erased or never seen.
@@ -82,7 +84,7 @@ pub struct ToolEffect {
     pub erased: bool,
 }
 
-const COLUMNS: &str = "call, session, turn, status, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
+const COLUMNS: &str = "call, session, turn, status, not_executed_cause, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
     message_ordinal, provider_call_id, requestor, business_key, action_digest, argument_digest, result, result_form, result_digest, \
     error_type, error, external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
     outcome_position, first_position, last_position, erased";
@@ -93,6 +95,7 @@ fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
         session: fields.optional_id()?,
         turn: fields.optional_id()?,
         status: fields.word()?,
+        not_executed_cause: fields.optional_word()?,
         tool: fields.optional_text()?,
         side_effect: fields.optional_word()?,
         tool_kind: fields.optional_word()?,

@@ -1,6 +1,7 @@
 //! What a turn was.
 
-use ruche_commands::lane::{Awaited, Call, ChannelSettings, CommitPoint, Lane, PendingOutcome, Turn};
+use ruche_commands::lane::{Awaited, Call, ChannelSettings, CommitPoint, Gate, Lane, PendingOutcome, Turn};
+use ruche_domain::events::ApprovalMode;
 use ruche_domain::ids::{ApprovalId, CallId, MessageId, TurnId};
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::{Category, StreamId};
@@ -80,7 +81,7 @@ pub struct CallView {
     pub side_effect: &'static str,
     /// What stands between it and its start: `open`, `approval` or `closed`.
     pub gate: &'static str,
-    /// Where its effect stands; nothing before the start.
+    /// Where its effect stands; nothing before the start. `not_executed` if it never ran and never will.
     pub effect: Option<&'static str>,
     /// Times that it was started.
     pub attempts: u32,
@@ -126,14 +127,17 @@ impl TurnView {
             successor,
             sent: turn.sent.clone(),
             settings: turn.settings.clone(),
-            calls: calls.into_iter().map(CallView::new).collect(),
+            calls: calls
+                .into_iter()
+                .map(|call| CallView::new(call, turn, lane))
+                .collect(),
         }
     }
 }
 
 impl CallView {
-    pub(super) fn new(call: &Call) -> Self {
-        use ruche_commands::lane::Gate;
+    fn new(call: &Call, turn: &Turn, lane: &Lane) -> Self {
+        let never_runs = never_runs(call, turn, lane).then_some(NOT_EXECUTED);
         Self {
             id: call.id,
             turn: call.turn,
@@ -144,11 +148,23 @@ impl CallView {
                 Gate::Approval => "approval",
                 Gate::Closed => "closed",
             },
-            effect: call.status.map(|status| status.name()),
+            effect: call.status.map(|status| status.name()).or(never_runs),
             attempts: call.attempt,
             approval: call.approval,
         }
     }
+}
+
+/// The word for calls that never run, as read models and events have it.
+const NOT_EXECUTED: &str = "not_executed";
+
+/// Whether a call that did not start never will: it was decided so, or its turn is over. A detached request outlives its
+/// turn. Between `tool.proposed` and `policy.evaluated`, which stand in one append, nothing is decided.
+fn never_runs(call: &Call, turn: &Turn, lane: &Lane) -> bool {
+    let approval = call.approval.and_then(|id| lane.approvals.get(&id));
+    let is_decided = call.gate == Gate::Closed && (approval.is_some() || !call.refusals.is_empty());
+    let outlives = approval.is_some_and(|approval| approval.mode == ApprovalMode::Detached);
+    call.status.is_none() && (is_decided || (turn.state.is_terminal() && !outlives))
 }
 
 impl StateAt {
