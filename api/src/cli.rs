@@ -24,10 +24,12 @@ mod approvals;
 mod backup;
 mod config;
 mod bench;
+mod client;
 mod doctor;
 mod error;
 mod export;
 mod import;
+mod interventions;
 mod keys;
 mod ledger;
 mod migrate;
@@ -136,6 +138,8 @@ enum Command {
     /// See what waits for a decision, exactly as it will run, and decide with your own key
     #[command(subcommand)]
     Approvals(approvals::ApprovalsCommand),
+    /// See what people are called for, most urgent first, and what to do about it
+    Interventions(interventions::InterventionsArgs),
     /// Go back to any position, or hold a range of the ledger against all rules, signatures and decisions among them
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
@@ -259,6 +263,7 @@ impl Cli {
             Command::Seed(args) => block_on(seed::run(common, args)),
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Approvals(command) => block_on(approvals::run(common, command)),
+            Command::Interventions(args) => block_on(interventions::run(common, args)),
             Command::Replay(command) => block_on(replay::run(common, command)),
             Command::Rebuild => block_on(rebuild::run(common)),
             Command::Projections(command) => block_on(projections::run(common, command)),

@@ -52,6 +52,7 @@ pub mod timeline;
 pub mod messages;
 pub mod tool_effects;
 pub mod approvals;
+pub mod interventions;
 pub mod configuration;
 pub mod usage;
 pub mod ledger_health;
@@ -70,6 +71,7 @@ pub fn tables() -> Vec<&'static str> {
         messages::TABLES,
         tool_effects::TABLES,
         approvals::TABLES,
+        interventions::TABLES,
         configuration::TABLES,
         usage::TABLES,
         ledger_health::TABLES,

@@ -46,6 +46,7 @@ pub fn all() -> Vec<&'static dyn Projection> {
         &crate::messages::Messages,
         &crate::tool_effects::ToolEffects,
         &crate::approvals::Approvals,
+        &crate::interventions::Interventions,
         &crate::configuration::Configuration,
         &crate::usage::UsageAndOutcome,
         &crate::ledger_health::LedgerHealth,

@@ -32,6 +32,7 @@ pub mod erased;
 pub mod extremes;
 pub mod faults;
 pub mod figures;
+pub mod interventions;
 pub mod limits;
 pub mod names;
 pub mod outcomes;
@@ -214,6 +215,8 @@ impl Story {
             digest, rule, at, mode,
         ));
         self.tell(ToolStarted::new("transfer".to_owned()));
+        let reason = "attempts_used_up".to_owned();
+        self.tell(ruche_domain::events::InfraManualInterventionRequired::new(reason));
         let mut events = std::mem::take(&mut self.events);
         for event in &mut events {
             event.event.stream.category = match event.event.event_type.starts_with("approval.") {

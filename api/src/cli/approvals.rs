@@ -7,7 +7,6 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,9 +24,9 @@ use ruche_ledger::vote::{RequestPlace, request_facts};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::client::{Client, ServerArgs};
 use super::{CliError, Common, print};
 use crate::app::ReviewerKeyFile;
-use crate::bench::connection::{Connection, NoReply, Server};
 use crate::out::{Table, harmless, time};
 
 /// What to do with requests for approval.
@@ -41,17 +40,6 @@ pub enum ApprovalsCommand {
     Approve(VoteArgs),
     /// Sign that it may not
     Deny(VoteArgs),
-}
-
-/// A server, and who asks it.
-#[derive(Args)]
-pub struct ServerArgs {
-    /// The server, such as http://127.0.0.1:4000
-    #[arg(long, value_name = "URL")]
-    server: String,
-    /// API key with the role reviewer
-    #[arg(long, env = "RUCHE_KEY", hide_env_values = true)]
-    key: String,
 }
 
 /// One request.
@@ -140,19 +128,7 @@ pub async fn run(common: Common, command: ApprovalsCommand) -> Result<ExitCode, 
 async fn list(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
     let query = "query ($after: String) { approvals(status: [REQUESTED], first: 20, after: $after) {
         pageInfo { hasNextPage endCursor } nodes { id tool agentId sideEffect expiresAt } } }";
-    let mut client = Client::of(args)?;
-    let (mut after, mut open) = (Value::Null, Vec::new());
-    loop {
-        let page = client.ask(query, json!({ "after": after })).await?;
-        let page = &page["approvals"];
-        open.extend(page["nodes"].as_array().cloned().unwrap_or_default());
-        let next = &page["pageInfo"]["endCursor"];
-        // A page without rows names no place to go on from.
-        if page["pageInfo"]["hasNextPage"] != true || next.is_null() {
-            break;
-        }
-        after = next.clone();
-    }
+    let open = Client::of(args)?.all(query, "approvals").await?;
     print(common, &open, |open| {
         let mut table = Table::new(["request", "tool", "agent", "effect", "expires"]);
         let cell = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
@@ -320,35 +296,6 @@ fn confirmed(shown: &Shown, decision: ApprovalDecision) -> Result<bool, CliError
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(answer.trim() == "yes")
-}
-
-/// A server that is asked.
-struct Client(Connection);
-
-impl Client {
-    fn of(args: &ServerArgs) -> Result<Self, CliError> {
-        let server = Server::new(&args.server, &args.key);
-        let server =
-            server.map_err(|error| CliError::Usage(error.to_string().replace("--url", "--server")))?;
-        Ok(Self(Connection::new(Arc::new(server))))
-    }
-
-    /// The data of an answer without errors.
-    async fn ask(&mut self, query: &str, variables: Value) -> Result<Value, CliError> {
-        let body = json!({ "query": query, "variables": variables }).to_string();
-        let reply = self.0.post(body.into()).await.map_err(|error| {
-            CliError::Failed(match error {
-                NoReply::NotSent(reason) => format!("the server was not reached: {reason}"),
-                NoReply::Lost => "the server did not answer; send the same again".to_owned(),
-            })
-        })?;
-        let answer: Value = serde_json::from_slice(&reply.body)
-            .map_err(|_| CliError::Failed(format!("the server answered {} without GraphQL", reply.status)))?;
-        match answer["errors"][0]["message"].as_str() {
-            Some(message) => Err(CliError::Failed(message.to_owned())),
-            None => Ok(answer["data"].clone()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::approval::{self, Approval, ApprovalConnection, ApprovalState, Reviewe
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
+use super::intervention::{self, Intervention, InterventionFilter};
 use super::lane::{Lane, LaneFilter};
 use super::ledger::{self, ConsistencyProof, InclusionProof, Ledger, services};
 use super::page::{Cursor, cost};
@@ -209,6 +210,23 @@ impl Query {
         let filter = filter.unwrap_or_default().read()?;
         let rows = tool_effects::urgent(reading.store(), reading.ledger, &filter, &asked.request).await;
         asked.connection(rows, ToolEffect)
+    }
+
+    /// What people are called for, most urgent first, with what to do: outcomes that turns wait for, effects that could not be
+    /// undone, turns that failed for want of attempts; those that are settled last. Of each the oldest first. One that is
+    /// settled while you read comes again.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn interventions(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<InterventionFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Intervention>> {
+        intervention::list(ctx, filter, (first, after.as_deref()), min_position).await
     }
 
     /// A request that people decide on; nothing where there is none.

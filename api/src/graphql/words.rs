@@ -3,7 +3,7 @@
 
 use async_graphql::Enum;
 use ruche_domain::{events, side_effect};
-use ruche_projections::{lanes, sessions, timeline, tool_effects, turns, usage};
+use ruche_projections::{interventions, lanes, sessions, timeline, tool_effects, turns, usage};
 
 macro_rules! mirror {
     ($($(#[$doc:meta])* $name:ident = $remote:ty { $($(#[$vdoc:meta])* $variant:ident,)* })*) => {$(
@@ -284,6 +284,18 @@ mirror! {
         TurnGone,
         /// Derived from the absence of an execution.
         NoExecutionSeen,
+    }
+
+    /// What a person is called for.
+    InterventionKind = interventions::InterventionKind {
+        /// Nobody knows how an irreversible effect came out, and its turn waits.
+        OutcomeUnknown,
+        /// An effect could not be undone.
+        CompensationFailed,
+        /// A turn failed because no attempt is left where another one might have helped.
+        AttemptsUsedUp,
+        /// Something else, or what it was is erased.
+        Other,
     }
 
     /// What was known of a payload when the timeline was made.

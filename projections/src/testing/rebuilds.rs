@@ -42,7 +42,7 @@ pub async fn a_rebuild_equals_what_was_followed_live(fresh: Fresh) {
             let health = ledger_health::of_ledger(world.reads(), ledger).await.unwrap();
             records += health.map_or(0, |health| health.records);
         }
-        assert_eq!((report.events, report.projections), (records, 10));
+        assert_eq!((report.events, report.projections), (records, 11));
         assert_eq!(report.generation, 2);
     }
 }

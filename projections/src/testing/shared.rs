@@ -16,6 +16,8 @@ macro_rules! shared_tests {
             approvals: those_that_are_open_come_first_and_the_oldest_of_them,
                 a_decision_that_was_erased_is_still_one,
                 a_key_is_listed_with_where_it_came_and_went;
+            interventions: what_waits_most_urgently_comes_first_and_the_oldest_of_it,
+                a_call_for_a_person_whose_payload_is_gone_is_still_one;
             owners: events_of_another_session_leave_a_turn_alone, only_events_of_turns_make_turns,
                 what_another_session_says_of_a_call_leaves_it_alone,
                 a_proposal_takes_a_call_from_who_named_it_without_proposing_it,

@@ -110,6 +110,22 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         .collect();
     assert_eq!(called, [(&json!("outcome_unknown"), &dead.turn)]);
 
+    // Whoever decides on calls sees it, too, and what to do.
+    let desk = world.desk();
+    let list = ["interventions", "--server", &desk.url, "--key", &desk.key];
+    let listed = world.home.run(&list).expect("a list");
+    assert_eq!(
+        (&listed[0]["kind"], &listed[0]["callId"], &listed[0]["settledBy"]),
+        (
+            &json!("OUTCOME_UNKNOWN"),
+            &first["callId"],
+            &json!("resolveOutcome")
+        ),
+        "{listed}"
+    );
+    let advice = listed[0]["advice"].as_str().expect("words");
+    assert!(advice.contains("resolveOutcome"), "{advice}");
+
     // Nobody gets the turn, and nobody gets the call started again.
     let size = world.size();
     let claim = world.refused("claimTurn", &json!({ "lane": dead.lane }));
@@ -127,6 +143,7 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         "INVALID_INPUT"
     );
     world.done("resolveOutcome", &found, "state position");
+    assert_eq!(world.interventions(), json!([]), "a person settled it");
     let worker = world.claim(&dead.lane);
     assert_eq!((&worker.turn, &worker.lease["epoch"]), (&dead.turn, &json!("2")));
     let known = world.propose(&worker, "charge_card", "order 7");

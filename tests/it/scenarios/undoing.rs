@@ -132,11 +132,17 @@ fn a_02_what_five_tries_do_not_undo_is_a_persons_business() {
     let expected = (&json!("compensation_failed"), &second["callId"]);
     assert_eq!(told.collect::<Vec<_>>(), [expected]);
 
+    let call = json!([{ "kind": "COMPENSATION_FAILED", "callId": second["callId"], "turnId": worker.turn,
+        "settledBy": "resolveOutcome", "lane": { "interlocutor": "ann" },
+        "effect": { "status": "COMPENSATION_FAILED" } }]);
+    assert_eq!(world.interventions(), call);
+
     // The person who looked after it says so, and the effect is off the list.
     let looked = json!({ "lane": worker.lane, "callId": second["callId"], "outcome": "NOT_EXECUTED", "by": "alice",
         "evidence": "released by telephone" });
     world.done("resolveOutcome", &looked, "state position");
     assert_eq!(world.effects(Some("COMPENSATION_FAILED")), json!([]));
+    assert_eq!(world.interventions(), json!([]));
     assert_eq!(world.read_turn(&worker.turn)["status"], "FAILED");
 
     // A sixth try is refused, and the message is not lost with the turn.

@@ -394,6 +394,14 @@ impl World {
         self.read(query, &json!({ "status": status }))["effects"]["nodes"].take()
     }
 
+    /// What people are called for and nobody settled, most urgent first.
+    #[track_caller]
+    pub fn interventions(&self) -> Value {
+        let query = "{ interventions(filter: { settled: false }, first: 100) {
+            nodes { kind callId turnId settledBy lane { interlocutor } effect { status } } } }";
+        self.read(query, &Value::Null)["interventions"]["nodes"].take()
+    }
+
     /// How many records the ledger has.
     pub fn size(&self) -> u64 {
         let size = self.agent().ask("{ ledger { size } }", Value::Null);

@@ -217,6 +217,12 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "{ approvals { nodes { id tool arguments } } }",
     ),
     (
+        "interventions",
+        Open::Deciders,
+        "query ($session: ID) { a: interventions { nodes { kind callId advice lane { agent } } }
+            b: interventions(filter: { sessionId: $session }) { nodes { turnId } } }",
+    ),
+    (
         "reviewerKeys",
         Open::Deciders,
         "{ reviewerKeys { nodes { keyId reviewer publicKey } } }",

@@ -15,6 +15,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/read/0005_messages_of_turns.sql"),
     include_str!("../../../../migrations/postgres/read/0006_what_workers_read.sql"),
     include_str!("../../../../migrations/postgres/read/0007_calls_that_never_run.sql"),
+    include_str!("../../../../migrations/postgres/read/0008_interventions.sql"),
 ];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;

@@ -1,0 +1,65 @@
+//! A running server, asked by commands that work over the network.
+
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::CliError;
+use crate::bench::connection::{Connection, NoReply, Server};
+
+/// A server, and who asks it.
+#[derive(Args)]
+pub struct ServerArgs {
+    /// The server, such as http://127.0.0.1:4000
+    #[arg(long, value_name = "URL")]
+    server: String,
+    /// API key with the role reviewer
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true)]
+    key: String,
+}
+
+/// A server that is asked.
+pub(super) struct Client(Connection);
+
+impl Client {
+    pub(super) fn of(args: &ServerArgs) -> Result<Self, CliError> {
+        let server = Server::new(&args.server, &args.key);
+        let server =
+            server.map_err(|error| CliError::Usage(error.to_string().replace("--url", "--server")))?;
+        Ok(Self(Connection::new(Arc::new(server))))
+    }
+
+    /// The data of an answer without errors.
+    pub(super) async fn ask(&mut self, query: &str, variables: Value) -> Result<Value, CliError> {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let reply = self.0.post(body.into()).await.map_err(|error| {
+            CliError::Failed(match error {
+                NoReply::NotSent(reason) => format!("the server was not reached: {reason}"),
+                NoReply::Lost => "the server did not answer; send the same again".to_owned(),
+            })
+        })?;
+        let answer: Value = serde_json::from_slice(&reply.body)
+            .map_err(|_| CliError::Failed(format!("the server answered {} without GraphQL", reply.status)))?;
+        match answer["errors"][0]["message"].as_str() {
+            Some(message) => Err(CliError::Failed(message.to_owned())),
+            None => Ok(answer["data"].clone()),
+        }
+    }
+
+    /// The nodes of all pages of a field. The query takes `$after` and asks for `pageInfo`.
+    pub(super) async fn all(&mut self, query: &str, field: &str) -> Result<Vec<Value>, CliError> {
+        let (mut after, mut all) = (Value::Null, Vec::new());
+        loop {
+            let page = self.ask(query, json!({ "after": after })).await?;
+            let page = &page[field];
+            all.extend(page["nodes"].as_array().cloned().unwrap_or_default());
+            let next = &page["pageInfo"]["endCursor"];
+            // A page without rows names no place to go on from.
+            if page["pageInfo"]["hasNextPage"] != true || next.is_null() {
+                return Ok(all);
+            }
+            after = next.clone();
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `ruche interventions`: what people are called for, most urgent first, with what to do.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::client::{Client, ServerArgs};
+use super::{CliError, Common, print};
+use crate::out::Table;
+
+/// What to list.
+#[derive(Args)]
+pub struct InterventionsArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Those that are settled, too
+    #[arg(long)]
+    all: bool,
+}
+
+const OPEN: &str = "query ($after: String) { interventions(filter: { settled: false }, first: 100, after: $after) {
+    pageInfo { hasNextPage endCursor } nodes { kind raisedAt position advice settledBy settledAt turnId callId laneId
+        lane { agent interlocutor channel thread } } } }";
+
+/// Runs the command.
+pub async fn run(common: Common, args: InterventionsArgs) -> Result<ExitCode, CliError> {
+    let all = OPEN.replace("filter: { settled: false }, ", "");
+    let query = if args.all { &all } else { OPEN };
+    let found = Client::of(&args.server)?.all(query, "interventions").await?;
+    print(&common, &found, |found| text(found))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(found: &[Value]) -> String {
+    let mut table = Table::new(["for", "since", "lane", "call or turn", "what to do"]);
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for one in found {
+        let parts = ["agent", "interlocutor", "channel", "thread"].map(|part| word(&one["lane"][part]));
+        let known: Vec<&str> = parts
+            .iter()
+            .map(String::as_str)
+            .filter(|part| !part.is_empty())
+            .collect();
+        let lane = match known.is_empty() {
+            true => word(&one["laneId"]),
+            false => known.join("/"),
+        };
+        let about = match &one["callId"] {
+            Value::String(call) => format!("call {call}"),
+            _ => format!("turn {}", word(&one["turnId"])),
+        };
+        table.row([
+            word(&one["kind"]).to_lowercase().replace('_', " "),
+            word(&one["raisedAt"]),
+            lane,
+            about,
+            word(&one["advice"]),
+        ]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_it_is_for_where_and_what_to_do() {
+        let lane = json!({ "agent": "shop", "interlocutor": "ann", "channel": "web" });
+        let call = json!({ "kind": "OUTCOME_UNKNOWN", "raisedAt": "2026-11-29T12:00:00Z", "callId": "c-1",
+            "turnId": "t-1", "lane": lane, "advice": "Find out.\u{1b}[2K" });
+        let turn =
+            json!({ "kind": "ATTEMPTS_USED_UP", "turnId": "t-2", "laneId": "l-2", "advice": "See why." });
+        let text = text(&[call, turn]);
+        let lines: Vec<Vec<&str>> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let first = lines[1].join(" ");
+        assert_eq!(
+            first,
+            "outcome unknown 2026-11-29T12:00:00Z shop/ann/web call c-1 Find out.\\u{1b}[2K"
+        );
+        assert_eq!(lines[2].join(" "), "attempts used up l-2 turn t-2 See why.");
+    }
+}

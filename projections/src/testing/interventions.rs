@@ -1,0 +1,153 @@
+//! What people are called for, and in which order.
+
+#![expect(missing_docs, reason = "the name of a test says what it shows")]
+
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::tool::AssertedOutcome;
+use ruche_domain::events::{InfraManualInterventionRequired, ToolOutcomeAsserted};
+use ruche_domain::ids::{CallId, LaneId, LedgerId};
+use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::store::{EventStore, PreparedEvent};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use super::Story;
+use super::erased::Erased;
+use super::workers::told;
+use super::world::{Fresh, World};
+use crate::interventions::{self, Intervention, InterventionFilter, InterventionKind};
+use crate::runner::Runner;
+use crate::select::PageRequest;
+
+const LANE: Uuid = Uuid::from_u128(7);
+
+fn call(number: u8) -> CallId {
+    CallId::from_bytes([number; 16])
+}
+
+/// An event of the lane, about a call if one is named.
+fn of(story: &mut Story, about: Option<u8>, fact: impl Into<AgentEvent>) -> PreparedEvent {
+    let mut event = story.event(fact);
+    event.event.stream = StreamId::new(Category::Lane, LANE);
+    event.event.call = about.map(call);
+    event
+}
+
+fn called(story: &mut Story, about: Option<u8>, reason: &str) -> PreparedEvent {
+    of(
+        story,
+        about,
+        InfraManualInterventionRequired::new(reason.to_owned()),
+    )
+}
+
+/// Calls for people 0 to 6, of which the one about call 3 is settled. The first two are of session 1, the others of 2.
+fn events(story: &mut Story) -> Vec<PreparedEvent> {
+    let session = story.session_id(1);
+    story.enter(session);
+    let mut events = vec![
+        called(story, None, "attempts_used_up"),
+        called(story, Some(1), "compensation_failed"),
+    ];
+    let session = story.session_id(2);
+    story.enter(session);
+    events.extend([
+        called(story, Some(2), "outcome_unknown"),
+        called(story, Some(3), "outcome_unknown"),
+        called(story, None, "a word of tomorrow"),
+        called(story, Some(5), "compensation_failed"),
+        called(story, Some(6), "outcome_unknown"),
+    ]);
+    let found = AssertedOutcome::Completed;
+    let said = ToolOutcomeAsserted::new(found, "ann".to_owned(), "seen".to_owned());
+    events.push(of(story, Some(3), said));
+    events
+}
+
+async fn listed(world: &World, ledger: LedgerId, filter: &InterventionFilter) -> Vec<Intervention> {
+    let (mut all, mut request) = (Vec::new(), PageRequest::first(2));
+    loop {
+        let page = interventions::list(world.reads(), ledger, filter, &request).await;
+        let page = page.expect("it can be read");
+        request = request.after(page.end());
+        let has_next = page.has_next;
+        all.extend(page.items());
+        if !has_next {
+            return all;
+        }
+    }
+}
+
+/// Record 0 opens the ledger.
+fn numbers(all: &[Intervention]) -> Vec<u64> {
+    all.iter().map(|one| one.position.index.0 - 1).collect()
+}
+
+pub async fn what_waits_most_urgently_comes_first_and_the_oldest_of_it(fresh: Fresh) {
+    for batch in [1, 3, 100] {
+        let mut story = Story::new(1);
+        let (world, ledger) = told(fresh, events(&mut story), batch).await;
+        let all = listed(&world, ledger, &InterventionFilter::default()).await;
+        assert_eq!(numbers(&all), [2, 6, 1, 5, 4, 0, 3], "batches of {batch}");
+        assert_eq!((all[0].call, all[0].lane), (Some(call(2)), LaneId(LANE)));
+        let settled = &all[6];
+        assert_eq!(settled.settled_position.map(|at| at.index.0), Some(8));
+        assert!(settled.settled_at > Some(settled.raised_at));
+        let other = &all[4];
+        let word = other.reason.as_deref();
+        assert_eq!(
+            (other.kind, word),
+            (InterventionKind::Other, Some("a word of tomorrow"))
+        );
+        for (filter, expected) in [
+            (
+                InterventionFilter {
+                    settled: Some(false),
+                    ..InterventionFilter::default()
+                },
+                &[2, 6, 1, 5, 4, 0][..],
+            ),
+            (
+                InterventionFilter {
+                    settled: Some(true),
+                    ..InterventionFilter::default()
+                },
+                &[3],
+            ),
+            (
+                InterventionFilter {
+                    kind: Some(InterventionKind::CompensationFailed),
+                    ..InterventionFilter::default()
+                },
+                &[1, 5],
+            ),
+            (
+                InterventionFilter {
+                    session: Some(story.session_id(1)),
+                    ..InterventionFilter::default()
+                },
+                &[1, 0],
+            ),
+        ] {
+            let found = listed(&world, ledger, &filter).await;
+            assert_eq!(numbers(&found), expected, "{filter:?}");
+        }
+    }
+}
+
+pub async fn a_call_for_a_person_whose_payload_is_gone_is_still_one(fresh: Fresh) {
+    let world = World::new(fresh).await;
+    let ledger = world.feed.open(1).await;
+    world.feed.append(ledger, events(&mut Story::new(1))).await;
+    let feed: Arc<dyn EventStore> = Arc::new(Erased(world.feed_store()));
+    let runner = Runner::new(feed, world.read_store());
+    runner.catch_up(ledger).await.expect("nothing fails here");
+    let all = listed(&world, ledger, &InterventionFilter::default()).await;
+    assert_eq!(numbers(&all), [0, 1, 2, 4, 5, 6, 3]);
+    let unnamed = |one: &Intervention| (one.kind, one.reason.as_ref()) == (InterventionKind::Other, None);
+    assert!(all.iter().all(unnamed), "{all:?}");
+    assert!(
+        all[6].settled_position.is_some(),
+        "that it is settled is in a name"
+    );
+}
