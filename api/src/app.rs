@@ -32,6 +32,7 @@ use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
 use crate::cli::Common;
 use crate::metered::MeteredStore;
+use crate::passed_over::PassedOver;
 use crate::publish::Publisher;
 use crate::ready_turns::ReadyTurns;
 use crate::replays::Replays;
@@ -442,6 +443,7 @@ impl App {
             commands: self.commands.clone(),
             runner: self.runner.clone(),
             ready_turns: Arc::new(ready_turns),
+            passed_over: PassedOver::default(),
             replays: Replays::new(shutdown.clone()),
             access: self.access.clone(),
             clock: self.clock.clone(),

@@ -4,6 +4,7 @@
 //! `docs/operations/metrics.md` lists the same for operators; a test holds them against each other.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use metrics::{Gauge, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use ruche_domain::numbers::{Micros, Position};
@@ -215,6 +216,12 @@ pub const FIGURES: &[Figure] = &[
         "Tries to claim a ready turn whose lane cannot be decided on; the next turn was tried.",
     ),
     figure(
+        "ruche_undecidable_lanes",
+        G,
+        &[],
+        "Lanes that claims of this node pass over for a while because they cannot be decided on.",
+    ),
+    figure(
         "ruche_tended_ledgers",
         G,
         &[],
@@ -383,6 +390,8 @@ pub fn show_memory(services: &Services) {
     gauge!("ruche_unsealed_age_seconds").set(age);
     gauge!("ruche_halted_ledgers").set(services.guard.halted_count() as f64);
     counter!("ruche_writer_restarts_total").absolute(services.append_health.writer_restarts());
+    let passed_over = services.passed_over.count(Instant::now());
+    gauge!("ruche_undecidable_lanes").set(passed_over as f64);
 }
 
 /// Looks up how far sealing and the read models are, and what waits in lanes. Costs two reads per ledger, and more for those

@@ -28,6 +28,7 @@ pub mod unsettled;
 pub mod project_loop;
 pub mod timer_loop;
 pub mod ready_turns;
+pub mod passed_over;
 pub mod replays;
 pub mod metered;
 pub mod append_health;

@@ -127,6 +127,10 @@ pub const TIMER_LANES_AT_ONCE_MAX: usize = 16;
 pub const TIMER_RETRY_MAX: Duration = Duration::from_secs(5);
 /// Ready turns that one claim by agent tries, one after the other; others were faster with all of those before.
 pub const CLAIM_TURNS_TRIED_MAX: usize = 16;
+/// Lanes of a ledger that claims pass over because nobody can decide on them. More are tried by each claim.
+pub const CLAIM_LANES_PASSED_OVER_MAX: usize = 1_024;
+/// Time until such a lane is tried again.
+pub const CLAIM_PASSED_OVER_FOR: Duration = Duration::from_secs(60);
 /// Longest wait of a claim for a turn that is ready.
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest time for which a claim that waits for the turns of an agent relies on being told of one.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
+use crate::passed_over::PassedOver;
 use crate::ready_turns::ReadyTurns;
 use crate::replays::Replays;
 use crate::seal_loop::SealProgress;
@@ -35,6 +36,8 @@ pub struct Services {
     pub runner: Arc<Runner>,
     /// Those who wait for turns to get ready.
     pub ready_turns: Arc<ReadyTurns>,
+    /// Lanes that claims pass over.
+    pub passed_over: PassedOver,
     /// Who replays for those who ask.
     pub replays: Replays,
     /// API keys.

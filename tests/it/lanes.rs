@@ -2,6 +2,7 @@
 
 mod tool_calls;
 mod fabric;
+mod tenants;
 mod workers;
 
 use std::time::{Duration, Instant};

@@ -9,12 +9,13 @@ use crate::repository::{TextFile, texts};
 const TABLE: &str = "docs/operations/metrics.md";
 
 /// What a figure's name ends with, so that its unit can be read.
-const UNITS: [&str; 8] = [
+const UNITS: [&str; 9] = [
     "_total",
     "_seconds",
     "_events",
     "_records",
     "_ledgers",
+    "_lanes",
     "_projections",
     "_connections",
     "_operations",

@@ -97,6 +97,53 @@ fn one_lane_that_nobody_can_decide_on_keeps_no_worker_from_the_others() {
     assert_eq!(told["code"], "ILLEGAL_TRANSITION", "{told}");
 }
 
+/// More lanes that nobody can decide on than one claim tries.
+const BROKEN: usize = 20;
+
+/// They are remembered and passed over, so the turn behind them is found at once, and none of them is tried again.
+#[test]
+fn many_lanes_that_nobody_can_decide_on_hide_no_other() {
+    let mut world = World::on("api");
+    for n in 0..BROKEN {
+        world.says("one", &format!("m-{n}"), &of(&format!("broken {n}"), "api"));
+    }
+    caught_up(&world.client, &world.server.url, &world.key).expect("the read models catch up");
+    let (home, old) = (&world.home, world.server);
+    assert!(old.stop().expect("it stops"), "it ended well");
+    assert_eq!(lose_each(home, "turn.opened"), BROKEN);
+    world.server = home.serve().expect("the server starts");
+    for tried in 0..3 {
+        let person = format!("whole {tried}");
+        let whole = world.says("two", &person, &of(&person, "api"));
+        caught_up(&world.client, &world.server.url, &world.key).expect("the read models catch up");
+        let key = format!("claim {tried}");
+        let claimed = world.sent("claimTurn", &key, json!({ "agent": "shop" }), "turnId");
+        assert_eq!(claimed["turnId"], whole["turnId"]);
+        for name in ["ruche_undecidable_claims_total", "ruche_undecidable_lanes"] {
+            let figure = world.server.figure(&world.admin, name).expect("a figure");
+            assert_eq!(figure, BROKEN as f64, "{name} after claim {tried}");
+        }
+    }
+}
+
+/// Takes the payloads of all records of a type away.
+fn lose_each(home: &Home, event_type: &str) -> usize {
+    match &home.databases {
+        Some(databases) => {
+            let each =
+                format!("SELECT index FROM ruche.record WHERE position('{event_type}'::bytea IN leaf) > 0");
+            let sql = format!("DELETE FROM ruche.payload WHERE index IN ({each}) RETURNING index");
+            rows(&databases.ledgers, &sql).expect("the server answers").len()
+        }
+        None => {
+            let ledger = Connection::open(home.data.join("ledger.db")).expect("the ledger");
+            let each = "SELECT id FROM record WHERE instr(leaf, CAST($1 AS BLOB)) > 0";
+            let sql = format!("DELETE FROM payload WHERE id >> 2 IN ({each})");
+            ledger.execute(&sql, [event_type]).expect("it can be written")
+        }
+    }
+}
+
 /// Takes the payload of the first record of a type away, as no eraser of Ruche would.
 fn lose_the_first(home: &Home, event_type: &str) {
     let lost = match &home.databases {

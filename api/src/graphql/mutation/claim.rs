@@ -26,6 +26,19 @@ use crate::ready_turns::Waiter;
 
 type Done = std::result::Result<CommandReceipt, CommandError>;
 
+/// What became of the turns that were ready.
+enum Tried {
+    /// One was claimed, or the request is refused whatever is ready.
+    Done(Done),
+    /// Lanes of some cannot be decided on and are passed over from now on. Others may be ready behind them.
+    PassedOver,
+    /// None was to be had.
+    Nothing {
+        /// How long it is until it is worth another try, where that is known.
+        next: Option<Duration>,
+    },
+}
+
 impl Writing<'_> {
     /// Carries out `claimTurn`.
     pub(super) async fn claim(
@@ -64,19 +77,37 @@ impl Writing<'_> {
         }
     }
 
-    /// Tries the turns of an agent that are ready, one after the other. Where none is to be had, says what an earlier claim under the
-    /// key got, or that nothing is ready, and how long it is until a turn may be claimed.
+    /// A turn of an agent that is ready. Where none is to be had, says what an earlier claim under the key got, or that
+    /// nothing is ready, and how long it is until a turn may be claimed.
     async fn claim_of_agent(
         &self,
         context: &CommandContext,
         claim: &ClaimTurnOfAgent,
     ) -> Result<(Done, Option<Duration>)> {
+        loop {
+            match self.try_ready(context, claim).await? {
+                Tried::Done(done) => return Ok((done, None)),
+                // Each time some lanes more, and there is room for so many: it ends.
+                Tried::PassedOver => {}
+                Tried::Nothing { next } => {
+                    return Ok((self.services.commands.execute(context, claim).await, next));
+                }
+            }
+        }
+    }
+
+    /// Tries the turns of an agent that are ready, one after the other.
+    async fn try_ready(&self, context: &CommandContext, claim: &ClaimTurnOfAgent) -> Result<Tried> {
         let (ledger, store) = (context.ledger, self.services.runner.store());
         let channel = claim.channel.as_deref();
-        let found = lanes::ready(&**store, ledger, &claim.agent, channel, CLAIM_TURNS_TRIED_MAX).await;
-        let found = found.map_err(|error| of_read_store(&error))?;
+        let passed = self.services.passed_over.of(ledger, std::time::Instant::now());
+        let most = CLAIM_TURNS_TRIED_MAX + passed.len();
+        let found = lanes::ready(&**store, ledger, &claim.agent, channel, most).await;
+        let mut found = found.map_err(|error| of_read_store(&error))?;
+        found.retain(|ready| !passed.contains(&ready.lane));
+        found.truncate(CLAIM_TURNS_TRIED_MAX);
         let now = self.services.clock.now();
-        let mut tried = false;
+        let (mut tried, mut passes) = (false, false);
         for ready in found.iter().filter(|ready| ready.not_before <= now) {
             let claim = ClaimTurnOfAgent {
                 lane: Some(ready.lane),
@@ -88,15 +119,20 @@ impl Writing<'_> {
                 Err(error) if is_undecidable(&error) => {
                     counter!("ruche_undecidable_claims_total").increment(1);
                     tracing::error!(%ledger, lane = %ready.lane, %error, "a turn that is ready cannot be claimed");
+                    let now = std::time::Instant::now();
+                    passes |= self.services.passed_over.add(ledger, ready.lane, now);
                 }
-                done => return Ok((done, None)),
+                done => return Ok(Tried::Done(done)),
             }
+        }
+        if passes {
+            return Ok(Tried::PassedOver);
         }
         let next = found.iter().map(|ready| ready.not_before).find(|at| *at > now);
         let next = next.map(|at| Duration::from_micros(at.0 - now.0));
         // What was tried is not in the read model as it is by now, so that is looked at again soon.
         let next = if tried { Some(CLAIM_RETRY_INTERVAL) } else { next };
-        Ok((self.services.commands.execute(context, claim).await, next))
+        Ok(Tried::Nothing { next })
     }
 
     /// Whoever waits for the turns of an agent is told of one.
