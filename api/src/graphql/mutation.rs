@@ -3,6 +3,7 @@
 
 mod approvals;
 mod claim;
+mod fields;
 mod inputs;
 mod lane_input;
 mod turn_input;

@@ -11,7 +11,7 @@ use ruche_domain::measures::Digest;
 use super::super::refusals::{self, results};
 use super::super::scalars::{Hash, PositionScalar};
 use super::super::words::VoteRefusal;
-use super::inputs::parsed;
+use super::fields::parsed;
 use super::{Receipt, Writing, carry_out, payloads};
 use crate::auth::Role;
 

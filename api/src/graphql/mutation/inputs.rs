@@ -15,6 +15,7 @@ use ruche_ledger::store::ExpectedVersion;
 
 use super::super::scalars::{DateTime, Json, JsonText, Long};
 use super::super::words::{ConfigScope, Role, ScoreTarget, SessionEndReason, SideEffectPolicy, ToolKind};
+use super::fields::{count, named, object, optional_count, optional_name, parsed};
 use super::lane_input::{HeldTurnInput, LaneInput};
 
 type Made<C> = Result<C, CommandError>;
@@ -34,30 +35,6 @@ impl SessionInput {
             Self::Id(id) => Ok(SessionRef::Id(parsed("/session/id", id.as_str())?)),
             Self::ExternalId(external) => Ok(SessionRef::External(external)),
         }
-    }
-}
-
-/// Reads text that has a form.
-pub(super) fn parsed<T: std::str::FromStr>(field: &str, text: &str) -> Made<T> {
-    text.parse()
-        .map_err(|_| CommandError::input(field, format!("{text:?} is not of the form that is expected")))
-}
-
-/// A number that is not negative.
-pub(super) fn count(field: &str, value: Long) -> Made<u64> {
-    u64::try_from(value.0).map_err(|_| CommandError::input(field, "must not be negative"))
-}
-
-pub(super) fn optional_count(field: &str, value: Option<Long>) -> Made<Option<u64>> {
-    value.map(|value| count(field, value)).transpose()
-}
-
-/// The members of a JSON object.
-fn object(field: &str, value: Option<Json>) -> Made<ruche_domain::Ext> {
-    match value.map(|json| json.0) {
-        None | Some(serde_json::Value::Null) => Ok(ruche_domain::Ext::new()),
-        Some(serde_json::Value::Object(members)) => Ok(members.into_iter().collect()),
-        Some(_) => Err(CommandError::input(field, "must be an object")),
     }
 }
 
@@ -195,11 +172,11 @@ impl SubmitMessageInput {
         }
         let message = MessageReceived {
             text: self.text,
-            name: self.name,
-            external_id: self.external_id,
+            name: optional_name("/name", self.name)?,
+            external_id: optional_name("/externalId", self.external_id)?,
             channel: self.channel,
-            channel_message_id: self.channel_message_id,
-            reply_to: self.reply_to,
+            channel_message_id: optional_name("/channelMessageId", self.channel_message_id)?,
+            reply_to: optional_name("/replyTo", self.reply_to)?,
             received_at: self.received_at.map(|time| time.0),
             ..MessageReceived::new(self.role.into())
         };
@@ -240,10 +217,10 @@ impl RegisterToolInput {
         Ok(RegisterTool {
             tool: ToolRegistered {
                 timeout_us: timeout_ms.map(|ms| ms.saturating_mul(1_000)),
-                owner: self.owner,
+                owner: optional_name("/owner", self.owner)?,
                 tool_kind: self.tool_kind.map(Into::into),
                 description: self.description,
-                version: self.version,
+                version: optional_name("/version", self.version)?,
                 schema: self.argument_schema.map(|json| json.0),
                 compensation_tool: self.compensation_tool,
                 ..ToolRegistered::new(self.name, self.side_effect.into())
@@ -330,15 +307,15 @@ impl ScoreInput {
         );
         Ok(EvalScored {
             value: value.transpose()?,
-            label: self.label,
+            label: optional_name(&at("label"), self.label)?,
             explanation: self.explanation,
-            evaluator: self.evaluator,
-            evaluator_version: self.evaluator_version,
+            evaluator: optional_name(&at("evaluator"), self.evaluator)?,
+            evaluator_version: optional_name(&at("evaluatorVersion"), self.evaluator_version)?,
             target: self.target.map(Into::into),
             turn_id: turn.map(|(at, id)| parsed(&at, &id)).transpose()?,
             message_id: message.map(|(at, id)| parsed(&at, &id)).transpose()?,
             call_id: call.map(|(at, id)| parsed(&at, &id)).transpose()?,
-            ..EvalScored::new(self.name)
+            ..EvalScored::new(named(&at("name"), self.name)?)
         })
     }
 }

@@ -13,7 +13,7 @@ use ruche_domain::ids::TurnId;
 
 use super::super::scalars::Long;
 use super::super::words::OutcomeCategory;
-use super::inputs::{count, parsed};
+use super::fields::{count, named, optional_name, parsed};
 use crate::limits::CLAIM_WAIT_MAX;
 
 type Made<C> = Result<C, CommandError>;
@@ -117,7 +117,7 @@ impl ClaimTurnInput {
             .filter(|wait| *wait <= CLAIM_WAIT_MAX);
         let most = CLAIM_WAIT_MAX.as_millis();
         let wait = wait.ok_or_else(|| CommandError::input("/waitMs", format!("is 0 to {most}")))?;
-        let brain_build = self.brain_build;
+        let brain_build = optional_name("/brainBuild", self.brain_build)?;
         let claimed = match (self.lane, self.agent, self.channel) {
             (Some(lane), None, None) => Claimed::Lane(ClaimTurn {
                 lane: lane.into(),
@@ -176,13 +176,14 @@ pub(in crate::graphql) struct ResponseInput {
 }
 
 impl ResponseInput {
-    pub(super) fn read(self, role: Role) -> MessageSent {
-        MessageSent {
+    /// `at` is the path of the field that it stands in.
+    pub(super) fn read(self, at: &str, role: Role) -> Made<MessageSent> {
+        Ok(MessageSent {
             text: Some(self.text),
-            external_id: self.external_id,
-            delivery_target: self.delivery_target,
+            external_id: optional_name(&format!("{at}/externalId"), self.external_id)?,
+            delivery_target: optional_name(&format!("{at}/deliveryTarget"), self.delivery_target)?,
             ..MessageSent::new(role)
-        }
+        })
     }
 }
 
@@ -207,10 +208,11 @@ impl CommitTurnInput {
     pub(super) fn into_command(self) -> Made<CommitTurn> {
         let lane = LaneName::from(self.lane);
         let channel = Some(lane.channel.clone());
-        let response = self.response.map(|response| MessageSent {
-            channel,
-            ..response.read(Role::Assistant)
-        });
+        let response = self.response;
+        let response = response
+            .map(|response| response.read("/response", Role::Assistant))
+            .transpose()?;
+        let response = response.map(|response| MessageSent { channel, ..response });
         Ok(CommitTurn {
             lane,
             turn: turn(&self.turn_id)?,
@@ -246,7 +248,7 @@ impl FailTurnInput {
             lane: self.lane.into(),
             turn: turn(&self.turn_id)?,
             lease: self.lease.read()?,
-            error_type: self.error_type,
+            error_type: named("/errorType", self.error_type)?,
             error: self.error,
             retryable: self.retryable,
         })

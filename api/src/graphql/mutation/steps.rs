@@ -9,6 +9,7 @@ use ruche_domain::event::AgentEvent;
 use super::super::refusals::{self, results};
 use super::super::scalars::PositionScalar;
 use super::super::step::StepState;
+use super::fields::optional_name;
 use super::lane_input::{LaneInput, LeaseInput, turn};
 use super::{Receipt, Writing, carry_out, payloads, turn_of};
 
@@ -39,7 +40,7 @@ impl StartStepInput {
             turn: turn(&self.turn_id)?,
             lease: self.lease.read()?,
             step_id: self.step_id,
-            name: self.name,
+            name: optional_name("/name", self.name)?,
         })
     }
 }

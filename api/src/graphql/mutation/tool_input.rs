@@ -10,7 +10,7 @@ use ruche_domain::events::{self, MessageSent, Role, ToolOutcomeAsserted};
 use ruche_domain::ids::CallId;
 
 use super::super::scalars::{JsonText, PositionScalar};
-use super::inputs::parsed;
+use super::fields::{named, optional_name, parsed};
 use super::lane_input::{LaneInput, LeaseInput, ResponseInput, turn};
 
 type Made<C> = Result<C, CommandError>;
@@ -53,7 +53,7 @@ impl ProposeActionInput {
             tool: self.tool,
             arguments: self.arguments.0,
             business_key: self.business_key,
-            provider_call_id: self.provider_call_id,
+            provider_call_id: optional_name("/providerCallId", self.provider_call_id)?,
             justification: self.justification,
         })
     }
@@ -135,23 +135,23 @@ pub(in crate::graphql) enum EffectOutcomeInput {
 }
 
 impl EffectOutcomeInput {
-    fn read(self) -> Reported {
-        match self {
+    fn read(self) -> Made<Reported> {
+        Ok(match self {
             Self::Completed(done) => Reported::Completed {
                 result: done.result,
-                external_ref: done.external_ref,
+                external_ref: optional_name("/outcome/completed/externalRef", done.external_ref)?,
             },
             Self::Failed(failed) => Reported::Failed {
-                error_type: failed.error_type,
+                error_type: named("/outcome/failed/errorType", failed.error_type)?,
                 error: failed.error,
                 retryable: failed.retryable,
                 result: failed.result,
             },
             Self::Unknown(unknown) => Reported::Unknown {
-                cause: unknown.cause,
-                external_ref: unknown.external_ref,
+                cause: named("/outcome/unknown/cause", unknown.cause)?,
+                external_ref: optional_name("/outcome/unknown/externalRef", unknown.external_ref)?,
             },
-        }
+        })
     }
 }
 
@@ -182,7 +182,7 @@ impl ReportEffectInput {
             lease: self.lease.read()?,
             call: call(&self.call_id)?,
             permit: self.permit.0,
-            outcome: self.outcome.read(),
+            outcome: self.outcome.read()?,
         })
     }
 }
@@ -254,10 +254,10 @@ impl ReportCompensationInput {
         let outcome = match self.outcome {
             CompensationOutcomeInput::Compensated(done) => CompensationReport::Compensated {
                 compensation_tool: done.compensation_tool,
-                external_ref: done.external_ref,
+                external_ref: optional_name("/outcome/compensated/externalRef", done.external_ref)?,
             },
             CompensationOutcomeInput::Failed(failed) => CompensationReport::Failed {
-                error_type: failed.error_type,
+                error_type: named("/outcome/failed/errorType", failed.error_type)?,
                 error: failed.error,
             },
         };
@@ -310,7 +310,7 @@ impl ResolveOutcomeInput {
             lane: self.lane.into(),
             call: call(&self.call_id)?,
             asserted: ToolOutcomeAsserted {
-                external_ref: self.external_ref,
+                external_ref: optional_name("/externalRef", self.external_ref)?,
                 result: self.result,
                 ..ToolOutcomeAsserted::new(outcome, self.by, self.evidence)
             },
@@ -338,7 +338,7 @@ impl SendMessageInput {
         let lane = LaneName::from(self.lane);
         let message = MessageSent {
             channel: Some(lane.channel.clone()),
-            ..self.message.read(Role::Assistant)
+            ..self.message.read("/message", Role::Assistant)?
         };
         Ok(SendMessage {
             lane,

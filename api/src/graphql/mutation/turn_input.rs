@@ -11,7 +11,8 @@ use ruche_domain::measures;
 
 use super::super::scalars::{DateTime, Long};
 use super::super::words::{OutcomeCategory, Requestor, Role, TextForm, TurnTrigger};
-use super::inputs::{SessionInput, optional_count, parsed};
+use super::fields::{named, optional_count, optional_name, parsed};
+use super::inputs::SessionInput;
 
 type Made<C> = Result<C, CommandError>;
 
@@ -305,8 +306,8 @@ impl RecordTurnInput {
             session: self.session.read()?,
             turn: RecordedTurn {
                 opened: TurnOpened {
-                    external_id: self.external_id,
-                    agent_id: self.agent,
+                    external_id: optional_name("/externalId", self.external_id)?,
+                    agent_id: optional_name("/agent", self.agent)?,
                     ..TurnOpened::new(self.opened_by.into())
                 },
                 opened_at: self.opened_at.map(|time| time.0),
@@ -320,7 +321,7 @@ impl RecordTurnInput {
 impl TurnStepInput {
     fn read(self, at: &str) -> Made<TurnStep> {
         match self {
-            Self::Received(received) => received.read().map(TurnStep::Received),
+            Self::Received(received) => received.read(at).map(TurnStep::Received),
             Self::Said(said) => said.read(at).map(TurnStep::Said),
             Self::ModelFailed(failed) => failed.read(at).map(TurnStep::ModelFailed),
             Self::Settled(settled) => settled.read(at).map(TurnStep::Settled),
@@ -328,24 +329,26 @@ impl TurnStepInput {
     }
 }
 
-fn calls(calls: Vec<ToolCallInput>) -> Made<Vec<ToolCallRequest>> {
+fn calls(at: &str, calls: Vec<ToolCallInput>) -> Made<Vec<ToolCallRequest>> {
     let numbered = calls.into_iter().enumerate().map(|(number, call)| {
-        let ordinal = u32::try_from(number).map_err(|_| CommandError::input("/toolCalls", "too many"))?;
+        let at = format!("{at}/toolCalls");
+        let ordinal = u32::try_from(number).map_err(|_| CommandError::input(at.as_str(), "too many"))?;
+        let name = named(&format!("{at}/{number}/name"), call.name)?;
         Ok(ToolCallRequest {
             arguments_form: call.arguments_form.map(Into::into),
             provider_call_id: call.provider_call_id,
             requestor: call.requestor.map(Into::into),
-            ..ToolCallRequest::new(ordinal, call.name, call.arguments)
+            ..ToolCallRequest::new(ordinal, name, call.arguments)
         })
     });
     numbered.collect()
 }
 
 impl ReceivedInput {
-    fn read(self) -> Made<Timed<MessageReceived>> {
+    fn read(self, at: &str) -> Made<Timed<MessageReceived>> {
         let what = MessageReceived {
             text: self.text,
-            tool_calls: calls(self.tool_calls)?,
+            tool_calls: calls(&format!("{at}/received"), self.tool_calls)?,
             name: self.name,
             external_id: self.external_id,
             channel: self.channel,
@@ -360,7 +363,7 @@ impl SaidInput {
     fn read(self, at: &str) -> Made<Said> {
         let message = MessageSent {
             text: self.text,
-            tool_calls: calls(self.tool_calls)?,
+            tool_calls: calls(&format!("{at}/said"), self.tool_calls)?,
             name: self.name,
             external_id: self.external_id,
             channel: self.channel,
@@ -439,7 +442,7 @@ impl ModelFailedInput {
             usage: self.usage.map(|usage| usage.read(&at)).transpose()?,
             cost: self.cost.map(|cost| cost.read(&at)).transpose()?,
             duration_us: optional_count(&format!("{at}/durationUs"), self.duration_us)?,
-            ..LlmFailed::new(self.error_type)
+            ..LlmFailed::new(named(&format!("{at}/errorType"), self.error_type)?)
         };
         let at = self.at.map(|time| time.0);
         Ok(Timed { what, at })
@@ -449,13 +452,14 @@ impl ModelFailedInput {
 impl SettledInput {
     fn read(self, at: &str) -> Made<Settled> {
         let duration = |value| optional_count(&format!("{at}/settled/durationUs"), value);
+        let of = |field: &str| format!("{at}/settled/outcome/{field}");
         let outcome = match self.outcome {
             ToolOutcomeInput::Completed(result) => ToolOutcome::Completed(ToolCompleted {
                 name: result.name,
                 result: result.result,
                 result_form: result.result_form.map(Into::into),
                 provider_call_id: result.provider_call_id,
-                external_ref: result.external_ref,
+                external_ref: optional_name(&of("completed/externalRef"), result.external_ref)?,
                 duration_us: duration(result.duration_us)?,
                 ended_at: result.ended_at.map(|time| time.0),
                 ..ToolCompleted::default()
@@ -465,7 +469,7 @@ impl SettledInput {
                 result: failure.result,
                 result_form: failure.result_form.map(Into::into),
                 error: failure.error,
-                error_type: failure.error_type,
+                error_type: optional_name(&of("failed/errorType"), failure.error_type)?,
                 retryable: failure.retryable,
                 provider_call_id: failure.provider_call_id,
                 duration_us: duration(failure.duration_us)?,
@@ -473,8 +477,8 @@ impl SettledInput {
                 ..ToolFailed::default()
             }),
             ToolOutcomeInput::Unknown(unknown) => ToolOutcome::Unknown(ToolOutcomeUnknown {
-                external_ref: unknown.external_ref,
-                ..ToolOutcomeUnknown::new(unknown.cause)
+                external_ref: optional_name(&of("unknown/externalRef"), unknown.external_ref)?,
+                ..ToolOutcomeUnknown::new(named(&of("unknown/cause"), unknown.cause)?)
             }),
         };
         Ok(Settled {
@@ -499,7 +503,7 @@ impl TurnEndInput {
                 error: failed.error,
                 duration_us: optional_count("/end/failed/durationUs", failed.duration_us)?,
                 ended_at: failed.ended_at.map(|time| time.0),
-                ..TurnFailed::new(failed.error_type)
+                ..TurnFailed::new(named("/end/failed/errorType", failed.error_type)?)
             }),
         })
     }
