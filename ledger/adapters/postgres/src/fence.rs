@@ -106,7 +106,19 @@ impl Line {
     /// # Errors
     /// `Unavailable`: what was read may be lost yet.
     pub(crate) async fn fence(&self) -> Result<(), StoreError> {
-        match self.commit(session::fence(&self.client)).await {
+        self.fenced(session::fence(&self.client)).await
+    }
+
+    /// As [`Line::fence`], for what was read and nothing else: no commit where there are no synchronous standbys.
+    ///
+    /// # Errors
+    /// `Unavailable`: what was read may be lost yet.
+    pub(crate) async fn fence_reads(&self) -> Result<(), StoreError> {
+        self.fenced(session::fence_reads(&self.client)).await
+    }
+
+    async fn fenced(&self, fence: impl Future<Output = Result<(), Error>>) -> Result<(), StoreError> {
+        match self.commit(fence).await {
             Commit::Durable(()) => Ok(()),
             Commit::Refused(error) => Err(store_error("fence", &error)),
             Commit::Unknown => Err(no_answer("fence")),

@@ -7,6 +7,7 @@
 //! 3. No async caller waits on a full queue; a full queue answers `Overloaded`.
 //! 4. A commit whose fate is not known is answered `Unknown`, or found by the hash of the head and confirmed by a fence:
 //!    a commit that began after the head was read. Nothing is guessed, and a commit that comes with a warning is not believed.
+//!    Nor is anybody told of a conflict or a repeat that a failover could take back.
 //! 5. What is read is handed out once a failover cannot take it back (`durable`).
 //! 6. Every wait of an append for the database ends (`fence`). A writer that breaks leaves nobody waiting, and is followed
 //!    by another (`writer`).
@@ -26,7 +27,8 @@
 //!    every write to a ledger moves its head, a head that did not move proves that streams and keys did not change either.
 //! 5. Ledgers that lost, and for a while those that keep losing, are decided under the lock of their head rows, with
 //!    everything looked up. Of those that were guessed wrongly nothing is guessed for a while (`contention`).
-//! 6. Readers are woken, then callers are answered; last of all those whose requests repeat earlier appends.
+//! 6. Readers are woken, then callers are answered; last of all those whose requests were refused, or repeat earlier
+//!    appends, while nothing was written: a fence is waited for first.
 //!
 //! # The life of a read
 //!

@@ -19,7 +19,7 @@ use crate::reading::Reader;
 
 pub(crate) use keep::{Parts, keep};
 use link::{Link, Moment};
-use settle::Repeat;
+use settle::{Refusal, Repeat};
 
 mod keep;
 mod link;
@@ -63,6 +63,8 @@ struct Decided {
 /// What is done for the requests that were taken out of the queue together.
 struct Round {
     started: Instant,
+    /// Requests that were refused with nothing written behind it: they may have to wait for a fence, too.
+    refusals: Vec<Refusal>,
     /// Requests that repeat earlier appends. They are answered last: they may have to wait for a fence, and nobody waits
     /// for it with them.
     repeats: Vec<Repeat>,
@@ -98,6 +100,7 @@ impl Writer {
     async fn round(&mut self, jobs: Vec<Job>) {
         let mut round = Round {
             started: Instant::now(),
+            refusals: Vec::new(),
             repeats: Vec::new(),
         };
         let (calm, contended): (Vec<_>, Vec<_>) = by_ledger(jobs)
@@ -113,6 +116,7 @@ impl Writer {
                 group.fail(&StoreError::Unavailable { reason });
             }
         }
+        self.refuse(round.refusals).await;
         self.repeat(round.repeats).await;
     }
 

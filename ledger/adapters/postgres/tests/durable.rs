@@ -2,18 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
 use ruche_ledger::seal::TreeStore;
-use ruche_ledger::store::{EventStore, StoreError};
+use ruche_ledger::store::{AppendOutcome, EventStore, ExpectedVersion, StoreError};
 use ruche_ledger::testing::{Author, appended, check_ledger, ledger};
 use ruche_ledger_postgres::PostgresStore;
 use tokio_postgres::Client;
 
 use super::server::{Private, until};
-use super::{open, open_ledger, server, session};
+use super::support::open_with;
+use super::{Noon, open, open_ledger, server, session};
 
-/// Two nodes and a ledger of two records, on a server whose standby is then gone.
+/// The idempotency key of an append that the standby has, and of the one that it has not.
+const FIRST_KEY: u8 = 1;
+const KEY: u8 = 7;
+
+/// Two nodes and a ledger of two records, on a server whose standby may be gone.
 struct Cluster {
     private: Private,
     admin: Client,
@@ -21,7 +27,14 @@ struct Cluster {
     author: Author,
 }
 
+/// One whose standby is gone.
 async fn cluster(shared: &str) -> Cluster {
+    let cluster = whole(shared).await;
+    cluster.standbys("absent").await;
+    cluster
+}
+
+async fn whole(shared: &str) -> Cluster {
     let private = Private::start(shared, "", |_| ()).await;
     let url = private.url();
     let admin = session(&url).await;
@@ -31,30 +44,22 @@ async fn cluster(shared: &str) -> Cluster {
     let nodes = [open(&url).await, open(&url).await];
     let author = open_ledger(&*nodes[0], 1).await;
     let event = author.event(author.stream(1), "{}");
-    appended(nodes[0].append(ledger(1), author.append(vec![event])).await);
-    let cluster = Cluster {
+    appended(
+        nodes[0]
+            .append(ledger(1), author.append_keyed(FIRST_KEY, 1, vec![event]))
+            .await,
+    );
+    Cluster {
         private,
         admin,
         nodes,
         author,
-    };
-    cluster.standbys("absent").await;
-    cluster
+    }
 }
 
 impl Cluster {
-    /// Says which standby commits wait for. Only a session that begins afterwards is sure to know.
     async fn standbys(&self, names: &str) {
-        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
-        // The change of the settings writes no log record, so it does not wait.
-        self.admin.batch_execute(&set).await.unwrap();
-        self.admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        until("the standbys are known", || async {
-            let client = session(&self.private.url()).await;
-            let row = client.query_one("SHOW synchronous_standby_names", &[]).await;
-            row.unwrap().get::<_, String>(0) == names
-        })
-        .await;
+        self.private.standbys(names).await;
     }
 
     async fn count(&self, sql: &str) -> i64 {
@@ -64,7 +69,8 @@ impl Cluster {
     /// Appends by the second node, and returns when that commit waits for the standby. Its record cannot be seen yet.
     async fn append_and_wait(&self) {
         let event = self.author.event(self.author.stream(1), "{}");
-        let (node, request) = (Arc::clone(&self.nodes[1]), self.author.append(vec![event]));
+        let request = self.author.append_keyed(KEY, 1, vec![event]);
+        let node = Arc::clone(&self.nodes[1]);
         // What it is answered is no matter here.
         tokio::spawn(async move { node.append(ledger(1), request).await });
         let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
@@ -189,4 +195,43 @@ async fn what_a_crash_of_the_primary_makes_visible_waits_for_a_standby_too() {
         read.is_ok_and(|records| records.len() == 3)
     })
     .await;
+}
+
+/// Who is told that a stream has moved, or that a key is taken, takes it for told that the append which did it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_refused_for_what_no_standby_has() {
+    let Some(shared) = server() else { return };
+    let cluster = whole(&shared).await;
+    let limit = Duration::from_secs(2);
+    let url = cluster.private.url();
+    let node = open_with(Arc::new(Noon), &url, |options| options.answer_timeout = limit).await;
+    let author = &cluster.author;
+    let event = || vec![author.event(author.stream(1), "{}")];
+    // From now on it looks keys up before it appends.
+    let again = node
+        .append(ledger(1), author.append_keyed(FIRST_KEY, 1, event()))
+        .await;
+    assert!(
+        matches!(again, Ok(AppendOutcome::Appended { duplicate: true, .. })),
+        "{again:?}"
+    );
+    cluster.standbys("absent").await;
+    cluster.append_and_cancel().await;
+    // The stream never had this version. Which one it has is told.
+    let never = ExpectedVersion::Exact(StreamVersion(5));
+    let conflict = || node.append(ledger(1), author.append_expecting(never, event()));
+    let mismatch = || node.append(ledger(1), author.append_keyed(KEY, 2, event()));
+    // Each by itself: nothing is written that could confirm it.
+    unavailable(&mismatch().await);
+    unavailable(&conflict().await);
+    cluster.standbys("").await;
+    until("the conflict is told", || async {
+        matches!(conflict().await, Ok(AppendOutcome::Conflict { .. }))
+    })
+    .await;
+    until("the mismatch is told", || async {
+        matches!(mismatch().await, Ok(AppendOutcome::KeyMismatch { .. }))
+    })
+    .await;
+    assert_eq!(check_ledger(&*node, ledger(1)).await, 3);
 }

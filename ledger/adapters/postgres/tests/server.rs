@@ -87,6 +87,47 @@ impl Private {
         self.ready().await;
     }
 
+    /// Says which standby commits wait for: none, or one that is not there. Only a session that begins afterwards is sure to
+    /// know.
+    pub async fn standbys(&self, names: &str) {
+        let admin = session(&self.url()).await;
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+        // The change of the settings writes no log record, so it does not wait.
+        admin.batch_execute(&set).await.unwrap();
+        admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        until("the standbys are known", || async {
+            let client = session(&self.url()).await;
+            let row = client.query_one("SHOW synchronous_standby_names", &[]).await;
+            row.unwrap().get::<_, String>(0) == names
+        })
+        .await;
+        if !names.is_empty() {
+            until("commits wait for it", || self.a_commit_waits(&admin)).await;
+        }
+    }
+
+    /// Whether a commit waits for a standby. One that did is ended.
+    async fn a_commit_waits(&self, admin: &Client) -> bool {
+        let probe = session(&self.url()).await;
+        let id: i32 = probe
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let commit = tokio::spawn(async move {
+            let commit = "SELECT pg_logical_emit_message(true, 'test', 'probe')";
+            probe.batch_execute(commit).await
+        });
+        let waits = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'SyncRep'";
+        let waited = std::cell::Cell::new(false);
+        until("the commit is over", || async {
+            waited.set(waited.get() || !admin.query(waits, &[&id]).await.unwrap().is_empty());
+            commit.is_finished()
+        })
+        .await;
+        waited.get()
+    }
+
     pub fn url(&self) -> String {
         format!("postgresql://ruche@127.0.0.1:{}/postgres", self.running.port)
     }

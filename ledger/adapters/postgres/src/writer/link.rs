@@ -27,7 +27,7 @@ pub(crate) struct Link {
     session: Option<Arc<Session>>,
     /// Sessions that were made.
     sessions: u64,
-    /// Commits of all of them that wrote something and are durable.
+    /// Commits of all of them that wrote something and are durable, and fences.
     commits: u64,
 }
 
@@ -128,6 +128,20 @@ impl Link {
         Ok(())
     }
 
+    /// Makes what was read in the session that there is as durable as any commit. Never in a new one: behind it may be
+    /// another server.
+    ///
+    /// # Errors
+    /// `Unavailable`: it may be lost yet.
+    pub(crate) async fn fence_reads(&mut self) -> Result<(), StoreError> {
+        match &self.session {
+            Some(session) => session.line.fence_reads().await?,
+            None => return Err(gone()),
+        }
+        self.commits += 1;
+        Ok(())
+    }
+
     /// Undoes an open transaction. Where that fails the connection is given up, and the server undoes it.
     pub(crate) async fn end_transaction(&mut self) {
         let Some(session) = &self.session else { return };
@@ -142,6 +156,13 @@ impl Link {
         if session.line.ask("rollback", undo).await.is_err() {
             session.line.cut();
         }
+    }
+}
+
+/// What was read in a session that ended says nothing any more.
+pub(crate) fn gone() -> StoreError {
+    StoreError::Unavailable {
+        reason: "the connection ended behind a look-up".to_owned(),
     }
 }
 

@@ -54,7 +54,8 @@ impl Writer {
         };
         let one = self.decide(group, known, read_at);
         if !one.writes() {
-            // What was decided is true of this moment. The lock goes, and there is nothing that could be lost.
+            // What was decided is true of this moment. The lock goes, and nothing of ours could be lost; what was read could,
+            // so refusals and repeats wait for a fence.
             self.link.end_transaction().await;
             return Ok(one);
         }

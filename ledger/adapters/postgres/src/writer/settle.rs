@@ -1,4 +1,5 @@
-//! Answers: first what is durable, then what repeats earlier appends and may have to wait for a fence.
+//! Answers: first what is durable, then what was refused for something that stands there, last what repeats earlier
+//! appends. The last two may have to wait for a fence.
 
 use futures_util::{StreamExt, stream};
 use ruche_domain::ids::LedgerId;
@@ -7,12 +8,20 @@ use ruche_ledger::sequencer::Decision;
 use ruche_ledger::store::{AppendOutcome, Receipt, StoreError};
 use tokio::time::timeout;
 
-use super::link::{Link, Moment, Standing};
+use super::link::{Link, Moment, Standing, gone};
 use super::{Decided, Round, Writer};
 use crate::queue::Answer;
 
 /// Earlier appends that are read at the same time.
 const PIPELINED_MAX: usize = 16;
+
+/// A request that was refused, when nothing was written with what it was decided on.
+pub(super) struct Refusal {
+    outcome: AppendOutcome,
+    answer: Answer,
+    /// When it was decided.
+    read_at: Moment,
+}
 
 /// A request that repeats an append of an earlier commit.
 pub(super) struct Repeat {
@@ -25,7 +34,8 @@ pub(super) struct Repeat {
 }
 
 impl Writer {
-    /// Wakes readers and answers a group whose batch is durable. Its repeats are answered at the end of the round.
+    /// Wakes readers and answers a group whose batch is durable. Its repeats are answered at the end of the round, and so
+    /// is what was refused if there was no batch.
     pub(super) fn settle(&mut self, one: Decided, round: &mut Round) {
         let Decided {
             group,
@@ -83,8 +93,46 @@ impl Writer {
                     }
                 }
             };
+            // The batch that a refusal was decided with is durable, and with it all that was seen before.
+            let is_refused = matches!(
+                outcome,
+                AppendOutcome::KeyMismatch { .. } | AppendOutcome::Conflict { .. }
+            );
+            if is_refused && receipts.is_empty() {
+                round.refusals.push(Refusal {
+                    outcome,
+                    answer,
+                    read_at,
+                });
+                continue;
+            }
             // A caller that went away does not hear it; what was decided stands all the same.
             drop(answer.send(Ok(outcome)));
+        }
+    }
+
+    /// Answers what was refused. A version or a key can be seen before the standby has it, and be lost in a failover; a
+    /// client whose append was unknown would take it for its own. So nobody hears of it before a commit of this session
+    /// that began after it was seen. Without one it is only certain that nothing was written.
+    pub(super) async fn refuse(&mut self, refusals: Vec<Refusal>) {
+        let standings: Vec<_> = refusals
+            .iter()
+            .map(|one| self.link.standing(one.read_at))
+            .collect();
+        let fenced = match standings.contains(&Standing::Seen) {
+            true => self.link.fence_reads().await,
+            false => Ok(()),
+        };
+        if let Err(error) = &fenced {
+            tracing::warn!(%error, "what requests were refused for cannot be confirmed");
+        }
+        for (one, standing) in refusals.into_iter().zip(standings) {
+            let confirmed = match standing {
+                Standing::Durable => Ok(()),
+                Standing::Seen => fenced.clone(),
+                Standing::Gone => Err(gone()),
+            };
+            drop(one.answer.send(confirmed.map(|()| one.outcome)));
         }
     }
 
@@ -113,9 +161,6 @@ impl Writer {
         &mut self,
         repeats: &[Repeat],
     ) -> Result<Vec<Result<Vec<Receipt>, StoreError>>, StoreError> {
-        let gone = || StoreError::Unavailable {
-            reason: "the connection ended behind a look-up".to_owned(),
-        };
         let standing = |link: &Link| repeats.iter().map(|one| link.standing(one.read_at)).max();
         if standing(&self.link) == Some(Standing::Gone) {
             // Another server may hold other records in these places.
