@@ -73,13 +73,15 @@ pub enum TreeHeadStoreError {
 /// The last signed tree head of each origin. Not restored with the database: it remembers what was promised.
 #[async_trait]
 pub trait TreeHeadStore: Send + Sync {
-    /// The last tree head of an origin.
+    /// The last tree head of an origin. What is given stays: it is acted on and published, so a store that could see a row
+    /// and lose it yet waits until it cannot.
     async fn latest(&self, origin: &str) -> Result<Option<SignedTreeHead>, TreeHeadStoreError>;
 
     /// Origins of all tree heads, in no order: what was promised, whatever became of the database.
     async fn origins(&self) -> Result<Vec<String>, TreeHeadStoreError>;
 
-    /// Stores `new` durably if the stored one is still `expected`, byte for byte. Never goes back to a smaller size.
+    /// Stores `new` durably if the stored one is still `expected`, byte for byte. Never goes back to a smaller size. After
+    /// `Unavailable` it may be stored, now or later, and nothing is promised before `latest` gives it.
     async fn compare_and_swap(
         &self,
         origin: &str,

@@ -65,7 +65,7 @@ pub(super) async fn open(
         reads: reads.clone(),
         rebuild: reads,
         leases: Arc::new(database.leases(node)?),
-        halts: Some(Arc::new(database.halts()?)),
+        halts: Some(Arc::new(database.halts())),
         writers: store.writers(),
         write_test: Arc::new(DatabaseTest(database)),
         held: Held::Database(store, lock),
@@ -274,7 +274,7 @@ async fn tree_heads(common: &Common, writes: bool) -> Result<(Arc<dyn TreeHeadSt
         true => database.migrate_tree_heads().await?,
         false => database.require_tree_heads().await?,
     }
-    Ok((Arc::new(database.tree_heads()?), NodeKind::OneOfMany))
+    Ok((Arc::new(database.tree_heads()), NodeKind::OneOfMany))
 }
 
 /// The ledgers' database, once it can be reached.

@@ -42,7 +42,8 @@ impl Database {
     /// and how much of how much. Blocks on the disk.
     ///
     /// # Errors
-    /// See [`BackupError`]. Then the database is as it was, unless the connection broke while it committed.
+    /// See [`BackupError`]. Then the database is as it was, unless the connection broke while it committed, or somebody ended
+    /// the wait for the standby.
     pub async fn restore(
         &self,
         backup: &Path,
@@ -53,10 +54,11 @@ impl Database {
         let (survey, checked) = check_file(backup, &|done, total| {
             progress("checking the backup", done, total);
         })?;
-        let mut client = self.connect().await?;
-        schema::make_ledger_roles(&client).await?;
+        let mut session = self.session(Purpose::Owner, |_| ()).await?;
+        schema::make_ledger_roles(&session).await?;
         let failed = || of_database("load the backup");
-        let tx = client.transaction().await.map_err(failed())?;
+        let heard = session.heard();
+        let tx = session.transaction().await.map_err(failed())?;
         let alone = NodeLock::alone_in(&tx).await;
         if !alone.map_err(of_database("lock the database"))? {
             return Err(BackupError::NodesThere);
@@ -76,7 +78,7 @@ impl Database {
         .await
         .map_err(failed())?;
         // A crash before this line leaves the old ledgers, after it the new ones, which wait for their epochs.
-        tx.commit().await.map_err(of_database("commit what was loaded"))?;
+        heard.commit("commit what was loaded", tx.commit()).await?;
         Ok(Loaded { checked, put_aside })
     }
 
@@ -124,8 +126,8 @@ impl PendingRestore {
     /// # Errors
     /// `Database`. Then the next start finds nothing left to do, and says so again.
     pub async fn finish(self) -> Result<(), OpenError> {
-        let done = self.session.batch_execute("DELETE FROM ruche.restore").await;
-        done.map_err(OpenError::database("finish a restore"))
+        let done = self.session.batch_execute("DELETE FROM ruche.restore");
+        self.session.heard().commit("finish a restore", done).await
     }
 }
 

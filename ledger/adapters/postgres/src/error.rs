@@ -47,6 +47,19 @@ pub enum OpenError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Something was asked, and no answer came. It may be done, now or later.
+    #[error("no answer of the database after {seconds} s")]
+    NoAnswer {
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A commit was confirmed with a warning: somebody ended its wait for the standby. It is done here, no standby may have
+    /// it, and a failover would lose it.
+    #[error("cannot {doing} for certain: the wait for the standby was ended, and a failover would lose it")]
+    Unconfirmed {
+        /// What was committed.
+        doing: &'static str,
+    },
     /// Something in the URL cannot be taken as it is.
     #[error("the database URL: {0}")]
     Url(String),

@@ -1,72 +1,65 @@
 //! Halts of ledgers, in the table that the statement which appends looks at.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use deadpool_postgres::{Object, Pool};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Epoch;
 use ruche_ledger::halts::{Halt, Halts};
 use ruche_ledger::store::StoreError;
-use tokio_postgres::Error;
 
-use crate::error::store_error;
+use crate::error::OpenError;
+use crate::lines::Lines;
+use crate::session::{Database, Purpose, Session, unavailable};
 
 /// The halts of a database.
 pub struct PostgresHalts {
-    pool: Pool,
+    lines: Lines,
 }
 
 impl PostgresHalts {
-    /// Over connections to the ledger's database.
-    pub(crate) fn new(pool: Pool) -> Self {
-        Self { pool }
+    /// In the ledger's database, over one connection.
+    pub(crate) fn new(database: Database) -> Self {
+        Self {
+            lines: Lines::new(database, Purpose::Append, 1),
+        }
     }
-
-    async fn client(&self) -> Result<Object, StoreError> {
-        self.pool.get().await.map_err(|error| StoreError::Unavailable {
-            reason: format!("no connection to the database: {error}"),
-        })
-    }
-}
-
-fn failed(error: Error) -> StoreError {
-    store_error("halts", &error)
 }
 
 #[async_trait]
 impl Halts for PostgresHalts {
     async fn halt(&self, halt: &Halt) -> Result<(), StoreError> {
-        let (ledger, epoch) = (halt.ledger.0, i64::from(halt.epoch.0));
-        let client = self.client().await?;
+        let (ledger, epoch, reason) = (halt.ledger.0, i64::from(halt.epoch.0), halt.reason.clone());
         // Appends see it that begin once this is committed. One that is under way may still come in front of it.
-        client
-            .execute(
-                "INSERT INTO halt (ledger, epoch, reason) VALUES ($1, $2, $3) \
-                 ON CONFLICT (ledger) DO UPDATE SET epoch = excluded.epoch, reason = excluded.reason",
-                &[&ledger, &epoch, &halt.reason],
-            )
-            .await
-            .map_err(failed)?;
-        Ok(())
+        let note = move |session: Arc<Session>| async move {
+            let sql = "INSERT INTO halt (ledger, epoch, reason) VALUES ($1, $2, $3) \
+                       ON CONFLICT (ledger) DO UPDATE SET epoch = excluded.epoch, reason = excluded.reason";
+            let heard = session.heard();
+            heard
+                .commit("halt a ledger", session.execute(sql, &[&ledger, &epoch, &reason]))
+                .await
+        };
+        self.lines.run(note).await.map(drop).map_err(unavailable)
     }
 
     async fn release(&self, ledger: LedgerId) -> Result<(), StoreError> {
-        let client = self.client().await?;
-        client
-            .execute("DELETE FROM halt WHERE ledger = $1", &[&ledger.0])
-            .await
-            .map_err(failed)?;
-        Ok(())
+        let release = move |session: Arc<Session>| async move {
+            let (heard, sql) = (session.heard(), "DELETE FROM halt WHERE ledger = $1");
+            heard
+                .commit("let a ledger go on", session.execute(sql, &[&ledger.0]))
+                .await
+        };
+        self.lines.run(release).await.map(drop).map_err(unavailable)
     }
 
     async fn halted(&self) -> Result<Vec<Halt>, StoreError> {
-        let client = self.client().await?;
-        let rows = client
-            .query(
-                "SELECT t.ledger, t.epoch, t.reason FROM halt t JOIN head h ON h.ledger = t.ledger AND h.epoch = t.epoch",
-                &[],
-            )
-            .await
-            .map_err(failed)?;
+        let look = |session: Arc<Session>| async move {
+            let sql = "SELECT t.ledger, t.epoch, t.reason FROM halt t \
+                       JOIN head h ON h.ledger = t.ledger AND h.epoch = t.epoch";
+            let rows = session.query(sql, &[]).await;
+            rows.map_err(OpenError::database("look for halts"))
+        };
+        let rows = self.lines.run(look).await.map_err(unavailable)?;
         rows.iter()
             .map(|row| {
                 let epoch = row.get::<_, i64>(1);

@@ -10,8 +10,8 @@ use crate::error::OpenError;
 use crate::session::{Purpose, fence};
 use crate::{Database, PostgresHalts, PostgresLeases, PostgresTreeHeads, schema};
 
-/// Connections of a node for its leases, and as many for the tree heads, at their server.
-pub const SMALL_POOL: usize = 2;
+/// Connections of a node for its leases.
+const LEASE_CONNECTIONS: usize = 2;
 /// The last records of each ledger, of which it is told how many were committed together.
 const COMMITTED_TOGETHER_RECORDS: i64 = 10_000;
 
@@ -252,23 +252,17 @@ impl Database {
     /// # Errors
     /// `Pool`.
     pub fn leases(&self, node: Uuid) -> Result<PostgresLeases, OpenError> {
-        let pool = self.checked_pool(Purpose::Append, SMALL_POOL)?;
+        let pool = self.checked_pool(Purpose::Append, LEASE_CONNECTIONS)?;
         Ok(PostgresLeases::new(pool, node))
     }
 
     /// The halts of ledgers, in the ledgers' database.
-    ///
-    /// # Errors
-    /// `Pool`.
-    pub fn halts(&self) -> Result<PostgresHalts, OpenError> {
-        Ok(PostgresHalts::new(self.checked_pool(Purpose::Append, 1)?))
+    pub fn halts(&self) -> PostgresHalts {
+        PostgresHalts::new(self.clone())
     }
 
     /// The tree heads in their database, whose schema is up to date.
-    ///
-    /// # Errors
-    /// `Pool`.
-    pub fn tree_heads(&self) -> Result<PostgresTreeHeads, OpenError> {
-        Ok(PostgresTreeHeads::new(self.pool(SMALL_POOL)?))
+    pub fn tree_heads(&self) -> PostgresTreeHeads {
+        PostgresTreeHeads::new(self.clone())
     }
 }

@@ -3,8 +3,6 @@
 
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
@@ -17,6 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 use crate::PostgresOptions;
 use crate::error::OpenError;
 use crate::url::{Endpoint, SYNCHRONOUS};
+use crate::warnings::Warnings;
 
 /// A statement that runs longer is ended by the server. It does not end the wait of a commit for a standby: that has no
 /// end, since nobody knows by then how it ends.
@@ -100,7 +99,9 @@ impl Database {
     }
 
     /// A connection of its own to the primary, with the rights of the login user. It ends when the client is dropped. The
-    /// server ends statements that run longer than 30 s: a caller that loads or changes much sets `statement_timeout`.
+    /// server ends statements that run longer than 30 s: a caller that loads or changes much sets `statement_timeout`. On a
+    /// synchronous cluster what is committed there is certain only once something else was: nobody hears the warning of a
+    /// wait for the standby that somebody ended.
     ///
     /// # Errors
     /// `Database` if it cannot be reached; `Standby` and `NotDurable` if what it confirmed could be lost.
@@ -150,7 +151,7 @@ impl Database {
             let (there, connection) = connected.map_err(OpenError::database(
                 "connect to the database through the read URL",
             ))?;
-            drive(connection, Arc::default(), |_| ());
+            drive(connection, Warnings::default(), |_| ());
             let row = there.query_typed_one(IS_HELD, &[(&key, Type::INT8)]).await;
             Ok(row
                 .map_err(OpenError::database("read through the read URL"))?
@@ -169,11 +170,12 @@ impl Database {
     /// Commits something that leaves no row behind: whether the database takes writes, and its standbys too.
     ///
     /// # Errors
-    /// As [`Database::connect`]. Waits for a standby that is gone for as long as it is: bound it.
+    /// As [`Database::connect`]; `Unconfirmed` if somebody ended the wait for the standby. Waits for one that is gone for as
+    /// long as it is: bound it.
     pub async fn try_to_write(&self) -> Result<(), OpenError> {
-        let client = self.connect().await?;
-        let written = fence(&client).await;
-        written.map_err(OpenError::database("write to the database"))
+        let session = self.session(Purpose::Owner, |_| ()).await?;
+        let heard = session.heard();
+        heard.commit("write to the database", fence(&session)).await
     }
 
     /// Whether there is room where the tables are. A table that cannot grow refuses appends while the log has room left in
@@ -220,8 +222,8 @@ impl Database {
         let opened = async {
             let connected = config.connect(self.direct.tls.clone()).await;
             let (client, connection) = connected.map_err(OpenError::database("connect to the database"))?;
-            let warnings = Arc::new(AtomicU64::new(0));
-            let driver = drive(connection, Arc::clone(&warnings), heard);
+            let warnings = Warnings::default();
+            let driver = drive(connection, warnings.clone(), heard);
             check(&client, purpose, self.allow_no_fsync).await?;
             Ok(Session {
                 client,
@@ -271,7 +273,7 @@ impl Database {
 /// A connection of our own, driven by a task that ends with it.
 pub(crate) struct Session {
     client: Client,
-    warnings: Arc<AtomicU64>,
+    warnings: Warnings,
     driver: AbortHandle,
 }
 
@@ -279,7 +281,12 @@ impl Session {
     /// Warnings that the server sent. A commit whose wait for the standby was cancelled is answered as if it had
     /// succeeded, with a warning: only if this number is the same before and after it, the commit is what it says.
     pub(crate) fn warnings(&self) -> u64 {
-        self.warnings.load(Ordering::Acquire)
+        self.warnings.count()
+    }
+
+    /// What counts them, for a commit that has to be what it says.
+    pub(crate) fn heard(&self) -> Warnings {
+        self.warnings.clone()
     }
 
     /// Ends the connection without another word. The server undoes an open transaction when it notices.
@@ -305,7 +312,7 @@ impl DerefMut for Session {
 /// Moves the bytes of a connection until it ends. A notice is counted before the answer behind it is given out.
 fn drive<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
-    warnings: Arc<AtomicU64>,
+    warnings: Warnings,
     mut heard: impl FnMut(AsyncMessage) + Send + 'static,
 ) -> AbortHandle
 where
@@ -317,11 +324,7 @@ where
             match poll_fn(|cx| connection.poll_message(cx)).await {
                 Some(Ok(message)) => {
                     if let AsyncMessage::Notice(notice) = &message {
-                        // Of the fields of a notice only the severity, which is never translated, and the text.
-                        if notice.parsed_severity() == Some(tokio_postgres::error::Severity::Warning) {
-                            warnings.fetch_add(1, Ordering::Release);
-                            tracing::warn!(text = notice.message(), "the database warns");
-                        }
+                        warnings.hear(notice);
                     }
                     heard(message);
                 }
@@ -414,13 +417,20 @@ fn build(builder: deadpool_postgres::PoolBuilder, size: usize) -> Result<Pool, O
 
 /// What a session that cannot be had means to a caller: nothing was written.
 pub(crate) fn unavailable(error: OpenError) -> StoreError {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    StoreError::Unavailable {
+        reason: chain(&error),
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &OpenError) -> String {
+    let mut said = error.to_string();
+    let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
+        said = format!("{said}: {cause}");
         source = cause.source();
     }
-    StoreError::Unavailable { reason }
+    said
 }
 
 /// A commit that writes to the log and to nothing else. When it returns, what was visible when it began is as durable

@@ -19,6 +19,7 @@ mod many;
 mod durable;
 mod nodes;
 mod pgbouncer;
+mod promises;
 mod proxy;
 mod roles;
 mod server;

@@ -23,19 +23,19 @@ use uuid::Uuid;
 use super::support::{soon, wait_for};
 use super::{database, open, server, session};
 
-const ORIGIN: &str = "test.example/a/e1";
+pub const ORIGIN: &str = "test.example/a/e1";
 
-fn at(url: &str) -> Database {
+pub fn at(url: &str) -> Database {
     Database::parse(&PostgresOptions::new(url)).unwrap()
 }
 
-async fn tree_heads(url: &str) -> PostgresTreeHeads {
+pub async fn tree_heads(url: &str) -> PostgresTreeHeads {
     let database = at(url);
     database.migrate_tree_heads().await.unwrap();
-    database.tree_heads().unwrap()
+    database.tree_heads()
 }
 
-fn signed(origin: &str, size: u64, root: u8) -> SignedTreeHead {
+pub fn signed(origin: &str, size: u64, root: u8) -> SignedTreeHead {
     let root = TreeRoot {
         size: TreeSize(size),
         root: Hash([root; 32]),
@@ -157,7 +157,7 @@ async fn a_halt_of_one_node_stops_the_appends_of_all() {
     let one = || author.append(vec![author.event(author.stream(1), "{}")]);
     // The second node knows the head by now, and has nothing to read before it appends.
     appended(b.append(ledger(1), one()).await);
-    let halts = at(&url).halts().unwrap();
+    let halts = at(&url).halts();
     let halt = Halt {
         ledger: ledger(1),
         epoch: Epoch(1),
