@@ -23,6 +23,8 @@ const CHAPTER: &str = "Nodes that own nothing";
 const BOUND: Duration = Duration::from_secs(60);
 /// "insufficient privilege"
 const REFUSED: &str = "E42501";
+/// "restrict violation"
+const KEPT: &str = "E23001";
 const TENANTS: [&str; 2] = ["acme", "other"];
 /// Every record is in them.
 const RECORDS: [&str; 2] = ["ruche.record", "ruche.payload"];
@@ -151,6 +153,31 @@ fn a_node_that_owns_nothing_does_what_nodes_do_and_can_do_no_more() {
         Some(false)
     );
     can_do_no_more(&deployment.url("node", "ledgers"));
+    can_take_no_promise_back(&deployment.url("node", "tree_heads"));
+}
+
+/// Rights are by table and column, and a trigger looks at what they leave.
+fn can_take_no_promise_back(url: &str) {
+    let promised = "SELECT count(*)::text FROM ruche_tree_heads.tree_head WHERE size > 1";
+    assert_ne!(rows(url, promised).expect("an answer"), ["0"]);
+    for sql in [
+        "DELETE FROM ruche_tree_heads.tree_head",
+        "TRUNCATE ruche_tree_heads.tree_head",
+        "UPDATE ruche_tree_heads.tree_head SET origin = origin",
+        "ALTER TABLE ruche_tree_heads.tree_head DISABLE TRIGGER USER",
+        "DROP TABLE ruche_tree_heads.tree_head",
+        "UPDATE ruche_tree_heads.identity SET id = id",
+        "INSERT INTO ruche_tree_heads.identity VALUES (false, gen_random_uuid())",
+        "INSERT INTO ruche_tree_heads.migration VALUES (9)",
+        "UPDATE ruche_tree_heads.migration SET version = 9",
+    ] {
+        let told = format!("{:?}", rows(url, sql));
+        assert!(told.contains(REFUSED), "{sql}: {told}");
+    }
+    let back = "UPDATE ruche_tree_heads.tree_head SET size = 1, note = convert_to(replace(convert_from(note, 'UTF8'), \
+                E'\\n' || size || E'\\n', E'\\n1\\n'), 'UTF8') WHERE size > 1";
+    let told = format!("{:?}", rows(url, back));
+    assert!(told.contains(KEPT), "{told}");
 }
 
 /// The login by itself, and as each of the roles that it may become.

@@ -40,6 +40,7 @@ const TREE_HEADS: Schema = Schema {
     migrations: &[
         include_str!("../../../../migrations/postgres/tree_heads/0001_tree_heads.sql"),
         include_str!("../../../../migrations/postgres/tree_heads/0002_identity.sql"),
+        include_str!("../../../../migrations/postgres/tree_heads/0003_promises.sql"),
     ],
     not_beside: "ruche",
     has_roles: false,

@@ -12,6 +12,7 @@ mod epochs;
 mod faults;
 mod flat;
 mod guesses;
+mod kept;
 mod faults_standby;
 mod faults_writer;
 mod lent;
