@@ -123,20 +123,34 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Whether waiting may help: nobody listens, the connection broke, or the server is starting or full.
+    /// Whether waiting may help: nobody listens, the connection broke, the server is starting, full or frozen, or it is a
+    /// standby, which a failover may be about to make the primary.
     pub fn may_pass(&self) -> bool {
-        let Self::Database { source, .. } = self else {
-            return false;
-        };
-        match source.code() {
-            None => true,
-            Some(code) => [
-                SqlState::CANNOT_CONNECT_NOW,
-                SqlState::TOO_MANY_CONNECTIONS,
-                SqlState::ADMIN_SHUTDOWN,
-                SqlState::CRASH_SHUTDOWN,
-            ]
-            .contains(code),
+        match self {
+            Self::Database { source, .. } => source.code().is_none_or(|code| {
+                [
+                    SqlState::CANNOT_CONNECT_NOW,
+                    SqlState::TOO_MANY_CONNECTIONS,
+                    SqlState::ADMIN_SHUTDOWN,
+                    SqlState::CRASH_SHUTDOWN,
+                ]
+                .contains(code)
+            }),
+            Self::Standby | Self::Slow { .. } | Self::NoAnswer { .. } => true,
+            // What was committed uncertainly is looked at by somebody, and the rest is how things are set up.
+            Self::Unconfirmed { .. }
+            | Self::Pool(_)
+            | Self::NotDurable { .. }
+            | Self::SameDatabase
+            | Self::Elsewhere
+            | Self::Url(_)
+            | Self::Tls(_)
+            | Self::Roles { .. }
+            | Self::NoSchema { .. }
+            | Self::Foreign { .. }
+            | Self::NotMigrated { .. }
+            | Self::NotOwner { .. }
+            | Self::Newer { .. } => false,
         }
     }
 
@@ -195,5 +209,24 @@ pub(crate) fn not_unique(error: &Error) -> Option<&str> {
         db.constraint()
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_waits_for_a_server_that_is_frozen_or_a_standby_yet_and_not_for_a_wrong_setting() {
+        for passing in [OpenError::Standby, OpenError::Slow { seconds: 20 }] {
+            assert!(passing.may_pass(), "{passing}");
+        }
+        let off = OpenError::NotDurable {
+            setting: "fsync",
+            value: "off".to_owned(),
+        };
+        for lasting in [off, OpenError::SameDatabase, OpenError::Elsewhere] {
+            assert!(!lasting.may_pass(), "{lasting}");
+        }
     }
 }
