@@ -254,7 +254,9 @@ fn what_needs_the_owner_says_so_and_the_owner_can() {
     of_owner(&deployment.refused(&serve), "`ruche rebuild`");
     owner.run(&["rebuild"]).expect("the owner can");
     // The schema as an older version made it.
-    deployment.administrate("DELETE FROM ruche.migration WHERE version = 6; DROP TABLE ruche.halt");
+    deployment.administrate(
+        "DELETE FROM ruche.migration WHERE version > 6; ALTER TABLE ruche.head DROP COLUMN halted",
+    );
     of_owner(&deployment.refused(&serve), "`ruche migrate`");
     owner.run(&["migrate"]).expect("the owner can");
     deployment.administrate("REVOKE USAGE ON SCHEMA ruche_read FROM node");

@@ -17,7 +17,7 @@ use uuid::Uuid;
 ///
 /// A ledger that was restored from a backup is `wrong` too until its next epoch is open: in the old one places would be
 /// given twice. A node that did not notice the restore is kept out by this alone. So is one of a halted ledger, which
-/// another node found to be behind what was promised.
+/// another node found to be behind what was promised; a halt that came since the statement began stands in the head.
 const APPEND: &str = "
 WITH wrong AS MATERIALIZED (
     SELECT k.ledger FROM unnest($23::uuid[], $24::smallint[], $25::bytea[]) AS k(ledger, layer, key_hash)
@@ -42,6 +42,7 @@ moved AS (
     UPDATE head AS h SET size = w.size, last_leaf_hash = w.hash, last_recorded_at = w.recorded_at
     FROM want w JOIN locked l ON l.ledger = w.ledger
     WHERE h.ledger = w.ledger AND h.epoch = w.epoch AND h.size = w.old_size AND h.last_leaf_hash = w.old_hash
+        AND h.halted IS DISTINCT FROM h.epoch
     RETURNING h.ledger),
 records AS (
     INSERT INTO record (ledger, epoch, index, stream, stream_version, leaf)

@@ -1,4 +1,5 @@
-//! Halts of ledgers, in the table that the statement which appends looks at.
+//! Halts of ledgers, in the table that the statement which appends looks at. A trigger puts each into the head as well, for
+//! statements that began before it (`0007_halted_heads.sql`).
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ impl PostgresHalts {
 impl Halts for PostgresHalts {
     async fn halt(&self, halt: &Halt) -> Result<(), StoreError> {
         let (ledger, epoch, reason) = (halt.ledger.0, i64::from(halt.epoch.0), halt.reason.clone());
-        // Appends see it that begin once this is committed. One that is under way may still come in front of it.
+        // Waits for appends that have the head; whatever gets it later finds the halt in it.
         let note = move |session: Arc<Session>| async move {
             let sql = "INSERT INTO halt (ledger, epoch, reason) VALUES ($1, $2, $3) \
                        ON CONFLICT (ledger) DO UPDATE SET epoch = excluded.epoch, reason = excluded.reason";

@@ -20,8 +20,8 @@ use ruche_ledger_postgres::{
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::support::{soon, wait_for};
-use super::{database, open, server, session};
+use super::support::{BLOCKED, soon, wait_for};
+use super::{database, open, open_ledger, server, session};
 
 pub const ORIGIN: &str = "test.example/a/e1";
 
@@ -196,6 +196,41 @@ async fn a_halt_of_one_node_stops_the_appends_of_all() {
     a.open_epoch(ledger(2), opening).await.unwrap();
     appended(b.append(ledger(2), one()).await);
     assert_eq!(halts.halted().await.unwrap(), []);
+}
+
+/// The statement of the append has begun, and so has looked for halts, when the halt comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_waits_for_the_head_behind_a_halt_is_refused() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let node = open(&url).await;
+    let author = open_ledger(&*node, 1).await;
+    let one = || author.append(vec![author.event(author.stream(1), "{}")]);
+    appended(node.append(ledger(1), one()).await);
+    let before = node.head(ledger(1)).await.unwrap();
+    let (holder, watch) = (session(&url).await, session(&url).await);
+    let hold = "BEGIN; SELECT FROM ruche.head FOR UPDATE";
+    holder.batch_execute(hold).await.unwrap();
+    let halts = at(&url).halts();
+    let halt = Halt {
+        ledger: ledger(1),
+        epoch: Epoch(1),
+        reason: "behind what was promised".to_owned(),
+    };
+    let halted = tokio::spawn(async move { halts.halt(&halt).await });
+    wait_for(&watch, BLOCKED, 1).await;
+    let (refused, ()) = tokio::join!(node.append(ledger(1), one()), async {
+        wait_for(&watch, BLOCKED, 2).await;
+        holder.batch_execute("ROLLBACK").await.unwrap();
+    });
+    soon(halted).await.unwrap().unwrap();
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(node.head(ledger(1)).await.unwrap(), before);
+    at(&url).halts().release(ledger(1)).await.unwrap();
+    appended(node.append(ledger(1), one()).await);
 }
 
 #[tokio::test]

@@ -157,6 +157,7 @@ async fn who_appends_reads_no_record_and_changes_none() {
     ] {
         assert_eq!(append.execute(sql, &[]).await.unwrap(), rows, "{sql}");
     }
+    refused(&append, "UPDATE head SET halted = NULL").await;
     refused(&append, "UPDATE epoch SET origin = origin").await;
     refused(&append, "UPDATE idempotency SET count = count").await;
     refused(&append, "SET ROLE ruche_app").await;
