@@ -76,7 +76,9 @@ fn who_only_reads_brings_nothing_up_to_date() {
     let home = Home::on(PROGRAM, folder.path(), databases.clone());
     home.new_key("acme", &["reader"]).expect("a key");
     let listed = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
-    let older = "DELETE FROM ruche.migration WHERE version > 6; ALTER TABLE ruche.head DROP COLUMN halted";
+    let older = "DELETE FROM ruche.migration WHERE version > 6; DROP FUNCTION ruche.release_halt; \
+                 DROP POLICY later_epoch ON ruche.restore; DROP POLICY open_epoch ON ruche.halt; \
+                 DROP POLICY still_open_epoch ON ruche.halt; ALTER TABLE ruche.head DROP COLUMN halted";
     ruche_tests::databases::run(&databases.ledgers, older).expect("an older schema");
     let ended = home
         .end_of(&["keys", "list", "--tenant", "acme"])
@@ -88,7 +90,7 @@ fn who_only_reads_brings_nothing_up_to_date() {
     let newest = "SELECT max(version)::text FROM ruche.migration";
     assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["6"]);
     home.run(&["migrate"]).expect("it is brought up to date");
-    assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["7"]);
+    assert_eq!(rows(&databases.ledgers, newest).expect("an answer"), ["8"]);
     let again = home.run(&["keys", "list", "--tenant", "acme"]).expect("a list");
     assert_eq!(again, listed);
 }

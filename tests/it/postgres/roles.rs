@@ -255,7 +255,9 @@ fn what_needs_the_owner_says_so_and_the_owner_can() {
     owner.run(&["rebuild"]).expect("the owner can");
     // The schema as an older version made it.
     deployment.administrate(
-        "DELETE FROM ruche.migration WHERE version > 6; ALTER TABLE ruche.head DROP COLUMN halted",
+        "DELETE FROM ruche.migration WHERE version > 6; DROP FUNCTION ruche.release_halt; \
+         DROP POLICY later_epoch ON ruche.restore; DROP POLICY open_epoch ON ruche.halt; \
+         DROP POLICY still_open_epoch ON ruche.halt; ALTER TABLE ruche.head DROP COLUMN halted",
     );
     of_owner(&deployment.refused(&serve), "`ruche migrate`");
     owner.run(&["migrate"]).expect("the owner can");

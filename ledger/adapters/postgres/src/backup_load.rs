@@ -124,10 +124,16 @@ impl PendingRestore {
     /// Every ledger is in its next epoch.
     ///
     /// # Errors
-    /// `Database`. Then the next start finds nothing left to do, and says so again.
+    /// `Database`. Then the next start finds nothing left to do, and says so again. `RestorePending` if it is not so: the
+    /// database keeps what stands for a ledger until it is (`0008_what_keeps_nodes_out.sql`).
     pub async fn finish(self) -> Result<(), OpenError> {
         let done = self.session.batch_execute("DELETE FROM ruche.restore");
-        self.session.heard().commit("finish a restore", done).await
+        self.session.heard().commit("finish a restore", done).await?;
+        let left = self.session.query_typed(ENDS, &[]).await;
+        match left.map_err(OpenError::database("look for a restore"))?.len() {
+            0 => Ok(()),
+            ledgers => Err(OpenError::RestorePending { ledgers }),
+        }
     }
 }
 

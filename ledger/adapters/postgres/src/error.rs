@@ -60,6 +60,12 @@ pub enum OpenError {
         /// What was committed.
         doing: &'static str,
     },
+    /// A restore cannot be finished yet.
+    #[error("{ledgers} ledgers that were restored are not in their next epochs: the restore is not finished")]
+    RestorePending {
+        /// How many.
+        ledgers: usize,
+    },
     /// Something in the URL cannot be taken as it is.
     #[error("the database URL: {0}")]
     Url(String),
@@ -139,6 +145,7 @@ impl OpenError {
             Self::Standby | Self::Slow { .. } | Self::NoAnswer { .. } => true,
             // What was committed uncertainly is looked at by somebody, and the rest is how things are set up.
             Self::Unconfirmed { .. }
+            | Self::RestorePending { .. }
             | Self::Pool(_)
             | Self::NotDurable { .. }
             | Self::SameDatabase

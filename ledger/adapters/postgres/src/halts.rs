@@ -45,7 +45,7 @@ impl Halts for PostgresHalts {
 
     async fn release(&self, ledger: LedgerId) -> Result<(), StoreError> {
         let release = move |session: Arc<Session>| async move {
-            let (heard, sql) = (session.heard(), "DELETE FROM halt WHERE ledger = $1");
+            let (heard, sql) = (session.heard(), "SELECT release_halt($1)::text");
             heard
                 .commit("let a ledger go on", session.execute(sql, &[&ledger.0]))
                 .await

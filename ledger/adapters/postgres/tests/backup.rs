@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_ledger::store::{AppendOutcome, EventStore, StoreError};
 use ruche_ledger::testing::{Author, check_ledger, ledger};
-use ruche_ledger_postgres::{BackupError, Checked, Database, PostgresOptions};
+use ruche_ledger_postgres::{BackupError, Checked, Database, OpenError, PostgresOptions};
 use tempfile::TempDir;
 
 use super::support::wait_for;
@@ -101,6 +101,17 @@ async fn what_is_restored_is_what_was_there_and_waits_for_its_epochs() {
     // Nothing is copied that does not stand yet.
     let copy = target.backup(&stored.path("pending"), &|_, _, _| ()).await;
     assert!(matches!(copy, Err(BackupError::Pending)), "{copy:?}");
+    // It is not finished before every ledger is in its next epoch.
+    let early = pending.finish().await;
+    assert!(
+        matches!(early, Err(OpenError::RestorePending { ledgers: 2 })),
+        "{early:?}"
+    );
+    let pending = target.take_restore().await.unwrap().unwrap();
+    for (ledger, end) in &pending.ends {
+        let next = author.opening(*ledger, end.epoch.0 + 1, Some(*end));
+        new.open_epoch(*ledger, next).await.unwrap();
+    }
     // Another node waits, and finds that it is done.
     let other = target.clone();
     let waiting = tokio::spawn(async move { other.take_restore().await });
@@ -120,7 +131,7 @@ async fn what_is_restored_is_what_was_there_and_waits_for_its_epochs() {
     let kept = owner
         .query_one("SELECT count(*) FROM ruche_before_7.record", &[])
         .await;
-    assert_eq!(kept.unwrap().get::<_, i64>(0), 15);
+    assert_eq!(kept.unwrap().get::<_, i64>(0), 17);
 }
 
 /// A restore keeps nodes away by a lock, which a node whose connection was cut does not have.

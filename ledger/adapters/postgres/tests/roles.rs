@@ -163,6 +163,49 @@ async fn who_appends_reads_no_record_and_changes_none() {
     refused(&append, "SET ROLE ruche_app").await;
 }
 
+/// What keeps a node out that does not know of a halt or a restore is not taken away by a statement that it has wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_appends_takes_no_halt_and_no_restore_away() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let owner = session(&url).await;
+    let restored = "INSERT INTO ruche.restore SELECT ledger, epoch, size - 1 FROM ruche.head";
+    owner.batch_execute(restored).await.unwrap();
+    let append = as_role(&url, "ruche_append").await;
+    let halt = "INSERT INTO halt SELECT ledger, epoch, 'behind' FROM head";
+    assert_eq!(append.execute(halt, &[]).await.unwrap(), 2);
+    refused(&append, "DELETE FROM halt").await;
+    refused(&append, "TRUNCATE halt").await;
+    refused(&append, "UPDATE halt SET epoch = 9").await;
+    refused(
+        &append,
+        "INSERT INTO halt VALUES (gen_random_uuid(), 1, 'of no ledger')",
+    )
+    .await;
+    refused(&append, "UPDATE head SET halted = NULL").await;
+    let halted = "head WHERE halted = epoch";
+    assert_eq!(count(&append, halted).await, 2);
+    // One is let go, by its name.
+    let release = format!("SELECT release_halt('{}')", ledger(1).0);
+    append.batch_execute(&release).await.unwrap();
+    assert_eq!(
+        (count(&append, "halt").await, count(&append, halted).await),
+        (1, 1)
+    );
+    for role in ["ruche_app", "ruche_eraser"] {
+        refused(&as_role(&url, role).await, &release).await;
+    }
+    // A restore goes ledger by ledger, each once it is in a later epoch.
+    let finish = "DELETE FROM restore";
+    refused(&append, "TRUNCATE restore").await;
+    refused(&append, "UPDATE restore SET epoch = 0").await;
+    assert_eq!(append.execute(finish, &[]).await.unwrap(), 0);
+    let next = format!("UPDATE ruche.head SET epoch = 2 WHERE ledger = '{}'", ledger(1).0);
+    owner.batch_execute(&next).await.unwrap();
+    assert_eq!(append.execute(finish, &[]).await.unwrap(), 1);
+    assert_eq!(count(&append, "restore").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_erases_sees_which_payloads_there_are_and_deletes_them() {
     let Some(server) = server() else { return };
