@@ -6,8 +6,8 @@
 //! 1. A message comes in (`messages`). A worker takes the turn that is ready, of a lane (`turns`) or of an agent (`claims`).
 //! 2. It wants a call (`propose`); of an irreversible one a reviewer decides first (`votes`).
 //!    What it does in steps it says by `steps`.
-//! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key. A turn that ends
-//!    early undoes what it did (`undoing`).
+//! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key, and `signed` judges
+//!    once more what was approved. A turn that ends early undoes what it did (`undoing`).
 //! 4. It answers and commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and
 //!    in front of a claim, in its append.
 
@@ -17,6 +17,7 @@ mod claims;
 mod propose;
 mod votes;
 mod effects;
+mod signed;
 mod named_start;
 mod undoing;
 mod steps;

@@ -38,7 +38,7 @@ def check_vote(it, before, tenant, request):                # signed by a regist
     assert request.actor and request.actor not in (it.actor, registered.actor), "whoever asked also decided"
     people = (key["reviewer"], user(it.actor, before, None), user(registered.actor, before, key.get("registered_by")))
     assert request.said.get("requested_by", "") not in people, "whoever asked also decided, under another credential"
-    return vote, registered
+    return vote, registered, {it.actor, registered.actor, *people} - {None}
 
 def main(export, approval, *vkeys):
     everything, state, vote, used_in = list(records(export, vkeys)), None, None, None
@@ -54,13 +54,14 @@ def main(export, approval, *vkeys):
             check_request(it, before, tenant)
         elif step == "voted":
             assert vote is None, "it was voted on before"
-            (vote, key), voted_in = check_vote(it, before, tenant, request), it.append
+            (vote, key, givers), voted_in = check_vote(it, before, tenant, request), it.append
         elif step == "resolved":
             approves = vote and voted_in == it.append and vote["decision"] == "approve"
             assert approves == (it.said["outcome"] == "approved"), "decided otherwise than signed"
         elif step == "consumed":
             used, used_in = (it.said["action_digest"], it.call), it.append
             assert used == (request.said["action_digest"], request.call), "used for another action"
+            assert it.actor and not {it.actor, user(it.actor, before, None)} & givers, "whoever used it also gave it"
         if step in ("voted", "consumed"):                   # nobody is in time by their own word
             is_revoked = any(other.stream == key.stream and other.type == "infra.key.revoked" for other in before)
             in_time = max(it.occurred_at, it.recorded_at - 300_000_000) < request.said["expires_at"]

@@ -253,7 +253,7 @@ catalogue! {
         "approval.expired" 1 ApprovalExpired;
         "approval.cancelled" 1 ApprovalCancelled;
         "approval.voided" 1 ApprovalVoided;
-        "approval.stale" 1 ApprovalStale;
+        "approval.stale" 2 ApprovalStale;
         "approval.grant_issued" 1 ApprovalGrantIssued;
         "approval.grant_used" 1 ApprovalGrantUsed;
         "approval.grant_revoked" 1 ApprovalGrantRevoked;

@@ -68,6 +68,13 @@ pub static UPCASTERS: &[Upcaster] = &[
         lift: Ok,
         schema: || frozen(include_str!("../../docs/events/approval.requested.v3.json")),
     },
+    // Version 2 knows one more cause.
+    Upcaster {
+        event_type: "approval.stale",
+        from: SchemaVersion(1),
+        lift: Ok,
+        schema: || frozen(include_str!("../../docs/events/approval.stale.v1.json")),
+    },
     // Version 2 has one more field, which may be absent.
     Upcaster {
         event_type: "infra.key.registered",

@@ -206,8 +206,8 @@ fn refusal_of(
         let detail = format!("differs from the request in {}", differing.join(", "));
         return Some((VoteRefusal::Mismatch, detail));
     }
-    if let Some(detail) = part_of_requester(ballot, key) {
-        return Some((VoteRefusal::Requester, detail.to_owned()));
+    if let Some(part) = part_in_vote(ballot.requester, ballot.voter, key) {
+        return Some((VoteRefusal::Requester, format!("of who asked: {part}")));
     }
     if ballot.request.expires_at <= ballot.now {
         return Some((VoteRefusal::Expired, "nobody decided in time".to_owned()));
@@ -218,21 +218,21 @@ fn refusal_of(
     None
 }
 
-/// What whoever asked has to do with the vote beside that. Credentials are compared, and then people, who may have several:
-/// of a credential that names nobody no more is known.
-fn part_of_requester(ballot: &Ballot<'_>, key: &ReviewerKey) -> Option<&'static str> {
-    let Sender { credential, user } = ballot.requester;
+/// What somebody who asked, or who uses the approval, has to do with the vote itself. Credentials are compared, and then
+/// people, who may have several: of a credential that names nobody no more is known.
+#[must_use]
+pub fn part_in_vote(who: Sender<'_>, voter: Sender<'_>, key: &ReviewerKey) -> Option<&'static str> {
     // Not known is not another: a request of nobody could be anybody's.
-    let is_credential = |other: Option<Uuid>| credential.is_none() || other == credential;
-    if is_credential(ballot.voter.credential) || is_credential(key.registered_by) {
-        return Some("the credential that asked also voted or registered the key");
+    let is_credential = |other: Option<Uuid>| who.credential.is_none() || other == who.credential;
+    if is_credential(voter.credential) || is_credential(key.registered_by) {
+        return Some("the credential also voted or registered the key");
     }
-    let user = user?;
+    let user = who.user?;
     if key.reviewer == user {
-        return Some("the reviewer is who asked");
+        return Some("it is the reviewer");
     }
-    if ballot.voter.user == Some(user) || key.registrar.as_deref() == Some(user) {
-        return Some("who asked also brought the vote or registered the key, under another credential");
+    if voter.user == Some(user) || key.registrar.as_deref() == Some(user) {
+        return Some("it also brought the vote or registered the key, under another credential");
     }
     None
 }

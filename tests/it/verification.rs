@@ -1,6 +1,7 @@
 //! An auditor on a laptop: exports of the real binary, checked by `ruche-verify`, by `ruche verify`, and by the
 //! verifier in Python that was written from the documents alone. All have to agree.
 
+mod altered;
 mod effects;
 mod generated;
 mod machine;

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 
 use super::calls::{EffectName, Generation, KeyedCalls, TakenKey, Wants};
 use super::propose::{no_policy, sha256};
+use super::signed::Signed;
 use super::{
     Asked, GovernedState, LaneName, LeaseRef, approval_of, approval_stream, held, lane_commands, refusal,
     sendable,
@@ -50,7 +51,9 @@ pub struct StartState {
     keyed: KeyedCalls,
     taken: TakenKey,
     catalogue: Catalogue,
-    /// The key under which the vote was signed that approved the call.
+    /// The request for approval of the call, and the vote that approved it.
+    signed: Signed,
+    /// The key under which that vote was signed.
     key: KeyState,
 }
 
@@ -128,6 +131,9 @@ impl Command for StartEffect {
         match event.stream().category {
             Category::Tool => return state.catalogue.evolve(event),
             Category::Key => return state.key.evolve(event),
+            Category::Approval if event.stream() == approval_stream(approval_of(self.call)) => {
+                state.signed.evolve(event);
+            }
             _ => {}
         }
         if state.taken.evolve(event) {
@@ -158,10 +164,12 @@ impl Command for StartEffect {
             lapses_at: timeout_us.map(|wait| Micros(ground.now.0.saturating_add(wait))),
             ..self.started(governed, call, generation.number, ground)
         };
+        let changed = self.changed(state, &lane, call, ground);
+        let is_own_vote = changed.contains(&StaleCause::Requester);
         let start = lane::StartEffect {
             call: self.call,
             started,
-            changed: self.changed(state, &lane, call, ground),
+            changed,
         };
         let asked = Asked::from(Intent::StartEffect(held(self.turn, &self.lease, start)));
         let id = self.lane.id(ground.references);
@@ -173,10 +181,21 @@ impl Command for StartEffect {
             }
             Some(why) => Decision::Refused {
                 events,
-                refusal: refusal(refused_start(&lane, self.call, why)),
+                refusal: match refusal(refused_start(&lane, self.call, why)) {
+                    told if why == StartRefusal::Stale && is_own_vote => of_own_vote(told),
+                    told => told,
+                },
             },
         })
     }
+}
+
+/// The refusal in words that fit.
+fn of_own_vote(mut told: CommandError) -> CommandError {
+    if let CommandError::IllegalTransition { obstacle, .. } = &mut told {
+        *obstacle = Some("the reviewer is who asked, or who starts it".into());
+    }
+    told
 }
 
 fn refused_in(events: &[NewEvent]) -> Option<StartRefusal> {
@@ -239,10 +258,12 @@ impl StartEffect {
         if approval.binding.config != governed.configs.get(&self.turn).copied() {
             changed.push(StaleCause::Config);
         }
-        // An approval without a vote, or under a key that is not there, is none.
-        if state.key.key(ground.tenant).is_none_or(|key| key.revoked) {
-            changed.push(StaleCause::ReviewerKey);
-        }
+        let key = state.key.key(ground.tenant);
+        let signed = match proposed {
+            Some(proposed) => state.signed.changed(proposed, key.as_ref(), ground),
+            None => Some(StaleCause::Action),
+        };
+        changed.extend(signed.filter(|cause| !changed.contains(cause)));
         changed
     }
 
@@ -258,7 +279,8 @@ impl StartEffect {
         let Some(proposed) = governed.proposal_of(self.call) else {
             return started;
         };
-        started.args_digest = proposed.args_digest;
+        // Of the bytes that the executor is given, as they are now.
+        started.args_digest = Some(sha256(proposed.arguments.as_bytes()));
         started.provider_call_id.clone_from(&proposed.provider_call_id);
         let Some(key) = proposed.business_key.as_deref() else {
             return started;

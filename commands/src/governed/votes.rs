@@ -64,11 +64,40 @@ struct RefusedVote {
 
 /// The request as it stands in the ledger.
 #[derive(Clone, Debug)]
-struct Request {
-    place: RequestPlace,
+pub(super) struct Request {
+    pub(super) place: RequestPlace,
     recorded: RecordedEvent,
     lane: LaneId,
-    said: ApprovalRequested,
+    pub(super) said: ApprovalRequested,
+}
+
+impl Request {
+    /// The request that an event is; nothing if it is none, or of no lane.
+    pub(super) fn of(event: &PastEvent) -> Option<Self> {
+        let Some(AgentEvent::ApprovalRequested(said)) = &event.event else {
+            return None;
+        };
+        let recorded = event.recorded.clone();
+        Some(Self {
+            place: RequestPlace {
+                origin: event.origin.clone(),
+                position: recorded.receipt.position,
+                leaf_hash: recorded.receipt.leaf_hash,
+                envelope: RequestEnvelope::of(&recorded.event),
+            },
+            recorded,
+            lane: said.lane_id?,
+            said: said.clone(),
+        })
+    }
+
+    /// Who asked.
+    pub(super) fn requester(&self) -> Sender<'_> {
+        Sender {
+            credential: self.recorded.event.actor.reference,
+            user: self.said.requested_by.as_deref(),
+        }
+    }
 }
 
 impl Command for VoteOnApproval {
@@ -128,21 +157,9 @@ impl Command for VoteOnApproval {
             });
         }
         if event.stream() == approval_stream(self.approval)
-            && let Some(AgentEvent::ApprovalRequested(said)) = &event.event
-            && let Some(lane) = said.lane_id
+            && let Some(request) = Request::of(event)
         {
-            let envelope = &event.recorded.event;
-            state.request = Some(Request {
-                place: RequestPlace {
-                    origin: event.origin.clone(),
-                    position: event.recorded.receipt.position,
-                    leaf_hash: event.recorded.receipt.leaf_hash,
-                    envelope: RequestEnvelope::of(envelope),
-                },
-                recorded: event.recorded.clone(),
-                lane,
-                said: said.clone(),
-            });
+            state.request = Some(request);
         }
         state.governed.evolve(event);
     }
@@ -177,10 +194,7 @@ impl VoteOnApproval {
             envelope: &self.envelope,
             key: key.as_ref(),
             request: &facts,
-            requester: Sender {
-                credential: request.recorded.event.actor.reference,
-                user: request.said.requested_by.as_deref(),
-            },
+            requester: request.requester(),
             voter: Sender {
                 credential: ground.actor.reference,
                 user: ground.user,

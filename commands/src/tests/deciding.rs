@@ -1,13 +1,14 @@
 //! People who decide on approvals, for tests of what comes before and after.
 
-use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE};
+use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestEnvelope, STATEMENT_TYPE, Statement};
+use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalOutcome, ApprovalResolved, ApprovalVoted};
 use ruche_domain::ids::{ApprovalId, CallId, TurnId};
 use ruche_domain::numbers::Micros;
 use ruche_domain::stream::Category;
 use ruche_ledger::dsse::PrivateKey;
-use ruche_ledger::vote::key_id;
+use ruche_ledger::vote::{RequestPlace, key_id, request_facts};
 use serde::Serialize;
 
 use super::tool_calls::World;
@@ -39,6 +40,10 @@ impl Command for Decided {
         Ok(Decision::Append(self.events.clone()))
     }
 }
+
+/// Credentials of the people beside the agent: who administers keys, and who brings votes.
+const ADMIN: u128 = 0xAD;
+const DESK: u128 = 0xDE;
 
 fn key() -> PrivateKey {
     PrivateKey::from_seed(&[7; 32])
@@ -89,13 +94,29 @@ impl World {
             (vote.session, vote.turn, vote.call) = (events[0].session, events[0].turn, Some(call));
             events.insert(0, vote);
         }
-        self.send(key, &Decided { events }).await.unwrap()
+        self.send_as(DESK, key, &Decided { events }).await.unwrap()
     }
 
     /// A decision to approve without a vote, which no command makes.
     pub async fn decided_by_nobody(&self, key: &str, call: CallId) {
         let events = self.decision(call, ApprovalOutcome::Approved).await;
-        self.send(key, &Decided { events }).await.unwrap();
+        self.send_as(DESK, key, &Decided { events }).await.unwrap();
+    }
+
+    /// Sends a command under another credential than the agent's.
+    async fn send_as<C: Command>(
+        &self,
+        who: u128,
+        key: &str,
+        command: &C,
+    ) -> Result<CommandReceipt, CommandError> {
+        let mut context = self.ledger.context.with_key(key);
+        context.user = None;
+        context.actor = Actor {
+            kind: ActorKind::Client,
+            reference: Some(uuid::Uuid::from_u128(who)),
+        };
+        self.ledger.commands.execute(&context, command).await
     }
 
     async fn decision(&self, call: CallId, outcome: ApprovalOutcome) -> Vec<NewEvent> {
@@ -131,18 +152,26 @@ impl World {
     /// The vote of a reviewer whose key is registered. Whether it counts was asked before.
     async fn vote(&self, call: CallId) -> NewEvent {
         self.register_key().await;
-        let approval = approval_of(call);
-        let lane = self.state(&[approval]).await;
-        let action = lane.approvals[&approval].binding.action;
-        let voted = ApprovalVoted::new(
-            "alice".to_owned(),
-            ApprovalDecision::Approve,
-            key().public().id(),
-            "{}".to_owned(),
-            action,
-            action,
-        );
-        NewEvent::fact(approval_stream(approval), voted)
+        let stream = approval_stream(approval_of(call));
+        let record = &self.ledger.stream(stream).await[0];
+        let (event, payload) = (&record.leaf.event, record.payload_bytes().unwrap());
+        let said = AgentEvent::from_payload(&event.event_type, event.schema_version, payload).unwrap();
+        let AgentEvent::ApprovalRequested(said) = said else {
+            panic!("{said:?}");
+        };
+        let place = RequestPlace {
+            origin: record.leaf.origin.clone(),
+            position: record.position,
+            leaf_hash: record.leaf_hash(),
+            envelope: RequestEnvelope::of(event),
+        };
+        let facts = request_facts(&place, &said).unwrap();
+        let (action, shown) = (facts.action_digest, facts.view_digest);
+        let (id, decision) = (key().public().id(), ApprovalDecision::Approve);
+        let statement = Statement::new(facts, "alice", &id, decision, None).unwrap();
+        let signed = key().sign(STATEMENT_TYPE, &statement.to_bytes()).unwrap();
+        let voted = ApprovalVoted::new("alice".to_owned(), decision, id, signed.to_json(), action, shown);
+        NewEvent::fact(stream, voted)
     }
 
     async fn register_key(&self) {
@@ -154,7 +183,7 @@ impl World {
             proof_of_possession: proof.to_json(),
             label: None,
         };
-        self.send("register-key", &register).await.unwrap();
+        self.send_as(ADMIN, "register-key", &register).await.unwrap();
     }
 
     /// The key of the reviewer is revoked.
@@ -163,6 +192,6 @@ impl World {
             key_id: key_id(&key().public()),
             reason: None,
         };
-        self.send("revoke-key", &revoke).await.unwrap();
+        self.send_as(ADMIN, "revoke-key", &revoke).await.unwrap();
     }
 }

@@ -220,9 +220,14 @@ pub(super) mod scripted {
         Together,
     }
 
+    /// Changes what is read.
+    pub type Alter = Box<dyn Fn(&mut Record) + Send>;
+
     pub struct Scripted {
         pub inner: Arc<dyn EventStore>,
         pub script: Mutex<VecDeque<Answer>>,
+        /// What somebody did to the records of streams who can write to the database.
+        pub altered: Mutex<Option<Alter>>,
         pub meeting: tokio::sync::Barrier,
     }
 
@@ -231,6 +236,7 @@ pub(super) mod scripted {
             Self {
                 inner,
                 script: Mutex::default(),
+                altered: Mutex::default(),
                 meeting: tokio::sync::Barrier::new(2),
             }
         }
@@ -298,7 +304,11 @@ pub(super) mod scripted {
             from: StreamVersion,
             limit: usize,
         ) -> Result<Vec<Record>, StoreError> {
-            self.inner.read_stream(ledger, stream, from, limit).await
+            let mut records = self.inner.read_stream(ledger, stream, from, limit).await?;
+            if let Some(alter) = &*self.altered.lock().unwrap() {
+                records.iter_mut().for_each(alter);
+            }
+            Ok(records)
         }
 
         async fn stream_version(

@@ -11,6 +11,8 @@ use crate::error::CommandError;
 use crate::governed::*;
 use crate::tool::RegisterTool;
 
+mod altered;
+
 impl World {
     async fn registered_anew(&self, key: &str, name: &str, side_effect: SideEffectPolicy) {
         let tool = RegisterTool::new(name, side_effect);

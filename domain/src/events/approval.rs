@@ -69,6 +69,8 @@ words! {
         Session = "session",
         /// A reviewer's key was revoked.
         ReviewerKey = "reviewer_key",
+        /// The reviewer turns out to be who asked, or who starts the call.
+        Requester = "requester",
     }
 }
 

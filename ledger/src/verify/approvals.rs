@@ -10,8 +10,7 @@ use ruche_domain::approval::{RequestEnvelope, RequestFacts};
 use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalConsumed, ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
-    InfraKeyRegistered,
+    ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted, InfraKeyRegistered,
 };
 use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
@@ -32,6 +31,7 @@ mod credentials;
 mod keys;
 mod proposals;
 mod starts;
+mod uses;
 
 use catalogue::Catalogue;
 use credentials::Credentials;
@@ -95,6 +95,8 @@ struct Request {
     vote: Option<(Position, ApprovalDecision)>,
     /// Stream of the key that the vote was signed with.
     key: Option<Uuid>,
+    /// The credential that brought it.
+    voter: Option<Uuid>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,6 +339,7 @@ impl ApprovalRules {
             state: State::Requested,
             vote: None,
             key: None,
+            voter: None,
         };
         // A request that lacks something cannot be voted on; one whose digests do not fit shows something else.
         let tenants = self.tenant.zip(said.tenant_id);
@@ -401,6 +404,7 @@ impl ApprovalRules {
             {
                 request.vote = Some((seen.append(), statement.decision));
                 request.key = hinted;
+                request.voter = event.actor.reference;
                 hinted.into_iter().for_each(|key| self.keys.decided(key));
             }
             Ok(_) => seen.found(
@@ -429,66 +433,6 @@ impl ApprovalRules {
         if approved && request.vote != Some((append, ApprovalDecision::Approve)) {
             let detail = "no vote that counts stands in its append";
             seen.found(FindingKind::DecisionWithoutVote, detail);
-        }
-    }
-
-    fn used(&mut self, said: &ApprovalConsumed, seen: &mut Seen<'_>) {
-        let append = seen.append();
-        let now = seen.now();
-        let approval = ApprovalId(seen.leaf.event.stream.id);
-        let Some(request) = self.requests.get_mut(&approval) else {
-            if self.unknown.contains(&approval) || self.has_holes {
-                let (action, signed) = (said.action_digest, None);
-                self.consumed.insert(
-                    said.call_id,
-                    Use {
-                        append,
-                        action,
-                        signed,
-                    },
-                );
-            } else {
-                seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
-            }
-            return;
-        };
-        if request.state == State::Consumed {
-            seen.found(
-                FindingKind::ApprovalUsedTwice,
-                format!("by call {}", said.call_id),
-            );
-            return;
-        }
-        let fault = if request.state != State::Approved {
-            Some("it is not approved")
-        } else if said.action_digest != request.action {
-            Some("it is used for another action")
-        } else if request.call != Some(said.call_id) {
-            Some("it is used for another call")
-        } else if request.expires_at <= now {
-            Some("it lapsed before")
-        } else if request.key.is_some_and(|key| self.keys.is_revoked(key)) {
-            Some("the key of its vote was revoked before")
-        } else {
-            None
-        };
-        request.state = State::Consumed;
-        match fault {
-            Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
-            None => {
-                if let Some(distrust) = request.key.and_then(|key| self.keys.distrust(key)) {
-                    seen.found(FindingKind::ReviewerUntrusted, distrust);
-                }
-                let (action, signed) = (said.action_digest, request.runs.clone());
-                self.consumed.insert(
-                    said.call_id,
-                    Use {
-                        append,
-                        action,
-                        signed,
-                    },
-                );
-            }
         }
     }
 

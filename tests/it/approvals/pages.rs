@@ -16,7 +16,7 @@ impl World {
     }
 
     /// Where the records of a type stand, in order.
-    fn places(&self, event_type: &str) -> Vec<String> {
+    pub fn places(&self, event_type: &str) -> Vec<String> {
         let query = "{ ledger { records(first: 100) { nodes { position type } pageInfo { hasNextPage } } } }";
         let found = self.ask(&self.agent, query, json!({}));
         let records = &found["ledger"]["records"];

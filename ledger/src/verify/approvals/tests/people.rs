@@ -6,7 +6,7 @@ use ruche_domain::ids::ApiKeyId;
 use super::*;
 
 /// A credential of somebody, as the tenant's access stream says.
-fn credential(story: &Story, who: u128, user: Option<&str>) -> PreparedEvent {
+pub(super) fn credential(story: &Story, who: u128, user: Option<&str>) -> PreparedEvent {
     let said = InfraApiKeyCreated {
         user: user.map(str::to_owned),
         ..InfraApiKeyCreated::new(ApiKeyId(Uuid::from_u128(who)), Digest([9; 32]), vec![])

@@ -1,5 +1,6 @@
 //! Approvals that are used: given, in time, of this action, once.
 
+use super::people::credential;
 use super::*;
 
 #[tokio::test]
@@ -27,6 +28,26 @@ async fn an_approval_of_another_action_or_that_nobody_gave() {
         .append(vec![story.consumed(action()), story.started()])
         .await;
     story.finds(&["DECISION_WITHOUT_VOTE 4"]).await;
+}
+
+/// By whoever brought the vote or registered the key, or by another credential of one of these people.
+#[tokio::test]
+async fn an_approval_is_not_used_by_who_gave_it() {
+    const OTHER: u128 = 9;
+    let used = async |who: u128, user: Option<&str>| {
+        let story = Story::asked().await;
+        story.append(vec![credential(&story, who, user)]).await;
+        story.append(story.vote(DESK, |_| ()).await).await;
+        let mut consumed = story.consumed(action());
+        consumed.event.actor.reference = Some(Uuid::from_u128(who));
+        story.append(vec![consumed, story.started()]).await;
+        story.judged().await.0
+    };
+    let found = ["APPROVAL_MISUSED 7", "EFFECT_WITHOUT_APPROVAL 8"];
+    for (who, user) in [(DESK, None), (ADMIN, None), (OTHER, Some("alice"))] {
+        assert_eq!(used(who, user).await, found, "{who} {user:?}");
+    }
+    assert_eq!(used(OTHER, Some("carol")).await, [""; 0]);
 }
 
 #[tokio::test]

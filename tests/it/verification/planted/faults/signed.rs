@@ -74,6 +74,19 @@ pub const SIGNED: &[Fault] = &[
         found: &[(ApprovalUsedTwice, "approval.consumed")],
     },
     Fault {
+        name: "an approval used by who brought the vote",
+        takes: SIGNED_FOR,
+        plant: |work, of| {
+            let desk = work.records[of.at(work, "approval.voted")].leaf.event.actor;
+            let at = of.at(work, "approval.consumed");
+            work.records[at].leaf.event.actor = desk;
+        },
+        found: &[
+            (ApprovalMisused, "approval.consumed"),
+            (EffectWithoutApproval, "tool.started"),
+        ],
+    },
+    Fault {
         name: "an approval of another action",
         takes: SIGNED_FOR,
         plant: |work, of| {

@@ -1,0 +1,91 @@
+//! An approval is used: it was given and not used yet, it has not lapsed, it is of this call and action, the key that gave it is
+//! not revoked, and whoever uses it is somebody else.
+
+use ruche_domain::events::ApprovalConsumed;
+use ruche_domain::ids::ApprovalId;
+use ruche_domain::numbers::Micros;
+use uuid::Uuid;
+
+use super::{ApprovalRules, Request, Seen, State, Use};
+use crate::verify::FindingKind;
+use crate::vote::{Sender, part_in_vote};
+
+impl ApprovalRules {
+    pub(super) fn used(&mut self, said: &ApprovalConsumed, seen: &mut Seen<'_>) {
+        let (append, action) = (seen.append(), said.action_digest);
+        let approval = ApprovalId(seen.leaf.event.stream.id);
+        let Some(request) = self.requests.get(&approval) else {
+            if self.unknown.contains(&approval) || self.has_holes {
+                let signed = None;
+                self.consumed.insert(
+                    said.call_id,
+                    Use {
+                        append,
+                        action,
+                        signed,
+                    },
+                );
+            } else {
+                seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
+            }
+            return;
+        };
+        if request.state == State::Consumed {
+            seen.found(
+                FindingKind::ApprovalUsedTwice,
+                format!("by call {}", said.call_id),
+            );
+            return;
+        }
+        match self.misused(request, said, seen.leaf.event.actor.reference, seen.now()) {
+            Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
+            None => {
+                if let Some(distrust) = request.key.and_then(|key| self.keys.distrust(key)) {
+                    seen.found(FindingKind::ReviewerUntrusted, distrust);
+                }
+                let signed = request.runs.clone();
+                self.consumed.insert(
+                    said.call_id,
+                    Use {
+                        append,
+                        action,
+                        signed,
+                    },
+                );
+            }
+        }
+        self.set_state(approval, State::Consumed);
+    }
+
+    /// What is wrong with the use of a request by a credential.
+    fn misused(
+        &self,
+        request: &Request,
+        said: &ApprovalConsumed,
+        by: Option<Uuid>,
+        now: Micros,
+    ) -> Option<&'static str> {
+        if request.state != State::Approved {
+            return Some("it is not approved");
+        }
+        if said.action_digest != request.action {
+            return Some("it is used for another action");
+        }
+        if request.call != Some(said.call_id) {
+            return Some("it is used for another call");
+        }
+        if request.expires_at <= now {
+            return Some("it lapsed before");
+        }
+        let key = request.key?;
+        if self.keys.is_revoked(key) {
+            return Some("the key of its vote was revoked before");
+        }
+        let sender = |credential: Option<Uuid>| Sender {
+            credential,
+            user: self.credentials.user(credential).flatten(),
+        };
+        let gave = part_in_vote(sender(by), sender(request.voter), self.keys.get(key)?);
+        gave.map(|_| "whoever uses it gave it")
+    }
+}
