@@ -20,9 +20,10 @@ use ruche_ledger_keys::{MasterSeedFile, ReviewerKeyFile};
 use ruche_replay::Budget;
 use ruche_replay::verify::{Range, Report, Verification};
 use ruche_tests::server::Home;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{VERIFIER, story};
+use crate::approvals::script;
 use crate::verification::planted::faults::{CALLS, Expected, Fault, SIGNED, STORED, TURNS, UNSIGNED};
 use crate::verification::planted::work::{Operator, Planted, Work};
 use crate::verification::rewritten::records;
@@ -72,6 +73,7 @@ impl Copies {
         same.link();
         self.operator.assert_same(&same, &self.folder.join("export"));
         self.nothing_is_found_where_nothing_is_wrong();
+        self.a_turn_without_its_end_is_told();
         let people: Vec<&Fault> = SIGNED.iter().chain(UNSIGNED).collect();
         let copies = [
             ("turns", TURNS.iter().collect()),
@@ -105,8 +107,23 @@ impl Copies {
         work.insert(like + 1, like, None);
         work.link();
         assert_eq!(self.auditor_finds("good", &work), Found::new());
+        self.the_script_says_what_became_of(&work, "good");
         let report = self.replay(&work);
         assert_eq!((report.findings, report.unsealed), (Vec::new(), 0));
+    }
+
+    /// The script of the documents on a request of a real conversation.
+    fn the_script_says_what_became_of(&self, work: &Work, name: &str) {
+        let used = work.records.iter().find(|record| record.is("approval.consumed"));
+        let approval = used.expect("an approval").leaf.event.stream.id.to_string();
+        let folder = self.folder.join(name);
+        let key = self.operator.signer.verifier().to_string();
+        let told = script(folder.to_str().expect("a path in UTF-8"), &approval, &key);
+        let told = told.expect("it verifies");
+        assert!(
+            told.contains(r#""outcome": "used", "reviewer": "alice""#),
+            "{told}"
+        );
     }
 
     /// Tree heads of somebody else, and of other records; how many.
@@ -121,17 +138,17 @@ impl Copies {
         let folder = self.folder.join("changed");
         self.operator
             .write_under(&self.operator.head(same), &other, &folder);
-        assert_eq!(self.auditor_says(&folder), nowhere("ROOT_MISMATCH"));
+        assert_eq!(found(&self.audited(&folder)), nowhere("ROOT_MISMATCH"));
 
         let mut swapped = same.clone();
         swapped.records.swap(at, at + 1);
         let folder = self.folder.join("swapped");
         self.operator
             .write_under(&self.operator.head(same), &swapped, &folder);
-        let found = self.auditor_says(&folder);
+        let told = found(&self.audited(&folder));
         for place in [at, at + 1] {
             let swapped = ("RECORDS_SWAPPED".to_owned(), Some(place as u64));
-            assert!(found.contains(&swapped), "{found:?}");
+            assert!(told.contains(&swapped), "{told:?}");
         }
 
         let stranger = ruche_ledger::keys::MasterSeed::from_slice(&[7; 32]).expect("32 bytes");
@@ -142,18 +159,41 @@ impl Copies {
         };
         let folder = self.folder.join("stranger");
         stranger.write(same, &folder);
-        assert_eq!(self.auditor_says(&folder), nowhere("TREE_HEAD_UNTRUSTED"));
+        assert_eq!(found(&self.audited(&folder)), nowhere("TREE_HEAD_UNTRUSTED"));
         3
+    }
+
+    /// What did not come to its end is no fault, and told.
+    fn a_turn_without_its_end_is_told(&self) {
+        let mut work = self.whole.clone();
+        let committed = work
+            .records
+            .iter()
+            .rposition(|record| record.is("turn.committed"));
+        let committed = committed.expect("a turn");
+        let of = work.records[committed].leaf.event.turn;
+        let is_opened = |record: &&Planted| record.is("turn.opened") && record.leaf.event.turn == of;
+        let opened = work.records.iter().find(is_opened).expect("it was opened").mark;
+        let end = work.behind(committed);
+        work.records.drain(work.front(committed)..end);
+        work.link();
+        let folder = self.folder.join("endless");
+        self.operator.write(&work, &folder);
+        let report = self.audited(&folder);
+        assert_eq!(found(&report), Found::new());
+        let place = Position::new(1, work.place(opened) as u64);
+        let open = json!([{ "position": place, "turn": of, "state": "PROCESSING" }]);
+        assert_eq!(report["turns_not_over"], json!({ "total": 1, "turns": open }));
     }
 
     fn auditor_finds(&self, name: &str, work: &Work) -> Found {
         let folder = self.folder.join(name);
         self.operator.write(work, &folder);
-        self.auditor_says(&folder)
+        found(&self.audited(&folder))
     }
 
-    /// What the auditor's program finds in an export under the key that the auditor knows.
-    fn auditor_says(&self, export: &Path) -> Found {
+    /// What the auditor's program says of an export under the key that the auditor knows.
+    fn audited(&self, export: &Path) -> Value {
         let key = self.operator.signer.verifier().to_string();
         let output = Command::new(VERIFIER)
             .arg(export)
@@ -161,18 +201,9 @@ impl Copies {
             .output();
         let output = output.expect("the verifier starts");
         let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
-        let findings = report["findings"].as_array().expect("findings");
-        assert_eq!(report["findings_total"], findings.len(), "all of them are told");
-        assert_eq!(
-            output.status.code(),
-            Some(if findings.is_empty() { 0 } else { 2 }),
-            "{report}"
-        );
-        let found = |finding: &Value| {
-            let kind = finding["kind"].as_str().expect("a kind").to_owned();
-            (kind, finding["index"].as_u64())
-        };
-        findings.iter().map(found).collect()
+        let code = if found(&report).is_empty() { 0 } else { 2 };
+        assert_eq!(output.status.code(), Some(code), "{report}");
+        report
     }
 
     /// R1 finds what the auditor does, at the same places. Beside that it finds what the machine, which goes on from what is
@@ -277,6 +308,17 @@ fn prepared(record: &Planted) -> PreparedEvent {
         event: record.leaf.event.clone(),
         payload: payload.collect(),
     }
+}
+
+/// What a report finds, and where.
+fn found(report: &Value) -> Found {
+    let findings = report["findings"].as_array().expect("findings");
+    assert_eq!(report["findings_total"], findings.len(), "all of them are told");
+    let found = |finding: &Value| {
+        let kind = finding["kind"].as_str().expect("a kind").to_owned();
+        (kind, finding["index"].as_u64())
+    };
+    findings.iter().map(found).collect()
 }
 
 /// What has to be found, and where.
