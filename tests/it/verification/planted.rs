@@ -19,6 +19,9 @@ use faults::SIGNED;
 use shown::{SHOWN, sign_anew};
 use work::{Operator, Work};
 
+/// What is found, and where, in the order of the ledger.
+type Found = [(FindingKind, u64)];
+
 /// A call that a reviewer signed for and that was done, and one that waits for a reviewer. Gives the request that was signed.
 fn story() -> (World, String) {
     let world = World::new();
@@ -102,7 +105,7 @@ fn each_fault_of_a_request_is_found_by_its_rule_where_it_stands_and_by_the_scrip
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 
     let mut wrong = Vec::new();
-    let mut judge = |name: &str, work: &Work, is_found: &dyn Fn(&[(FindingKind, u64)]) -> bool| {
+    let mut judge = |name: &str, work: &Work, is_found: &dyn Fn(&Found) -> bool| {
         let folder = folder.path().join("planted");
         let report = operator.verified(work, &folder);
         let found = report.findings.kept().iter();
@@ -138,7 +141,7 @@ fn each_fault_of_a_request_is_found_by_its_rule_where_it_stands_and_by_the_scrip
         let at = plant(&mut work) as u64;
         sign_anew(&mut work, &alice);
         work.link();
-        let is_found = |found: &[(FindingKind, u64)]| {
+        let is_found = |found: &Found| {
             found.first() == Some(&(*kind, at)) && found[1..].iter().all(|(more, _)| follows.contains(more))
         };
         judge(name, &work, &is_found);

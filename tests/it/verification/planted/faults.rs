@@ -132,11 +132,11 @@ fn call(event: &ACFEvent) -> Option<Uuid> {
 }
 
 /// The records of the first that fits, of what they are about, in the order of the ledger.
-fn first<'w>(
-    work: &'w Work,
+fn first(
+    work: &Work,
     about: impl Fn(&ACFEvent) -> Option<Uuid>,
     fits: impl Fn(&[&Planted]) -> bool,
-) -> Option<Vec<&'w Planted>> {
+) -> Option<Vec<&Planted>> {
     let (mut order, mut groups) = (Vec::new(), HashMap::<Uuid, Vec<&Planted>>::new());
     for record in &work.records {
         let event = &record.leaf.event;
