@@ -241,8 +241,8 @@ pub fn text(unsettled: &[Unsettled]) -> String {
         ]);
     }
     format!(
-        "Effects that were started and have no result in the ledger: ask the tools how they came out, and say so with \
-         `resolveOutcome`.\n{table}"
+        "Effects that were started and have no result in the ledger. Ask the tools how they came out; once the lease of a \
+         call is over, `resolveOutcome` says so.\n{table}"
     )
 }
 
