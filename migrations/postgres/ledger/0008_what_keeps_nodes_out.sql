@@ -21,5 +21,5 @@ BEGIN ATOMIC
     DELETE FROM halt WHERE ledger = of_ledger;
 END;
 REVOKE EXECUTE ON FUNCTION release_halt(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION release_halt(uuid) FROM ruche_append;
-REVOKE DELETE ON halt TO ruche_append;
+GRANT EXECUTE ON FUNCTION release_halt(uuid) TO ruche_append;
+REVOKE DELETE ON halt FROM ruche_append;
