@@ -534,10 +534,12 @@ class Epoch:
         if place == leaf.index == 0:
             self.opening = leaf
         # tool calls
+        lane = leaf.stream if leaf.stream.startswith("lane-") else None
         if leaf.event_type == "tool.started" and leaf.call:
-            ledger.started.add(leaf.call)
+            ledger.started[leaf.call] = lane or ledger.started.get(leaf.call)
         elif leaf.event_type in ("tool.completed", "tool.failed", "tool.outcome_unknown"):
-            if not leaf.call or leaf.call not in ledger.started and not ledger.gap:
+            started = leaf.call and leaf.call in ledger.started and lane in (None, ledger.started[leaf.call])
+            if not leaf.call or not started and not ledger.gap:
                 self.finding("EFFECT_WITHOUT_INTENT", place, leaf.event_type)
         return leaf
 
@@ -795,7 +797,7 @@ class Ledger:
     def __init__(self, directory, keys):
         self.dir, self.keys = directory, keys
         self.findings, self.counts, self.epochs = [], Counter(), {}
-        self.event_ids, self.streams, self.started = set(), {}, set()
+        self.event_ids, self.streams, self.started = set(), {}, {}
         self.time, self.id = 0, None
         self.gap = False        # records before are not known: a new stream or call may have begun among them
 

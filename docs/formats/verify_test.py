@@ -831,6 +831,24 @@ class Epochs(Case):
         write(self.top, a, b)
         self.expect(0, keys=[a, b])
 
+    def test_call_of_a_lane_starts_in_that_lane(self):
+        lane, other = "lane-" + "1" * 32, "lane-" + "2" * 32
+        for elsewhere in ("observed-" + "1" * 32, other):
+            a = Epoch(1, 5)
+            a.records.append(a.record(5, "tool.started", elsewhere, call=b"c" * 16))
+            a.records.append(a.record(6, "tool.completed", lane, call=b"c" * 16))
+            a.seal()
+            write(self.top, a)
+            self.expect(2, "EFFECT_WITHOUT_INTENT@6", keys=[a])
+
+    def test_call_of_a_lane_that_others_saw_too(self):
+        lane, seen, a = "lane-" + "1" * 32, "observed-" + "1" * 32, Epoch(1, 5)
+        for index, (event, stream) in enumerate([("started", lane), ("started", seen), ("failed", lane), ("failed", seen)], 5):
+            a.records.append(a.record(index, "tool." + event, stream, call=b"c" * 16))
+        a.seal()
+        write(self.top, a)
+        self.expect(0, keys=[a])
+
 
 class Flips(Case):
     def test_no_change_of_a_byte_goes_unseen(self):

@@ -12,7 +12,7 @@
 //! 3. [`RecordChecker::fragment`] checks the payload against the commitments of the leaf that was read last. What it says
 //!    of governed turns ([`turns`]) and of approvals ([`approvals`]) is judged then.
 //!
-//! Memory: 16 bytes of event id for each record, 16 for each tool call and 25 for each stream, and a byte of bookkeeping
+//! Memory: 16 bytes of event id for each record, 33 for each tool call and 25 for each stream, and a byte of bookkeeping
 //! for each of them, in hash tables that are between seven sixteenths and seven eighths full. That is at most 39 bytes
 //! per record where streams have many events, and half as much again for the moment in which a table grows. Ids are
 //! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library. Governed turns
@@ -73,8 +73,9 @@ struct History {
     event_ids: HashSet<[u8; 16]>,
     /// Version of the last event of each stream.
     streams: HashMap<StreamKey, u64>,
-    /// Tool calls that have a `tool.started`.
-    started_calls: HashSet<[u8; 16]>,
+    /// Tool calls that have a `tool.started`, and the lane that it stands in. What stands elsewhere is the start of no call of
+    /// a lane.
+    started_calls: HashMap<[u8; 16], Option<[u8; 16]>>,
     last_recorded_at: u64,
     approvals: ApprovalRules,
     turns: TurnRules,
@@ -83,6 +84,16 @@ struct History {
 }
 
 impl History {
+    /// Whether something of a governed call stands where no rule of turns would look, or stood there before the call was
+    /// proposed.
+    fn strays(&mut self, event_type: &str, category: Category, call: [u8; 16]) -> bool {
+        if event_type == "tool.proposed" && category == Category::Lane {
+            return self.started_calls.get(&call) == Some(&None);
+        }
+        self.approvals
+            .strays(event_type, category, CallId::from_bytes(call))
+    }
+
     /// What rules know of turns, calls and requests may have changed in records that are not there.
     fn forget(&mut self) {
         self.turns.forget();
@@ -130,13 +141,17 @@ impl EpochState {
 }
 
 impl EpochState {
+    const fn position(&self, index: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            index: LeafIndex(index),
+        }
+    }
+
     /// Puts a record that rules look at aside until its payload is there.
     fn await_payload(&mut self, view: &LeafView<'_>, (bytes, hash): (&[u8], Hash), findings: &mut Findings) {
         let category = view.stream.category();
-        let position = Position {
-            epoch: self.epoch,
-            index: LeafIndex(view.index),
-        };
+        let position = self.position(view.index);
         self.step = Kind::of(view.event_type, category).map(|kind| Step {
             kind,
             stream: view.stream.bytes(),
@@ -279,12 +294,12 @@ impl RecordChecker {
         }
         let (event_type, category) = (view.event_type, view.stream.category());
         if let Some(call) = view.call
-            && self
-                .history
-                .approvals
-                .strays(event_type, category, CallId::from_bytes(*call))
+            && self.history.strays(event_type, category, *call)
         {
-            let detail = format!("{event_type} of a governed call outside of its lane");
+            let detail = match event_type {
+                "tool.proposed" => "the call was started before, outside of its lane".to_owned(),
+                _ => format!("{event_type} of a governed call outside of its lane"),
+            };
             let found = Finding::at(
                 FindingKind::EffectWithoutApproval,
                 state.epoch,
@@ -297,6 +312,10 @@ impl RecordChecker {
         state
             .order
             .entry(Entry::of(&view, hash), &mut self.history, findings);
+        if let Some(call) = view.call {
+            let (call, at) = (CallId::from_bytes(*call), state.position(view.index));
+            self.history.approvals.heard(call, event_type, category, at);
+        }
         LeafChecked { hash, fragments }
     }
 

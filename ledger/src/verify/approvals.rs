@@ -190,9 +190,6 @@ impl ApprovalRules {
         findings: &mut Findings,
     ) {
         let event = &leaf.event;
-        if let (Some(call), Category::Lane) = (event.call, event.stream.category) {
-            self.take_call(call, &event.event_type, position);
-        }
         let mut seen = Seen {
             leaf,
             position,
@@ -243,8 +240,8 @@ impl ApprovalRules {
         let strays = category != Category::Lane
             && event_type.starts_with("tool.")
             && self.proposals.contains_key(&call);
-        if strays && let Some(asked) = self.asked_at.remove(&call) {
-            self.waiting.remove(&asked);
+        if strays {
+            self.ran(call);
         }
         strays
     }
@@ -254,14 +251,25 @@ impl ApprovalRules {
         self.waiting.iter().map(|(position, call)| (*position, *call))
     }
 
-    /// What becomes of a call. That a decision opened a turn for it is neither here nor there.
-    fn take_call(&mut self, call: CallId, event_type: &str, position: Position) {
-        if event_type == "tool.proposed" {
-            self.asked_at.insert(call, position);
-            self.waiting.insert(position, call);
-        } else if event_type.starts_with("tool.")
-            && let Some(asked) = self.asked_at.remove(&call)
-        {
+    /// What the leaf of an event says of a call: that it was asked for, or that it ran. That a decision opened a turn for it is
+    /// neither here nor there, nor is that people are asked, or that a start was refused.
+    pub(super) fn heard(&mut self, call: CallId, event_type: &str, category: Category, position: Position) {
+        match (category, event_type) {
+            (Category::Lane, "tool.proposed") => {
+                self.asked_at.insert(call, position);
+                self.waiting.insert(position, call);
+            }
+            (Category::Lane, "tool.deferred" | "tool.start_refused") => {}
+            (Category::Lane, told) if told.starts_with("tool.") => self.ran(call),
+            // It is used up by a start and by nothing else.
+            (Category::Approval, "approval.consumed") => self.ran(call),
+            _ => {}
+        }
+    }
+
+    /// Nobody can say any more that it did not run.
+    fn ran(&mut self, call: CallId) {
+        if let Some(asked) = self.asked_at.remove(&call) {
             self.waiting.remove(&asked);
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ruche_domain::numbers::{Epoch, TreeSize};
+use ruche_domain::stream::Category;
 
 use super::History;
 use super::finding::{Finding, FindingKind, Findings};
@@ -44,6 +45,13 @@ struct Claim {
     recorded_at: u64,
     role: Role,
     call: Option<[u8; 16]>,
+}
+
+impl Claim {
+    /// The lane that it stands in, if it stands in one.
+    fn lane(&self) -> Option<[u8; 16]> {
+        (self.stream.category() == Category::Lane).then(|| self.stream.bytes())
+    }
 }
 
 /// An entry of the log: its hash, and what it claims if it is a leaf of this log.
@@ -286,11 +294,19 @@ impl Order {
             self.report(FindingKind::OpeningRecordWrong, claim.index, reason, findings);
         }
         match (claim.role, claim.call) {
-            (Role::Intent, Some(call)) => {
-                history.started_calls.insert(call);
-            }
+            (Role::Intent, Some(call)) => match claim.lane() {
+                Some(lane) => {
+                    history.started_calls.insert(call, Some(lane));
+                }
+                None => {
+                    history.started_calls.entry(call).or_insert(None);
+                }
+            },
             (Role::Outcome, call) => {
-                let is_started = call.is_some_and(|call| history.started_calls.contains(&call));
+                let start = call.and_then(|call| history.started_calls.get(&call));
+                // Elsewhere any start will do: what was only observed may come from several places.
+                let is_started =
+                    start.is_some_and(|in_lane| claim.lane().is_none() || *in_lane == claim.lane());
                 if !is_started && !history.has_holes {
                     let call = call.map_or_else(|| "without an id".to_owned(), hex::encode);
                     let reason = format!("call {call} was not started");

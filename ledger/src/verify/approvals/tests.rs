@@ -40,6 +40,7 @@ const DESK: u128 = 3;
 /// When all events of `Author` happen.
 const NOW: Micros = Micros(1_700_000_000_000_000);
 
+mod forged;
 mod people;
 mod shown;
 mod starts;

@@ -166,7 +166,7 @@ impl TurnRules {
                 check_start(call, step, said)?;
                 self.keys.check(&self.turns, call, step, said)
             }
-            // One that never started is an effect without intent: that has a name of its own.
+            // One that never started in its lane is an effect without intent: that is found by the leaves alone.
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown if call.status.is_none() => Ok(()),
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown => {
                 check_attempt(call.attempt, said.attempt)?;

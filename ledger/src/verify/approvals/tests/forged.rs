@@ -1,0 +1,41 @@
+//! Stories that somebody made up who holds the ledger's key: what is told fits record by record, and did not happen so.
+
+use ruche_domain::events::{AssertedOutcome, ToolCompleted, ToolOutcomeAsserted, ToolOutcomeUnknown};
+
+use super::*;
+
+fn elsewhere(mut event: PreparedEvent, category: Category) -> PreparedEvent {
+    event.event.stream = StreamId::new(category, Uuid::from_u128(77));
+    event
+}
+
+/// A start that stands elsewhere does not stand for one in the lane, and what has an outcome is not said not to have run.
+#[tokio::test]
+async fn a_call_is_not_started_outside_of_its_lane() {
+    let done = |story: &Story| story.event(lane(), AGENT, ToolCompleted::default());
+    for category in [Category::Observed, Category::Lane] {
+        let story = Story::new().await;
+        story.append(vec![elsewhere(story.started(), category)]).await;
+        story.append(vec![story.proposed(), done(&story)]).await;
+        let (found, not_run) = story.judged().await;
+        let in_lane = ["EFFECT_WITHOUT_APPROVAL 1", "EFFECT_WITHOUT_INTENT 3"];
+        let observed = ["EFFECT_WITHOUT_APPROVAL 2", "EFFECT_WITHOUT_INTENT 3"];
+        let expected = if category == Category::Lane {
+            in_lane
+        } else {
+            observed
+        };
+        assert_eq!(found, expected);
+        assert_eq!(not_run, [0; 0]);
+    }
+
+    let story = Story::asked().await;
+    let unknown = ToolOutcomeUnknown::new("crash".to_owned());
+    let asserted = ToolOutcomeAsserted::new(AssertedOutcome::Completed, "root".to_owned(), "seen".to_owned());
+    let unknown = story.event(lane(), AGENT, unknown);
+    story
+        .append(vec![unknown, story.event(lane(), ADMIN, asserted)])
+        .await;
+    let found = vec!["EFFECT_WITHOUT_INTENT 4".to_owned()];
+    assert_eq!(story.judged().await, (found, vec![]));
+}
