@@ -116,6 +116,8 @@ struct EpochState {
     order: Order,
     /// Index under which findings about the last leaf are reported.
     at: u64,
+    /// Index behind the last record of its append.
+    append_end: u64,
     fragments: FragmentViews,
     /// Next of them.
     fragment: usize,
@@ -207,6 +209,7 @@ impl RecordChecker {
             origin: origin.to_owned(),
             order: Order::new(epoch, size),
             at: 0,
+            append_end: 0,
             fragments: FragmentViews::default(),
             fragment: 0,
             pending: None,
@@ -308,6 +311,9 @@ impl RecordChecker {
             );
             findings.push(found);
         }
+        state.append_end = view.append_first + u64::from(view.append_count);
+        let append = state.position(view.append_first);
+        self.history.approvals.append_is(Some(append), findings);
         state.await_payload(&view, (bytes, hash), findings);
         state
             .order
@@ -380,6 +386,9 @@ impl RecordChecker {
     pub fn end_epoch(&mut self, findings: &mut Findings) {
         let mut state = self.epoch.take().expect("an epoch ends once, after it began");
         state.settle(None, &mut self.history, findings);
+        if state.append_end == state.at.saturating_add(1) {
+            self.history.approvals.append_is(None, findings);
+        }
         state.order.end(&mut self.history, findings);
     }
 

@@ -71,7 +71,9 @@ pub(super) struct ApprovalRules {
 /// An approval that was used up.
 #[derive(Debug)]
 struct Use {
-    /// First record of the append that says so.
+    approval: ApprovalId,
+    /// The record that says so, and the first one of its append.
+    at: Position,
     append: Position,
     action: Digest,
     /// Tool and arguments of the request that was signed; nothing where the request was erased.

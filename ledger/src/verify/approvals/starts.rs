@@ -17,6 +17,8 @@ impl ApprovalRules {
             seen.found(FindingKind::EffectWithoutApproval, "it starts without a call");
             return;
         };
+        // Taken out: one use is one start.
+        let used = self.consumed.remove(&call);
         let proposal = self.proposals.get(&call);
         if proposal.is_none() && self.has_holes {
             return;
@@ -38,8 +40,6 @@ impl ApprovalRules {
         if !is_irreversible {
             return;
         }
-        // Taken out: one use is one start.
-        let used = self.consumed.remove(&call);
         if self.unknown_uses.contains(&call) {
             return;
         }

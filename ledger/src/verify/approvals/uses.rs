@@ -3,28 +3,27 @@
 
 use ruche_domain::events::ApprovalConsumed;
 use ruche_domain::ids::ApprovalId;
-use ruche_domain::numbers::Micros;
+use ruche_domain::numbers::{Micros, Position};
 use uuid::Uuid;
 
 use super::{ApprovalRules, Request, Seen, State, Use};
-use crate::verify::FindingKind;
+use crate::verify::{Finding, FindingKind, Findings};
 use crate::vote::{Sender, part_in_vote};
 
 impl ApprovalRules {
     pub(super) fn used(&mut self, said: &ApprovalConsumed, seen: &mut Seen<'_>) {
-        let (append, action) = (seen.append(), said.action_digest);
         let approval = ApprovalId(seen.leaf.event.stream.id);
+        let (at, append) = (seen.position, seen.append());
+        let used = |signed| Use {
+            approval,
+            at,
+            append,
+            action: said.action_digest,
+            signed,
+        };
         let Some(request) = self.requests.get(&approval) else {
             if self.unknown.contains(&approval) || self.has_holes {
-                let signed = None;
-                self.consumed.insert(
-                    said.call_id,
-                    Use {
-                        append,
-                        action,
-                        signed,
-                    },
-                );
+                self.consumed.insert(said.call_id, used(None));
             } else {
                 seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
             }
@@ -43,18 +42,27 @@ impl ApprovalRules {
                 if let Some(distrust) = request.key.and_then(|key| self.keys.distrust(key)) {
                     seen.found(FindingKind::ReviewerUntrusted, distrust);
                 }
-                let signed = request.runs.clone();
-                self.consumed.insert(
-                    said.call_id,
-                    Use {
-                        append,
-                        action,
-                        signed,
-                    },
-                );
+                let used = used(request.runs.clone());
+                self.consumed.insert(said.call_id, used);
             }
         }
         self.set_state(approval, State::Consumed);
+    }
+
+    /// A record stands in this append, or nothing comes any more: what was used up in another one and not started with there
+    /// was used up for nothing, and whoever gave it is told that it was used.
+    pub(in crate::verify) fn append_is(&mut self, append: Option<Position>, findings: &mut Findings) {
+        if self.consumed.is_empty() {
+            return;
+        }
+        let is_over = |used: &Use| Some(used.append) != append;
+        let mut left: Vec<_> = self.consumed.extract_if(|_, used| is_over(used)).collect();
+        left.sort_unstable_by_key(|(_, used)| used.at);
+        for (call, used) in left {
+            let Position { epoch, index } = used.at;
+            let detail = format!("no start of call {call} stands in its append");
+            findings.push(Finding::at(FindingKind::ApprovalMisused, epoch, index.0, detail));
+        }
     }
 
     /// What is wrong with the use of a request by a credential.

@@ -39,3 +39,17 @@ async fn a_call_is_not_started_outside_of_its_lane() {
     let found = vec!["EFFECT_WITHOUT_INTENT 4".to_owned()];
     assert_eq!(story.judged().await, (found, vec![]));
 }
+
+/// Whoever signed is told that it was used, and an auditor that it did not run.
+#[tokio::test]
+async fn an_approval_is_not_used_up_without_a_start() {
+    for is_last in [true, false] {
+        let story = voted(|_| ()).await;
+        story.append(vec![story.consumed(action())]).await;
+        if !is_last {
+            story.append(vec![story.revoked()]).await;
+        }
+        let found = vec!["APPROVAL_MISUSED 6".to_owned()];
+        assert_eq!(story.judged().await, (found, vec![]), "{is_last}");
+    }
+}

@@ -12,7 +12,9 @@ async fn an_irreversible_effect_without_an_approval_of_its_append() {
     story.append(story.vote(DESK, |_| ()).await).await;
     story.append(vec![story.consumed(action())]).await;
     story.append(vec![story.started()]).await;
-    story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+    story
+        .finds(&["APPROVAL_MISUSED 6", "EFFECT_WITHOUT_APPROVAL 7"])
+        .await;
 }
 
 #[tokio::test]
@@ -160,5 +162,10 @@ async fn an_unsigned_start_whose_payload_is_kept_back() {
     story.append(vec![story.consumed(action())]).await;
     story.append(vec![story.started()]).await;
     let (found, _) = story.judged_without(&[7]).await;
-    assert_eq!(found, ["PAYLOAD_MISSING 7", "EFFECT_WITHOUT_APPROVAL 7"]);
+    let expected = [
+        "APPROVAL_MISUSED 6",
+        "PAYLOAD_MISSING 7",
+        "EFFECT_WITHOUT_APPROVAL 7",
+    ];
+    assert_eq!(found, expected);
 }

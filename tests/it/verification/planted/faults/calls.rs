@@ -49,6 +49,28 @@ pub const CALLS: &[Fault] = &[
         ],
     },
     Fault {
+        name: "another word of policy on a call",
+        takes: FREE_CALL,
+        plant: |work, of| {
+            let like = of.at(work, "policy.evaluated");
+            work.insert(work.behind(like), like, None);
+        },
+        found: &[(IllegalTransition, "policy.evaluated")],
+    },
+    Fault {
+        name: "a call that is proposed as less than its tool is",
+        takes: SIGNED_FOR,
+        plant: |work, of| {
+            work.say(of.at(work, "tool.proposed"), |said| {
+                said["side_effect"] = json!("pure");
+            });
+        },
+        found: &[
+            (IllegalTransition, "tool.proposed"),
+            (EffectWithoutApproval, "tool.started"),
+        ],
+    },
+    Fault {
         name: "a start that leaves its business key out",
         takes: SIGNED_FOR,
         plant: |work, of| {

@@ -74,6 +74,15 @@ pub const SIGNED: &[Fault] = &[
         found: &[(ApprovalUsedTwice, "approval.consumed")],
     },
     Fault {
+        name: "an approval that is used up for nothing",
+        takes: SIGNED_FOR,
+        plant: |work, of| work.remove(of.at(work, "tool.started")),
+        found: &[
+            (ApprovalMisused, "approval.consumed"),
+            (EffectWithoutIntent, "tool.completed"),
+        ],
+    },
+    Fault {
         name: "an approval used by who brought the vote",
         takes: SIGNED_FOR,
         plant: |work, of| {
