@@ -119,9 +119,7 @@ impl TurnRules {
 
     fn check_end(&self, id: Id, turn: &Turn, kind: Kind, said: &Said) -> Result<(), Fault> {
         if kind == Kind::Committed {
-            self.settled(id, turn, |call| call.is_in_flight() || call.is_in_doubt())?;
-            let has_lease = turn.lease.is_some();
-            return require(has_lease, || Fault::new(LeaseOutOfOrder, "nobody holds the turn"));
+            return self.settled(id, turn, |call| call.is_in_flight() || call.is_in_doubt());
         }
         self.settled(id, turn, |call| call.is_in_flight() || call.needs_person())?;
         self.settled(id, turn, Call::is_to_undo)?;
@@ -152,12 +150,14 @@ fn check_state(turn: &Turn, step: &Step) -> Result<(), Fault> {
     })
 }
 
-/// What a worker alone does is done by the credential that claimed the turn: whoever else reads the id of a lease in the
-/// ledger holds nothing.
+/// What a worker alone does is done under a lease, by the credential that claimed the turn: whoever else reads the id of a
+/// lease in the ledger holds nothing, and once it is over nobody does.
 fn check_worker(turn: &Turn, step: &Step) -> Result<(), Fault> {
-    let Some(lease) = turn.lease.filter(|_| step.kind.is_of_worker()) else {
+    if !step.kind.is_of_worker() {
         return Ok(());
-    };
+    }
+    let nobody = || Fault::new(LeaseOutOfOrder, "nobody holds the turn");
+    let lease = turn.lease.ok_or_else(nobody)?;
     require(lease.worker == step.actor, || {
         Fault::new(LeaseOutOfOrder, "another credential claimed the turn")
     })

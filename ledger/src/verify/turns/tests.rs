@@ -4,6 +4,7 @@
 use ruche_domain::numbers::Position;
 use ruche_domain::stream::Category;
 
+mod forged;
 mod keys;
 mod numbers;
 mod order;
