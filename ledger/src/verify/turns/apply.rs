@@ -87,7 +87,7 @@ impl TurnRules {
                 return;
             };
             turn.calls.push(call);
-            let mut new = Call::new(id, side_effect);
+            let mut new = Call::new(id, side_effect, step.append());
             // One that was not proposed here is reported, or its proposal is not there.
             new.is_undecidable = step.kind != Kind::Proposed;
             self.calls.insert(call, new);

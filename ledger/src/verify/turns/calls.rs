@@ -15,6 +15,10 @@ pub(super) struct Call {
     pub turn: Id,
     pub side_effect: SideEffectPolicy,
     pub gate: Gate,
+    /// The append that it was proposed in.
+    pub proposed_in: Position,
+    /// Policy was asked about it.
+    pub is_evaluated: bool,
     pub status: Option<EffectStatus>,
     pub attempt: u32,
     /// Where its last start stands.
@@ -48,11 +52,13 @@ pub(super) enum Gate {
 }
 
 impl Call {
-    pub fn new(turn: Id, side_effect: SideEffectPolicy) -> Self {
+    pub fn new(turn: Id, side_effect: SideEffectPolicy, proposed_in: Position) -> Self {
         Self {
             turn,
             side_effect,
             gate: Gate::Closed,
+            proposed_in,
+            is_evaluated: false,
             status: None,
             attempt: 0,
             started: None,
@@ -153,10 +159,16 @@ impl TurnRules {
         let status = |holds: bool| require(holds, || Fault::illegal(format!("the call is {}", call.words())));
         match step.kind {
             Kind::Deferred => require(call.is_detached, || Fault::illegal("nobody was asked")),
+            Kind::Evaluated => {
+                // What was denied, or may not start any more, is not allowed by asking again.
+                require(!call.is_evaluated, || Fault::illegal("it was decided on before"))?;
+                call.check_proposed_with(step)
+            }
             Kind::Requested => {
                 require(call.approval.is_none(), || {
                     Fault::illegal("it was asked for before")
                 })?;
+                call.check_proposed_with(step)?;
                 let blocks = said.mode == Some(ruche_domain::events::ApprovalMode::Blocking);
                 let open = self.turns.get(&turn).filter(|_| blocks);
                 let open = open.is_some_and(|open| self.calls_of(&turn, open).any(Call::is_in_flight));
@@ -246,6 +258,13 @@ impl Call {
         })
     }
 
+    /// What lets a call start stands in the append that proposes it.
+    fn check_proposed_with(&self, step: &Step) -> Result<(), Fault> {
+        require(self.proposed_in == step.append(), || {
+            Fault::illegal("the call was proposed in another append")
+        })
+    }
+
     fn words(&self) -> &'static str {
         match self.status {
             None => "not started",
@@ -259,6 +278,7 @@ impl Call {
     pub(super) fn apply(&mut self, step: &Step, said: Option<&Said>) {
         match step.kind {
             Kind::Evaluated => {
+                self.is_evaluated = true;
                 self.gate = match said.and_then(|said| said.verdict) {
                     Some(PolicyVerdict::Allow) => Gate::Open,
                     Some(PolicyVerdict::RequireApproval) => Gate::Approval,

@@ -36,3 +36,25 @@ fn what_is_done_without_a_lease() {
         assert_eq!(told.first(), Some(&expected), "{told:?}");
     }
 }
+
+/// What was denied, or refused for good, is not let through by another word of policy, nor by asking people later.
+#[test]
+fn what_was_decided_is_not_decided_again() {
+    let allow = r#"6 policy.evaluated 1 7 {"verdict":"allow"}"#;
+    let deny = r#"6 policy.evaluated 1 7 {"verdict":"deny"}"#;
+    let stale = r#"7 tool.start_refused 1 7 {"refusal":"stale"}"#;
+    let asked = r#"7 approval.requested 1 7 {"mode":"detached"}"#;
+    let at = line_of(allow);
+    for (before, again) in [
+        (vec![deny], allow.to_owned()),
+        (vec![deny], allow.replacen('6', "7", 1)),
+        (vec![allow, stale], allow.replacen('6', "7", 1)),
+        (vec![allow, stale], asked.to_owned()),
+        (vec![], allow.replacen('6', "7", 1)),
+    ] {
+        let lines = before.into_iter().map(str::to_owned).chain([again.clone()]);
+        let told = found(|story| drop(story.splice(at..=at, lines)));
+        let expected = format!("ILLEGAL_TRANSITION at {again}");
+        assert_eq!(told.first(), Some(&expected), "{told:?}");
+    }
+}
