@@ -56,8 +56,8 @@ def main(export, approval, *vkeys):
             assert vote is None, "it was voted on before"
             (vote, key, givers), voted_in = check_vote(it, before, tenant, request), it.append
         elif step == "resolved":
-            approves = vote and voted_in == it.append and vote["decision"] == "approve"
-            assert approves == (it.said["outcome"] == "approved"), "decided otherwise than signed"
+            signed = vote["decision"] if vote and voted_in == it.append else None
+            assert signed == ("approve" if it.said["outcome"] == "approved" else "reject"), "decided otherwise than signed"
         elif step == "consumed":
             used, used_in = (it.said["action_digest"], it.call), it.append
             assert used == (request.said["action_digest"], request.call), "used for another action"

@@ -439,9 +439,14 @@ impl ApprovalRules {
             seen.found(FindingKind::DecisionWithoutVote, detail);
             return;
         }
-        request.state = if approved { State::Approved } else { State::Closed };
-        if approved && request.vote != Some((append, ApprovalDecision::Approve)) {
-            let detail = "no vote that counts stands in its append";
+        let (state, decision) = match approved {
+            true => (State::Approved, ApprovalDecision::Approve),
+            // A no is somebody's word as well.
+            false => (State::Closed, ApprovalDecision::Reject),
+        };
+        request.state = state;
+        if request.vote != Some((append, decision)) {
+            let detail = "no vote that counts and says so stands in its append";
             seen.found(FindingKind::DecisionWithoutVote, detail);
         }
     }

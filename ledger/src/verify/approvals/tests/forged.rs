@@ -53,3 +53,30 @@ async fn an_approval_is_not_used_up_without_a_start() {
         assert_eq!(story.judged().await, (found, vec![]), "{is_last}");
     }
 }
+
+/// Nobody said no, somebody said yes, or a no is told that other systems are to have said.
+#[tokio::test]
+async fn a_no_is_a_vote_as_well() {
+    let resolved = |story: &Story, outcome| {
+        let mut said = ApprovalResolved::new(outcome);
+        said.by = Some("alice".to_owned());
+        story.event(approval_stream(), DESK, said)
+    };
+    for outcome in [ApprovalOutcome::Rejected, ApprovalOutcome::Reported] {
+        let story = Story::asked().await;
+        story.append(vec![resolved(&story, outcome)]).await;
+        story.finds(&["DECISION_WITHOUT_VOTE 4"]).await;
+    }
+    for (decision, found) in [
+        (ApprovalDecision::Reject, &[][..]),
+        (ApprovalDecision::Approve, &["DECISION_WITHOUT_VOTE 5"]),
+    ] {
+        let story = Story::asked().await;
+        let vote = story.signed(&requested(), decision).await;
+        let vote = story.event(approval_stream(), DESK, vote);
+        story
+            .append(vec![vote, resolved(&story, ApprovalOutcome::Rejected)])
+            .await;
+        story.finds(found).await;
+    }
+}
