@@ -145,7 +145,13 @@ impl Kind {
     pub(super) const fn is_of_worker(self) -> bool {
         matches!(
             self,
-            Self::Sent | Self::Committed | Self::Proposed | Self::CallStarted | Self::CallCompleted
+            Self::Sent
+                | Self::Committed
+                | Self::Proposed
+                | Self::StepStarted
+                | Self::StepCompleted
+                | Self::CallStarted
+                | Self::CallCompleted
         )
     }
 

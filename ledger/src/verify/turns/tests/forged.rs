@@ -17,6 +17,7 @@ fn what_is_done_without_a_lease() {
     for line in [
         r#"9 tool.proposed 1 66 {"side_effect":"pure"}"#,
         r#"9 tool.completed 1 7 {"attempt":1}"#,
+        r#"9 turn.step_completed 1 - {"step_id":"pay","attempt":1}"#,
         "9 message.sent 1 -",
         "9 turn.committed 1 -",
     ] {

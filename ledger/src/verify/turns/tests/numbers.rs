@@ -65,6 +65,8 @@ fn what_a_worker_does_is_done_by_the_credential_that_claimed() {
         r#"6 tool.proposed 1 7 {"side_effect":"compensatable"}"#,
         r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#,
         r#"8 tool.completed 1 7 {"attempt":1}"#,
+        r#"5 turn.step_started 1 - {"step_id":"look","attempt":1}"#,
+        r#"5 turn.step_completed 1 - {"step_id":"look","attempt":1}"#,
         "23 turn.committed 2 -",
     ] {
         let at = line_of(line);
