@@ -221,7 +221,7 @@ impl ApprovalRules {
             AgentEvent::ToolRegistered(_) if event.provenance == Provenance::Imported => {}
             AgentEvent::ToolRegistered(said) => self.catalogue.registered(event.stream.id, said),
             AgentEvent::TurnOpened(said) => self.opened(said, leaf),
-            AgentEvent::ToolProposed(said) => self.proposed(said, leaf),
+            AgentEvent::ToolProposed(said) => self.proposed(said, &mut seen),
             AgentEvent::ToolCompensationStarted(said) => self.undoing(&said, &mut seen),
             AgentEvent::ApprovalRequested(said) => self.requested(&said, &mut seen),
             AgentEvent::ApprovalVoted(said) => self.voted(&said, &mut seen),

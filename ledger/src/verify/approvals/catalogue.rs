@@ -4,8 +4,11 @@
 use std::collections::HashMap;
 
 use ruche_domain::events::ToolRegistered;
+use ruche_domain::measures::Digest;
 use ruche_domain::side_effect::SideEffectPolicy;
 use uuid::Uuid;
+
+use super::digest;
 
 /// The tools of a ledger.
 #[derive(Debug, Default)]
@@ -17,9 +20,18 @@ pub(super) struct Catalogue {
     is_incomplete: bool,
 }
 
+/// How a call of a tool is to be treated, as things stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    pub side_effect: SideEffectPolicy,
+    /// Of the arguments.
+    pub schema: Option<Digest>,
+}
+
 #[derive(Debug)]
 struct Tool {
     side_effect: SideEffectPolicy,
+    schema: Option<Digest>,
     undone_by: Option<String>,
 }
 
@@ -29,6 +41,9 @@ impl Catalogue {
         self.names.insert(stream, said.name.clone());
         let tool = Tool {
             side_effect: said.side_effect,
+            schema: said
+                .schema_digest
+                .or_else(|| said.schema.as_ref().map(|schema| digest(&schema.to_string()))),
             undone_by: said.compensation_tool,
         };
         self.tools.insert(said.name, tool);
@@ -48,6 +63,26 @@ impl Catalogue {
             is_incomplete: true,
             ..Self::default()
         };
+    }
+
+    /// How a call of this tool is to be proposed, and to be started: as it is registered, and as irreversible where nobody
+    /// registered it or what would undo it may not run. Nothing where a registration that matters cannot be read.
+    pub fn terms(&self, name: &str) -> Option<Terms> {
+        let tool = self.tools.get(name);
+        let undo = tool.and_then(|tool| tool.undone_by.as_ref());
+        let undo = undo.filter(|undo| *undo != name && !self.tools.contains_key(*undo));
+        if self.is_incomplete && (tool.is_none() || undo.is_some()) {
+            return None;
+        }
+        let registered = tool.map_or(SideEffectPolicy::Irreversible, |tool| tool.side_effect);
+        Some(Terms {
+            side_effect: if self.is_irreversible(name) {
+                SideEffectPolicy::Irreversible
+            } else {
+                registered
+            },
+            schema: tool.and_then(|tool| tool.schema),
+        })
     }
 
     /// Whether a call of this tool cannot be undone, so that people have to be asked: so it is for a tool that nobody

@@ -8,8 +8,10 @@ use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 use uuid::Uuid;
 
-use super::{ApprovalRules, digest};
+use super::catalogue::Terms;
+use super::{ApprovalRules, Seen, digest};
 use crate::leaf::Leaf;
+use crate::verify::FindingKind;
 
 /// From this version on a request says whose lane, which call and which effect it is about.
 const SHOWS_ALL: SchemaVersion = SchemaVersion(3);
@@ -19,6 +21,9 @@ const SHOWS_ALL: SchemaVersion = SchemaVersion(3);
 pub(super) struct Proposal {
     pub(super) tool: String,
     pub(super) side_effect: SideEffectPolicy,
+    pub(super) schema: Option<Digest>,
+    /// How its tool was registered then, where that is known.
+    pub(super) terms: Option<Terms>,
     pub(super) arguments: Digest,
     pub(super) action: Option<Digest>,
     pub(super) business_key: Option<String>,
@@ -36,11 +41,24 @@ pub(super) struct Names {
 }
 
 impl ApprovalRules {
-    pub(super) fn proposed(&mut self, said: ToolProposed, leaf: &Leaf) {
+    /// What a call does to the world an administrator says, and not who proposes it.
+    pub(super) fn proposed(&mut self, said: ToolProposed, seen: &mut Seen<'_>) {
+        let leaf = seen.leaf;
         let (Some(call), Category::Lane) = (leaf.event.call, leaf.event.stream.category) else {
             return;
         };
+        let terms = self.catalogue.terms(&said.name);
+        let proposed = Terms {
+            side_effect: said.side_effect.unwrap_or_default(),
+            schema: said.schema_digest,
+        };
+        if terms.is_some_and(|terms| terms != proposed) {
+            let detail = format!("call {call} is proposed otherwise than its tool is registered");
+            seen.found(FindingKind::IllegalTransition, detail);
+        }
         let proposal = Proposal {
+            schema: said.schema_digest,
+            terms,
             arguments: digest(&said.arguments),
             tool: said.name,
             side_effect: said.side_effect.unwrap_or_default(),

@@ -80,3 +80,69 @@ async fn a_no_is_a_vote_as_well() {
         story.finds(found).await;
     }
 }
+
+/// The tools of these tests: `undo` takes back what `refund` did, `noop` does nothing.
+async fn tools(story: &Story, change: impl FnOnce(&mut ToolRegistered)) {
+    use SideEffectPolicy::{Compensatable, Idempotent, Pure};
+    let mut refund = ToolRegistered::new("refund".to_owned(), Compensatable);
+    refund.compensation_tool = Some("undo".to_owned());
+    change(&mut refund);
+    let undo = ToolRegistered::new("undo".to_owned(), Idempotent);
+    let noop = ToolRegistered::new("noop".to_owned(), Pure);
+    let events = [undo, noop, refund]
+        .into_iter()
+        .zip(500..)
+        .map(|(tool, id)| registration(story, id, tool));
+    story.append(events.collect()).await;
+}
+
+fn registration(story: &Story, id: u128, tool: ToolRegistered) -> PreparedEvent {
+    let stream = StreamId::new(Category::Tool, Uuid::from_u128(id));
+    let mut event = story.event(stream, ADMIN, tool);
+    event.event.call = None;
+    event
+}
+
+/// A call of `refund`, proposed so and started so.
+fn refund(
+    story: &Story,
+    side_effect: SideEffectPolicy,
+    change: impl FnOnce(&mut ToolProposed),
+) -> [PreparedEvent; 2] {
+    let mut proposed = ToolProposed::new("refund".to_owned(), "{}".to_owned());
+    proposed.side_effect = Some(side_effect);
+    change(&mut proposed);
+    let mut started = ToolStarted::new("refund".to_owned());
+    started.side_effect = Some(side_effect);
+    [
+        story.event(lane(), AGENT, proposed),
+        story.event(lane(), AGENT, started),
+    ]
+}
+
+/// Something that has to be undone under a word that says that nothing has to be; and what people need not be asked for.
+#[tokio::test]
+async fn a_call_is_proposed_as_its_tool_is_registered() {
+    use SideEffectPolicy::{Compensatable, Idempotent, Irreversible, Pure};
+    let found = async |side_effect, schema: Option<Digest>| {
+        let story = Story::new().await;
+        tools(&story, |tool| tool.schema_digest = Some(Digest([3; 32]))).await;
+        let [proposed, _] = refund(&story, side_effect, |said| said.schema_digest = schema);
+        story.append(vec![proposed]).await;
+        story.judged().await.0
+    };
+    let schema = Some(Digest([3; 32]));
+    assert_eq!(found(Compensatable, schema).await, [""; 0]);
+    for side_effect in [Pure, Idempotent, Irreversible] {
+        assert_eq!(found(side_effect, schema).await, ["ILLEGAL_TRANSITION 4"]);
+    }
+    for schema in [None, Some(Digest([4; 32]))] {
+        assert_eq!(found(Compensatable, schema).await, ["ILLEGAL_TRANSITION 4"]);
+    }
+    // Where what would undo it may not run, nobody is to say less than that it cannot be undone.
+    let story = Story::new().await;
+    tools(&story, |tool| tool.compensation_tool = Some("wire".to_owned())).await;
+    let [proposed, _] = refund(&story, Compensatable, |_| ());
+    story.append(vec![proposed]).await;
+    story.finds(&["ILLEGAL_TRANSITION 4"]).await;
+}

@@ -86,18 +86,18 @@ async fn a_start_does_not_hide_behind_a_weaker_word_or_behind_no_call() {
     story.finds(&["EFFECT_WITHOUT_APPROVAL 8"]).await;
 }
 
-/// A call that was proposed as harmless and starts unasked; what is found where tools were registered so before.
-async fn unasked(tools: &[ToolRegistered], undo: Option<&str>) -> Vec<String> {
+/// A call that was proposed as less than irreversible and starts unasked; what is found where tools were registered so before.
+async fn unasked(side_effect: SideEffectPolicy, tools: &[ToolRegistered], undo: Option<&str>) -> Vec<String> {
     let story = Story::new().await;
     for (number, tool) in tools.iter().enumerate() {
         let stream = StreamId::new(Category::Tool, Uuid::from_u128(500 + number as u128));
         story.append(vec![story.event(stream, DESK, tool.clone())]).await;
     }
     let mut proposed = ToolProposed::new("delete_file".to_owned(), "{}".to_owned());
-    proposed.side_effect = Some(SideEffectPolicy::Pure);
+    proposed.side_effect = Some(side_effect);
     story.append(vec![story.event(lane(), AGENT, proposed)]).await;
     let mut started = ToolStarted::new("delete_file".to_owned());
-    started.side_effect = Some(SideEffectPolicy::Pure);
+    started.side_effect = Some(side_effect);
     story.append(vec![story.event(lane(), AGENT, started)]).await;
     if let Some(undo) = undo {
         let mut said = ToolCompensationStarted::new(undo.to_owned());
@@ -118,20 +118,24 @@ async fn what_a_tool_does_is_what_an_administrator_registered() {
     };
     let nothing: [&str; 0] = [];
     assert_eq!(
-        unasked(&[], None).await,
-        ["EFFECT_WITHOUT_APPROVAL 2"],
+        unasked(Pure, &[], None).await,
+        ["ILLEGAL_TRANSITION 1", "EFFECT_WITHOUT_APPROVAL 2"],
         "nobody registered it"
     );
-    assert_eq!(unasked(&[tool("delete_file", Pure)], None).await, nothing);
+    assert_eq!(unasked(Pure, &[tool("delete_file", Pure)], None).await, nothing);
     let twice = [tool("delete_file", Pure), tool("delete_file", Irreversible)];
-    assert_eq!(unasked(&twice, None).await, ["EFFECT_WITHOUT_APPROVAL 4"]);
+    let both = ["ILLEGAL_TRANSITION 3", "EFFECT_WITHOUT_APPROVAL 4"];
+    assert_eq!(unasked(Pure, &twice, None).await, both);
     // One that is undone by something that people would have to be asked about, and one that is not.
     let undone = [tool("restore_file", Irreversible), undone_by("restore_file")];
-    assert_eq!(unasked(&undone, None).await, ["EFFECT_WITHOUT_APPROVAL 4"]);
+    assert_eq!(unasked(Compensatable, &undone, None).await, both);
     let undone = [tool("restore_file", Idempotent), undone_by("restore_file")];
-    assert_eq!(unasked(&undone, Some("restore_file")).await, nothing);
     assert_eq!(
-        unasked(&undone, Some("wire_transfer")).await,
+        unasked(Compensatable, &undone, Some("restore_file")).await,
+        nothing
+    );
+    assert_eq!(
+        unasked(Compensatable, &undone, Some("wire_transfer")).await,
         ["EFFECT_WITHOUT_APPROVAL 5"]
     );
 }
