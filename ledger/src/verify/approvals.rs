@@ -363,10 +363,9 @@ impl ApprovalRules {
         if let Some(what) = self.shown_otherwise(said, seen.leaf) {
             seen.found(
                 FindingKind::RequestMismatch,
-                format!("the {what} is not that of the call that was proposed"),
+                format!("the call was proposed otherwise: {what}"),
             );
-        }
-        if let Err(fault @ (RequestFault::ActionDigest | RequestFault::ViewDigest)) = request.facts {
+        } else if let Err(fault @ (RequestFault::ActionDigest | RequestFault::ViewDigest)) = request.facts {
             seen.found(FindingKind::RequestMismatch, fault.to_string());
         }
         self.requests.insert(approval, request);

@@ -92,10 +92,29 @@ impl ApprovalRules {
         let differs = |said: &Option<String>, is: Option<&Option<String>>| {
             is.is_some_and(|is| is.is_some() && said != is && (said.is_some() || shows_all))
         };
+        let arguments = said.arguments.as_deref().map(digest);
         let shown = [
             (
                 "call",
                 said.call_id != leaf.event.call && (said.call_id.is_some() || shows_all),
+            ),
+            (
+                "tool",
+                said.tool_name.as_ref() != Some(&proposal.tool) && (said.tool_name.is_some() || shows_all),
+            ),
+            (
+                "arguments",
+                arguments != Some(proposal.arguments) && (arguments.is_some() || shows_all),
+            ),
+            ("schema", said.schema_digest != proposal.schema),
+            (
+                "side effect",
+                said.side_effect
+                    .is_some_and(|effect| effect != proposal.side_effect),
+            ),
+            (
+                "action digest",
+                proposal.action.is_some_and(|action| action != said.action_digest),
             ),
             ("session", leaf.event.session != proposal.session),
             ("turn", leaf.event.turn != proposal.turn),

@@ -146,3 +146,15 @@ async fn a_call_is_proposed_as_its_tool_is_registered() {
     story.append(vec![proposed]).await;
     story.finds(&["ILLEGAL_TRANSITION 4"]).await;
 }
+
+/// It was signed, and does not have to start in order to be found.
+#[tokio::test]
+async fn a_request_shows_what_was_proposed() {
+    for change in [
+        |said: &mut ToolProposed| said.name = "delete_all".to_owned(),
+        |said: &mut ToolProposed| said.arguments = r#"{"path":"/"}"#.to_owned(),
+        |said: &mut ToolProposed| said.action_digest = Some(Digest([7; 32])),
+    ] {
+        voted(change).await.finds(&["REQUEST_MISMATCH 3"]).await;
+    }
+}

@@ -78,6 +78,8 @@ async fn a_call_of_another_lane_turn_or_effect_than_is_shown() {
     asked(SHOP, |_| (), call).await.finds(&mismatch).await;
     // Nor is anything of it kept from them.
     for hide in [
+        |said: &mut ApprovalRequested| said.tool_name = None,
+        |said: &mut ApprovalRequested| said.arguments = None,
         |said: &mut ApprovalRequested| said.call_id = None,
         |said: &mut ApprovalRequested| said.business_key = None,
         |said: &mut ApprovalRequested| said.agent_id = None,

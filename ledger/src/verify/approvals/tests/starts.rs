@@ -26,11 +26,12 @@ async fn what_starts_is_what_was_proposed_and_signed() {
     story.finds(&[]).await;
 
     // Other arguments than were signed were proposed.
+    let found = ["REQUEST_MISMATCH 3", "EFFECT_WITHOUT_APPROVAL 7"];
     let story = voted(|said| said.action_digest = Some(Digest([7; 32]))).await;
     story
         .append(vec![story.consumed(action()), story.started()])
         .await;
-    story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+    story.finds(&found).await;
 
     // Something else was proposed and starts, under the digest of what was shown and signed.
     for change in [
@@ -45,7 +46,7 @@ async fn what_starts_is_what_was_proposed_and_signed() {
         said.args_digest = Some(digest(&proposed.arguments));
         let started = story.event(lane(), AGENT, said);
         story.append(vec![story.consumed(action()), started]).await;
-        story.finds(&["EFFECT_WITHOUT_APPROVAL 7"]).await;
+        story.finds(&found).await;
     }
 
     for change in [
