@@ -1,6 +1,6 @@
 //! Calls as they were proposed, and whether a request for approval shows them so.
 
-use ruche_domain::events::{ApprovalRequested, ToolProposed, TurnOpened};
+use ruche_domain::events::{ApprovalRequested, ToolProposed, ToolStarted, TurnOpened};
 use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::SchemaVersion;
@@ -30,6 +30,15 @@ pub(super) struct Proposal {
     pub(super) session: Option<SessionId>,
     pub(super) turn: Option<TurnId>,
     pub(super) lane: Uuid,
+}
+
+impl Proposal {
+    /// Whether a start is of another tool, other arguments or another side effect.
+    pub(super) fn starts_otherwise(&self, said: &ToolStarted) -> bool {
+        let other_arguments = said.args_digest.is_some_and(|digest| digest != self.arguments);
+        let other_effect = said.side_effect.is_some_and(|effect| effect != self.side_effect);
+        self.tool != said.name || other_arguments || other_effect
+    }
 }
 
 /// Whose lane it is, as the turns that messages opened say.

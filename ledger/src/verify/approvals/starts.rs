@@ -1,10 +1,12 @@
 //! What starts: only what was proposed and, if it cannot be taken back, approved.
 
 use ruche_domain::events::{ToolCompensationStarted, ToolStarted};
+use ruche_domain::ids::CallId;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 
-use super::{ApprovalRules, Seen};
+use super::proposals::Proposal;
+use super::{ApprovalRules, Seen, Use};
 use crate::verify::FindingKind;
 
 impl ApprovalRules {
@@ -23,46 +25,52 @@ impl ApprovalRules {
         if proposal.is_none() && self.has_holes {
             return;
         }
-        if let Some(proposal) = proposal
-            && (proposal.tool != said.name
-                || said
-                    .args_digest
-                    .is_some_and(|digest| digest != proposal.arguments))
-        {
-            let detail = format!("call {call} starts as something else than was proposed");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-            return;
+        let used = used.filter(|used| used.append == seen.append());
+        let otherwise = proposal.is_some_and(|proposal| proposal.starts_otherwise(said));
+        let fault = otherwise
+            .then_some("starts as something else than was proposed")
+            .or_else(|| self.unsigned(call, said, used.as_ref()))
+            .or_else(|| self.changed(proposal?));
+        if let Some(fault) = fault {
+            seen.found(FindingKind::EffectWithoutApproval, format!("call {call} {fault}"));
         }
+    }
+
+    /// What is wrong with the approval of a start that needs one.
+    fn unsigned(&self, call: CallId, said: &ToolStarted, used: Option<&Use>) -> Option<&'static str> {
+        let proposal = self.proposals.get(&call);
         let irreversible = SideEffectPolicy::Irreversible;
         let is_irreversible = said.side_effect.unwrap_or_default() == irreversible
             || proposal.is_some_and(|proposal| proposal.side_effect == irreversible)
             || self.catalogue.is_irreversible(&said.name);
-        if !is_irreversible {
-            return;
-        }
         if self.unknown_uses.contains(&call) {
-            return;
+            return None;
         }
-        let Some(used) = used.filter(|used| used.append == seen.append()) else {
-            let detail = format!("call {call} used up no approval of its action in this append");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-            return;
+        let Some(used) = used else {
+            return match (is_irreversible, &said.ticket) {
+                (true, _) => Some("used up no approval of its action in this append"),
+                (false, Some(_)) => Some("names an approval and used up none in this append"),
+                (false, None) => None,
+            };
         };
         let asked = proposal.and_then(|proposal| proposal.action);
         if asked.is_some_and(|asked| asked != used.action) {
-            let detail = format!("call {call} used up the approval of another action than was proposed");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
+            return Some("used up the approval of another action than was proposed");
+        }
+        let ticket = said.ticket.as_ref();
+        if ticket.is_some_and(|ticket| *ticket != used.approval.to_string()) {
+            return Some("names another approval than it used up");
         }
         // Not by digests that somebody wrote down: by what the reviewer read.
-        let starts = (Some(&said.name), said.args_digest);
-        let signed = used
-            .signed
-            .as_ref()
-            .map(|(tool, arguments)| (Some(tool), Some(*arguments)));
-        if signed.is_some_and(|signed| signed != starts) {
-            let detail = format!("call {call} starts as something else than was signed");
-            seen.found(FindingKind::EffectWithoutApproval, detail);
-        }
+        let (tool, arguments) = used.signed.as_ref()?;
+        let is_signed = *tool == said.name && Some(*arguments) == said.args_digest;
+        (!is_signed).then_some("starts as something else than was signed")
+    }
+
+    /// What people and rules looked at is how the tool was registered then.
+    fn changed(&self, proposal: &Proposal) -> Option<&'static str> {
+        let (then, now) = (proposal.terms?, self.catalogue.terms(&proposal.tool)?);
+        (then != now).then_some("starts though its tool was registered otherwise when it was proposed")
     }
 
     /// A start of which only the leaf is there. That the call cannot be taken back its proposal says, and that an approval

@@ -158,3 +158,36 @@ async fn a_request_shows_what_was_proposed() {
         voted(change).await.finds(&["REQUEST_MISMATCH 3"]).await;
     }
 }
+
+/// A tool that is registered anew between proposal and start: by its effect, by its schema, and by what undoes it.
+#[tokio::test]
+async fn a_call_starts_under_the_registration_that_it_was_proposed_under() {
+    let found = async |change: fn(&mut ToolRegistered)| {
+        let story = Story::new().await;
+        tools(&story, |_| ()).await;
+        let [proposed, started] = refund(&story, SideEffectPolicy::Compensatable, |_| ());
+        story.append(vec![proposed]).await;
+        tools(&story, change).await;
+        story.append(vec![started]).await;
+        story.judged().await.0
+    };
+    assert_eq!(found(|_| ()).await, [""; 0]);
+    assert_eq!(found(|tool| tool.version = Some("2".to_owned())).await, [""; 0]);
+    for change in [
+        |tool: &mut ToolRegistered| tool.side_effect = SideEffectPolicy::Idempotent,
+        |tool: &mut ToolRegistered| tool.schema_digest = Some(Digest([3; 32])),
+        |tool: &mut ToolRegistered| tool.schema = Some(false.into()),
+        |tool: &mut ToolRegistered| tool.compensation_tool = Some("wire".to_owned()),
+    ] {
+        assert_eq!(found(change).await, ["EFFECT_WITHOUT_APPROVAL 8"]);
+    }
+    // What was signed is no more than what was proposed.
+    let story = voted(|_| ()).await;
+    let mut tool = ToolRegistered::new("delete_file".to_owned(), SideEffectPolicy::Irreversible);
+    tool.schema_digest = Some(Digest([3; 32]));
+    story.append(vec![registration(&story, 502, tool)]).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.finds(&["EFFECT_WITHOUT_APPROVAL 8"]).await;
+}
