@@ -15,6 +15,9 @@ def check_request(it, before, tenant):                      # it shows the call 
     turns = [turn.said for turn in find(before, "turn.opened", stream=call.stream) if "agent_id" in turn.said]
     assert (said.get("call_id", it.call), it.session, it.turn) == (it.call, call.session, call.turn), "of another call or turn"
     assert said.get("business_key") in (None, call.said.get("business_key")), "another business key than was proposed"
+    names = ("schema_digest", "action_digest")
+    asked = (call.said["name"], call.said["arguments"], *(call.said.get(name) for name in names))
+    assert (said["tool_name"], said["arguments"], *(said.get(name) for name in names)) == asked, "another action than was proposed"
     for name, is_so in (turns or [{}])[-1].items():         # of the lane
         assert name not in ("agent_id", "channel", "interlocutor_id") or said.get(name, is_so) == is_so, f"another {name}"
     assert user(it.actor, before, said.get("requested_by")) == said.get("requested_by"), "who asked is not whose credential it is"

@@ -98,6 +98,12 @@ impl Catalogue {
         }
     }
 
+    /// Whether a tool is the one that is registered to undo calls of another one. Not known counts as yes.
+    pub fn may_be_undone_by(&self, undo: &str, name: &str) -> bool {
+        let registered = self.tools.get(name);
+        registered.is_none_or(|tool| tool.undone_by.as_deref() == Some(undo))
+    }
+
     /// Whether a tool may be run to undo a call of another one: nobody is asked before it is, and it runs again where
     /// it failed. Not known counts as yes.
     pub fn may_undo(&self, undo: &str, name: &str) -> bool {

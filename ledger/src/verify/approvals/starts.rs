@@ -95,7 +95,7 @@ impl ApprovalRules {
         }
     }
 
-    /// What undoes an effect runs unasked, so it is a tool that may.
+    /// What undoes an effect runs unasked, so it is a tool that may, and the one that an administrator registered for that.
     pub(super) fn undoing(&self, said: &ToolCompensationStarted, seen: &mut Seen<'_>) {
         let proposal = seen.leaf.event.call.and_then(|call| self.proposals.get(&call));
         let Some(proposal) = proposal else {
@@ -104,6 +104,9 @@ impl ApprovalRules {
         let undo = &said.compensation_tool;
         if !self.catalogue.may_undo(undo, &proposal.tool) {
             let detail = format!("{undo} undoes it, and is not registered as pure or idempotent");
+            seen.found(FindingKind::EffectWithoutApproval, detail);
+        } else if !self.catalogue.may_be_undone_by(undo, &proposal.tool) {
+            let detail = format!("{undo} undoes it, and is not registered for that");
             seen.found(FindingKind::EffectWithoutApproval, detail);
         }
     }

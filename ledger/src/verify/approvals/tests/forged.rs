@@ -191,3 +191,18 @@ async fn a_call_starts_under_the_registration_that_it_was_proposed_under() {
         .await;
     story.finds(&["EFFECT_WITHOUT_APPROVAL 8"]).await;
 }
+
+/// One that changes nothing leaves the effect where it is.
+#[tokio::test]
+async fn an_effect_is_undone_by_the_tool_that_is_registered_for_that() {
+    for (undo, found) in [("undo", &[][..]), ("noop", &["EFFECT_WITHOUT_APPROVAL 6"])] {
+        let story = Story::new().await;
+        tools(&story, |_| ()).await;
+        let events = refund(&story, SideEffectPolicy::Compensatable, |_| ());
+        story.append(Vec::from(events)).await;
+        let mut said = ToolCompensationStarted::new(undo.to_owned());
+        said.attempt = Some(1);
+        story.append(vec![story.event(lane(), AGENT, said)]).await;
+        story.finds(found).await;
+    }
+}
