@@ -10,7 +10,8 @@ use ruche_domain::approval::{RequestEnvelope, RequestFacts};
 use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalDecision, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted, InfraKeyRegistered,
+    ApprovalDecision, ApprovalExpired, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalVoted,
+    InfraKeyRegistered,
 };
 use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
@@ -227,8 +228,8 @@ impl ApprovalRules {
             AgentEvent::ApprovalVoted(said) => self.voted(&said, &mut seen),
             AgentEvent::ApprovalResolved(said) => self.resolved(&said, &mut seen),
             AgentEvent::ApprovalConsumed(said) => self.used(&said, &mut seen),
-            AgentEvent::ApprovalExpired(_)
-            | AgentEvent::ApprovalCancelled(_)
+            AgentEvent::ApprovalExpired(said) => self.lapsed(&said, &mut seen),
+            AgentEvent::ApprovalCancelled(_)
             | AgentEvent::ApprovalVoided(_)
             | AgentEvent::ApprovalStale(_) => self.close(&mut seen),
             AgentEvent::ToolStarted(said) => self.started(&said, &mut seen),
@@ -448,6 +449,20 @@ impl ApprovalRules {
             let detail = "no vote that counts and says so stands in its append";
             seen.found(FindingKind::DecisionWithoutVote, detail);
         }
+    }
+
+    /// Nobody is cut short: a request lapses when it says, and not before.
+    fn lapsed(&mut self, said: &ApprovalExpired, seen: &mut Seen<'_>) {
+        let request = self.requests.get(&ApprovalId(seen.leaf.event.stream.id));
+        let open = request.filter(|request| matches!(request.state, State::Requested | State::Approved));
+        let is_early = open.is_some_and(|request| {
+            seen.leaf.event.occurred_at < request.expires_at || said.expired_at != request.expires_at
+        });
+        if is_early {
+            let detail = "approval.expired: it lapsed at another time";
+            seen.found(FindingKind::IllegalTransition, detail);
+        }
+        self.close(seen);
     }
 
     /// A request that is settled stays so.

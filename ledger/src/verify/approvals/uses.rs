@@ -36,7 +36,12 @@ impl ApprovalRules {
             );
             return;
         }
-        match self.misused(request, said, seen.leaf.event.actor.reference, seen.now()) {
+        match self.misused(
+            (approval, request),
+            said,
+            seen.leaf.event.actor.reference,
+            seen.now(),
+        ) {
             Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
             None => {
                 if let Some(distrust) = request.key.and_then(|key| self.keys.distrust(key)) {
@@ -68,13 +73,16 @@ impl ApprovalRules {
     /// What is wrong with the use of a request by a credential.
     fn misused(
         &self,
-        request: &Request,
+        (approval, request): (ApprovalId, &Request),
         said: &ApprovalConsumed,
         by: Option<Uuid>,
         now: Micros,
     ) -> Option<&'static str> {
         if request.state != State::Approved {
             return Some("it is not approved");
+        }
+        if said.ticket != approval.to_string() {
+            return Some("its ticket is of another approval");
         }
         if said.action_digest != request.action {
             return Some("it is used for another action");

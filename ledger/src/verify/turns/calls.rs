@@ -181,6 +181,9 @@ impl TurnRules {
             // One that never started in its lane is an effect without intent: that is found by the leaves alone.
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown if call.status.is_none() => Ok(()),
             Kind::CallCompleted | Kind::CallFailed | Kind::CallUnknown => {
+                require(!said.is_other_result, || {
+                    Fault::illegal("the digest of its result is that of another one")
+                })?;
                 check_attempt(call.attempt, said.attempt)?;
                 status(call.is_in_flight() || call.is_in_doubt() && !call.needs_person())
             }

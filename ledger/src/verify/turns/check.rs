@@ -58,9 +58,12 @@ impl TurnRules {
             Kind::LeaseRenewed | Kind::LeaseExpired => check_lease(turn, step, said),
             Kind::AttemptFailed => check_attempt(turn.attempt, said.attempt),
             Kind::StepStarted | Kind::StepCompleted => check_step(turn, step.kind, said),
-            Kind::SupersedeRequested | Kind::CancelRequested => require(!turn.commit_point, || {
-                Fault::illegal("it is behind a commit point")
-            }),
+            Kind::SupersedeRequested | Kind::CancelRequested => {
+                require(!turn.commit_point, || {
+                    Fault::illegal("it is behind a commit point")
+                })?;
+                self.check_successor(id, turn, said)
+            }
             Kind::CancelRefused | Kind::SupersedeRefused => {
                 require(turn.commit_point, || Fault::illegal("there is no commit point"))
             }
@@ -108,6 +111,20 @@ impl TurnRules {
         }
         require(turn.not_before <= step.occurred_at, || {
             Fault::illegal("it is claimed before its time")
+        })
+    }
+
+    /// That the turn which takes the place of another one is there: another one of its lane.
+    fn check_successor(&self, id: Id, turn: &Turn, said: &Said) -> Result<(), Fault> {
+        let Some(successor) = said.successor_turn_id.map(|turn| turn.0.into_bytes()) else {
+            return Ok(());
+        };
+        let is_there = match self.turns.get(&successor) {
+            Some(other) => successor != id && other.lane == turn.lane,
+            None => self.has_holes,
+        };
+        require(is_there, || {
+            Fault::illegal("no turn is there that takes its place")
         })
     }
 

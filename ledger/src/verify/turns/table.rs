@@ -3,10 +3,13 @@
 
 use ruche_domain::events::{ApprovalMode, PolicyVerdict, StartRefusal};
 use ruche_domain::ids::TurnId;
+use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 use serde::Deserialize;
+
+use crate::hash::Hash;
 
 /// Where a turn stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +192,17 @@ pub(super) struct Said {
     pub refusal: Option<StartRefusal>,
     pub successor_turn_id: Option<TurnId>,
     pub step_id: Option<String>,
+    /// The digest of a result is that of something else.
+    #[serde(skip)]
+    pub is_other_result: bool,
+}
+
+/// What an outcome says of its result.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToldResult {
+    result: Option<String>,
+    result_digest: Option<Digest>,
 }
 
 impl Said {
@@ -220,6 +234,21 @@ impl Said {
         if lacks {
             return Err("it lacks what it has to say".to_owned());
         }
-        Ok(said)
+        let is_other_result = match kind {
+            Kind::CallCompleted | Kind::CallFailed => is_other_result(payload)?,
+            _ => false,
+        };
+        Ok(Self {
+            is_other_result,
+            ..said
+        })
     }
+}
+
+fn is_other_result(payload: &[u8]) -> Result<bool, String> {
+    let told: ToldResult = serde_json::from_slice(payload).map_err(|error| error.to_string())?;
+    let digest = told.result.map(|text| Hash::sha256(text.as_bytes()).0);
+    Ok(digest
+        .zip(told.result_digest)
+        .is_some_and(|(is, said)| is != said.0))
 }

@@ -206,3 +206,48 @@ async fn an_effect_is_undone_by_the_tool_that_is_registered_for_that() {
         story.finds(found).await;
     }
 }
+
+#[tokio::test]
+async fn a_ticket_is_of_the_approval_that_is_used() {
+    for (consumed, started, found) in [
+        (APPROVAL, Some(APPROVAL), &[][..]),
+        (
+            APPROVAL,
+            Some(ApprovalId(Uuid::from_u128(9))),
+            &["EFFECT_WITHOUT_APPROVAL 7"],
+        ),
+        (
+            ApprovalId(Uuid::from_u128(9)),
+            None,
+            &["APPROVAL_MISUSED 6", "EFFECT_WITHOUT_APPROVAL 7"],
+        ),
+    ] {
+        let story = voted(|_| ()).await;
+        let said = ApprovalConsumed::new(consumed.to_string(), CALL, action());
+        let used = story.event(approval_stream(), AGENT, said);
+        let mut said = ToolStarted::new("delete_file".to_owned());
+        said.args_digest = Some(digest(r#"{"path":"/a"}"#));
+        said.side_effect = Some(SideEffectPolicy::Irreversible);
+        said.ticket = started.map(|approval| approval.to_string());
+        story.append(vec![used, story.event(lane(), AGENT, said)]).await;
+        story.finds(found).await;
+    }
+}
+
+/// People had until then, and so had the agent.
+#[tokio::test]
+async fn a_request_lapses_when_it_says() {
+    let expires = NOW.0 + 1_000;
+    for (said, at, found) in [
+        (expires, expires, &[][..]),
+        (expires, expires + 5, &[]),
+        (expires, expires - 1, &["ILLEGAL_TRANSITION 6"]),
+        (NOW.0, expires, &["ILLEGAL_TRANSITION 6"]),
+    ] {
+        let story = voted(|_| ()).await;
+        let mut lapsed = story.event(approval_stream(), AGENT, ApprovalExpired::new(Micros(said)));
+        lapsed.event.occurred_at = Micros(at);
+        story.append(vec![lapsed]).await;
+        story.finds(found).await;
+    }
+}

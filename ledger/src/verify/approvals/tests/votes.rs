@@ -110,7 +110,9 @@ async fn a_key_of_which_nobody_shows_the_private_half() {
 async fn a_request_is_settled_once() {
     let lapsed = |story: &Story| {
         let said = ApprovalExpired::new(Micros(NOW.0 + 1_000));
-        story.event(approval_stream(), AGENT, said)
+        let mut event = story.event(approval_stream(), AGENT, said);
+        event.event.occurred_at = Micros(NOW.0 + 1_000);
+        event
     };
     let story = voted(|_| ()).await;
     story

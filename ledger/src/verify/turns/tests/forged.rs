@@ -59,3 +59,33 @@ fn what_was_decided_is_not_decided_again() {
         assert_eq!(told.first(), Some(&expected), "{told:?}");
     }
 }
+
+#[test]
+fn a_turn_is_superseded_by_one_of_its_lane() {
+    let line =
+        r#"12 turn.supersede_requested 1 - {"successor_turn_id":"02020202-0202-0202-0202-020202020202"}"#;
+    let at = line_of(line);
+    // One that nobody opened, and itself.
+    for other in ["04", "01"] {
+        let forged = line.replace("02", other);
+        let told = found(|lines| lines[at].clone_from(&forged));
+        let expected = format!("ILLEGAL_TRANSITION at {forged}");
+        assert_eq!(told.first(), Some(&expected), "{told:?}");
+    }
+}
+
+#[test]
+fn the_digest_of_a_result_is_its_own() {
+    let line = r#"8 tool.completed 1 7 {"attempt":1}"#;
+    let at = line_of(line);
+    let told = |result: &str, digest: &str| {
+        let digest = crate::hash::Hash::sha256(digest.as_bytes()).to_string();
+        let said = format!(r#"{{"attempt":1,"result":"{result}","result_digest":"{digest}"}}"#);
+        let line = format!("8 tool.completed 1 7 {said}");
+        let told = found(|lines| lines[at].clone_from(&line));
+        told.first()
+            .map(|told| *told == format!("ILLEGAL_TRANSITION at {line}"))
+    };
+    assert_eq!(told("done", "done"), None);
+    assert_eq!(told("refunded 1000", "refunded 10"), Some(true));
+}
