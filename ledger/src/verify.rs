@@ -282,6 +282,8 @@ impl RecordChecker {
                 .entry(Entry::unreadable(hash), &mut self.history, findings);
             return LeafChecked { hash, fragments };
         }
+        // What could not be placed yet may stand behind records that are missing.
+        let is_in_place = state.at == view.index;
         state.at = view.index;
         if !self.history.event_ids.insert(*view.event_id) {
             let reason = format!("event id {}", hex::encode(view.event_id));
@@ -312,8 +314,10 @@ impl RecordChecker {
             findings.push(found);
         }
         state.append_end = view.append_first + u64::from(view.append_count);
-        let append = state.position(view.append_first);
-        self.history.approvals.append_is(Some(append), findings);
+        if is_in_place {
+            let append = state.position(view.append_first);
+            self.history.approvals.append_is(Some(append), findings);
+        }
         state.await_payload(&view, (bytes, hash), findings);
         state
             .order
@@ -386,10 +390,10 @@ impl RecordChecker {
     pub fn end_epoch(&mut self, findings: &mut Findings) {
         let mut state = self.epoch.take().expect("an epoch ends once, after it began");
         state.settle(None, &mut self.history, findings);
+        state.order.end(&mut self.history, findings);
         if state.append_end == state.at.saturating_add(1) {
             self.history.approvals.append_is(None, findings);
         }
-        state.order.end(&mut self.history, findings);
     }
 
     /// Calls of governed turns that were asked for and did not start, with the places where they were asked for, in

@@ -115,7 +115,7 @@ impl ApprovalRules {
                 "arguments",
                 arguments != Some(proposal.arguments) && (arguments.is_some() || shows_all),
             ),
-            ("schema", said.schema_digest != proposal.schema),
+            ("schema", shows_all && said.schema_digest != proposal.schema),
             (
                 "side effect",
                 said.side_effect

@@ -52,6 +52,27 @@ async fn an_approval_is_not_used_up_without_a_start() {
         let found = vec!["APPROVAL_MISUSED 6".to_owned()];
         assert_eq!(story.judged().await, (found, vec![]), "{is_last}");
     }
+    // A start that is not there is not one that was not made.
+    let story = voted(|_| ()).await;
+    story
+        .append(vec![story.consumed(action()), story.started()])
+        .await;
+    story.append(vec![story.revoked()]).await;
+    assert_eq!(story.judged_with(&[], &[7]).await.0, [""; 0]);
+    let records = story.store.read_ledger(story.ledger, Position::START, 100);
+    let records = records.await.unwrap();
+    let (mut checker, mut findings) = (RecordChecker::new(), Findings::keeping(100));
+    checker.begin_epoch(
+        records[0].position.epoch,
+        &records[0].leaf.origin,
+        TreeSize(records.len() as u64),
+    );
+    for record in records.iter().filter(|record| record.position.index.0 != 7) {
+        checker.record(record, &mut findings);
+    }
+    checker.end_epoch(&mut findings);
+    assert!(findings.has(FindingKind::RecordMissing));
+    assert!(!findings.has(FindingKind::ApprovalMisused), "{findings:?}");
 }
 
 /// Nobody said no, somebody said yes, or a no is told that other systems are to have said.

@@ -31,7 +31,10 @@ pub const SIGNED: &[Fault] = &[
             let at = of.at(work, "approval.consumed");
             work.records[at].append = work.records[at].mark + (1 << 60);
         },
-        found: &[(EffectWithoutApproval, "tool.started")],
+        found: &[
+            (ApprovalMisused, "approval.consumed"),
+            (EffectWithoutApproval, "tool.started"),
+        ],
     },
     Fault {
         name: "an effect under a weaker word",
