@@ -11,6 +11,7 @@ mod approval;
 mod lane;
 mod session;
 mod settings;
+mod told;
 mod turn;
 
 use std::sync::Arc;
@@ -31,8 +32,9 @@ use crate::read_only::ReadOnlyLedger;
 
 pub use approval::{ApprovalView, VoteView};
 pub use lane::{LaneApproval, LaneView};
-pub use session::{SessionView, TurnOfSession};
+pub use session::{SessionBegun, SessionView, TurnOfSession};
 pub use settings::{ConfigurationView, ToolView};
+pub use told::{StepView, TurnTold};
 pub use turn::{CallView, LeaseView, TurnView};
 
 /// Of what the state is asked.

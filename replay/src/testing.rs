@@ -1,39 +1,40 @@
 //! For tests of this crate and of the whole (feature `testing`): people, agents and clocks that do things at random,
 //! the same ones for the same seed, so that lanes get into states that nobody thought of.
 
+mod reviewer;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ruche_commands::command::{Command, CommandReceipt, RecordedEvent};
 use ruche_commands::governed::{
-    CancelTurn, ClaimTurn, CommitTurn, CompensationReport, FailTurn, FireTimers, HeartbeatTurn, LaneName,
-    LeaseRef, ProposeAction, ReportCompensation, ReportEffect, Reported, ResolveOutcome, SendMessage,
-    StartCompensation, StartEffect, SubmitMessage, VoteOnApproval, approval_stream,
+    CancelTurn, ClaimTurn, CommitTurn, CompensationReport, CompleteStep, FailTurn, FireTimers, HeartbeatTurn,
+    LaneName, LeaseRef, ProposeAction, ReportCompensation, ReportEffect, Reported, ResolveOutcome,
+    SendMessage, StartCompensation, StartEffect, StartStep, SubmitMessage,
 };
 use ruche_commands::{
-    CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RegisterReviewerKey,
-    RegisterTool, SessionRef, StartSession,
+    CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RegisterTool, SessionRef,
+    StartSession,
 };
-use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestEnvelope, STATEMENT_TYPE, Statement};
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalDecision, AssertedOutcome, ConfigScope, MessageReceived, MessageSent, OutcomeCategory, Role,
-    SessionEndReason, ToolOutcomeAsserted,
+    AssertedOutcome, ConfigScope, MessageReceived, MessageSent, OutcomeCategory, Role, SessionEndReason,
+    ToolOutcomeAsserted,
 };
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, TurnId};
-use ruche_domain::numbers::{Position, StreamVersion};
+use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
-use ruche_ledger::dsse::PrivateKey;
 use ruche_ledger::store::EventStore;
 use ruche_ledger::testing::{FixedClock, SeededRandom};
-use ruche_ledger::vote::{RequestPlace, request_facts};
 use uuid::Uuid;
 
-use crate::recorded::fact;
+pub use reviewer::vote;
 
 const AGENT: u128 = 1;
 const DESK: u128 = 2;
+/// Whoever asks for approval is not to be who registered the key that decides.
+const ADMIN: u128 = 3;
 const CHANNELS: [&str; 4] = ["web", "whatsapp", "api", "voice"];
 const TOOLS: [&str; 4] = ["find_order", "set_note", "book_seat", "charge_card"];
 
@@ -94,16 +95,9 @@ impl Crowd {
         let value = serde_json::json!("kind");
         let config = PublishConfiguration::new(ConfigScope::Agent, Some("shop".to_owned()), "tone", value);
         crowd.must(&config).await;
-        let key = alice();
-        let proven = KeyPossession::new(crowd.context.tenant, "alice", *key.public().as_bytes());
-        let proven = proven.expect("a name").to_bytes();
-        let registration = RegisterReviewerKey {
-            reviewer: "alice".to_owned(),
-            public_key: key.public().to_hex(),
-            proof_of_possession: key.sign(POSSESSION_TYPE, &proven).expect("a signature").to_json(),
-            label: None,
-        };
-        crowd.must(&registration).await;
+        let registration = reviewer::registration(crowd.context.tenant);
+        let registered = crowd.send(ADMIN, &registration).await;
+        registered.unwrap_or_else(|error| panic!("a key: {error}"));
         crowd
     }
 
@@ -118,6 +112,11 @@ impl Crowd {
     /// All sessions.
     pub fn sessions(&self) -> Vec<SessionId> {
         CHANNELS.iter().map(|channel| self.session(channel)).collect()
+    }
+
+    /// How all lanes are named.
+    pub fn lane_names() -> [LaneName; CHANNELS.len()] {
+        CHANNELS.map(lane)
     }
 
     /// All lanes.
@@ -189,6 +188,23 @@ impl Crowd {
         self.clock
             .0
             .fetch_add(1_000 + self.random.next() % 400_000, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the agent otherwise: the words for its tone change, others come and go. Draws nothing, so that what the
+    /// others do stays the same.
+    ///
+    /// # Panics
+    /// If the ledger does not take that.
+    pub async fn publish(&mut self, number: u64) {
+        let value = serde_json::json!({ "number": number });
+        let mut config =
+            PublishConfiguration::new(ConfigScope::Agent, Some("shop".to_owned()), "tone", value);
+        match number % 3 {
+            0 => drop(config.set.insert("greeting".to_owned(), "hello".into())),
+            1 => config.removed.push("greeting".to_owned()),
+            _ => {}
+        }
+        self.must(&config).await;
     }
 
     /// The session on a channel is over.
@@ -327,46 +343,6 @@ impl Crowd {
         self.send(AGENT, &report).await.map(drop)
     }
 
-    async fn vote(&mut self) -> Result<(), CommandError> {
-        let Some(approval) = self.one_of(&self.approvals) else {
-            return Ok(());
-        };
-        let envelope = match self.pick(6) {
-            0 => "{}".to_owned(),
-            1 => self.envelope(approval, ApprovalDecision::Reject).await,
-            _ => self.envelope(approval, ApprovalDecision::Approve).await,
-        };
-        self.send(DESK, &VoteOnApproval { approval, envelope })
-            .await
-            .map(drop)
-    }
-
-    async fn envelope(&self, approval: ApprovalId, decision: ApprovalDecision) -> String {
-        let stream = approval_stream(approval);
-        let read = self
-            .store
-            .read_stream(self.context.ledger, stream, StreamVersion::FIRST, 1)
-            .await;
-        let record = read.expect("the store reads").remove(0);
-        let Some(AgentEvent::ApprovalRequested(requested)) = fact(&record) else {
-            panic!("an approval begins with its request");
-        };
-        let event = &record.leaf.event;
-        let place = RequestPlace {
-            origin: record.leaf.origin.clone(),
-            position: record.position,
-            leaf_hash: record.leaf_hash(),
-            envelope: RequestEnvelope::of(event),
-        };
-        let facts = request_facts(&place, &requested).expect("the record is true");
-        let key = alice();
-        let statement = Statement::new(facts, "alice", &key.public().id(), decision, Some("seen"));
-        let statement = statement.expect("it can be said").to_bytes();
-        key.sign(STATEMENT_TYPE, &statement)
-            .expect("a signature")
-            .to_json()
-    }
-
     async fn fire(&mut self) -> Result<(), CommandError> {
         for lane in self.lanes() {
             match self.send(AGENT, &FireTimers { lane }).await {
@@ -426,13 +402,17 @@ impl Crowd {
             .map(drop)
     }
 
+    fn step_id(&self) -> String {
+        format!("step-{}", self.pick(2))
+    }
+
     /// What a worker does with its turn.
     async fn worker(&mut self) -> Result<(), CommandError> {
         let Some((lane, turn, lease)) = self.one_of(&self.turns) else {
             return Ok(());
         };
         let response = Some(MessageSent::new(Role::Assistant));
-        match self.pick(8) {
+        match self.pick(11) {
             0 => self.send(AGENT, &HeartbeatTurn { lane, turn, lease }).await,
             1 => {
                 let message = MessageSent::new(Role::Assistant);
@@ -455,6 +435,28 @@ impl Crowd {
                 };
                 self.send(AGENT, &fail).await
             }
+            8 | 9 => {
+                let (step_id, name) = (self.step_id(), Some("look it up".to_owned()));
+                let start = StartStep {
+                    lane,
+                    turn,
+                    lease,
+                    step_id,
+                    name,
+                };
+                self.send(AGENT, &start).await
+            }
+            10 => {
+                let (step_id, result) = (self.step_id(), Some("found".to_owned()));
+                let complete = CompleteStep {
+                    lane,
+                    turn,
+                    lease,
+                    step_id,
+                    result,
+                };
+                self.send(AGENT, &complete).await
+            }
             4 => {
                 let reason = Some("changed my mind".to_owned());
                 self.send(AGENT, &CancelTurn { lane, turn, reason }).await
@@ -472,10 +474,6 @@ impl Crowd {
         }
         .map(drop)
     }
-}
-
-fn alice() -> PrivateKey {
-    PrivateKey::from_seed(&[7; 32])
 }
 
 fn lane(channel: &str) -> LaneName {

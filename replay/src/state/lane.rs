@@ -1,7 +1,7 @@
 //! What a lane was.
 
 use ruche_commands::governed::{approval_of, approval_stream, lane_stream};
-use ruche_commands::lane::{Approval, ApprovalState, Gate, Lane, LaneEvent, evolve};
+use ruche_commands::lane::{Approval, ApprovalState, Gate, Lane, LaneEvent};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, TurnId};
 use ruche_domain::numbers::{Micros, Position};
@@ -10,6 +10,7 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::Record;
 use serde::Serialize;
 
+use super::told::Told;
 use super::turn::{CallView, TurnView};
 use super::{Found, StateAt};
 use crate::error::ReplayError;
@@ -76,9 +77,11 @@ impl LaneApproval {
 }
 
 /// A stream of turns and the approvals of its calls, folded.
+#[derive(Default)]
 pub(super) struct Folded {
     pub lane: Lane,
     pub name: LaneName,
+    pub told: Told,
     pub undecidable_from: Option<Position>,
 }
 
@@ -117,8 +120,8 @@ impl StateAt {
     pub(super) async fn fold(&self, stream: StreamId) -> Result<Folded, ReplayError> {
         let mut records = self.stream(stream).await?;
         if stream.category == Category::Lane {
-            let (lane, ..) = fold_records(&records);
-            for call in lane.calls.values().filter(|call| {
+            let asked = fold_records(&records);
+            for call in asked.lane.calls.values().filter(|call| {
                 call.gate == Gate::Approval || call.side_effect == SideEffectPolicy::Irreversible
             }) {
                 let approval = approval_stream(approval_of(call.id));
@@ -126,28 +129,24 @@ impl StateAt {
             }
             records.sort_by_key(|record| record.position);
         }
-        let (lane, name, undecidable_from) = fold_records(&records);
-        Ok(Folded {
-            lane,
-            name,
-            undecidable_from,
-        })
+        Ok(fold_records(&records))
     }
 }
 
-fn fold_records(records: &[Record]) -> (Lane, LaneName, Option<Position>) {
-    let (mut lane, mut name, mut undecidable_from) = (Lane::default(), LaneName::default(), None);
+fn fold_records(records: &[Record]) -> Folded {
+    let mut folded = Folded::default();
     for record in records {
         match of_lane(record) {
             OfLane::Event(event) => {
-                name.take(&event);
-                lane = evolve(lane, &event);
+                folded.name.take(&event);
+                folded.told.take(record, &event);
+                folded.lane.apply(&event);
             }
-            OfLane::Gone => undecidable_from = undecidable_from.or(Some(record.position)),
+            OfLane::Gone => folded.undecidable_from = folded.undecidable_from.or(Some(record.position)),
             OfLane::No | OfLane::ErasedWords => {}
         }
     }
-    (lane, name, undecidable_from)
+    folded
 }
 
 impl Folded {
@@ -157,7 +156,7 @@ impl Folded {
         LaneView {
             id,
             turns: turns
-                .map(|turn| TurnView::new(stream, turn, &self.lane))
+                .map(|turn| TurnView::new(stream, turn, &self.lane, self.told.of(turn.id)))
                 .collect(),
             queue: self.lane.queue.clone(),
             approvals: self.lane.approvals.values().map(LaneApproval::new).collect(),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ruche_commands::lane::Lane;
 use ruche_commands::session::session_stream;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::Role;
+use ruche_domain::events::{Role, SessionStarted};
 use ruche_domain::ids::{SessionId, SubjectId, TurnId};
 use ruche_domain::numbers::{Micros, Position, StreamVersion};
 use ruche_domain::stream::{Category, StreamId};
@@ -25,20 +25,63 @@ pub struct SessionView {
     pub status: &'static str,
     /// Whose data it is.
     pub subject: Option<SubjectId>,
+    /// How it was begun.
+    #[serde(flatten)]
+    pub begun: SessionBegun,
     /// When it began.
     pub started_at: Micros,
     /// When it ended.
     pub ended_at: Option<Micros>,
     /// Why it ended.
     pub end_reason: Option<&'static str>,
+    /// Why it ended, in the source's own words.
+    pub end_detail: Option<String>,
     /// Records that belong to it.
     pub records: u64,
     /// Its first record.
     pub first: Position,
     /// Its last record.
     pub last: Position,
+    /// When that happened.
+    pub last_at: Micros,
     /// Its turns, in the order of opening.
     pub turns: Vec<TurnOfSession>,
+}
+
+/// Who talks with whom and where, as the session was begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SessionBegun {
+    /// The client's own id.
+    pub external_id: Option<String>,
+    /// Application that it runs in.
+    pub app: Option<String>,
+    /// The client's own id of the agent.
+    pub agent: Option<String>,
+    /// Version of the agent.
+    pub agent_version: Option<String>,
+    /// The client's own id of the interlocutor.
+    pub interlocutor: Option<String>,
+    /// Channel.
+    pub channel: Option<String>,
+    /// The client's own id of the scenario or task.
+    pub scenario: Option<String>,
+    /// Which repetition of the scenario.
+    pub trial: Option<u64>,
+}
+
+impl SessionBegun {
+    fn new(started: SessionStarted) -> Self {
+        Self {
+            external_id: started.external_id,
+            app: started.app,
+            agent: started.agent_id,
+            agent_version: started.agent_version,
+            interlocutor: started.interlocutor_id,
+            channel: started.channel,
+            scenario: started.scenario_id,
+            trial: started.trial,
+        }
+    }
 }
 
 /// A turn of a session.
@@ -95,12 +138,15 @@ impl Fold {
                 id,
                 status: "open",
                 subject: event.subject,
+                begun: SessionBegun::default(),
                 started_at: event.occurred_at,
                 ended_at: None,
                 end_reason: None,
+                end_detail: None,
                 records: 0,
                 first: first.position,
                 last: first.position,
+                last_at: event.occurred_at,
                 turns: Vec::new(),
             },
             lanes: HashMap::new(),
@@ -113,6 +159,7 @@ impl Fold {
         self.view.records += 1;
         self.view.last = record.position;
         let event = &record.leaf.event;
+        self.view.last_at = event.occurred_at;
         if event.stream.category == Category::Session {
             self.take_session(record);
         }
@@ -145,11 +192,13 @@ impl Fold {
         match fact(record) {
             Some(AgentEvent::SessionStarted(started)) => {
                 self.view.started_at = started.started_at.unwrap_or(record.leaf.event.occurred_at);
+                self.view.begun = SessionBegun::new(started);
             }
             Some(AgentEvent::SessionEnded(ended)) => {
                 self.view.status = "ended";
                 self.view.ended_at = ended.ended_at.or(Some(record.leaf.event.occurred_at));
                 self.view.end_reason = Some(ended.reason.name());
+                self.view.end_detail = ended.detail;
             }
             Some(AgentEvent::SessionContinuedAs(_)) => self.view.status = "continued",
             Some(AgentEvent::SessionInputRequired(_)) => self.view.status = "input_required",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ruche_commands::configuration::digest;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::StreamId;
 use serde::Serialize;
 use serde_json::Value;
@@ -29,6 +29,10 @@ pub struct ToolView {
     pub schema_digest: Option<Digest>,
     /// The tool that undoes a call.
     pub compensation_tool: Option<String>,
+    /// How long a call may take, µs.
+    pub timeout_us: Option<u64>,
+    /// Who answers for it.
+    pub owner: Option<String>,
     /// The record that says so.
     pub registered: Position,
 }
@@ -48,6 +52,12 @@ pub struct ConfigurationView {
     pub values_digest: Digest,
     /// The record that published the version.
     pub published: Position,
+    /// When that was.
+    pub published_at: Micros,
+    /// Who did it, as the publisher said.
+    pub author: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
 }
 
 impl StateAt {
@@ -65,6 +75,8 @@ impl StateAt {
             version: tool.version,
             schema_digest: tool.schema_digest,
             compensation_tool: tool.compensation_tool,
+            timeout_us: tool.timeout_us,
+            owner: tool.owner,
             name: tool.name,
             registered: last.position,
         };
@@ -94,6 +106,9 @@ impl StateAt {
                 values_digest: digest(&values),
                 values,
                 published: record.position,
+                published_at: record.leaf.event.occurred_at,
+                author: published.author,
+                reason: published.reason,
             });
         }
         Ok((view, None))

@@ -8,6 +8,7 @@ use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::Record;
 use serde::Serialize;
 
+use super::told::TurnTold;
 use super::{Found, StateAt};
 use crate::error::ReplayError;
 use crate::read::record_at;
@@ -55,6 +56,9 @@ pub struct TurnView {
     pub settings: ChannelSettings,
     /// Its calls, in the order in which they were started, and those that were not.
     pub calls: Vec<CallView>,
+    /// What was told of it.
+    #[serde(flatten)]
+    pub told: TurnTold,
 }
 
 /// A worker's hold on a turn.
@@ -90,7 +94,7 @@ pub struct CallView {
 }
 
 impl TurnView {
-    pub(crate) fn new(stream: StreamId, turn: &Turn, lane: &Lane) -> Self {
+    pub(crate) fn new(stream: StreamId, turn: &Turn, lane: &Lane, told: TurnTold) -> Self {
         let mut calls: Vec<&Call> = lane.calls_of(turn.id).collect();
         calls.sort_by_key(|call| (call.status.is_none(), call.started, call.id));
         let (ends_as, successor) = match turn.pending_outcome.as_ref() {
@@ -131,6 +135,7 @@ impl TurnView {
                 .into_iter()
                 .map(|call| CallView::new(call, turn, lane))
                 .collect(),
+            told,
         }
     }
 }
@@ -178,7 +183,7 @@ impl StateAt {
         };
         let folded = self.fold(stream).await?;
         let view = folded.lane.turn(turn);
-        let view = view.map(|turn| TurnView::new(stream, turn, &folded.lane));
+        let view = view.map(|turn| TurnView::new(stream, turn, &folded.lane, folded.told.of(turn.id)));
         Ok((view, folded.undecidable_from))
     }
 

@@ -6,7 +6,7 @@ use ruche_domain::envelope::{ACFEvent, Actor};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::TurnCommitted;
 use ruche_domain::ids::{EventId, TurnId};
-use ruche_domain::numbers::{Micros, Position, SchemaVersion};
+use ruche_domain::numbers::{Position, SchemaVersion};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::payload::{Fragment, JSON};
 use ruche_ledger::store::{AppendOutcome, AppendRequest, PreparedEvent};
@@ -15,15 +15,15 @@ use ruche_replay::{View, What};
 use ruche_tests::server::{Home, graphql};
 use serde_json::{Value, json};
 
-use super::{START_US, World, view};
+use super::{World, view};
 
-const VERIFY: &str =
+pub(super) const VERIFY: &str =
     "query ($from: Position, $to: Position) { verifyRange(from: $from, to: $to) { from to holds records
     recordsRead findingsTotal findings { name position epoch detail } appendsDecidedAgain keys votes unsealed
     notCovered { what } } }";
 
 /// A turn that is over is committed once more, past the pipeline.
-async fn forge(world: &World) -> Position {
+pub(super) async fn forge(world: &World) -> Position {
     let at = world.at(world.last().await).await;
     let mut found: Option<(StreamId, TurnId)> = None;
     for lane in world.crowd.lanes() {
@@ -38,11 +38,11 @@ async fn forge(world: &World) -> Position {
     let event = ACFEvent {
         turn: Some(turn),
         ..ACFEvent::new(
-            EventId::v7(START_US / 1_000, [9; 10]),
+            EventId::v7(world.start.as_millis(), [9; 10]),
             stream,
             fact.event_type(),
             SchemaVersion(1),
-            Micros(START_US),
+            world.start,
             Actor::SYSTEM,
         )
     };
@@ -60,7 +60,7 @@ async fn forge(world: &World) -> Position {
 }
 
 /// What `ruche replay verify` says: exit code and report.
-fn verify(home: &Home, more: &[&str]) -> (Option<i32>, Value) {
+pub(super) fn verify(home: &Home, more: &[&str]) -> (Option<i32>, Value) {
     let told = home.end_of(&[&["replay", "verify", "--tenant", "acme"], more].concat());
     let told = told.expect("it starts");
     assert!(told.json != Value::Null, "{}", told.said);

@@ -78,7 +78,19 @@ fn of_lane(lane: &LaneView) -> String {
 fn of_turns<'a>(turns: impl IntoIterator<Item = &'a TurnView>) -> String {
     let mut table = Table::new(["turn", "state", "attempts", "opened", "waits for", "lease until"]);
     let mut calls: Vec<&CallView> = Vec::new();
+    let mut steps = Table::new(["step", "turn", "attempt", "begun", "done"]);
+    let mut has_steps = false;
     for turn in turns {
+        for step in &turn.told.steps {
+            has_steps = true;
+            steps.row([
+                step.id.clone(),
+                turn.id.to_string(),
+                step.attempt.to_string(),
+                moment(step.started_at),
+                moment(step.completed_at),
+            ]);
+        }
         let waits = match (turn.awaits_decision, turn.awaits_outcome, turn.not_before) {
             (Some(approval), ..) => format!("decision {approval}"),
             (None, true, _) => "an outcome".to_owned(),
@@ -95,8 +107,12 @@ fn of_turns<'a>(turns: impl IntoIterator<Item = &'a TurnView>) -> String {
         ]);
         calls.extend(&turn.calls);
     }
+    let mut text = table.to_string();
+    if has_steps {
+        text = format!("{text}\n\n{steps}");
+    }
     if calls.is_empty() {
-        return table.to_string();
+        return text;
     }
     let mut of_calls = Table::new(["call", "tool", "side effect", "gate", "effect", "starts"]);
     for call in calls {
@@ -109,7 +125,7 @@ fn of_turns<'a>(turns: impl IntoIterator<Item = &'a TurnView>) -> String {
             call.attempts.to_string(),
         ]);
     }
-    format!("{table}\n\n{of_calls}")
+    format!("{text}\n\n{of_calls}")
 }
 
 fn of_approval(approval: &ApprovalView) -> String {

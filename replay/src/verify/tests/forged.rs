@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ruche_commands::lane::{Lane, LaneEvent};
 use ruche_domain::events::{
-    ApprovalCancelled, ApprovalMode, ApprovalRequested, ApprovalRule, ToolCompensated,
+    ApprovalCancelled, ApprovalDecision, ApprovalMode, ApprovalRequested, ApprovalRule, ToolCompensated,
     ToolCompensationStarted, ToolProposed, TurnCancelled, TurnCompensating, TurnOpened, TurnTrigger,
 };
 use ruche_domain::ids::{ApprovalId, CallId};
@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::settled::Settled;
 use super::*;
+use crate::testing::vote;
 
 /// What is written of an event.
 #[derive(Clone)]
@@ -35,10 +36,12 @@ pub(super) struct Forger {
     pub drafts: Vec<Draft>,
     /// The values of each member, by its name.
     pub seen: BTreeMap<String, Vec<Value>>,
+    /// What was really voted.
+    pub votes: Vec<Value>,
 }
 
 impl Forger {
-    async fn of(world: &World) -> Self {
+    pub async fn of(world: &World) -> Self {
         let records = world
             .store
             .read_ledger(world.ledger, Position::START, 10_000)
@@ -54,10 +57,13 @@ impl Forger {
         let drafts: Vec<Draft> = records.expect("records").iter().skip(1).map(draft).collect();
         let mut seen = BTreeMap::new();
         drafts.iter().for_each(|draft| collect(&draft.payload, &mut seen));
-        Self { drafts, seen }
+        let is_vote = |draft: &&Draft| draft.event.event_type == "approval.voted";
+        let votes = drafts.iter().filter(is_vote).map(|draft| draft.payload.clone());
+        let votes = votes.collect();
+        Self { drafts, seen, votes }
     }
 
-    fn pick(random: &SeededRandom, below: usize) -> usize {
+    pub fn pick(random: &SeededRandom, below: usize) -> usize {
         usize::try_from(random.next() % below.max(1) as u64).expect("a remainder is small")
     }
 
@@ -74,7 +80,7 @@ impl Forger {
     }
 
     /// Does one thing that is not allowed, and says what.
-    fn forge(&mut self, random: &SeededRandom) -> String {
+    pub fn forge(&mut self, random: &SeededRandom) -> String {
         let (one, other) = (self.of_lane(random), self.of_lane(random));
         let (a, b) = (
             &self.drafts[one].event.event_type,
@@ -167,6 +173,25 @@ impl Forger {
         told
     }
 
+    /// What is written of a draft. A vote that was real is signed anew: it names the leaf of its request, which is another
+    /// one here.
+    async fn signed(&self, store: &dyn EventStore, ledger: LedgerId, draft: &Draft) -> Value {
+        let mut payload = draft.payload.clone();
+        let is_vote = draft.event.event_type == "approval.voted" && self.votes.contains(&payload);
+        let decision = if payload["decision"] == "approve" {
+            ApprovalDecision::Approve
+        } else {
+            ApprovalDecision::Reject
+        };
+        if is_vote {
+            let approval = ApprovalId(draft.event.stream.id);
+            if let Some(signed) = vote(store, ledger, approval, decision).await {
+                payload["signature"] = signed.into();
+            }
+        }
+        payload
+    }
+
     /// A ledger of it.
     pub async fn write(&self, ledger: LedgerId) -> Arc<MemoryStore> {
         let random = SeededRandom::new(3);
@@ -178,14 +203,16 @@ impl Forger {
             clock
                 .0
                 .store(append[0].recorded_at.0, std::sync::atomic::Ordering::SeqCst);
-            let prepared = append.iter().map(|draft| PreparedEvent {
-                event: draft.event.clone(),
-                payload: vec![
-                    Fragment::plain(&random, JSON, draft.payload.to_string().into_bytes())
-                        .expect("it is small"),
-                ],
-            });
-            let request = AppendRequest::new(vec![], prepared.collect(), vec![]).expect("a few events");
+            let mut prepared = Vec::new();
+            for draft in append {
+                let payload = self.signed(&*store, ledger, draft).await;
+                let payload = Fragment::plain(&random, JSON, payload.to_string().into_bytes());
+                prepared.push(PreparedEvent {
+                    event: draft.event.clone(),
+                    payload: vec![payload.expect("it is small")],
+                });
+            }
+            let request = AppendRequest::new(vec![], prepared, vec![]).expect("a few events");
             let appended = store.append(ledger, request).await;
             assert!(
                 matches!(appended, Ok(AppendOutcome::Appended { .. })),
@@ -423,6 +450,7 @@ async fn a_lane_with_more_than_is_decided_on_is_let_go() {
     let forger = Forger {
         drafts: std::iter::once(unreadable).chain(opened).collect(),
         seen: BTreeMap::new(),
+        votes: Vec::new(),
     };
     let report = report_on(forger.write(world.ledger).await, world.ledger).await;
     let undecided: Vec<_> = report

@@ -207,7 +207,8 @@ fn three_refusals() -> (Forger, [usize; 3]) {
     assert_eq!(of_turn.collect::<Vec<_>>(), [1, 3, 4].map(|turn| id(1, turn)));
     let refusals = refusals.try_into().expect("three");
     let seen = BTreeMap::new();
-    (Forger { drafts, seen }, refusals)
+    let votes = Vec::new();
+    (Forger { drafts, seen, votes }, refusals)
 }
 
 /// As the version before wrote it.
