@@ -23,6 +23,7 @@ mod undoing;
 mod steps;
 mod held_turn;
 mod calls;
+mod folded;
 mod timers;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -132,6 +133,8 @@ pub struct LeaseRef {
 /// What commands about a lane are decided on.
 #[derive(Clone, Debug, Default)]
 pub struct GovernedState {
+    /// Where the lane stands.
+    stream: Option<StreamId>,
     /// The lane without its approvals.
     lane: Lane,
     /// Everything that happened to the lane and its approvals, with its place.
@@ -170,6 +173,9 @@ impl GovernedState {
         }
         if past.stream().category == Category::Config {
             return self.publish(past);
+        }
+        if past.stream().category == Category::Lane {
+            self.stream = Some(past.stream());
         }
         let envelope = &past.recorded.event;
         let Some(turn) = envelope.turn else { return };
@@ -289,17 +295,6 @@ impl GovernedState {
         asks && call.status.is_none() && !settled
     }
 
-    /// The lane with its approvals: what happened, in the order in which it stands in the ledger.
-    fn lane(&self) -> Lane {
-        if self.past.iter().all(|(_, event)| event.approval.is_none()) {
-            return self.lane.clone();
-        }
-        let mut past: Vec<&(Position, Arc<LaneEvent>)> = self.past.iter().collect();
-        past.sort_by_key(|(position, _)| *position);
-        past.into_iter()
-            .fold(Lane::default(), |lane, (_, event)| lane::evolve(lane, event))
-    }
-
     fn lane_command(&self, channel: &str, ground: &Ground<'_>, intent: Intent) -> LaneCommand {
         LaneCommand {
             now: ground.now,
@@ -312,14 +307,6 @@ impl GovernedState {
     fn decide(&self, name: &LaneName, ground: &Ground<'_>, asked: &Asked) -> Result<Decision, CommandError> {
         self.decide_in(name.id(ground.references), &name.channel, ground, asked)
             .map(Decision::Append)
-    }
-
-    fn require_readable(&self) -> Result<(), CommandError> {
-        self.unreadable.as_ref().map_or(Ok(()), |position| {
-            Err(CommandError::Internal(
-                format!("a lane cannot be decided on: the payload of {position} is gone").into(),
-            ))
-        })
     }
 
     /// A lease is of the credential that claimed the turn. The id of a lease stands in the ledger, where whoever may read
@@ -347,13 +334,14 @@ impl GovernedState {
         asked: &Asked,
     ) -> Result<Vec<NewEvent>, CommandError> {
         self.require_readable()?;
+        let lane = self.lane()?;
         if let Some(turn) = asked.intent.held_turn() {
             self.require_worker(turn, ground)?;
         }
         let (lane, mut events) = if asked.after_timers {
-            self.fire_due(id, channel, ground)
+            self.fire_due(lane, id, channel, ground)
         } else {
-            (self.lane(), Vec::new())
+            (lane, Vec::new())
         };
         let fired = events.len();
         let command = self.lane_command(channel, ground, asked.intent.clone());

@@ -14,6 +14,8 @@
 //! 4. The end frees the lane for the next turn in the same append (`draft`).
 //!
 //! What happens by itself (`timers`) is a command too. This module does not know streams, stores or policy.
+//!
+//! A decision is made on a lane without a [`Flaw`] (`flaw`): whatever the machine looks up in such a one is there.
 
 mod settings;
 mod state;
@@ -22,6 +24,7 @@ mod intent;
 mod rejection;
 mod transitions;
 mod evolve;
+mod flaw;
 mod draft;
 mod messages;
 mod attempts;
@@ -36,6 +39,7 @@ mod tests;
 pub use effects::{obstacle, refused_start};
 pub use event::LaneEvent;
 pub use evolve::evolve;
+pub use flaw::Flaw;
 pub use intent::*;
 pub use rejection::{Obstacle, Rejection};
 pub use settings::{ChannelSettings, OnDeny};
@@ -63,6 +67,9 @@ pub struct Decided {
 ///
 /// # Errors
 /// The refusal; then nothing follows.
+///
+/// # Panics
+/// On a lane with a [`Flaw`], maybe.
 pub fn decide(lane: &Lane, command: &LaneCommand) -> Result<Vec<LaneEvent>, Rejection> {
     explain(lane, command).map(|decided| decided.events)
 }
@@ -70,6 +77,9 @@ pub fn decide(lane: &Lane, command: &LaneCommand) -> Result<Vec<LaneEvent>, Reje
 /// Decides a command and says which rows of the table it took.
 ///
 /// # Errors
+/// As [`decide`].
+///
+/// # Panics
 /// As [`decide`].
 pub fn explain(lane: &Lane, command: &LaneCommand) -> Result<Decided, Rejection> {
     let mut draft = Draft::new(lane.clone(), command);

@@ -170,7 +170,7 @@ impl TakenKey {
     /// All that is recorded of the call of another lane that holds the key, in order.
     ///
     /// # Errors
-    /// `Internal` where that cannot be told, because a payload is gone.
+    /// `Internal` where that cannot be told, because a payload is gone or that lane stands as no command leaves one.
     pub fn holder(&self, now: Micros) -> Result<Option<Vec<RecordedEvent>>, CommandError> {
         if self.unreadable {
             return Err(CommandError::Internal(
@@ -178,7 +178,7 @@ impl TakenKey {
             ));
         }
         self.elsewhere.require_readable()?;
-        let lane = self.elsewhere.lane();
+        let lane = self.elsewhere.lane()?;
         let taken = self.last.and_then(|taken| lane.calls.get(&taken.call));
         Ok(taken.and_then(|call| self.keyed.if_held(&lane, call, now)))
     }

@@ -120,11 +120,9 @@ impl Command for StartEffect {
 
     fn may_hear_again(&self, state: &StartState, ground: &Ground<'_>) -> bool {
         // A permit is good under its lease alone. Who lost it must not take the first answer for leave to run the call.
-        let lane = state.governed.lane();
-        let held = state
-            .governed
-            .require_lease(&lane, &self.lane, self.turn, &self.lease, ground);
-        held.is_ok()
+        let governed = &state.governed;
+        let held = |lane| governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground);
+        governed.lane().and_then(held).is_ok()
     }
 
     fn evolve(&self, state: &mut StartState, event: &PastEvent) {
@@ -145,7 +143,7 @@ impl Command for StartEffect {
 
     fn decide(&self, state: &StartState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let governed = &state.governed;
-        let lane = governed.lane();
+        let lane = governed.lane()?;
         governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
@@ -374,7 +372,7 @@ impl Command for ReportEffect {
     }
 
     fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        let lane = state.lane();
+        let lane = state.lane()?;
         state.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;

@@ -39,7 +39,7 @@ impl HeldTurn {
         ground: &Ground<'_>,
     ) -> Result<(), CommandError> {
         state.require_readable()?;
-        state.require_lease(&state.lane(), &self.lane, self.turn, &self.lease, ground)?;
+        state.require_lease(&state.lane()?, &self.lane, self.turn, &self.lease, ground)?;
         let of_turn = state.owners.get(&self.turn).map(|(session, _)| *session);
         match session {
             Some(_) if session != of_turn => Err(CommandError::input(

@@ -57,7 +57,7 @@ impl StartCall {
         ground: &Ground<'_>,
     ) -> Result<Decision, CommandError> {
         let governed = &state.start.governed;
-        let (lane, start) = (governed.lane(), &self.start);
+        let (lane, start) = (governed.lane()?, &self.start);
         governed.require_lease(&lane, &start.lane, start.turn, &start.lease, ground)?;
         let known = lane.calls.get(&start.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;

@@ -126,7 +126,7 @@ impl Command for ProposeAction {
     fn decide(&self, state: &ProposeState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         self.check_schema(state.catalogue.tool(ground.references, &self.tool), ground)?;
         let governed = &state.governed;
-        let lane = governed.lane();
+        let lane = governed.lane()?;
         governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         if let Some(events) = state
             .keyed

@@ -64,7 +64,7 @@ impl Command for StartStep {
 
     fn decide(&self, state: &StepState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let governed = &state.governed;
-        let lane = governed.lane();
+        let lane = governed.lane()?;
         governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let turn = lane.turn(self.turn);
         let step = turn.and_then(|turn| turn.steps.get(&self.step_id).map(|step| (turn, step)));

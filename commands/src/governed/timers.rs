@@ -41,7 +41,7 @@ impl Command for FireTimers {
     fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         state.require_readable()?;
         let channel = state.channel.as_deref().unwrap_or_default();
-        let (left, fired) = state.fire_due(self.lane, channel, ground);
+        let (left, fired) = state.fire_due(state.lane()?, self.lane, channel, ground);
         if fired.is_empty() {
             let next = left.next_timer().map(|(at, _)| at);
             return Err(refusal(Rejection::NothingDue { next }));
@@ -57,8 +57,13 @@ impl Command for FireTimers {
 
 impl GovernedState {
     /// What is due in the lane by now, one after the other, and the lane as it is then.
-    pub(super) fn fire_due(&self, id: LaneId, channel: &str, ground: &Ground<'_>) -> (Lane, Vec<LaneEvent>) {
-        let mut lane = self.lane();
+    pub(super) fn fire_due(
+        &self,
+        mut lane: Lane,
+        id: LaneId,
+        channel: &str,
+        ground: &Ground<'_>,
+    ) -> (Lane, Vec<LaneEvent>) {
         let mut events = Vec::new();
         for _ in 0..TIMERS_PER_APPEND_MAX {
             let number = (lane.turns.len() as u64).to_be_bytes();

@@ -62,7 +62,7 @@ impl Command for StartCompensation {
     }
 
     fn decide(&self, state: &UndoState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        let lane = state.governed.lane();
+        let lane = state.governed.lane()?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
         let settings = lane.turn(call.turn).map(|turn| &turn.settings);
@@ -173,7 +173,7 @@ impl Command for ReportCompensation {
     }
 
     fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
-        let lane = state.lane();
+        let lane = state.lane()?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
         let started = state.undoing_at(self.call, self.permit);

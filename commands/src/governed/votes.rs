@@ -167,7 +167,10 @@ impl Command for VoteOnApproval {
     fn decide(&self, state: &VoteState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
         let request = state.request.as_ref();
         let request = request.ok_or(CommandError::NotFound { thing: "approval" })?;
-        match self.judge(state, request, ground) {
+        let lane = state.governed.lane()?;
+        let approval = lane.approvals.get(&self.approval);
+        let is_open = approval.is_some_and(|approval| approval.state == ApprovalState::Requested);
+        match self.judge(state, request, is_open, ground) {
             Ok(voted) => self.carry_out(state, request, voted, ground),
             Err(refused) => self.record_refusal(state, request, refused, ground),
         }
@@ -179,6 +182,7 @@ impl VoteOnApproval {
         &self,
         state: &VoteState,
         request: &Request,
+        is_open: bool,
         ground: &Ground<'_>,
     ) -> Result<ApprovalVoted, Refused> {
         // What the record says is computed anew, so that no digest in it is believed.
@@ -187,8 +191,6 @@ impl VoteOnApproval {
             detail: fault.to_string(),
             reviewer: None,
         })?;
-        let lane = state.governed.lane();
-        let approval = lane.approvals.get(&self.approval);
         let key = state.key.key(ground.tenant);
         let statement = judge(&Ballot {
             envelope: &self.envelope,
@@ -200,7 +202,7 @@ impl VoteOnApproval {
                 user: ground.user,
             },
             now: ground.now,
-            is_open: approval.is_some_and(|approval| approval.state == ApprovalState::Requested),
+            is_open,
         })?;
         let mut voted = ApprovalVoted::new(
             statement.reviewer,

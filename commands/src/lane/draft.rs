@@ -77,9 +77,10 @@ impl<'a> Draft<'a> {
         self.events.push(event);
     }
 
-    /// A turn that this decision has looked up or opened.
+    /// A turn that this decision has looked up or opened, or that something of the lane names: it is there, or the lane has
+    /// a [`Flaw`](super::Flaw). So with calls and approvals.
     pub fn turn(&self, id: TurnId) -> &Turn {
-        self.lane.turn(id).expect("looked up or opened before")
+        self.lane.turn(id).expect("the lane has no flaw")
     }
 
     pub fn call(&self, id: CallId) -> &Call {

@@ -1,6 +1,7 @@
 //! Tests of the machine: a story for each row of the table, and random courses against the invariants.
 
 mod document;
+mod flaws;
 mod invariants;
 mod properties;
 mod rows_of_approvals;

@@ -351,7 +351,7 @@ fn finish(draft: &mut Draft<'_>, id: TurnId) {
             };
             failed(draft, id, cause).into()
         }
-        None => unreachable!("a turn winds down towards an outcome"),
+        None => unreachable!("the lane has no flaw: a turn winds down towards an outcome"),
     };
     draft.push(id, fact);
     draft.free_lane();

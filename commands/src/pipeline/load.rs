@@ -195,6 +195,15 @@ fn past(mut record: Record) -> Result<PastEvent, CommandError> {
     let version = record.leaf.stream_version;
     let origin = std::mem::take(&mut record.leaf.origin);
     let recorded = recorded(record);
-    let event = recorded.agent_event()?;
+    let event = recorded.agent_event().map_err(|error| {
+        // Which record of which stream it is, the operator's log has to say.
+        let (stream, position) = (recorded.event.stream, recorded.receipt.position);
+        match error {
+            CommandError::Internal(source) => {
+                CommandError::Internal(format!("{stream} cannot be decided on: {position}: {source}").into())
+            }
+            other => other,
+        }
+    })?;
     Ok(PastEvent::new(recorded, origin, version, event))
 }

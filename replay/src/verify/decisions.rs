@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::intents::Rest;
 use super::report::{Collected, Fault, ILLEGAL_TRANSITION, JUDGEMENT_STOPPED};
 use super::settled::Settled;
-use super::sound::{AT_HAND_MAX, TRIES_PER_EVENT_MAX, at_hand, caught, is_sound};
+use super::sound::{AT_HAND_MAX, TRIES_PER_EVENT_MAX, at_hand, caught};
 use crate::recorded::{OfLane, fact, of_lane};
 
 const GONE: &str = "appends of lanes behind a payload that is gone";
@@ -190,7 +190,7 @@ impl Audited {
             collected.not_covered(GONE, first);
         } else if events.is_empty() {
             // Nothing that the machine would say.
-        } else if !is_sound(&self.lane) {
+        } else if self.lane.flaw().is_some() {
             collected.not_covered(UNSOUND, first);
         } else {
             self.judge(&places, &events, first, collected);

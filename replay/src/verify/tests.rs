@@ -28,6 +28,7 @@ use crate::{CallView, LaneView, StateAt, TurnView, View, What};
 
 mod bounds;
 mod forged;
+mod live;
 mod long;
 mod old;
 

@@ -118,6 +118,7 @@ impl Writing<'_> {
                 // One lane that nobody can decide on is no reason to keep the workers from all others.
                 Err(error) if is_undecidable(&error) => {
                     counter!("ruche_undecidable_claims_total").increment(1);
+                    let error = crate::error::chain(&error);
                     tracing::error!(%ledger, lane = %ready.lane, %error, "a turn that is ready cannot be claimed");
                     let now = std::time::Instant::now();
                     passes |= self.services.passed_over.add(ledger, ready.lane, now);

@@ -12,6 +12,11 @@ use crate::lane::*;
 /// Panics where one does not hold.
 #[track_caller]
 pub fn hold(before: &Lane, after: &Lane, log: &[LaneEvent], rows: &[u8]) {
+    assert_eq!(
+        after.flaw(),
+        None,
+        "the machine would not decide on it: {after:#?}"
+    );
     one_holder(after);
     every_message_has_one_owner(after, log);
     nothing_of_a_superseded_turn_stands(after, log);
