@@ -11,7 +11,7 @@ use super::reviewer::Reviewer;
 /// Calls that are asked for here and do not run.
 pub const NOT_RUN: u64 = 1;
 /// Who signs once, and whose key is revoked then.
-pub const ONCE: [&str; 2] = ["bob", "dora"];
+pub const ONCE: [&str; 4] = ["bob", "carol", "dora", "eve"];
 /// A channel on which leases are short, and one on which requests are.
 const HASTY: &str = "hasty";
 const BRIEF: &str = "brief";

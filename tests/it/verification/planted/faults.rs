@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use ruche_domain::envelope::ACFEvent;
 use ruche_domain::ids::SessionId;
 use ruche_ledger::verify::FindingKind;
+use serde_json::json;
 use uuid::Uuid;
 
 use super::work::{Mark, Planted, Work};
@@ -55,7 +56,7 @@ const SIGNED_CALL: Types = &[
 ];
 const SIGNED_FOR: Takes = Takes::Call(SIGNED_CALL, &[]);
 
-/// The last event of each type, among those that were taken.
+/// The last event of each type, among those that were taken; that of a vote's key, too.
 pub struct Taken(BTreeMap<String, Mark>);
 
 impl Taken {
@@ -120,9 +121,12 @@ impl Takes {
             }
             Self::Nothing => return Some((None, Taken(BTreeMap::new()))),
         }?;
-        let marks = found
-            .iter()
-            .map(|record| (record.leaf.event.event_type.clone(), record.mark));
+        let key = found.iter().find_map(|record| key(record));
+        let is_its =
+            |record: &&Planted| record.is("infra.key.registered") && record.said()["key_id"] == json!(key);
+        let registered = work.records.iter().find(is_its);
+        let marks = found.iter().copied().chain(registered);
+        let marks = marks.map(|record| (record.leaf.event.event_type.clone(), record.mark));
         Some((found[0].leaf.event.session, Taken(marks.collect())))
     }
 }

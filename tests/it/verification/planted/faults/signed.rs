@@ -6,6 +6,7 @@ use ruche_domain::events::InfraKeyRegistered;
 use ruche_domain::ids::{ApprovalId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::stream::Category;
 use ruche_ledger::dsse::PrivateKey;
 use ruche_ledger::verify::FindingKind::*;
 use ruche_ledger::vote::{RequestPlace, key_id, key_stream, request_facts};
@@ -175,6 +176,34 @@ pub const SIGNED: &[Fault] = &[
         ],
     },
     Fault {
+        name: "a vote under a key that was made for another tenant",
+        takes: Takes::CallOfKey,
+        plant: |work, of| {
+            let vote = work.statement(of.at(work, "approval.voted"));
+            let (number, vote) = vote.expect("a vote of a reviewer");
+            let (at, reviewers) = (of.at(work, "infra.key.registered"), work.reviewers.clone());
+            let proof = proof(&reviewers[number], &vote.reviewer);
+            work.say(at, |said| said["proof_of_possession"] = json!(proof));
+        },
+        found: &[
+            (ReviewerKeyInvalid, "infra.key.registered"),
+            (VoteInvalid, "approval.voted"),
+            (DecisionWithoutVote, "approval.resolved"),
+        ],
+    },
+    Fault {
+        name: "a vote under a key that stands where no key is registered",
+        takes: Takes::CallOfKey,
+        plant: |work, of| {
+            let at = of.at(work, "infra.key.registered");
+            work.records[at].leaf.event.stream.category = Category::Access;
+        },
+        found: &[
+            (VoteInvalid, "approval.voted"),
+            (DecisionWithoutVote, "approval.resolved"),
+        ],
+    },
+    Fault {
         name: "a vote on another request",
         takes: SIGNED_FOR,
         plant: |work, of| {
@@ -247,12 +276,7 @@ pub const UNSIGNED: &[Fault] = &[
         plant: |work, _| {
             let key = PrivateKey::from_seed(&[7; 32]);
             let public = key.public();
-            let possession = KeyPossession::new(TenantId(Uuid::from_u128(1)), "bob", *public.as_bytes());
-            let possession = possession.expect("a name").to_bytes();
-            let proof = key
-                .sign(POSSESSION_TYPE, &possession)
-                .expect("a document")
-                .to_json();
+            let proof = proof(&key, "bob");
             let said =
                 InfraKeyRegistered::new(key_id(&public), "bob".into(), Digest(*public.as_bytes()), proof);
             let said: AgentEvent = said.into();
@@ -274,12 +298,20 @@ fn late(work: &mut Work, of: &Taken, event_type: &str) {
 
 /// The reviewer's key is revoked in front of the append of an event.
 fn revoke(work: &mut Work, of: &Taken, event_type: &str) {
-    let key = work.records[of.at(work, "approval.voted")].said()["key_id"].clone();
-    let mut all = work.records.iter();
-    let like = all.position(|record| record.is("infra.key.registered") && record.said()["key_id"] == key);
+    let like = of.at(work, "infra.key.registered");
+    let key = work.records[like].said()["key_id"].clone();
     let front = work.front(of.at(work, event_type));
     let revoked = ("infra.key.revoked", json!({ "key_id": key }));
-    work.insert(front, like.expect("it was registered"), Some(revoked));
+    work.insert(front, like, Some(revoked));
+}
+
+/// Shows that somebody has a key, for another tenant.
+fn proof(key: &PrivateKey, reviewer: &str) -> String {
+    let other = TenantId(Uuid::from_u128(1));
+    let possession = KeyPossession::new(other, reviewer, *key.public().as_bytes());
+    let possession = possession.expect("a name").to_bytes();
+    let signed = key.sign(POSSESSION_TYPE, &possession);
+    signed.expect("a document").to_json()
 }
 
 /// What a vote on a request says that was never given: as a real one, on this. Who gives it is told by number.
