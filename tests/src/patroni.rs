@@ -21,8 +21,10 @@ const NODES: [&str; 3] = ["a", "b", "c"];
 /// A running cluster. Stops and disappears when dropped.
 pub struct Patroni {
     folder: TempDir,
-    /// For Ruche: all nodes, of which the primary is taken.
+    /// For nodes, who own nothing: all servers, of which the primary is taken.
     pub url: String,
+    /// The same for the owner of the database.
+    pub owner_url: String,
 }
 
 impl Patroni {
@@ -37,6 +39,7 @@ impl Patroni {
         let mut cluster = Self {
             folder,
             url: String::new(),
+            owner_url: String::new(),
         };
         cluster.bring_up()?;
         Ok(cluster)
@@ -48,7 +51,16 @@ impl Patroni {
     /// What the script says.
     pub fn bring_up(&mut self) -> Result<(), String> {
         self.url = self.script("up")?.trim().to_owned();
+        self.owner_url = self.script("owner-url")?.trim().to_owned();
         Ok(())
+    }
+
+    /// Gives nodes their rights, once the owner has made the schemas.
+    ///
+    /// # Errors
+    /// What the script says.
+    pub fn grant(&self) -> Result<(), String> {
+        self.script("grant").map(drop)
     }
 
     /// SIGKILL to the server that is primary, with all its processes, and to its Patroni. Gives its name.

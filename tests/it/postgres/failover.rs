@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use ruche_ledger::testing::SeededRandom;
-use ruche_ledger_postgres::PostgresOptions;
+use ruche_ledger_postgres::{Database, PostgresOptions};
 use ruche_tests::ledger_load::{Load, Told, lost};
 use ruche_tests::patroni::Patroni;
 use tokio::task::block_in_place;
@@ -24,6 +24,9 @@ async fn nothing_acknowledged_is_lost_in_a_failover() {
     let Some(mut cluster) = available(block_in_place(Patroni::up)) else {
         return;
     };
+    let owner = Database::parse(&PostgresOptions::new(&cluster.owner_url)).expect("a URL");
+    owner.migrate().await.expect("the schema");
+    block_in_place(|| cluster.grant()).expect("rights of nodes");
     let keys = tempfile::tempdir().expect("a temporary folder");
     let node = Node::open(PostgresOptions::new(&cluster.url), keys.path()).await;
     let dice = SeededRandom::new(17);
