@@ -97,6 +97,8 @@ pub struct Ground<'a> {
     pub now: Micros,
     /// The idempotency key of the command with its sender, for things that the client did not name.
     pub idempotency_key: &'a str,
+    /// The ledger that is written.
+    pub ledger: LedgerId,
     /// The tenant that it is for.
     pub tenant: TenantId,
     /// Who sends it.

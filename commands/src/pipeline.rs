@@ -97,6 +97,7 @@ impl Commands {
             references: &secrets.references,
             now: self.clock.now(),
             idempotency_key: &own_key,
+            ledger: context.ledger,
             tenant: context.tenant,
             actor: context.actor,
             user: context.user.as_deref(),

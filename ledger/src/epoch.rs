@@ -62,6 +62,11 @@ const _: () = assert!(
     "as the message of `OpenError::Deployment` says"
 );
 
+/// The stream of what happened to a ledger itself. Each epoch begins with a record of it.
+pub fn ledger_stream(ledger: LedgerId) -> StreamId {
+    StreamId::new(Category::Ledger, ledger.0)
+}
+
 /// Opens ledgers and epochs.
 pub struct Opener {
     /// Seals the epoch before, so that the new one links to everything that was promised.
@@ -307,7 +312,7 @@ impl Opener {
     fn prepare(&self, ledger: LedgerId, event: AgentEvent) -> Result<PreparedEvent, OpenError> {
         let mut envelope = ACFEvent::new(
             event_id(&*self.clock, &*self.random),
-            StreamId::new(Category::Ledger, ledger.0),
+            ledger_stream(ledger),
             event.event_type(),
             event.schema_version(),
             self.clock.now(),

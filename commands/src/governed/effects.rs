@@ -8,9 +8,10 @@ use ruche_domain::events::{
     ToolOutcomeUnknown, ToolStarted,
 };
 use ruche_domain::ids::{CallId, LaneId, MessageId, TurnId};
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::{Epoch, Micros, Position};
 use ruche_domain::side_effect::EffectStatus;
 use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::epoch::ledger_stream;
 use ruche_ledger::vote::key_stream;
 use serde::{Serialize, Serializer};
 
@@ -55,6 +56,8 @@ pub struct StartState {
     signed: Signed,
     /// The key under which that vote was signed.
     key: KeyState,
+    /// The epoch that the ledger is in.
+    epoch: Option<Epoch>,
 }
 
 impl StartState {
@@ -98,6 +101,8 @@ impl Command for StartEffect {
         let voted = state.governed.vote_on(self.call);
         let key = voted.and_then(|voted| voted.key_id.parse().ok());
         loads.extend(key.map(|key| Load::whole(key_stream(key))));
+        // Guarded, too: a ledger that goes on in another epoch meanwhile may have lost what was done with the approval.
+        loads.extend(voted.map(|_| Load::newest(ledger_stream(ground.ledger))));
         let own = self.lane.id(ground.references);
         let name = self.effect_name(&state.governed);
         loads.extend(state.taken.loads(name, own, ground));
@@ -107,6 +112,7 @@ impl Command for StartEffect {
     fn is_settled(&self, state: &StartState, stream: StreamId) -> bool {
         match stream.category {
             Category::Effect => state.taken.is_settled(),
+            Category::Ledger => state.epoch.is_some(),
             _ => state.catalogue.is_settled(stream),
         }
     }
@@ -129,6 +135,10 @@ impl Command for StartEffect {
         match event.stream().category {
             Category::Tool => return state.catalogue.evolve(event),
             Category::Key => return state.key.evolve(event),
+            Category::Ledger => {
+                state.epoch = state.epoch.max(Some(event.recorded.receipt.position.epoch));
+                return;
+            }
             Category::Approval if event.stream() == approval_stream(approval_of(self.call)) => {
                 state.signed.evolve(event);
             }
@@ -258,7 +268,7 @@ impl StartEffect {
         }
         let key = state.key.key(ground.tenant);
         let signed = match proposed {
-            Some(proposed) => state.signed.changed(proposed, key.as_ref(), ground),
+            Some(proposed) => state.signed.changed(proposed, key.as_ref(), state.epoch, ground),
             None => Some(StaleCause::Action),
         };
         changed.extend(signed.filter(|cause| !changed.contains(cause)));

@@ -6,6 +6,7 @@ use ruche_domain::action::Action;
 use ruche_domain::approval::RequestFacts;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalVoted, StaleCause, ToolProposed, VoteRefusal};
+use ruche_domain::numbers::Epoch;
 use ruche_ledger::vote::{Ballot, ReviewerKey, Sender, judge, part_in_vote, request_facts};
 use uuid::Uuid;
 
@@ -26,6 +27,8 @@ struct Vote {
     said: ApprovalVoted,
     /// The credential that brought it.
     by: Option<Uuid>,
+    /// The epoch of the ledger that it stands in.
+    epoch: Epoch,
 }
 
 impl Signed {
@@ -35,18 +38,20 @@ impl Signed {
             Some(AgentEvent::ApprovalRequested(_)) => self.request = Request::of(past),
             Some(AgentEvent::ApprovalVoted(said)) if said.decision == ApprovalDecision::Approve => {
                 let (said, by) = (said.clone(), past.recorded.event.actor.reference);
-                self.vote = Some(Vote { said, by });
+                let epoch = past.recorded.receipt.position.epoch;
+                self.vote = Some(Vote { said, by, epoch });
             }
             _ => {}
         }
     }
 
-    /// Why the approval does not hold for this proposal under this key now; nothing if it does. That it has not lapsed the
-    /// lane says first.
+    /// Why the approval does not hold for this proposal under this key in this epoch now; nothing if it does. That it has not
+    /// lapsed the lane says first.
     pub fn changed(
         &self,
         proposed: &ToolProposed,
         key: Option<&ReviewerKey>,
+        now_in: Option<Epoch>,
         ground: &Ground<'_>,
     ) -> Option<StaleCause> {
         // An approval without a vote, or under a key that is not there, is none.
@@ -55,6 +60,10 @@ impl Signed {
         else {
             return Some(StaleCause::ReviewerKey);
         };
+        // An epoch ends where records were lost, and a start may have been among them.
+        if now_in != Some(vote.epoch) {
+            return Some(StaleCause::Epoch);
+        }
         let facts = request_facts(&request.place, &request.said).ok();
         let Some(facts) = facts.filter(|facts| request.is_of(proposed, facts, ground)) else {
             return Some(StaleCause::Action);

@@ -3,7 +3,10 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalOutcome, StaleCause, StartRefusal};
 use ruche_domain::ids::CallId;
+use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_ledger::testing::Author;
+use serde_json::{Value, json};
 
 use super::effects::{done, started};
 use super::tool_calls::{World, types};
@@ -71,6 +74,32 @@ async fn a_key_that_was_revoked_after_the_vote_starts_nothing() {
     // It is over with this call; another one, under the same business key, asks people anew.
     let anew = world.proposed("d", "charge_card", "7").await;
     assert_ne!(anew, call);
+}
+
+/// What was done with the approval may stand in records that are lost, and it is not given twice.
+#[tokio::test]
+async fn an_approval_of_another_epoch_starts_nothing() {
+    let world = World::on("api").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    world.decided("b", call, ApprovalOutcome::Approved).await;
+    let (store, ledger) = (&world.ledger.store, world.ledger.context.ledger);
+    let end = store.head(ledger).await.unwrap().unwrap().last_position();
+    let restored = Author::new(2).opening(ledger, 2, end);
+    store.open_epoch(ledger, restored).await.unwrap();
+    let refused = world.send("c", &world.start(call)).await.unwrap_err();
+    assert_eq!(refused.code(), "ILLEGAL_TRANSITION");
+    let records = store.read_ledger(ledger, Position::new(2, 1), 100).await.unwrap();
+    let types: Vec<&str> = records
+        .iter()
+        .map(|record| record.leaf.event.event_type.as_str())
+        .collect();
+    assert_eq!(types, ["approval.stale", "tool.start_refused"]);
+    let said: Value = serde_json::from_slice(records[0].payload_bytes().unwrap()).unwrap();
+    assert_eq!(said["what_changed"], json!(["epoch"]));
+    // People are asked anew, and what they say in this epoch holds.
+    let anew = world.proposed("d", "charge_card", "7").await;
+    world.decided("e", anew, ApprovalOutcome::Approved).await;
+    started(&world.send("f", &world.start(anew)).await.unwrap());
 }
 
 /// A key that nobody registered, or a decision without a vote, is no approval either.

@@ -235,6 +235,7 @@ async fn an_append_that_is_about_no_turn_of_a_lane_reads_no_lane() {
         references: &secrets.references,
         now: crate::testing::TEST_NOW,
         idempotency_key: "key",
+        ledger: world.ledger.context.ledger,
         tenant: world.ledger.context.tenant,
         actor: Actor::SYSTEM,
         schemas: &NoObjection,

@@ -2,7 +2,7 @@
 
 use ruche_domain::envelope::Actor;
 use ruche_domain::events::EvalScored;
-use ruche_domain::ids::TenantId;
+use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::limits::{APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX};
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
@@ -63,6 +63,7 @@ impl RecordSession {
             references,
             now: Micros(0),
             idempotency_key: "",
+            ledger: LedgerId(Uuid::nil()),
             tenant: TenantId(Uuid::nil()),
             actor: Actor::SYSTEM,
             user: None,

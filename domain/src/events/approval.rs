@@ -51,6 +51,9 @@ words! {
         Mismatch = "mismatch",
         /// Whoever asked may not decide.
         Requester = "requester",
+        /// The ledger went on in another epoch, as after a restore: whether the approval was used in what was lost is not
+        /// known.
+        Epoch = "epoch",
         /// The request lapsed.
         Expired = "expired",
         /// The request is decided or withdrawn.
