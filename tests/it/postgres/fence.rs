@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ruche_ledger::store::{AppendOutcome, EventStore, StoreError};
+use ruche_domain::numbers::StreamVersion;
+use ruche_ledger::store::{AppendOutcome, AppendRequest, EventStore, ExpectedVersion, StoreError};
 use ruche_ledger::testing::{Author, appended, check_ledger, ledger};
 use ruche_ledger_keys::SystemClock;
 use ruche_ledger_postgres::{PostgresOptions, PostgresStore};
@@ -130,7 +131,7 @@ async fn not_told_after(end: End) {
         standby.port,
         primary.password()
     );
-    let (store, node) = (open(&url).await, open(&url).await);
+    let (store, node, other_node) = (open(&url).await, open(&url).await, open(&url).await);
     let author = Author::new(1);
     let opening = author.opening(ledger(1), 1, None);
     store.open_epoch(ledger(1), opening).await.expect("a new ledger");
@@ -140,11 +141,16 @@ async fn not_told_after(end: End) {
     let (mut admin, other) = (session(&primary.url).await, session(&standby.url).await);
     cut_off(&admin, &other).await;
     let lonely = request(2);
-    let ask = |store: &Arc<PostgresStore>| {
-        let (store, request) = (Arc::clone(store), lonely.clone());
+    // From the version that the stream has if that append is lost.
+    let from_before = author.append_expecting(
+        ExpectedVersion::Exact(StreamVersion(0)),
+        vec![author.event(author.stream(1), "{}")],
+    );
+    let ask = |store: &Arc<PostgresStore>, request: &AppendRequest| {
+        let (store, request) = (Arc::clone(store), request.clone());
         tokio::spawn(async move { store.append(ledger(1), request).await })
     };
-    let first = ask(&store);
+    let first = ask(&store, &lonely);
     until(&admin, WAITING, true).await;
     leave_time(&first).await;
     // Its wait ends: PostgreSQL makes the commit visible.
@@ -162,20 +168,29 @@ async fn not_told_after(end: End) {
     until(&admin, visible, true).await;
 
     // Whoever asks the table is told that it is stored. Whoever asks the engine is not: neither the one who still waits
-    // for an answer, nor one who repeats with the key, to another node.
-    let again = ask(&node);
+    // for an answer, nor one who repeats with the key, to another node, nor one whose append it would be in the way of.
+    let again = ask(&node, &lonely);
+    let behind = ask(&other_node, &from_before);
     leave_time(&first).await;
     leave_time(&again).await;
+    leave_time(&behind).await;
 
     block_in_place(|| primary.kill()).expect("the primary can be killed");
     other
         .batch_execute("SELECT pg_promote()")
         .await
         .expect("a new primary");
-    for (who, asked) in [("the append", first), ("its repetition", again)] {
+    for (who, asked) in [
+        ("the append", first),
+        ("its repetition", again),
+        ("one that it is in the way of", behind),
+    ] {
         let answer = asked.await.expect("the engine does not panic");
         assert!(
-            !matches!(answer, Ok(AppendOutcome::Appended { .. })),
+            !matches!(
+                answer,
+                Ok(AppendOutcome::Appended { .. } | AppendOutcome::Conflict { .. })
+            ),
             "{who} was told that it is stored while no standby had it: {answer:?}"
         );
     }
@@ -199,7 +214,7 @@ async fn not_told_after(end: End) {
     };
     assert_eq!(receipts.len(), 1);
     assert_eq!(check_ledger(&*store, ledger(1)).await, 3);
-    for store in [store, node] {
+    for store in [store, node, other_node] {
         store.close().await.expect("the store closes");
     }
 }
