@@ -116,7 +116,7 @@ impl Given {
             references: &references,
             now: TEST_NOW,
             idempotency_key: "test-key",
-            ledger: ledger(1),
+            ledger: LedgerId(Uuid::from_u128(1)),
             tenant: TenantId(Uuid::from_u128(0xA11CE)),
             actor: Actor::SYSTEM,
             user: None,

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ruche_domain::envelope::{ACFEvent, Actor};
+use ruche_domain::event::AgentEvent;
+use ruche_domain::events::infra::{EpochReason, InfraLedgerOpened};
 use ruche_domain::ids::{EventId, LedgerId};
 use ruche_domain::numbers::{Epoch, Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::{Clock, Random};
@@ -133,14 +135,23 @@ impl Author {
         AppendRequest::new(vec![], events, vec![claim(key, request)]).expect("within the limits")
     }
 
-    /// The opening of an epoch. The payload is a test's own; the ledger crate does not read payloads.
+    /// The opening of an epoch, whose payload says as little as it may.
     pub fn opening(&self, ledger: LedgerId, epoch: u32, expected_end: Option<Position>) -> EpochOpening {
         let stream = StreamId::new(Category::Ledger, ledger.0);
+        let origin = format!("test.example/{}/e{epoch}", ledger.0.as_simple());
+        let said = InfraLedgerOpened::new(
+            "test.example".to_owned(),
+            origin.clone(),
+            String::new(),
+            Epoch(epoch),
+            EpochReason::Created,
+        );
+        let payload = AgentEvent::from(said).to_payload();
         EpochOpening {
-            origin: format!("test.example/{}/e{epoch}", ledger.0.as_simple()),
+            origin,
             expected_end,
             epoch: Epoch(epoch),
-            record: self.typed_event(stream, "infra.ledger.opened", b"{}".to_vec()),
+            record: self.typed_event(stream, "infra.ledger.opened", payload),
         }
     }
 }

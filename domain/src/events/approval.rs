@@ -51,9 +51,6 @@ words! {
         Mismatch = "mismatch",
         /// Whoever asked may not decide.
         Requester = "requester",
-        /// The ledger went on in another epoch, as after a restore: whether the approval was used in what was lost is not
-        /// known.
-        Epoch = "epoch",
         /// The request lapsed.
         Expired = "expired",
         /// The request is decided or withdrawn.
@@ -74,6 +71,9 @@ words! {
         ReviewerKey = "reviewer_key",
         /// The reviewer turns out to be who asked, or who starts the call.
         Requester = "requester",
+        /// The ledger went on in another epoch, as after a restore: whether the approval was used in what was lost is not
+        /// known.
+        Epoch = "epoch",
     }
 }
 
