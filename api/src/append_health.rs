@@ -4,22 +4,24 @@
 //! appends, so it must find out without them that there is room again.
 //!
 //! `/ready` asks for no key, so it can be asked at any rate, and a try may hang: on a server that waits for its standby,
-//! or on a disk. So there is one try at a time, which nobody gives up, and all who ask share what it says.
+//! or on a disk. So there is one try at a time, and all who ask share what it says. One that hangs goes on hanging, and
+//! gets a single other one beside it after a time: a server that froze may have been replaced by another.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use ruche_ledger::store::{AppendOutcome, StoreError};
 use ruche_ledger::writer_life::{GIVEN_UP, WriterLife};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::limits::{READY_TRY_SHARED, READY_TRY_WAIT_MAX};
+use crate::limits::{READY_TRY_AGAIN, READY_TRY_SHARED, READY_TRY_WAIT_MAX};
 
 /// Bytes of the try: more than a file system gives a file for nothing.
 const TRY_BYTES: usize = 1_048_576;
@@ -60,10 +62,17 @@ pub struct AppendHealth {
     test: Arc<dyn WriteTest>,
     writers: Arc<WriterLife>,
     refused: AtomicBool,
-    /// The try that is under way, or the last one.
-    last: Mutex<Option<Try>>,
+    tries: Mutex<Tries>,
     /// How long what a try said is good for.
     shared_for: Duration,
+}
+
+#[derive(Default)]
+struct Tries {
+    /// The try that is under way, or the last one.
+    last: Option<Try>,
+    /// One that hangs beside it.
+    hanging: Option<Try>,
 }
 
 /// A try to write, as all who wait for it see it.
@@ -71,6 +80,7 @@ pub struct AppendHealth {
 struct Try {
     begun: Instant,
     said: watch::Receiver<Option<Said>>,
+    task: AbortHandle,
 }
 
 #[derive(Clone)]
@@ -84,7 +94,7 @@ impl Try {
         let (say, said) = watch::channel(None);
         // A task of its own: a session that waits for a standby goes on waiting on the server when its caller gives up,
         // and the next caller would leave another one there.
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let what = test.try_to_write().await.map_err(|error| error.to_string());
             say.send_replace(Some(Said {
                 at: Instant::now(),
@@ -94,15 +104,18 @@ impl Try {
         Self {
             begun: Instant::now(),
             said,
+            task: task.abort_handle(),
         }
     }
 
+    fn is_under_way(&self) -> bool {
+        // Not if its task is gone without a word.
+        self.said.borrow().is_none() && self.said.has_changed().is_ok()
+    }
+
     fn is_good_for(&self, shared_for: Duration) -> bool {
-        match &*self.said.borrow() {
-            Some(said) => said.at.elapsed() < shared_for,
-            // Under way, unless its task is gone.
-            None => self.said.has_changed().is_ok(),
-        }
+        let said = self.said.borrow();
+        said.as_ref().is_some_and(|said| said.at.elapsed() < shared_for)
     }
 
     async fn outcome(mut self) -> Result<(), String> {
@@ -125,7 +138,7 @@ impl AppendHealth {
             test,
             writers,
             refused: AtomicBool::new(false),
-            last: Mutex::default(),
+            tries: Mutex::default(),
             shared_for: READY_TRY_SHARED,
         }
     }
@@ -163,16 +176,31 @@ impl AppendHealth {
         }
         self.the_try().outcome().await?;
         self.refused.store(false, Ordering::Relaxed);
+        if let Some(hanging) = self.tries().hanging.take() {
+            // Whatever it waits for, the store can be written without it.
+            hanging.task.abort();
+        }
         Ok(())
     }
 
     fn the_try(&self) -> Try {
-        // One assignment: a panic of another holder changes nothing.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some(known) if known.is_good_for(self.shared_for) => known.clone(),
-            _ => last.insert(Try::begin(self.test.clone())).clone(),
+        let mut tries = self.tries();
+        if let Some(last) = &tries.last {
+            let is_alone = tries.hanging.as_ref().is_none_or(|other| !other.is_under_way());
+            let has_time = last.begun.elapsed() < READY_TRY_AGAIN || !is_alone;
+            if last.is_good_for(self.shared_for) || (last.is_under_way() && has_time) {
+                return last.clone();
+            }
+            if last.is_under_way() {
+                tries.hanging = tries.last.take();
+            }
         }
+        tries.last.insert(Try::begin(self.test.clone())).clone()
+    }
+
+    /// Each change is one assignment, so a panic of another holder changes nothing.
+    fn tries(&self) -> MutexGuard<'_, Tries> {
+        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -299,5 +327,28 @@ mod tests {
         test.let_go.add_permits(1);
         assert_eq!(health.look().await, Err("no room".to_owned()));
         assert_eq!(test.begun.load(Ordering::SeqCst), 2);
+    }
+
+    /// The first one hangs on a server that froze; another has taken its place.
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_hangs_for_long_gets_one_other_beside_it_and_no_more() {
+        let test = Arc::new(Counted {
+            begun: AtomicU32::new(0),
+            let_go: Semaphore::new(0),
+        });
+        let health = of(test.clone());
+        health.note(&refused());
+        for begun in [1, 2, 2, 2] {
+            for _again in 0..20 {
+                assert!(health.look().await.is_err());
+            }
+            assert_eq!(test.begun.load(Ordering::SeqCst), begun);
+            tokio::time::advance(READY_TRY_AGAIN).await;
+        }
+        // Once one of them has ended there is room for another.
+        test.let_go.add_permits(1);
+        tokio::task::yield_now().await;
+        assert!(health.look().await.is_err());
+        assert_eq!(test.begun.load(Ordering::SeqCst), 3);
     }
 }

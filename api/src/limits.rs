@@ -191,6 +191,9 @@ pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const READY_TRY_WAIT_MAX: Duration = Duration::from_millis(1_500);
 /// Time for which what a try to write said is told to all who ask.
 pub const READY_TRY_SHARED: Duration = Duration::from_secs(1);
+/// Time after which a try that hangs gets another one beside it, once: its server may have failed while another one took
+/// its place.
+pub const READY_TRY_AGAIN: Duration = Duration::from_secs(30);
 const _: () = assert!(
     READY_TRY_WAIT_MAX.as_millis() < READY_WAIT_MAX.as_millis(),
     "a try that hangs is told as what it is"
