@@ -160,10 +160,10 @@ fn a_tool_gets_the_arguments_that_were_proposed_and_not_what_the_model_says_now(
 #[test]
 fn a_worker_that_is_refused_gives_its_turn_back_and_another_goes_on_behind_its_steps() {
     let world = World::new();
+    message(&world);
     let schema = json!({ "type": "object", "properties": { "order": { "type": "string" } } });
     let tool = json!({ "name": "look_up_order", "sideEffect": "PURE", "argumentSchema": schema });
     world.admin.sent("registerTool", "schema", tool, "position");
-    message(&world);
     let (printed, said) = scripted(&world, TWO_ATTEMPTS);
     let lines: Vec<&str> = printed.lines().collect();
     assert_eq!((lines.len(), said.as_str()), (4, ""), "{printed}");

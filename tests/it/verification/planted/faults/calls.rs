@@ -67,6 +67,7 @@ pub const CALLS: &[Fault] = &[
         },
         found: &[
             (IllegalTransition, "tool.proposed"),
+            (RequestMismatch, "approval.requested"),
             (EffectWithoutApproval, "tool.started"),
         ],
     },
