@@ -83,9 +83,12 @@ fn lapses_later(record: &mut Record) {
     });
 }
 
+/// A change of records, how the start is refused, and why the approval is over.
+type Case = (&'static str, fn(&mut Record), StartRefusal, StaleCause);
+
 #[tokio::test]
 async fn what_is_not_what_was_signed_does_not_start() {
-    let cases: [(&str, fn(&mut Record), StartRefusal, StaleCause); 6] = [
+    let cases: [Case; 6] = [
         ("arguments", arguments, StartRefusal::Stale, StaleCause::Action),
         (
             "digest",
