@@ -6,10 +6,10 @@ use proptest::prelude::*;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalVoided, ConfigEffectiveResolved, ConfigPublished, ConfigScope, InfraLeaseExpired,
-    InfraLeaseRenewed, LlmResponded, MessageDrafted, MessageReceived, MessageSent, Role, SealReason,
-    SessionStarted, ToolCompleted, ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnAttemptFailed,
-    TurnCancelled, TurnCompensating, TurnMessageCoalesced, TurnOpened, TurnQueued, TurnReadied, TurnSealed,
-    TurnStarted, TurnTrigger,
+    InfraLeaseRenewed, InfraManualInterventionRequired, LlmResponded, MessageDrafted, MessageReceived,
+    MessageSent, Role, SealReason, SessionStarted, ToolCompleted, ToolOutcomeUnknown, ToolProposed,
+    ToolStarted, TurnAttemptFailed, TurnCancelled, TurnCompensating, TurnMessageCoalesced, TurnOpened,
+    TurnQueued, TurnReadied, TurnSealed, TurnStarted, TurnTrigger,
 };
 use ruche_domain::ids::{LedgerId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
@@ -132,6 +132,7 @@ fn lane_events() -> Vec<ProjectedEvent> {
         TurnAttemptFailed::new(1, "down".to_owned()).into(),
         TurnCompensating::new(vec![]).into(),
         TurnCancelled::default().into(),
+        InfraManualInterventionRequired::new("down".to_owned()).into(),
     ];
     let in_lane = |fact| {
         let mut event = one(fact);

@@ -78,7 +78,7 @@ impl Parts {
                 true => self.writer(),
                 false => {
                     tracing::error!("the writer ended in a panic: {GIVEN_UP}");
-                    self.life.give_up();
+                    self.give_up(queue);
                     resume_unwind(panic)
                 }
             };
@@ -86,7 +86,7 @@ impl Parts {
                 Ok(next) => writer = next,
                 Err(error) => {
                     tracing::error!(%error, "the writer ended in a panic and cannot open its file again");
-                    self.life.give_up();
+                    self.give_up(queue);
                     resume_unwind(panic)
                 }
             }
@@ -95,5 +95,11 @@ impl Parts {
                 "the writer ended in a panic and is started anew; what it had in hand is unknown"
             );
         }
+    }
+
+    /// Who hears of it finds the queue closed.
+    fn give_up(&self, queue: &Queue) {
+        queue.abandon();
+        self.life.give_up();
     }
 }

@@ -51,6 +51,8 @@ pub(crate) async fn keep(parts: Parts, queue: Arc<Queue>) {
         };
         if !breaks.may_go_on(begun.elapsed()) {
             tracing::error!("a writer ended in a panic: {GIVEN_UP}");
+            // Who hears of it finds the queue closed.
+            queue.abandon();
             parts.life.give_up();
             resume_unwind(panic);
         }
