@@ -261,19 +261,24 @@ struct Tries {
     generation: Option<u32>,
     earlier_in_doubt: bool,
     last_in_doubt: bool,
+    /// Whether no further try at undoing it is made.
+    given_up: bool,
 }
 
 impl Tries {
     fn take(&mut self, fact: &AgentEvent) {
         match fact {
             AgentEvent::ToolStarted(started) => {
-                let is_same = self.generation == started.generation;
+                let number = |generation: Option<u32>| generation.unwrap_or(FIRST_GENERATION);
+                let is_same = number(self.generation) == number(started.generation);
                 *self = Self {
                     generation: started.generation,
                     earlier_in_doubt: is_same && (self.earlier_in_doubt || self.last_in_doubt),
                     last_in_doubt: false,
+                    given_up: false,
                 };
             }
+            AgentEvent::ToolCompensationFailed(failed) => self.given_up |= failed.exhausted == Some(true),
             AgentEvent::ToolOutcomeUnknown(_) => self.last_in_doubt = true,
             AgentEvent::ToolFailed(_) => self.last_in_doubt = false,
             // Said of the call, and so of all of its tries.
@@ -369,7 +374,7 @@ impl KeyedCalls {
 
 impl KeyedCall {
     /// What is left of it where it counts as failed: its worker reported so, or a person found out. What a person found out to
-    /// be gone that could not be undone was there before: whoever put it back knows.
+    /// be gone that was given up was there before: whoever put it back knows. While it is tried to undo it is in doubt.
     fn left_by_failure(&self) -> Left {
         let outcomes = ["tool.failed", "tool.compensation_failed", "tool.outcome_asserted"];
         let told = self.events.iter().map(|event| event.event.event_type.as_str());
@@ -377,7 +382,11 @@ impl KeyedCall {
         match told.next() {
             Some("tool.failed") if self.tries.earlier_in_doubt => Left::Doubt,
             Some("tool.failed") => Left::Failures,
-            Some("tool.outcome_asserted") if told.next() == Some("tool.compensation_failed") => Left::Past,
+            Some("tool.outcome_asserted")
+                if self.tries.given_up && told.next() == Some("tool.compensation_failed") =>
+            {
+                Left::Past
+            }
             _ => Left::Nothing,
         }
     }

@@ -27,8 +27,6 @@ struct Vote {
     said: ApprovalVoted,
     /// The credential that brought it.
     by: Option<Uuid>,
-    /// The epoch of the ledger that it stands in.
-    epoch: Epoch,
 }
 
 impl Signed {
@@ -38,8 +36,7 @@ impl Signed {
             Some(AgentEvent::ApprovalRequested(_)) => self.request = Request::of(past),
             Some(AgentEvent::ApprovalVoted(said)) if said.decision == ApprovalDecision::Approve => {
                 let (said, by) = (said.clone(), past.recorded.event.actor.reference);
-                let epoch = past.recorded.receipt.position.epoch;
-                self.vote = Some(Vote { said, by, epoch });
+                self.vote = Some(Vote { said, by });
             }
             _ => {}
         }
@@ -60,8 +57,9 @@ impl Signed {
         else {
             return Some(StaleCause::ReviewerKey);
         };
-        // An epoch ends where records were lost, and a start may have been among them.
-        if now_in != Some(vote.epoch) {
+        // An epoch ends where records were lost, and a vote, a start and its effect may have been among them. The same bytes
+        // could be sent once more, so it is the request that has to be of this epoch.
+        if now_in != Some(request.place.position.epoch) {
             return Some(StaleCause::Epoch);
         }
         let facts = request_facts(&request.place, &request.said).ok();

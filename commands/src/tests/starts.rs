@@ -79,16 +79,36 @@ async fn a_key_that_was_revoked_after_the_vote_starts_nothing() {
 /// What was done with the approval may stand in records that are lost, and it is not given twice.
 #[tokio::test]
 async fn an_approval_of_another_epoch_starts_nothing() {
+    restored(true).await;
+}
+
+/// The vote may be among what was lost, and its bytes are sent once more.
+#[tokio::test]
+async fn an_approval_that_was_asked_for_in_another_epoch_starts_nothing() {
+    restored(false).await;
+}
+
+/// The ledger goes on in another epoch after the vote, or between the request and the vote.
+async fn restored(is_voted: bool) {
     let world = World::on("api").await;
     let call = world.proposed("a", "charge_card", "7").await;
-    world.decided("b", call, ApprovalOutcome::Approved).await;
+    if is_voted {
+        world.decided("b", call, ApprovalOutcome::Approved).await;
+    }
     let (store, ledger) = (&world.ledger.store, world.ledger.context.ledger);
     let end = store.head(ledger).await.unwrap().unwrap().last_position();
     let restored = Author::new(2).opening(ledger, 2, end);
     store.open_epoch(ledger, restored).await.unwrap();
+    if !is_voted {
+        world.decided("b", call, ApprovalOutcome::Approved).await;
+    }
+    let from = store.head(ledger).await.unwrap().unwrap().size.0;
     let refused = world.send("c", &world.start(call)).await.unwrap_err();
     assert_eq!(refused.code(), "ILLEGAL_TRANSITION");
-    let records = store.read_ledger(ledger, Position::new(2, 1), 100).await.unwrap();
+    let records = store
+        .read_ledger(ledger, Position::new(2, from), 100)
+        .await
+        .unwrap();
     let types: Vec<&str> = records
         .iter()
         .map(|record| record.leaf.event.event_type.as_str())
