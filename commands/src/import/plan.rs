@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use ruche_domain::envelope::Provenance;
+use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     MessageReceived, MessageSent, Role, SessionEndReason, SessionStarted, TextForm, ToolCallRequest,
     ToolCompleted, ToolFailed, TurnCommitted, TurnFailed, TurnOpened, TurnTrigger,
@@ -315,9 +315,10 @@ pub async fn import_tools(
             Some(tool) => {
                 let key = tool_key(&tool)?;
                 let receipt = commands.execute(&context.with_key(key), &tool).await?;
-                let is_other = |event: &RecordedEvent| event.event.provenance != Provenance::Imported;
-                if receipt.unchanged && receipt.events.iter().any(is_other) {
-                    tools.kept.push(name.clone());
+                for standing in receipt.events.iter().filter(|_| receipt.unchanged) {
+                    if differs(standing, &tool)? {
+                        tools.kept.push(name.clone());
+                    }
                 }
                 tools.counts.add(&receipt);
             }
@@ -325,6 +326,15 @@ pub async fn import_tools(
         }
     }
     Ok(tools)
+}
+
+/// Whether a tool stands registered otherwise than an import has it.
+fn differs(standing: &RecordedEvent, imported: &RegisterTool) -> Result<bool, CommandError> {
+    let Some(AgentEvent::ToolRegistered(mut said)) = standing.agent_event()? else {
+        return Ok(true);
+    };
+    said.schema_digest = imported.tool.schema_digest;
+    Ok(said != imported.tool)
 }
 
 /// Checks that a session can be imported at all, before anything of it is written: no payload and no turn is beyond its

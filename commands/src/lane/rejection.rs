@@ -76,7 +76,9 @@ impl Obstacle {
             Self::ApprovalDecided => "the approval was decided already",
             Self::ActionChanged => "the action is not the one approved",
             Self::KeyRevoked => "the key that approved was revoked",
-            Self::Changed => "the tool or its settings changed since the proposal",
+            Self::Changed => {
+                "what was approved is not what would run now, or it was asked for before a restore; propose it anew"
+            }
             Self::BeingUndone => "another try at undoing it is under way",
             Self::TriesUsedUp => "it was tried as often as it may be",
             Self::StepCompleted => "the step is completed already",
