@@ -18,5 +18,8 @@ BEGIN
 END $$;
 CREATE OR REPLACE TRIGGER halt_head AFTER INSERT OR UPDATE OR DELETE ON halt FOR EACH ROW EXECUTE FUNCTION halt_head();
 
+-- Firing a trigger asks for no right, and making one does: nobody hangs the owner's rights on a table of their own.
+REVOKE EXECUTE ON FUNCTION halt_head() FROM PUBLIC;
+
 REVOKE UPDATE ON head FROM ruche_append;
 GRANT UPDATE (epoch, origin, size, last_leaf_hash, last_recorded_at) ON head TO ruche_append;

@@ -9,13 +9,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::error::OpenError;
-use crate::session::{Database, Purpose, Session};
+use crate::session::{Database, Purpose, SESSION_TIMEOUT, Session};
 
-/// Waiting for a connection that is free, and again for what is done on it.
+/// Waiting for a connection that is free, and again for what is done on it once it is there.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// The connections. They are made when they are needed.
@@ -57,6 +57,7 @@ impl Lines {
             return Err(no_answer());
         };
         let (database, purpose, idle) = (self.database.clone(), self.purpose, Arc::clone(&self.idle));
+        let (opened, is_open) = oneshot::channel::<()>();
         // A caller that goes away leaves it to end by itself.
         let task = tokio::spawn(async move {
             let open = lock(&idle).pop().filter(|session| !session.is_closed());
@@ -64,11 +65,16 @@ impl Lines {
                 Some(session) => session,
                 None => Arc::new(database.session(purpose, |_| ()).await?),
             };
+            drop(opened);
             let done = work(Arc::clone(&session)).await?;
             lock(&idle).push(session);
             drop(permit);
             Ok(done)
         });
+        // A session takes longer where a host of the URL does not answer and the next is tried.
+        if timeout(SESSION_TIMEOUT, is_open).await.is_err() {
+            return Err(no_answer());
+        }
         match timeout(ANSWER_WAIT, task).await {
             Ok(Ok(done)) => done,
             // Nobody knows how far a task came that panicked, either.

@@ -29,7 +29,7 @@ const ROLE: &str = "ruche_append";
 /// Waiting for a socket to each host of the URL, unless it says how long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Waiting for a session, over all hosts and with all that is asked first.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(20);
 /// A peer that is gone without a word is noticed after this time if something was sent, unless the URL says otherwise.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(15);
 /// If nothing was, it is asked after this time whether it is there,

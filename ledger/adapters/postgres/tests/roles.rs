@@ -183,6 +183,13 @@ async fn who_appends_takes_no_halt_and_no_restore_away() {
     )
     .await;
     refused(&append, "UPDATE head SET halted = NULL").await;
+    // The function of the trigger has the rights of the owner, and writes where the table is that it is hung on.
+    append
+        .batch_execute("CREATE TEMP TABLE mine (ledger uuid, epoch bigint)")
+        .await
+        .unwrap();
+    let hung = "CREATE TRIGGER mine AFTER INSERT ON mine FOR EACH ROW EXECUTE FUNCTION halt_head()";
+    refused(&append, hung).await;
     let halted = "head WHERE halted = epoch";
     assert_eq!(count(&append, halted).await, 2);
     // One is let go, by its name.
