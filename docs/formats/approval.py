@@ -9,6 +9,7 @@ from records import digest, find, opened, records, reviewer_key, run, user, uuid
 
 FROM = {"requested": [None], "voted": ["requested"], "resolved": ["requested"], "consumed": ["approved"], "cancelled": ["requested"],
         "voided": ["approved"], "expired": ["requested", "approved"], "stale": ["requested", "approved"]}
+OUTCOMES = ("tool.completed", "tool.failed", "tool.outcome_unknown")
 
 def check_request(it, before, tenant):                      # it shows the call that was proposed, and what would run
     said, call = it.said, [call for call in find(before, "tool.proposed", call=it.call) if call.stream.startswith("lane-")][-1]
@@ -28,6 +29,7 @@ def check_request(it, before, tenant):                      # it shows the call 
     action |= {"schema_sha256": said["schema_digest"]} if "schema_digest" in said else {}
     canonical = json.dumps(action, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     assert digest(canonical) == said["action_digest"], "the digest is not that of the action"
+    return call.stream
 
 def check_vote(it, before, tenant, request):                # signed by a registered key of this person, on exactly this request
     registered = reviewer_key(before, it.said["key_id"], tenant)
@@ -41,7 +43,7 @@ def check_vote(it, before, tenant, request):                # signed by a regist
     assert request.actor and request.actor not in (it.actor, registered.actor), "whoever asked also decided"
     people = (key["reviewer"], user(it.actor, before, None), user(registered.actor, before, key.get("registered_by")))
     assert request.said.get("requested_by", "") not in people, "whoever asked also decided, under another credential"
-    return vote, registered, {it.actor, registered.actor, *people} - {None}
+    return vote, registered, {it.actor, registered.actor, people[0], people[2]} - {None}
 
 def main(export, approval, *vkeys):
     everything, state, vote, used_in = list(records(export, vkeys)), None, None, None
@@ -54,7 +56,7 @@ def main(export, approval, *vkeys):
         assert state in FROM[step], f"{it.type} when it is {state}"
         if step == "requested":
             request, arguments = it, it.said["arguments"]
-            check_request(it, before, tenant)
+            lane = check_request(it, before, tenant)
         elif step == "voted":
             assert vote is None, "it was voted on before"
             (vote, key, givers), voted_in = check_vote(it, before, tenant, request), it.append
@@ -71,9 +73,12 @@ def main(export, approval, *vkeys):
             assert in_time and not is_revoked, "too late, or under a key that was revoked before"
         state = {"consumed": "used", "voted": state, "resolved": (it.said or {}).get("outcome")}.get(step, step)
     assert state, "there is no such request"
-    starts = [(it.append, it.said["name"], it.said["args_digest"]) for it in find(everything, "tool.started", call=request.call)]
-    once = [(used_in, request.said["tool_name"], digest(arguments))] if used_in else []
+    starts = [(it.append, it.stream, it.said["name"], it.said["args_digest"])
+              for it in find(everything, "tool.started", call=request.call)]
+    once = [(used_in, lane, request.said["tool_name"], digest(arguments))] if used_in else []
     assert starts == once, "it started otherwise than was approved, or more than once"
+    ran = [it for name in OUTCOMES for it in find(everything, name, call=request.call, stream=lane)]
+    assert starts or not ran, "it ran, and its start is not there"
     print(json.dumps({"outcome": state, "reviewer": vote and vote["reviewer"], "key": vote and vote["key_id"], "arguments": arguments}))
 
 if __name__ == "__main__":

@@ -303,6 +303,7 @@ impl ApprovalRules {
         let stream = leaf.event.stream.id;
         match leaf.event.event_type.as_str() {
             "infra.key.registered" => self.keys.lose(stream),
+            "tool.registered" if leaf.event.provenance == Provenance::Imported => {}
             "tool.registered" => self.catalogue.erased(stream),
             "infra.key.revoked" => self.keys.revoke(stream, position),
             "approval.requested" | "approval.voted" | "approval.resolved" => self.doubt(ApprovalId(stream)),

@@ -97,11 +97,16 @@ impl ApprovalRules {
         if self.keys.is_revoked(key) {
             return Some("the key of its vote was revoked before");
         }
-        let sender = |credential: Option<Uuid>| Sender {
-            credential,
-            user: self.credentials.user(credential).flatten(),
+        let user = Sender {
+            credential: by,
+            user: self.credentials.user(by).flatten(),
         };
-        let gave = part_in_vote(sender(by), sender(request.voter), self.keys.get(key)?);
+        // Whose the credential is that brought the vote no record of the request says, so a start was not held against it.
+        let voter = Sender {
+            credential: request.voter,
+            user: None,
+        };
+        let gave = part_in_vote(user, voter, self.keys.get(key)?);
         gave.map(|_| "whoever uses it gave it")
     }
 }

@@ -7,6 +7,7 @@ use ruche_domain::ids::{ApprovalId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::Category;
+use ruche_domain::stream::Category;
 use ruche_ledger::dsse::PrivateKey;
 use ruche_ledger::verify::FindingKind::*;
 use ruche_ledger::vote::{RequestPlace, key_id, key_stream, request_facts};
@@ -85,6 +86,15 @@ pub const SIGNED: &[Fault] = &[
             (ApprovalMisused, "approval.consumed"),
             (EffectWithoutIntent, "tool.completed"),
         ],
+    },
+    Fault {
+        name: "a start that stands outside of its lane",
+        takes: SIGNED_FOR,
+        plant: |work, of| {
+            let at = of.at(work, "tool.started");
+            work.records[at].leaf.event.stream.category = Category::Observed;
+        },
+        found: &[(EffectWithoutIntent, "tool.completed")],
     },
     Fault {
         name: "an approval used by who brought the vote",
