@@ -7,7 +7,6 @@ use ruche_domain::ids::{ApprovalId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::Category;
-use ruche_domain::stream::Category;
 use ruche_ledger::dsse::PrivateKey;
 use ruche_ledger::verify::FindingKind::*;
 use ruche_ledger::vote::{RequestPlace, key_id, key_stream, request_facts};
@@ -94,7 +93,11 @@ pub const SIGNED: &[Fault] = &[
             let at = of.at(work, "tool.started");
             work.records[at].leaf.event.stream.category = Category::Observed;
         },
-        found: &[(EffectWithoutIntent, "tool.completed")],
+        found: &[
+            (ApprovalMisused, "approval.consumed"),
+            (EffectWithoutApproval, "tool.started"),
+            (EffectWithoutIntent, "tool.completed"),
+        ],
     },
     Fault {
         name: "an approval used by who brought the vote",
