@@ -220,9 +220,22 @@ fn nameless(answer: (StatusCode, String), names: &Value) -> (StatusCode, String)
     let mut text = answer.1;
     for (member, name) in names.as_object().expect("names") {
         let name = name.as_str().expect("a name");
-        text = text.replace(name, &format!("<{member}>"));
+        text = without(&text, name, &format!("<{member}>"));
     }
     (answer.0, text)
+}
+
+/// A text with another name, where it stands by itself: a size of two digits may stand in the middle of an origin.
+fn without(text: &str, name: &str, other: &str) -> String {
+    let (mut left, mut done) = (text, String::new());
+    while let Some(at) = left.find(name) {
+        let (before, behind) = (&left[..at], &left[at + name.len()..]);
+        let is_part = before.ends_with(char::is_alphanumeric) || behind.starts_with(char::is_alphanumeric);
+        done.push_str(before);
+        done.push_str(if is_part { name } else { other });
+        left = behind;
+    }
+    done + left
 }
 
 fn with_key(names: &Value, key: &str) -> Value {
