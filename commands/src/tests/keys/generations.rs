@@ -230,6 +230,37 @@ async fn a_start_that_takes_the_key_anew_says_its_generation() {
 }
 
 /// What was there, could not be undone, and was put back by hand, is gone: the tool is not to answer with it.
+/// While it is tried to undo, it is in doubt as it was: a person who finds nothing may be wrong, and the tool tells a repeat.
+#[tokio::test]
+async fn what_could_not_be_undone_yet_and_is_found_not_there_keeps_its_key() {
+    let (ann, bob) = two_lanes("web", SideEffectPolicy::Compensatable).await;
+    let in_doubt = Reported::Unknown {
+        cause: "it hung".to_owned(),
+        external_ref: None,
+    };
+    let (call, first) = ann.runs_another("a", in_doubt).await;
+    ann.is_superseded("b").await;
+    let lane = ann.lane();
+    let begun = ann
+        .send("begin", &StartCompensation { lane, call })
+        .await
+        .unwrap();
+    let failed = ReportCompensation {
+        lane: ann.lane(),
+        call,
+        permit: begun.events[0].receipt.position,
+        outcome: CompensationReport::Failed {
+            error_type: "down".to_owned(),
+            error: None,
+        },
+    };
+    ann.send("failed", &failed).await.unwrap();
+    ann.is_found_not_there("d", call).await;
+    let (_, second) = bob.starts_another("e").await;
+    assert_eq!((first.1, second.1), (Some(1), Some(1)));
+    assert_eq!(first.0, second.0);
+}
+
 #[tokio::test]
 async fn what_a_person_took_back_by_hand_is_another_one_for_the_tool() {
     let (ann, bob) = two_lanes("web", SideEffectPolicy::Compensatable).await;
