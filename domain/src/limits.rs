@@ -111,6 +111,9 @@ pub const LEASE_RENEWAL_MS: u64 = 2_500;
 pub const PROJECTION_ATTEMPTS_MAX: u32 = 5;
 /// Events that a projection applies in one transaction.
 pub const PROJECTION_BATCH_EVENTS_MAX: usize = 1_000;
+/// Ledgers of which a node brings the read models forward at the same time. More than stores have connections for steps, and
+/// few enough that none of them is refused.
+pub const LEDGERS_PROJECTED_AT_ONCE_MAX: usize = 16;
 /// Longest wait for `minPosition`, milliseconds.
 pub const MIN_POSITION_WAIT_MS_MAX: u64 = 5_000;
 /// A business key is held so long after its effect was done, microseconds: a day. That of an irreversible effect is

@@ -14,7 +14,7 @@ use std::task::Poll;
 
 use futures_util::future::{join, join_all};
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::PROJECTION_BATCH_EVENTS_MAX;
+use ruche_domain::limits::{LEDGERS_PROJECTED_AT_ONCE_MAX, PROJECTION_BATCH_EVENTS_MAX};
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::{EventStore, StoreError};
 
@@ -22,11 +22,13 @@ use crate::event::ProjectedEvent;
 use crate::projection::Projection;
 use crate::store::{DeadLetter, DeadLetterState, ReadStore, ReadStoreError};
 
+mod gate;
 mod lane;
 mod progress;
 
 pub use progress::{Lag, Progress, ProjectionState, WaitError};
 
+use gate::Gate;
 use lane::{Advance, Lane};
 
 /// Events that are read from their bytes at once, before steps that are under way are seen to.
@@ -111,6 +113,8 @@ pub struct Runner {
     lanes: Mutex<HashMap<LedgerId, Kept>>,
     /// How many dead letters were dealt with; moves under the lock of `lanes`.
     decisions: AtomicU64,
+    /// Ledgers that are followed or looked at take turns.
+    at_once: Gate,
 }
 
 impl Runner {
@@ -133,6 +137,7 @@ impl Runner {
             progress: Arc::default(),
             lanes: Mutex::default(),
             decisions: AtomicU64::new(0),
+            at_once: Gate::new(LEDGERS_PROJECTED_AT_ONCE_MAX),
         }
     }
 
@@ -196,7 +201,9 @@ impl Runner {
     pub async fn follow(&self, ledger: LedgerId) -> Result<std::convert::Infallible, RunError> {
         loop {
             let resumed = self.progress.resumed();
+            let place = self.at_once.enter().await;
             let run = self.run_once(ledger).await?;
+            drop(place);
             if !run.is_idle() {
                 continue;
             }
@@ -225,7 +232,9 @@ impl Runner {
         let loads = lanes
             .iter_mut()
             .map(|lane| lane.load(self.store.as_ref(), ledger));
+        let place = self.at_once.enter().await;
         join_all(loads).await.into_iter().collect::<Result<(), _>>()?;
+        drop(place);
         for lane in &lanes {
             self.progress.set(ledger, lane.state());
         }
