@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.hmac import HMAC
 # Ids are uuids as text or None, hashes hex, times µs since 1970. `said` is the JSON of the payload, None where there is none.
 Record = namedtuple("Record", "epoch index leaf_hash origin append stream type recorded_at occurred_at actor session turn call said")
 
+# What comes of a call that ran.
+OUTCOMES = ("tool.completed", "tool.failed", "tool.outcome_unknown")
+
 
 def sha256(data):
     return hashlib.sha256(data).digest()
@@ -129,6 +132,19 @@ def find(among, type, **fields):
     return found
 
 
+def stream(everything, name):
+    """The records of a stream in order, each with all that stand before it in the ledger."""
+    places = [number for number, it in enumerate(everything) if it.stream == name]
+    assert places, f"there is no {name}"
+    for number in places:
+        yield everything[number], everything[:number]
+
+
+def happened(it):
+    """When it happened: as the record says, but at most five minutes before it was recorded. Nobody is in time by their own word."""
+    return max(it.occurred_at, it.recorded_at - 300_000_000)
+
+
 def user(credential, before, told):
     """Whose a credential is, as the record says that made it; as is told, where none of those before does."""
     made = [it.said for it in find(before, "infra.api_key.created") if it.said["key_id"] == credential]
@@ -136,14 +152,47 @@ def user(credential, before, told):
 
 
 def reviewer_key(before, key_id, tenant):
-    """The one record that registers a key, in a stream of keys: made for this tenant by the person whom it names, who has it."""
+    """The one record that registers a key, in a stream of keys: made for this tenant by the person whom it names, who has it, and not
+    revoked by those before."""
     registered, = [it for it in find(before, "infra.key.registered") if it.said["key_id"] == key_id]
     key = registered.said
     proof = opened(key["proof_of_possession"], "reviewer-key", key)
     assert registered.stream.startswith("key-"), "registered in another kind of stream"
     proven = (proof["tenant"], proof["reviewer"], proof["public_key"])
     assert proven == (tenant, key["reviewer"], key["public_key"]), "another's key"
+    assert not any((it.type, it.stream) == ("infra.key.revoked", registered.stream) for it in before), "a key that was revoked"
     return registered
+
+
+def proposed(before, call):
+    """What the ledger says of a call that was proposed, and of its lane, by the names that a request for approval has for it."""
+    it = [it for it in find(before, "tool.proposed", call=call) if it.stream.startswith("lane-")][-1]
+    turns = [turn.said for turn in find(before, "turn.opened", stream=it.stream) if "agent_id" in turn.said]
+    lane = turns[-1] if turns else {}
+    facts = {"call_id": call, "session": it.session, "turn": it.turn, "tool_name": it.said["name"]}
+    facts |= {name: it.said.get(name) for name in ("arguments", "schema_digest", "action_digest", "business_key")}
+    return facts | {name: lane[name] for name in ("agent_id", "channel", "interlocutor_id") if name in lane}
+
+
+def action_digest(request, tenant):
+    """The digest of the action that a request for approval shows (action.md)."""
+    said = request.said
+    action = {"agent": said["agent_id"], "arguments_sha256": digest(said["arguments"]), "session": request.session,
+              "side_effect": said["side_effect"], "tenant": tenant, "tool": said["tool_name"], "turn": request.turn,
+              "type": "ruche.action.v1"}
+    if "schema_digest" in said:
+        action["schema_sha256"] = said["schema_digest"]
+    return digest(json.dumps(action, sort_keys=True, ensure_ascii=False, separators=(",", ":")))
+
+
+def starts(everything, call):
+    """The starts of a call in order: append, tool, digest of the arguments. They stand in its one lane, and nothing ran without."""
+    lane, = {it.stream for it in find(everything, "tool.proposed", call=call) if it.stream.startswith("lane-")}
+    started = find(everything, "tool.started", call=call)
+    assert all(it.stream == lane for it in started), "it started outside of its lane"
+    ran = [it for it in everything if it.call == call and it.type in OUTCOMES]
+    assert started or not ran, "it ran, and its start is not there"
+    return [(it.append, it.said["name"], it.said["args_digest"]) for it in started]
 
 
 def run(main):
