@@ -139,18 +139,25 @@ class Turn:
         read: what was proposed and signed, which under one `business_key`, your name of the effect, may be an earlier
         attempt's. A tool that changes nothing needs no key; one that does gives `effect_key` of this turn to whoever
         can tell a repeat by it. Gives the text for the model."""
-        fields = "callId gate state result approval { id }"
-        try:
-            call = self.send("proposeAction", fields, tool=tool, arguments=arguments, businessKey=business_key)
-        except Refused as refused:
-            if refused.code != "INVALID_INPUT" or refused.path[:1] != ["arguments"]:
-                raise
-            return f"Error: {refused}"  # the arguments do not fit the tool's schema, and the model may do better
-        if call["state"] == "COMPLETED":
-            return call["result"]  # by an earlier attempt: it is not done again
-        if call["gate"] == "APPROVAL" and not self._approved(call["approval"]["id"]):
-            return "A person decided that this may not happen."
-        start = self.send("startEffect", PERMITTED, callId=call["callId"])
+        for last in (False, True):
+            try:
+                call = self._propose(tool, arguments, business_key)
+            except Refused as refused:
+                if refused.code != "INVALID_INPUT" or refused.path[:1] != ["arguments"]:
+                    raise
+                return f"Error: {refused}"  # the arguments do not fit the tool's schema, and the model may do better
+            if call["state"] == "COMPLETED":
+                return call["result"]  # by an earlier attempt: it is not done again
+            if call["gate"] == "APPROVAL" and self._decision(call["approval"]["id"]) in ("REJECTED", "EXPIRED"):
+                return "Nobody allowed this: a person said no, or did not say yes in time."
+            try:
+                start = self.send("startEffect", PERMITTED, callId=call["callId"])
+                break
+            except Refused as refused:
+                if last or refused.code != "ILLEGAL_TRANSITION" or refused.path[:1] == ["lease"]:
+                    raise
+                # What was proposed and signed does not hold any more, such as the tool's schema or the reviewer's key. This
+                # call never starts: it is proposed anew, once, and people are asked again.
         if start["deduplicated"]:  # it stands or is under way already: nothing is to be run
             return start["result"] or f"This is {start['state']} already."
         permit = start["permit"]
@@ -168,12 +175,17 @@ class Turn:
         self.send("reportEffect", "state", **known, outcome={"completed": {"result": result}})
         return result
 
-    def _approved(self, approval):
+    def _propose(self, tool, arguments, business_key):
+        fields = "callId gate state result approval { id }"
+        return self.send("proposeAction", fields, tool=tool, arguments=arguments, businessKey=business_key)
+
+    def _decision(self, approval):
+        """What becomes of a request, once people have decided or it is over."""
         query = "query ($id: ID!) { approval(id: $id) { state } }"
         while True:
             state = self.ruche.ask(query, {"id": approval})["approval"]["state"]
             if state != "REQUESTED":
-                return state == "APPROVED"
+                return state
             time.sleep(LOOK_S)
 
     def commit(self, answer):

@@ -154,27 +154,34 @@ impl Turn<'_> {
         business_key: Option<&str>,
         run: impl FnOnce(&Value, &str) -> Result<String, String>,
     ) -> Outcome<String> {
-        let action = json!({ "tool": tool, "arguments": arguments.to_string(), "businessKey": business_key });
-        let call = self.ask_for(
-            "proposeAction",
-            "callId gate state result approval { id }",
-            action,
-        )?;
-        if call["code"] == "INVALID_INPUT" && call["path"][0] == "arguments" {
-            // They do not fit the tool's schema, and the model may do better.
-            return Ok(format!("Error: {}", call["message"]));
-        }
-        let call = carried_out(call)?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        if call["state"] == "COMPLETED" {
-            // By an earlier attempt: it is not done again.
-            return Ok(text(&call["result"]));
-        }
-        if call["gate"] == "APPROVAL" && !self.approved(&call["approval"]["id"])? {
-            return Ok("A person decided that this may not happen.".to_owned());
-        }
-        let fields = "deduplicated state result permit { position effectKey arguments }";
-        let start = self.send("startEffect", fields, json!({ "callId": call["callId"] }))?;
+        let mut is_last = false;
+        let (call, start) = loop {
+            let action =
+                json!({ "tool": tool, "arguments": arguments.to_string(), "businessKey": business_key });
+            let fields = "callId gate state result approval { id }";
+            let call = self.ask_for("proposeAction", fields, action)?;
+            if call["code"] == "INVALID_INPUT" && call["path"][0] == "arguments" {
+                // They do not fit the tool's schema, and the model may do better.
+                return Ok(format!("Error: {}", call["message"]));
+            }
+            let call = carried_out(call)?;
+            if call["state"] == "COMPLETED" {
+                // By an earlier attempt: it is not done again.
+                return Ok(text(&call["result"]));
+            }
+            if call["gate"] == "APPROVAL" && self.is_forbidden(&call["approval"]["id"])? {
+                return Ok("Nobody allowed this: a person said no, or did not say yes in time.".to_owned());
+            }
+            let fields = "deduplicated state result permit { position effectKey arguments }";
+            let start = self.ask_for("startEffect", fields, json!({ "callId": call["callId"] }))?;
+            if is_last || start["code"] != "ILLEGAL_TRANSITION" || start["path"][0] == "lease" {
+                break (call, carried_out(start)?);
+            }
+            // What was proposed and signed does not hold any more, such as the tool's schema or the reviewer's key. This call
+            // never starts: it is proposed anew, once, and people are asked again.
+            is_last = true;
+        };
         if start["deduplicated"] == true {
             // It stands or is under way already: nothing is to be run.
             let state = format!("This is {} already.", text(&start["state"]));
@@ -196,13 +203,14 @@ impl Turn<'_> {
         Ok(told)
     }
 
-    fn approved(&self, approval: &Value) -> Outcome<bool> {
+    /// Waits until people have decided on a request, or it is over, and says whether that is a no.
+    fn is_forbidden(&self, approval: &Value) -> Outcome<bool> {
         let query = "query ($id: ID!) { approval(id: $id) { state } }";
         loop {
             let answer = self.ruche.ask(query, &json!({ "id": approval }))?;
             let state = &answer["approval"]["state"];
             if state != "REQUESTED" {
-                return Ok(state == "APPROVED");
+                return Ok(state == "REJECTED" || state == "EXPIRED");
             }
             self.heartbeat()?;
             std::thread::sleep(LOOK_INTERVAL);

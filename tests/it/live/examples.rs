@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use ruche_tests::data::of_repository;
@@ -32,23 +32,34 @@ fn message(world: &World) {
     world.agent.sent("submitMessage", "message", message, "turnId");
 }
 
+fn started(world: &World, client: &mut Command) -> Child {
+    let client = client.arg(&world.server.url).env("KEY", &world.agent.key);
+    let child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    child.expect("the client starts")
+}
+
+/// What the client asks for, once it does: the request and its arguments. It is another one than was seen.
+fn open_request(world: &World, seen: &str) -> (String, String) {
+    let deadline = Instant::now() + ASK_WAIT_MAX;
+    loop {
+        let open = "{ approvals(status: [REQUESTED]) { nodes { id arguments } } }";
+        let open = world.desk.ask(open, Value::Null)["approvals"]["nodes"].take();
+        if let (Some(id), Some(arguments)) = (open[0]["id"].as_str(), open[0]["arguments"].as_str())
+            && id != seen
+        {
+            assert_eq!(arguments.replace(' ', ""), ORDER);
+            return (id.to_owned(), arguments.to_owned());
+        }
+        assert!(Instant::now() < deadline, "it asks for nothing");
+    }
+}
+
 /// Runs a client against a server: a message, two tools, a signature, an answer; an auditor finds nothing.
 fn goes_through_a_turn(client: &mut Command) {
     let world = World::new();
     message(&world);
-    let client = client.arg(&world.server.url).env("KEY", &world.agent.key);
-    let child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let child = child.expect("the client starts");
-    let deadline = Instant::now() + ASK_WAIT_MAX;
-    let (approval, arguments) = loop {
-        let open = "{ approvals { nodes { id arguments } } }";
-        let open = world.desk.ask(open, Value::Null)["approvals"]["nodes"].take();
-        if let (Some(id), Some(arguments)) = (open[0]["id"].as_str(), open[0]["arguments"].as_str()) {
-            break (id.to_owned(), arguments.to_owned());
-        }
-        assert!(Instant::now() < deadline, "it asks for nothing");
-    };
-    assert_eq!(arguments.replace(' ', ""), ORDER);
+    let child = started(&world, client);
+    let (approval, arguments) = open_request(&world, "");
     world
         .reviewer
         .approve(&world.desk, &approval, "refund", &arguments);
@@ -94,6 +105,99 @@ fn the_client_in_python_goes_through_a_turn() {
 #[test]
 fn the_client_in_rust_goes_through_a_turn() {
     goes_through_a_turn(&mut Command::new(env!("CARGO_BIN_EXE_example-agent")));
+}
+
+/// A person approves what the client asks for, and the tool is another one before the client starts it. Gives the request.
+fn approved_and_stale(world: &World, client: &Child, seen: &str, title: &str) -> String {
+    let (approval, arguments) = open_request(world, seen);
+    let signal = |name: &str| {
+        let pid = client.id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status();
+        assert!(sent.expect("kill starts").success());
+    };
+    // It stands still meanwhile, so that it sees the approval and not the change.
+    signal("-STOP");
+    world
+        .reviewer
+        .approve(&world.desk, &approval, "refund", &arguments);
+    let schema = json!({ "type": "object", "title": title });
+    let tool = json!({ "name": "refund", "sideEffect": "IRREVERSIBLE", "argumentSchema": schema });
+    world.admin.sent("registerTool", title, tool, "position");
+    signal("-CONT");
+    approval
+}
+
+/// What was signed does not hold any more when the call is to start: people are asked once more, and it runs once.
+fn asks_again_where_an_approval_is_stale(client: &mut Command) {
+    let world = World::new();
+    message(&world);
+    let child = started(&world, client);
+    let stale = approved_and_stale(&world, &child, "", "one");
+    let (approval, arguments) = open_request(&world, &stale);
+    world
+        .reviewer
+        .approve(&world.desk, &approval, "refund", &arguments);
+    let ended = child.wait_with_output().expect("it ends");
+    let (printed, said) = texts(&ended);
+    assert!(ended.status.success(), "{}: {said}", ended.status);
+    assert_eq!(said, "refunding 7\n", "it runs once");
+    assert!(printed.contains("order 7 is refunded"), "{printed}");
+    let effects = json!([{ "status": "COMPLETED", "notExecutedCause": null },
+        { "status": "NOT_EXECUTED", "notExecutedCause": "STALE" },
+        { "status": "COMPLETED", "notExecutedCause": null }]);
+    let expected = json!({ "status": "COMMITTED", "attempts": "1", "effects": { "nodes": effects } });
+    is_over_so(world, expected, &[(&stale, "STALE"), (&approval, "CONSUMED")]);
+}
+
+/// Once more, and not for ever: then the turn is given back, and nothing ran.
+fn gives_its_turn_back_where_the_next_approval_is_stale_too(client: &mut Command) {
+    let world = World::new();
+    message(&world);
+    let child = started(&world, client);
+    let first = approved_and_stale(&world, &child, "", "one");
+    let second = approved_and_stale(&world, &child, &first, "two");
+    let ended = child.wait_with_output().expect("it ends");
+    let (printed, said) = texts(&ended);
+    assert!(!ended.status.success(), "{printed}");
+    assert!(said.contains("ILLEGAL_TRANSITION: "), "{said}");
+    assert!(!said.contains("refunding"), "{said}");
+    let effects = json!([{ "status": "COMPLETED", "notExecutedCause": null },
+        { "status": "NOT_EXECUTED", "notExecutedCause": "STALE" },
+        { "status": "NOT_EXECUTED", "notExecutedCause": "STALE" }]);
+    let expected = json!({ "status": "READY", "attempts": "1", "effects": { "nodes": effects } });
+    is_over_so(world, expected, &[(&first, "STALE"), (&second, "STALE")]);
+}
+
+/// What became of the one turn and of the requests; and an auditor finds nothing.
+fn is_over_so(world: World, turn: Value, requests: &[(&String, &str)]) {
+    caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
+    let query = "{ turns { nodes { status attempts effects { nodes { status notExecutedCause } } } } }";
+    let turns = world.agent.ask(query, Value::Null);
+    assert_eq!(turns["turns"]["nodes"], json!([turn]));
+    let query = "query ($id: ID!) { approval(id: $id) { state } }";
+    for (id, state) in requests {
+        let approval = world.desk.ask(query, json!({ "id": id }));
+        assert_eq!(&approval["approval"]["state"], state, "{requests:?}");
+    }
+    let report = world.audit();
+    assert_eq!(
+        (&report["verdict"], &report["findings"]),
+        (&json!("VERIFIED"), &json!([])),
+        "{report}"
+    );
+}
+
+#[test]
+fn the_client_in_python_asks_again_where_an_approval_is_stale() {
+    asks_again_where_an_approval_is_stale(&mut python("agent.py"));
+    gives_its_turn_back_where_the_next_approval_is_stale_too(&mut python("agent.py"));
+}
+
+#[test]
+fn the_client_in_rust_asks_again_where_an_approval_is_stale() {
+    let client = || Command::new(env!("CARGO_BIN_EXE_example-agent"));
+    asks_again_where_an_approval_is_stale(&mut client());
+    gives_its_turn_back_where_the_next_approval_is_stale_too(&mut client());
 }
 
 /// Runs a script beside the client in Python, and gives what it printed and said.
