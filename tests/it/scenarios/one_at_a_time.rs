@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::Client;
+use ruche_domain::numbers::Position;
 use ruche_tests::server::graphql;
 use serde_json::{Value, json};
 
@@ -31,8 +32,9 @@ struct Board {
     key: String,
     lane: Value,
     until: Instant,
-    /// Turns that were committed, in the order in which that was told.
-    over: Mutex<Vec<Value>>,
+    /// Turns that were committed, each with the position that its worker was told. A worker may be told so, and another one
+    /// commit the next turn, before the first one notes it here.
+    over: Mutex<Vec<(Position, Value)>>,
     /// Turns that somebody was told of.
     known: Mutex<Vec<Value>>,
     pause: AtomicBool,
@@ -108,10 +110,12 @@ impl<'b> Caller<'b> {
     }
 
     fn commit(&mut self, held: &Value) {
-        let committed = self.send("commitTurn", &self.fresh_key(), held, "turnId");
+        let committed = self.send("commitTurn", &self.fresh_key(), held, "turnId position");
         assert!(committed["code"].is_null(), "{committed}");
+        let position = committed["position"].as_str().expect("a position");
+        let position = position.parse().expect("a position");
         let mut over = self.board.over.lock().expect("nobody panics with it");
-        over.push(held["turnId"].clone());
+        over.push((position, held["turnId"].clone()));
     }
 
     /// A worker: claims and commits until all is over.
@@ -227,10 +231,10 @@ fn a_07_one_turn_of_a_session_runs_at_a_time() {
         kill_a_worker_and_its_node(&mut world, &board);
     });
 
-    judge(
-        &world.records(),
-        &board.over.lock().expect("nobody panics with it"),
-    );
+    let mut told = board.over.into_inner().expect("nobody panics with it");
+    told.sort_by_key(|(position, _)| *position);
+    let told: Vec<Value> = told.into_iter().map(|(_, turn)| turn).collect();
+    judge(&world.records(), &told);
     world.audit();
 }
 
@@ -313,7 +317,10 @@ fn judge(records: &[Entry], told: &[Value]) {
     assert_eq!(running, None, "nothing is left");
     assert_eq!(owners.len(), MESSAGES);
     assert!(committed.iter().eq(owners), "each message has its turn, in order");
-    assert_eq!(committed, told, "what was told is what is there");
+    assert_eq!(
+        committed, told,
+        "what was told is what is there, where it was told to be"
+    );
     assert!(
         records.iter().all(|record| !record.event.starts_with("tool.")),
         "the rogue called nothing"
