@@ -18,7 +18,7 @@ import uuid
 REPEAT_S = 60  # a request whose answer was lost is sent again for so long, under its key
 LOOK_S = 1  # between two looks whether a person has decided
 HEARTBEAT_S = 10  # a lease lapses after 30 s without one
-PERMITTED = "deduplicated state result permit { position effectKey arguments }"
+PERMITTED = "unchanged state result permit { position effectKey arguments }"
 
 
 class Refused(Exception):
@@ -113,16 +113,23 @@ class Turn:
                 self.send("heartbeatTurn", "turnId")
             except Refused:
                 return  # the turn is somebody else's, and the next step of this one is refused with the reason
+            except (OSError, RuntimeError):
+                continue  # no server for now; if that lasts, the lease lapses
 
     def send(self, name, fields, **given):
         return self.ruche.send(name, fields, **self.held, **given)
 
     def question(self):
         """What was said, all messages of the turn."""
-        query = """query ($id: ID!, $at: Position) { turn(id: $id, minPosition: $at) {
-            messages(first: 100) { nodes { role text } } } }"""
-        nodes = self.ruche.ask(query, {"id": self.held["turnId"], "at": self.position})["turn"]["messages"]["nodes"]
-        return "\n".join(node["text"] or "" for node in nodes if node["role"] == "USER")
+        query = """query ($id: ID!, $at: Position, $after: String) { turn(id: $id, minPosition: $at) {
+            messages(first: 100, after: $after) { nodes { role text } pageInfo { hasNextPage endCursor } } } }"""
+        texts, page = [], {"hasNextPage": True, "endCursor": None}
+        while page["hasNextPage"]:
+            given = {"id": self.held["turnId"], "at": self.position, "after": page["endCursor"]}
+            messages = self.ruche.ask(query, given)["turn"]["messages"]
+            texts += [node["text"] or "" for node in messages["nodes"] if node["role"] == "USER"]
+            page = messages["pageInfo"]
+        return "\n".join(texts)
 
     def step(self, step_id, run):
         """Does a part of the turn once over all attempts, and gives its text: `run` is called, unless an earlier attempt
@@ -136,9 +143,9 @@ class Turn:
 
     def call(self, tool, arguments, run, business_key=None):
         """Calls a tool, if and when it may run. `arguments` is the JSON text of the model, `run` gets what may run
-        read: what was proposed and signed, which under one `business_key`, your name of the effect, may be an earlier
-        attempt's. A tool that changes nothing needs no key; one that does gives `effect_key` of this turn to whoever
-        can tell a repeat by it. Gives the text for the model."""
+        read: what was proposed and signed, which under one `business_key` may be an earlier attempt's. The key is your name
+        of the effect: for one interlocutor, what has one key happens once. A tool that changes nothing needs none; one that
+        does gives `effect_key` of this turn to whoever can tell a repeat by it. Gives the text for the model."""
         for last in (False, True):
             try:
                 call = self._propose(tool, arguments, business_key)
@@ -158,7 +165,7 @@ class Turn:
                     raise
                 # What was proposed and signed does not hold any more, such as the tool's schema or the reviewer's key. This
                 # call never starts: it is proposed anew, once, and people are asked again.
-        if start["deduplicated"]:  # it stands or is under way already: nothing is to be run
+        if start["unchanged"]:  # it was started before: nothing is to be run. A start that `send` had to repeat is not that
             return start["result"] or f"This is {start['state']} already."
         permit = start["permit"]
         known = {"callId": call["callId"], "permit": permit["position"]}

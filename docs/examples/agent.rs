@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::Write as _;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const REPEAT_MAX: Duration = Duration::from_secs(60);
 /// Between two looks whether a person has decided.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two heartbeats; a lease lapses after 30 s without one.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest wait of a claim for a turn, ms; each wait is followed by another.
 const CLAIM_WAIT_MS: u64 = 20_000;
 
@@ -26,12 +29,19 @@ struct Ruche {
     key: String,
 }
 
-/// A turn that this process holds, with what every request about it shows. A lease lapses after 30 s: an agent that thinks
-/// longer sends `heartbeat` meanwhile.
+/// A turn that this process holds, with what every request about it shows.
 struct Turn<'r> {
     ruche: &'r Ruche,
     held: Value,
     question: String,
+}
+
+/// Why a tool gave no result. Say `NothingDone` only if you know it: the effect may then be tried again.
+enum ToolError {
+    /// It changed nothing.
+    NothingDone(String),
+    /// Nobody knows, such as after a timeout: a person has to look.
+    Unknown(String),
 }
 
 impl Ruche {
@@ -87,17 +97,29 @@ impl Ruche {
                 break carried_out(claim)?;
             }
         };
-        let query = "query ($id: ID!, $at: Position) { turn(id: $id, minPosition: $at) {
-            messages(first: 100) { nodes { role text } } } }";
-        let read = self.ask(query, &json!({ "id": claim["turnId"], "at": claim["position"] }))?;
-        let said = read["turn"]["messages"]["nodes"].as_array().into_iter().flatten();
-        let said = said.filter(|message| message["role"] == "USER");
-        let said: Vec<&str> = said.filter_map(|message| message["text"].as_str()).collect();
         Ok(Turn {
             ruche: self,
-            question: said.join("\n"),
+            question: self.question(&claim)?,
             held: json!({ "lane": claim["lane"], "turnId": claim["turnId"], "lease": claim["lease"] }),
         })
+    }
+
+    /// What was said, all messages of the turn.
+    fn question(&self, claim: &Value) -> Outcome<String> {
+        let query = "query ($id: ID!, $at: Position, $after: String) { turn(id: $id, minPosition: $at) {
+            messages(first: 100, after: $after) { nodes { role text } pageInfo { hasNextPage endCursor } } } }";
+        let (mut said, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let given = json!({ "id": claim["turnId"], "at": claim["position"], "after": after });
+            let messages = self.ask(query, &given)?["turn"]["messages"].take();
+            let nodes = messages["nodes"].as_array().into_iter().flatten();
+            let of_person = nodes.filter(|message| message["role"] == "USER");
+            said.extend(of_person.filter_map(|message| Some(message["text"].as_str()?.to_owned())));
+            if messages["pageInfo"]["hasNextPage"] != true {
+                return Ok(said.join("\n"));
+            }
+            after = messages["pageInfo"]["endCursor"].clone();
+        }
     }
 }
 
@@ -131,6 +153,22 @@ impl Turn<'_> {
         self.send("heartbeatTurn", "turnId", Value::Null).map(drop)
     }
 
+    /// Keeps the turn while `work` is done, however long models and tools take.
+    fn kept<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (over, ended) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while ended.recv_timeout(HEARTBEAT_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    // Refused where the turn is somebody else's: the next step of this one is told the reason.
+                    drop(self.heartbeat());
+                }
+            });
+            let done = work();
+            drop(over);
+            done
+        })
+    }
+
     /// Does a part of the turn once over all attempts, and gives its text: `run` is called, unless an earlier attempt has
     /// completed the step. `step_id` is your name of it, one in its turn.
     fn step(&self, step_id: &str, run: impl FnOnce() -> Outcome<String>) -> Outcome<String> {
@@ -144,15 +182,15 @@ impl Turn<'_> {
         Ok(result)
     }
 
-    /// Calls a tool, if and when it may run. `business_key` is your name of the effect: what has one key happens once; a
-    /// tool that changes nothing needs none. The tool is given the effect's key too, by which it can tell a repeat. Gives
-    /// the text for the model.
+    /// Calls a tool, if and when it may run. `business_key` is your name of the effect: for one interlocutor, what has one
+    /// key happens once; a tool that changes nothing needs none. The tool is given the effect's key too, by which it can
+    /// tell a repeat. Gives the text for the model.
     fn call(
         &self,
         tool: &str,
         arguments: &Value,
         business_key: Option<&str>,
-        run: impl FnOnce(&Value, &str) -> Result<String, String>,
+        run: impl FnOnce(&Value, &str) -> Result<String, ToolError>,
     ) -> Outcome<String> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut is_last = false;
@@ -173,7 +211,7 @@ impl Turn<'_> {
             if call["gate"] == "APPROVAL" && self.is_forbidden(&call["approval"]["id"])? {
                 return Ok("Nobody allowed this: a person said no, or did not say yes in time.".to_owned());
             }
-            let fields = "deduplicated state result permit { position effectKey arguments }";
+            let fields = "unchanged state result permit { position effectKey arguments }";
             let start = self.ask_for("startEffect", fields, json!({ "callId": call["callId"] }))?;
             if is_last || start["code"] != "ILLEGAL_TRANSITION" || start["path"][0] == "lease" {
                 break (call, carried_out(start)?);
@@ -182,8 +220,8 @@ impl Turn<'_> {
             // never starts: it is proposed anew, once, and people are asked again.
             is_last = true;
         };
-        if start["deduplicated"] == true {
-            // It stands or is under way already: nothing is to be run.
+        if start["unchanged"] == true {
+            // It was started before: nothing is to be run. A start that `mutate` had to repeat is not that.
             let state = format!("This is {} already.", text(&start["state"]));
             return Ok(start["result"].as_str().map_or(state, str::to_owned));
         }
@@ -193,9 +231,13 @@ impl Turn<'_> {
         // A process that dies from here on leaves an effect in doubt, which a person settles.
         let (outcome, told) = match run(&signed, permit["effectKey"].as_str().unwrap_or_default()) {
             Ok(result) => (json!({ "completed": { "result": result } }), result),
-            Err(error) => (
+            Err(ToolError::NothingDone(error)) => (
                 json!({ "failed": { "errorType": "tool_error", "error": error } }),
-                error,
+                format!("Error: {error}"),
+            ),
+            Err(ToolError::Unknown(cause)) => (
+                json!({ "unknown": { "cause": cause } }),
+                "Nobody knows yet whether this was done.".to_owned(),
             ),
         };
         let report = json!({ "callId": call["callId"], "permit": permit["position"], "outcome": outcome });
@@ -212,7 +254,6 @@ impl Turn<'_> {
             if state != "REQUESTED" {
                 return Ok(state == "REJECTED" || state == "EXPIRED");
             }
-            self.heartbeat()?;
             std::thread::sleep(LOOK_INTERVAL);
         }
     }
@@ -239,7 +280,8 @@ fn main() -> Outcome<()> {
         key: std::env::var("KEY")?,
     };
     let turn = ruche.claim("shop")?;
-    match answer(&turn).and_then(|answer| turn.commit(&answer).map(|()| answer)) {
+    let answered = turn.kept(|| answer(&turn).and_then(|answer| turn.commit(&answer).map(|()| answer)));
+    match answered {
         Ok(answer) => writeln!(std::io::stdout(), "{answer}")?,
         Err(error) => {
             turn.fail(error.as_ref())?;
@@ -259,14 +301,18 @@ fn answer(turn: &Turn<'_>) -> Outcome<String> {
     let arguments = json!({ "order": order });
     let found = turn.step("look", || {
         turn.call("look_up_order", &arguments, None, |signed, _| {
-            let order = signed["order"].as_str().unwrap_or_default();
+            let order = signed["order"].as_str();
+            let order = order.ok_or_else(|| ToolError::NothingDone("which order?".to_owned()))?;
             Ok(format!("order {order}: one bicycle bell, 12.50 EUR, delivered"))
         })
     })?;
     let key = format!("refund/{order}");
     let done = turn.call("refund", &arguments, Some(&key), |signed, _effect_key| {
-        let order = signed["order"].as_str().unwrap_or_default();
-        eprintln!("refunding {order}");
+        let order = signed["order"].as_str();
+        let order = order.ok_or_else(|| ToolError::NothingDone("which order?".to_owned()))?;
+        // Half of it may have been written.
+        let written = writeln!(std::io::stderr(), "refunding {order}");
+        written.map_err(|error| ToolError::Unknown(error.to_string()))?;
         Ok(format!("order {order} is refunded"))
     })?;
     Ok(format!("{found}. {done}."))

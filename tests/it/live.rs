@@ -6,6 +6,7 @@
 pub mod client;
 mod counts;
 mod examples;
+mod lost_answers;
 mod planted;
 mod recorded;
 pub mod reviewer;

@@ -316,7 +316,7 @@ impl Approval {
         self.said.channel.as_deref()
     }
 
-    /// The caller's own name of the effect: what has one name happens once.
+    /// The caller's own name of the effect: for one interlocutor, what has one name happens once.
     async fn business_key(&self) -> Option<&str> {
         self.said.business_key.as_deref()
     }

@@ -20,7 +20,7 @@ const ORDER: &str = "{\"order\":\"7\"}";
 const CHANGED_LINES_MAX: usize = 15;
 
 /// A message for the agent `shop`, on a channel whose turns wait for their approvals.
-fn message(world: &World) {
+pub fn message(world: &World) {
     let tool = json!({ "name": "look_up_order", "sideEffect": "PURE" });
     world.admin.sent("registerTool", "look", tool, "position");
     let session = json!({ "externalId": "chat" });
@@ -33,7 +33,11 @@ fn message(world: &World) {
 }
 
 fn started(world: &World, client: &mut Command) -> Child {
-    let client = client.arg(&world.server.url).env("KEY", &world.agent.key);
+    started_at(&world.server.url, world, client)
+}
+
+pub fn started_at(url: &str, world: &World, client: &mut Command) -> Child {
+    let client = client.arg(url).env("KEY", &world.agent.key);
     let child = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     child.expect("the client starts")
 }
@@ -54,11 +58,16 @@ fn open_request(world: &World, seen: &str) -> (String, String) {
     }
 }
 
-/// Runs a client against a server: a message, two tools, a signature, an answer; an auditor finds nothing.
+/// Runs a client against a server.
 fn goes_through_a_turn(client: &mut Command) {
     let world = World::new();
     message(&world);
     let child = started(&world, client);
+    finishes_its_turn(world, child);
+}
+
+/// Two tools, a signature, an answer; an auditor finds nothing.
+pub fn finishes_its_turn(world: World, child: Child) {
     let (approval, arguments) = open_request(&world, "");
     world
         .reviewer
@@ -91,7 +100,7 @@ fn texts(ended: &Output) -> (String, String) {
     (text(&ended.stdout), text(&ended.stderr))
 }
 
-fn python(example: &str) -> Command {
+pub fn python(example: &str) -> Command {
     let mut python = Command::new("python3");
     python.arg("-B").arg(of_repository("docs/examples").join(example));
     python
