@@ -66,6 +66,29 @@ fn import<'a>(files: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
+fn a_reviewer_without_a_name_is_told_what_that_means() {
+    let shell = Shell::new();
+    let made = |user: &[&str]| {
+        let new = ["keys", "new", "--tenant", "acme", "--role", "reviewer"];
+        shell.output(&[&new[..], user].concat())
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let nobody = made(&[]);
+    assert!(
+        text(&nobody.stderr).starts_with("note: the key names no user."),
+        "{nobody:?}"
+    );
+    assert_eq!(text(&nobody.stdout).lines().count(), 1, "the key alone");
+    let json: Value = serde_json::from_slice(&made(&["--json"]).stdout).expect("JSON");
+    assert!(
+        json["note"].as_str().is_some_and(|note| note.contains("--user")),
+        "{json}"
+    );
+    let alice = made(&["--user", "alice"]);
+    assert_eq!(text(&alice.stderr), "");
+}
+
+#[test]
 fn an_import_tells_what_it_did_and_a_second_one_that_it_did_nothing() {
     let shell = Shell::new();
     shell.example("talks.json", |text| text);

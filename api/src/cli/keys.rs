@@ -1,5 +1,6 @@
 //! `ruche keys`: API keys of a tenant. Making the first key of a tenant makes its ledger.
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -85,6 +86,18 @@ fn key_id(text: &str) -> Result<ApiKeyId, &'static str> {
 struct NewKey {
     tenant: String,
     key: String,
+    /// What is to be known of it before it is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
+
+/// Told of keys whose holder nobody knows. Such a key is a person of its own.
+const NOBODY: &str = "the key names no user. Who asks for an approval does not decide on it; where one person has two keys, that \
+    is seen only if both name the person: `--user NAME`, the name that the reviewer is registered under";
+
+/// What to know of a key of these roles.
+fn note(args: &NewArgs) -> Option<&'static str> {
+    (args.roles.contains(&Role::Reviewer) && args.user.is_none()).then_some(NOBODY)
 }
 
 /// Runs the command.
@@ -121,14 +134,13 @@ async fn on_app(app: &App, common: &Common, command: KeysCommand) -> Result<(), 
                 expires_at: None,
             };
             let (_, key) = app.access.create_key(tenant, &new).await.map_err(failed)?;
-            print(
-                common,
-                &NewKey {
-                    tenant: tenant.to_string(),
-                    key,
-                },
-                |new| new.key.clone(),
-            )
+            let note = note(&args);
+            if let Some(note) = note.filter(|_| !common.json) {
+                // The key alone is on the other stream, to be kept in a variable. A note that cannot be told changes nothing.
+                let _ = writeln!(io::stderr(), "note: {note}");
+            }
+            let tenant = tenant.to_string();
+            print(common, &NewKey { tenant, key, note }, |new| new.key.clone())
         }
         KeysCommand::List(args) => {
             let keys = app.access.keys(known_tenant(app, &args.tenant).await?);
