@@ -57,7 +57,9 @@ def main(export, approval, *vkeys):
             assert (it.call, it.said["action_digest"]) == (request.call, request.said["action_digest"]), "used for another action"
             assert it.actor and not {it.actor, user(it.actor, before, None)} & givers, "whoever used it also gave it"
             used = [(it.append, request.said["tool_name"], digest(request.said["arguments"]))]
-        assert step not in ("voted", "consumed") or happened(it) < request.said["expires_at"], "too late"
+        if step in ("voted", "consumed"):
+            in_time = happened(it) < request.said["expires_at"] and it.epoch == request.epoch
+            assert in_time, "too late, or in an epoch that is over"
     assert starts(everything, request.call) == used, "it started otherwise than was approved, or more than once"
     print(json.dumps({"outcome": "used" if used else state, "reviewer": vote and vote["reviewer"], "key": vote and vote["key_id"],
                       "arguments": request.said["arguments"]}))

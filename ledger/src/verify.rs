@@ -95,9 +95,10 @@ impl History {
     }
 
     /// What rules know of turns, calls and requests may have changed in records that are not there.
-    fn forget(&mut self) {
+    /// That are of epochs that are over, or `within` this one.
+    fn forget(&mut self, within: Option<Epoch>) {
         self.turns.forget();
-        self.approvals.forget();
+        self.approvals.forget(within);
     }
 }
 
@@ -221,7 +222,7 @@ impl RecordChecker {
     /// missing, or it declares lost records.
     pub fn skip_epoch(&mut self) {
         self.history.has_holes = true;
-        self.history.forget();
+        self.history.forget(None);
     }
 
     /// Says that the next `count` records of the epoch cannot be read.
@@ -233,7 +234,7 @@ impl RecordChecker {
         state.settle(None, &mut self.history, findings);
         state.order.skip(count, &mut self.history, findings);
         self.history.has_holes = true;
-        self.history.forget();
+        self.history.forget(Some(state.epoch));
     }
 
     /// Takes the next leaf of the epoch. That there are more than its size is the caller's finding.
@@ -257,7 +258,7 @@ impl RecordChecker {
                 reason,
             ));
             state.fragments = FragmentViews::default();
-            self.history.forget();
+            self.history.forget(Some(state.epoch));
             state
                 .order
                 .entry(Entry::unreadable(hash), &mut self.history, findings);
@@ -276,7 +277,7 @@ impl RecordChecker {
                 state.at,
                 reason,
             ));
-            self.history.forget();
+            self.history.forget(Some(state.epoch));
             state
                 .order
                 .entry(Entry::unreadable(hash), &mut self.history, findings);

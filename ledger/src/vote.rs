@@ -8,7 +8,7 @@ use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestFacts, STATE
 use ruche_domain::events::{InfraKeyRegistered, VoteRefusal};
 use ruche_domain::ids::{TenantId, uuid_v8};
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::Micros;
+use ruche_domain::numbers::{Epoch, Micros};
 use ruche_domain::stream::{Category, StreamId};
 use uuid::Uuid;
 
@@ -142,6 +142,8 @@ pub struct Ballot<'a> {
     pub now: Micros,
     /// Whether people are still asked.
     pub is_open: bool,
+    /// The epoch that the ledger is in; nothing where nobody knows, and then no vote counts.
+    pub now_in: Option<Epoch>,
 }
 
 /// Why a vote does not count.
@@ -214,6 +216,13 @@ fn refusal_of(
     }
     if !ballot.is_open {
         return Some((VoteRefusal::Decided, "it is decided or withdrawn".to_owned()));
+    }
+    // An epoch ends where records were lost. What an approval starts may have been started in them.
+    let asked_in = ballot.request.position.epoch;
+    if ballot.now_in != Some(asked_in) {
+        let detail =
+            format!("it was asked in epoch {asked_in}, which is over; the call has to be proposed anew");
+        return Some((VoteRefusal::Epoch, detail));
     }
     None
 }

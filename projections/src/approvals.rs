@@ -1,5 +1,8 @@
 //! Read model: requests that people decide on, and the keys that they decide with.
 //!
+//! A request that is open, or approved and not used, when the ledger goes on in another epoch starts nothing any more: it is
+//! stale from then on, though no record of its own says so.
+//!
 //! It finds requests and tells analysts what became of them. A decision is never shown from here: who shows a request to
 //! somebody who decides reads its stream.
 
@@ -30,6 +33,8 @@ const VOTED: &str = "UPDATE approval SET decision = $1, decided_by = $2, decided
 const SETTLED: &str = "UPDATE approval SET status = $1 WHERE approval.ledger = $2 AND approval.approval = $3";
 const CONSUMED: &str = "UPDATE approval SET status = 'consumed', consumed_at = $1, consumed_position = $2 \
     WHERE approval.ledger = $3 AND approval.approval = $4";
+const OUTLIVED: &str = "UPDATE approval SET status = 'stale' WHERE approval.ledger = $1 AND approval.position < $2 \
+    AND approval.status IN ('requested', 'approved')";
 const REGISTERED: &str = "INSERT INTO reviewer_key (ledger, stream, key_id, reviewer, public_key, label, \
     registered_position, registered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
     ON CONFLICT (ledger, stream) DO NOTHING";
@@ -45,12 +50,16 @@ impl Projection for Approvals {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         match (event.header().stream.category, event.event_type()) {
             (Category::Approval, _) => of_request(event),
+            (Category::Ledger, "infra.ledger.opened") => {
+                let params = vec![event.ledger_key().into(), event.place()?.into()];
+                Ok(vec![Change::write(OUTLIVED, params)])
+            }
             (Category::Key, "infra.key.registered") => match event.agent()? {
                 Some(AgentEvent::InfraKeyRegistered(key)) => Ok(vec![registered(event, key)?]),
                 // Whose it is and what it is, nobody can say any more.
@@ -198,7 +207,7 @@ statuses! {
     Expired = "expired",
     /// It was withdrawn.
     Cancelled = "cancelled",
-    /// It was about something that would not happen so any more.
+    /// It was about something that would not happen so any more, or of an epoch that is over.
     Stale = "stale",
     /// It was approved and never used.
     Voided = "voided",

@@ -375,6 +375,16 @@ impl Feed {
         ledger
     }
 
+    /// The ledger goes on in its next epoch, as after a restore.
+    pub async fn goes_on(&self, ledger: LedgerId) {
+        let end = self.end(ledger).await;
+        let opening = self.author.opening(ledger, end.epoch.0 + 1, Some(end));
+        self.store
+            .open_epoch(ledger, opening)
+            .await
+            .expect("the epoch is the next");
+    }
+
     /// Appends events, in one append each hundred.
     pub async fn append(&self, ledger: LedgerId, events: Vec<PreparedEvent>) -> Vec<Receipt> {
         let mut receipts = Vec::new();

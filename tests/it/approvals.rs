@@ -9,6 +9,7 @@ use reqwest::blocking::Client;
 use ruche_tests::server::{Ended, Home, Server, graphql};
 use serde_json::{Value, json};
 
+mod epochs;
 mod pages;
 mod people;
 

@@ -192,6 +192,7 @@ impl Course {
                 approval: approval.id,
                 resolved: ApprovalResolved::new(outcomes[self.below(2)]),
                 binding: approval.binding,
+                changed: Vec::new(),
                 new_turn: TurnId(self.fresh()),
             }));
         }

@@ -8,7 +8,7 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalOutcome, ApprovalRequested, ApprovalVoted};
 use ruche_domain::ids::{ApprovalId, CallId, LedgerId};
 use ruche_domain::limits::READ_RECORDS_MAX;
-use ruche_domain::numbers::{Micros, StreamVersion};
+use ruche_domain::numbers::{Epoch, Micros, StreamVersion};
 use ruche_ledger::store;
 use ruche_ledger::vote::{RequestFault, RequestPlace, request_facts};
 use ruche_projections::{approvals, select};
@@ -44,7 +44,7 @@ pub(super) enum ApprovalState {
     Expired,
     /// It was withdrawn.
     Cancelled,
-    /// It was about something that would not happen so any more.
+    /// It was about something that would not happen so any more, or of an epoch that is over.
     Stale,
     /// It was approved and never used.
     Voided,
@@ -78,10 +78,26 @@ pub(super) struct RefusedUse {
     position: PositionScalar,
 }
 
-/// The request of that id, as its stream says.
+/// The epoch that a ledger is in.
+async fn epoch_of(services: &Services, ledger: LedgerId) -> Result<Option<Epoch>> {
+    let head = services.events.head(ledger).await;
+    Ok(head.map_err(|error| of_store(&error))?.map(|head| head.epoch))
+}
+
+/// The request of that id, as it stands now.
 pub(super) async fn load(
     services: &Services,
     ledger: LedgerId,
+    approval: ApprovalId,
+) -> Result<Option<Approval>> {
+    let now_in = epoch_of(services, ledger).await?;
+    load_in(services, (ledger, now_in), approval).await
+}
+
+/// The request of that id, as its stream says, in a ledger that is in this epoch.
+async fn load_in(
+    services: &Services,
+    (ledger, now_in): (LedgerId, Option<Epoch>),
     approval: ApprovalId,
 ) -> Result<Option<Approval>> {
     let stream = approval_stream(approval);
@@ -129,6 +145,10 @@ pub(super) async fn load(
         leaf_hash: record.leaf_hash(),
         envelope: RequestEnvelope::of(event),
     };
+    let is_of_use = matches!(state, ApprovalState::Requested | ApprovalState::Approved);
+    if is_of_use && now_in.is_some_and(|now_in| place.position.epoch < now_in) {
+        state = ApprovalState::Stale;
+    }
     if state == ApprovalState::Requested && said.expires_at <= services.clock.now() {
         state = ApprovalState::Expired;
     }
@@ -201,8 +221,9 @@ pub(super) async fn list(
     let found = found.map_err(|error| of_read_store(&error))?;
     let end = found.rows.last().map(|(cursor, _)| asked.cursor(cursor));
     let mut rows = Vec::with_capacity(found.rows.len());
+    let now_in = epoch_of(&reading.services, reading.ledger).await?;
     for (cursor, approval) in found.rows {
-        let approval = load(&reading.services, reading.ledger, approval).await?;
+        let approval = load_in(&reading.services, (reading.ledger, now_in), approval).await?;
         // The stream may be further than the read model, and a request lapses without a record.
         let fits = |approval: &Approval| {
             status

@@ -46,6 +46,8 @@ mirror! {
         Expired,
         /// The request is decided or withdrawn.
         Decided,
+        /// The ledger went on in another epoch since, as after a restore: the call has to be proposed anew.
+        Epoch,
     }
 
     /// What a reviewer decides.

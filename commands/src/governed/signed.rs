@@ -79,6 +79,7 @@ impl Signed {
             voter,
             now: ground.now,
             is_open: true,
+            now_in,
         });
         match judged {
             Ok(statement) if statement.decision == ApprovalDecision::Approve => {
@@ -92,6 +93,7 @@ impl Signed {
             Err(refused) => Some(match refused.refusal {
                 VoteRefusal::Mismatch => StaleCause::Action,
                 VoteRefusal::Requester => StaleCause::Requester,
+                VoteRefusal::Epoch => StaleCause::Epoch,
                 _ => StaleCause::ReviewerKey,
             }),
             Ok(_) => Some(StaleCause::ReviewerKey),

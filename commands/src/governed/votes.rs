@@ -1,9 +1,10 @@
 //! A reviewer votes. One vote decides. Whether it counts is said by the judge that the offline verifier asks too; the
 //! decision goes to the machine of the lane in the same append, so that a vote that is recorded has done what it says.
 //!
-//! A vote that does not count is recorded as `approval.vote_refused` and changes nothing else: who tried what has to be
+//! A vote that does not count is recorded as `approval.vote_refused` and decides nothing: who tried what has to be
 //! seen. Of votes that a registered key signed, each is; what anybody can send is, once for each cause and credential. Both
-//! are bounded, each for itself, so that nobody can hide the one behind the other. The key's stream is guarded, so that a
+//! are bounded, each for itself, so that nobody can hide the one behind the other. With a vote on a request of an epoch
+//! that is over it is recorded that the request is stale, so that nobody waits for it. The key's stream is guarded, so that a
 //! key counts by position: of a vote and a revocation that meet, one is decided again and sees the other.
 
 use ruche_domain::action::Action;
@@ -11,12 +12,14 @@ use ruche_domain::approval::RequestEnvelope;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalDecision, ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved,
-    ApprovalVoteRefused, ApprovalVoted, VoteRefusal,
+    ApprovalVoteRefused, ApprovalVoted, StaleCause, VoteRefusal,
 };
 use ruche_domain::ids::{ApprovalId, LaneId, TurnId};
 use ruche_domain::limits::{DSSE_ENVELOPE_BYTES_MAX, VOTE_REFUSALS_PER_REQUEST_MAX};
 use ruche_domain::measures::Digest;
+use ruche_domain::numbers::Epoch;
 use ruche_domain::stream::{Category, StreamId};
+use ruche_ledger::epoch::ledger_stream;
 use ruche_ledger::vote::{
     Ballot, Refused, RequestPlace, Sender, hinted_key, judge, key_stream, request_facts,
 };
@@ -48,6 +51,8 @@ pub struct VoteState {
     request: Option<Request>,
     key: KeyState,
     catalogue: Catalogue,
+    /// The epoch that the ledger is in.
+    epoch: Option<Epoch>,
     /// Votes that did not count.
     refused: Vec<RefusedVote>,
 }
@@ -121,7 +126,10 @@ impl Command for VoteOnApproval {
     }
 
     fn is_settled(&self, state: &VoteState, stream: StreamId) -> bool {
-        state.catalogue.is_settled(stream)
+        match stream.category {
+            Category::Ledger => state.epoch.is_some(),
+            _ => state.catalogue.is_settled(stream),
+        }
     }
 
     fn more_loads(&self, state: &VoteState, ground: &Ground<'_>) -> Vec<Load> {
@@ -137,6 +145,8 @@ impl Command for VoteOnApproval {
             .and_then(|request| request.said.tool_name.as_deref());
         loads.extend(tool.map(|tool| Catalogue::load(ground.references, tool)));
         loads.extend(state.catalogue.more_loads(ground.references));
+        // Guarded: of a vote and an epoch that begins, one is decided again and sees the other.
+        loads.push(Load::newest(ledger_stream(ground.ledger)));
         loads
     }
 
@@ -144,6 +154,10 @@ impl Command for VoteOnApproval {
         match event.stream().category {
             Category::Key => return state.key.evolve(event),
             Category::Tool => return state.catalogue.evolve(event),
+            Category::Ledger => {
+                state.epoch = state.epoch.max(Some(event.recorded.receipt.position.epoch));
+                return;
+            }
             _ => {}
         }
         if event.stream() == approval_stream(self.approval)
@@ -203,6 +217,7 @@ impl VoteOnApproval {
             },
             now: ground.now,
             is_open,
+            now_in: state.epoch,
         })?;
         let mut voted = ApprovalVoted::new(
             statement.reviewer,
@@ -234,6 +249,18 @@ impl VoteOnApproval {
         resolved.approvals = Some(u32::from(approves));
         resolved.by = Some(voted.reviewer.clone());
         resolved.detail.clone_from(&voted.reason);
+        let vote = self.of_request(request, voted);
+        self.with_what_follows(vote, (resolved, Vec::new()), (state, request), ground)
+    }
+
+    /// An event of the request, and what the lane makes of the decision.
+    fn with_what_follows(
+        &self,
+        first: NewEvent,
+        (resolved, changed): (ApprovalResolved, Vec<StaleCause>),
+        (state, request): (&VoteState, &Request),
+        ground: &Ground<'_>,
+    ) -> Result<Decision, CommandError> {
         let new_turn = ground
             .references
             .id("turn-of-approval", &[self.approval.as_bytes()]);
@@ -241,18 +268,18 @@ impl VoteOnApproval {
             approval: self.approval,
             resolved,
             binding: state.binding_now(request, ground),
+            changed,
             new_turn: TurnId::governed(new_turn),
         };
         let asked = Asked::from(Intent::ResolveApproval(resolve));
         let channel = request.said.channel.as_deref().unwrap_or_default();
         let follows = state.governed.decide_in(request.lane, channel, ground, &asked)?;
-        // All of it follows from the vote, which is first.
+        // All of it follows from the first.
         let follows = follows.into_iter().map(|event| NewEvent {
             caused_by: Some(0),
             ..event
         });
-        let vote = self.of_request(request, voted);
-        Ok(Decision::Append(std::iter::once(vote).chain(follows).collect()))
+        Ok(Decision::Append(std::iter::once(first).chain(follows).collect()))
     }
 
     /// A vote that does not count is recorded once for each cause, credential and, where it is signed, envelope; and for a
@@ -284,7 +311,17 @@ impl VoteOnApproval {
                 unit: "votes that do not count",
             });
         }
-        Ok(Decision::Append(vec![self.refusal(request, refused)]))
+        let is_over = refused.refusal == VoteRefusal::Epoch;
+        let refusal = self.refusal(request, refused);
+        if is_over {
+            // Whatever people say of it, it starts nothing. A turn that waits for them need not wait for its expiry.
+            let stale = (
+                ApprovalResolved::new(ApprovalOutcome::Approved),
+                vec![StaleCause::Epoch],
+            );
+            return self.with_what_follows(refusal, stale, (state, request), ground);
+        }
+        Ok(Decision::Append(vec![refusal]))
     }
 
     fn refusal(&self, request: &Request, refused: Refused) -> NewEvent {

@@ -98,7 +98,8 @@ pub(super) fn resolve(draft: &mut Draft<'_>, resolve: &ResolveApproval) -> Resul
     }
     check_new(draft, &approval, resolve.new_turn)?;
     let approves = resolve.resolved.outcome == ApprovalOutcome::Approved;
-    let changed = changes(&approval.binding, &resolve.binding);
+    let mut changed = changes(&approval.binding, &resolve.binding);
+    changed.extend(&resolve.changed);
     if approves && !changed.is_empty() {
         draft.row(14);
         draft.push_approval(approval.id, ApprovalStale::new(changed));

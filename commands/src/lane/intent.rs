@@ -190,6 +190,8 @@ pub struct ResolveApproval {
     pub resolved: ApprovalResolved,
     /// What the approval would have to be bound to now.
     pub binding: Binding,
+    /// What else changed, so that an approval would start nothing.
+    pub changed: Vec<StaleCause>,
     /// Id of the turn that opens if the approval is detached.
     pub new_turn: TurnId,
 }

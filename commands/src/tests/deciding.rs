@@ -127,6 +127,7 @@ impl World {
             approval,
             resolved: ApprovalResolved::new(outcome),
             binding: known.binding,
+            changed: Vec::new(),
             new_turn: TurnId(uuid::Uuid::from_u128(0xDEC1DED)),
         };
         let command = LaneCommand {

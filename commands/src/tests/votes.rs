@@ -29,6 +29,7 @@ use crate::session::{SessionRef, StartSession};
 use crate::testing::{NoObjection, TEST_NOW, TestLedger};
 use crate::tool::RegisterTool;
 
+mod epochs;
 mod recorded;
 
 const AGENT: u128 = 1;

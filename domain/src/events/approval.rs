@@ -55,6 +55,8 @@ words! {
         Expired = "expired",
         /// The request is decided or withdrawn.
         Decided = "decided",
+        /// The ledger went on in another epoch since, as after a restore: the call has to be proposed anew.
+        Epoch = "epoch",
     }
 
     /// What changed since people looked.
@@ -242,7 +244,7 @@ payloads! {
         pub reason: Option<String>,
     }
 
-    /// Somebody tried to vote and it does not count. Nothing else came of it.
+    /// Somebody tried to vote and it does not count: it decided nothing.
     pub struct ApprovalVoteRefused {
         /// Why.
         pub refusal: VoteRefusal,

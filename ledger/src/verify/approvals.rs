@@ -15,7 +15,7 @@ use ruche_domain::events::{
 };
 use ruche_domain::ids::{ApprovalId, CallId, TenantId};
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::{Epoch, Micros, Position};
 use ruche_domain::stream::Category;
 use uuid::Uuid;
 
@@ -51,8 +51,8 @@ pub(super) struct ApprovalRules {
     credentials: Credentials,
     keys: Keys,
     requests: HashMap<ApprovalId, Request>,
-    /// Requests of which something was erased: what they say is no evidence either way.
-    unknown: HashSet<ApprovalId>,
+    /// Requests of which something was erased: what they say is no evidence either way. With the epoch that they stand in.
+    unknown: HashMap<ApprovalId, Epoch>,
     /// Calls whose use of an approval was erased.
     unknown_uses: HashSet<CallId>,
     /// What each call of a governed turn was proposed as.
@@ -67,6 +67,8 @@ pub(super) struct ApprovalRules {
     catalogue: Catalogue,
     /// Records before this point could not be read.
     has_holes: bool,
+    /// The last epoch in which that was so.
+    holes_in: Option<Epoch>,
 }
 
 /// An approval that was used up.
@@ -85,6 +87,8 @@ struct Use {
 #[derive(Debug)]
 struct Request {
     facts: Result<RequestFacts, RequestFault>,
+    /// The epoch that it stands in.
+    epoch: Epoch,
     action: Digest,
     /// What is to run, where the request says it; nobody can vote on one that does not.
     runs: Option<(String, Digest)>,
@@ -172,12 +176,14 @@ impl ApprovalRules {
 
     /// Says that records are not there. What is known of requests and calls may have changed in them, so nothing is judged
     /// of those; what is proposed and asked for from now on is. A key counts as registered as it was: that it was revoked
-    /// there nobody can say.
-    pub(super) fn forget(&mut self) {
+    /// there nobody can say. `within` is the epoch whose records they are; nothing where they are those of epochs that are over.
+    pub(super) fn forget(&mut self, within: Option<Epoch>) {
         self.has_holes = true;
+        self.holes_in = within.or(self.holes_in);
         self.catalogue.forget();
+        let requests = self.requests.drain();
         self.unknown
-            .extend(self.requests.drain().map(|(approval, _)| approval));
+            .extend(requests.map(|(approval, request)| (approval, request.epoch)));
         self.proposals.clear();
         self.consumed.clear();
         self.waiting.clear();
@@ -200,17 +206,15 @@ impl ApprovalRules {
             findings,
         };
         let Some(payload) = payload else {
-            self.without_payload(leaf, position);
-            self.started_unseen(&mut seen);
+            self.unseen(&mut seen);
             return;
         };
         let fact = match AgentEvent::from_payload(&event.event_type, event.schema_version, payload) {
             Ok(fact) => fact,
             Err(error) => {
                 // It says what it says to nobody: a start must not hide behind that, nor a revocation.
-                self.without_payload(leaf, position);
                 seen.found(FindingKind::PayloadMalformed, error.to_string());
-                self.started_unseen(&mut seen);
+                self.unseen(&mut seen);
                 return;
             }
         };
@@ -298,6 +302,13 @@ impl ApprovalRules {
         }
     }
 
+    /// Takes a record of which only the leaf is there.
+    fn unseen(&mut self, seen: &mut Seen<'_>) {
+        self.used_unseen(seen);
+        self.without_payload(seen.leaf, seen.position);
+        self.started_unseen(seen);
+    }
+
     /// What a record means without its payload, by its leaf alone.
     fn without_payload(&mut self, leaf: &Leaf, position: Position) {
         let stream = leaf.event.stream.id;
@@ -306,7 +317,9 @@ impl ApprovalRules {
             "tool.registered" if leaf.event.provenance == Provenance::Imported => {}
             "tool.registered" => self.catalogue.erased(stream),
             "infra.key.revoked" => self.keys.revoke(stream, position),
-            "approval.requested" | "approval.voted" | "approval.resolved" => self.doubt(ApprovalId(stream)),
+            "approval.requested" | "approval.voted" | "approval.resolved" => {
+                self.doubt(ApprovalId(stream), position.epoch);
+            }
             "approval.consumed" => {
                 self.unknown_uses.extend(leaf.event.call);
                 self.set_state(ApprovalId(stream), State::Consumed);
@@ -318,10 +331,11 @@ impl ApprovalRules {
         }
     }
 
-    /// Nothing more is judged about a request.
-    fn doubt(&mut self, approval: ApprovalId) {
-        self.requests.remove(&approval);
-        self.unknown.insert(approval);
+    /// Nothing more is judged about a request, save that it is of its epoch: that of the first record of it that was seen.
+    fn doubt(&mut self, approval: ApprovalId, seen_in: Epoch) {
+        let request = self.requests.remove(&approval);
+        let epoch = request.map_or(seen_in, |request| request.epoch);
+        self.unknown.entry(approval).or_insert(epoch);
     }
 
     fn set_state(&mut self, approval: ApprovalId, state: State) {
@@ -342,6 +356,7 @@ impl ApprovalRules {
         let user = self.credentials.user(event.actor.reference);
         let request = Request {
             facts: request_facts(&place, said),
+            epoch: seen.position.epoch,
             action: said.action_digest,
             runs: said.tool_name.clone().zip(said.arguments.as_deref().map(digest)),
             call: event.call,
@@ -376,7 +391,7 @@ impl ApprovalRules {
     fn voted(&mut self, said: &ApprovalVoted, seen: &mut Seen<'_>) {
         let event = &seen.leaf.event;
         let Some(request) = self.requests.get_mut(&ApprovalId(event.stream.id)) else {
-            if !self.has_holes && !self.unknown.contains(&ApprovalId(event.stream.id)) {
+            if !self.has_holes && !self.unknown.contains_key(&ApprovalId(event.stream.id)) {
                 seen.found(FindingKind::VoteInvalid, "there is no such request before it");
             }
             return;
@@ -389,7 +404,7 @@ impl ApprovalRules {
         let key = hinted.and_then(|id| self.keys.get(id));
         let may_be_unknown = self.has_holes || hinted.is_some_and(|id| self.keys.may_be(id));
         if key.is_none() && may_be_unknown {
-            return self.doubt(ApprovalId(event.stream.id));
+            return self.doubt(ApprovalId(event.stream.id), seen.position.epoch);
         }
         let judged = judge(&Ballot {
             envelope: &said.signature,
@@ -406,6 +421,7 @@ impl ApprovalRules {
             now: seen.now(),
             // The first vote that counts decides, whatever else is recorded: a no is not stepped over.
             is_open: request.state == State::Requested && request.vote.is_none(),
+            now_in: Some(seen.position.epoch),
         });
         match judged {
             Ok(statement)

@@ -71,7 +71,7 @@ kinds! {
     RequestMismatch = "REQUEST_MISMATCH": "a request for approval with digests of something else than it shows",
     VoteInvalid = "VOTE_INVALID": "a vote that does not count: signature, key, request, requester or time",
     DecisionWithoutVote = "DECISION_WITHOUT_VOTE": "an approval, or a rejection, that no vote in its append gives",
-    ApprovalMisused = "APPROVAL_MISUSED": "an approval that is used and not given, lapsed, of another action, or without a start",
+    ApprovalMisused = "APPROVAL_MISUSED": "an approval that is used and not given, lapsed, of another action or epoch, or without a start",
     ApprovalUsedTwice = "APPROVAL_USED_TWICE": "an approval that is used a second time",
     ReviewerUntrusted = "REVIEWER_UNTRUSTED": "an approval that is used and signed by a key that the auditor did not bring",
     EffectWithoutApproval = "EFFECT_WITHOUT_APPROVAL": "an effect without its approval, or another one than was proposed",

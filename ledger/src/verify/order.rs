@@ -170,7 +170,7 @@ impl Order {
         let is_next_swapped = claim.index == place.saturating_add(1);
         if claim.index > place && claim.index < self.size && goes_on {
             self.report_gap(place, claim.index, findings);
-            history.forget();
+            history.forget(Some(self.epoch));
             self.expected = claim.index;
             self.forget();
             self.place(entry.hash, &claim, history, findings);

@@ -5,7 +5,7 @@ use ruche_domain::approval::{
 use ruche_domain::events::{ApprovalDecision, InfraKeyRegistered, VoteRefusal};
 use ruche_domain::ids::{ApprovalId, TenantId};
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::{Epoch, Micros, Position};
 use uuid::Uuid;
 
 use super::{Ballot, KeyRefusal, ReviewerKey, Sender, hinted_key, judge, key_id};
@@ -80,6 +80,7 @@ fn refusal(envelope: &str, change: impl FnOnce(&mut Ballot<'_>, &mut ReviewerKey
         voter: sender(DESK),
         now: Micros(999),
         is_open: true,
+        now_in: Some(Epoch(1)),
     };
     change(&mut ballot, &mut key);
     let key = Some(&key);
@@ -118,6 +119,10 @@ fn each_refusal_has_its_name() {
         ballot.now = Micros(1_000)
     });
     check(VoteRefusal::Decided, &good, &|ballot, _| ballot.is_open = false);
+    check(VoteRefusal::Epoch, &good, &|ballot, _| {
+        ballot.now_in = Some(Epoch(2))
+    });
+    check(VoteRefusal::Epoch, &good, &|ballot, _| ballot.now_in = None);
     let other_type = private().sign(POSSESSION_TYPE, b"{}").unwrap().to_json();
     check(VoteRefusal::BadSignature, &other_type, &|_, _| ());
     let no_statement = private().sign(STATEMENT_TYPE, b"{}").unwrap().to_json();
@@ -159,6 +164,7 @@ fn nobody_votes_with_a_key_that_is_not_registered() {
         voter: sender(DESK),
         now: Micros(1),
         is_open: true,
+        now_in: Some(Epoch(1)),
     };
     assert_eq!(judge(&ballot).unwrap_err().refusal, VoteRefusal::UnknownKey);
 }
@@ -238,6 +244,7 @@ proptest! {
                 voter: sender(DESK),
                 now: Micros(1),
                 is_open: true,
+        now_in: Some(Epoch(1)),
             };
             if let Ok(statement) = judge(&ballot) {
                 // The hint is not signed, and a base64 alphabet can change: what was signed is the same.

@@ -210,6 +210,36 @@ pub async fn a_decision_that_was_erased_is_still_one(fresh: Fresh) {
     }
 }
 
+/// What is open, and what is approved and not used, starts nothing in another epoch. What is settled stays as it is, and what is
+/// asked for there is open; what the end of such a request is recorded as later counts.
+pub async fn what_an_epoch_leaves_open_is_stale_in_the_next(fresh: Fresh) {
+    let (world, ledger, mut story) = world(fresh).await;
+    let approved = ApprovalResolved::new(ApprovalOutcome::Approved);
+    let events = vec![requested(&mut story, 7), of(&mut story, 7, approved)];
+    world.feed.append(ledger, events).await;
+    world.feed.goes_on(ledger).await;
+    let events = vec![
+        requested(&mut story, 8),
+        of(&mut story, 4, ApprovalExpired::new(Micros(4))),
+    ];
+    world.feed.append(ledger, events).await;
+    world.runner().catch_up(ledger).await.expect("nothing fails here");
+    for (status, expected) in [
+        (RequestStatus::Requested, &[8][..]),
+        (RequestStatus::Approved, &[]),
+        (RequestStatus::Stale, &[1, 6, 7]),
+        (RequestStatus::Expired, &[3, 4]),
+        (RequestStatus::Consumed, &[2]),
+        (RequestStatus::Rejected, &[5]),
+    ] {
+        let filter = ApprovalFilter {
+            status: vec![status],
+            session: None,
+        };
+        assert_eq!(listed(&world, ledger, &filter, 10).await, expected, "{status:?}");
+    }
+}
+
 pub async fn a_key_is_listed_with_where_it_came_and_went(fresh: Fresh) {
     let (world, ledger, mut story) = world(fresh).await;
     let digest = |number| Digest([number; 32]);

@@ -15,6 +15,7 @@ macro_rules! shared_tests {
                 the_health_of_a_ledger_counts_every_record, a_tenant_sees_nothing_of_another;
             approvals: those_that_are_open_come_first_and_the_oldest_of_them,
                 a_decision_that_was_erased_is_still_one,
+                what_an_epoch_leaves_open_is_stale_in_the_next,
                 a_key_is_listed_with_where_it_came_and_went;
             interventions: what_waits_most_urgently_comes_first_and_the_oldest_of_it,
                 a_call_for_a_person_whose_payload_is_gone_is_still_one;

@@ -27,7 +27,8 @@ pub struct ApprovalView {
     /// The tool.
     pub tool: Option<String>,
     /// `requested`, `approved`, `rejected`, `expired`, `cancelled`, `stale`, `voided` or `consumed`. What lapsed and was
-    /// not recorded as such yet is `requested` still.
+    /// not recorded as such yet is `requested` still. `stale` without a record of it is what was of use when the ledger
+    /// went on in another epoch.
     pub state: &'static str,
     /// SHA-256 of the canonical action.
     pub action_digest: Digest,
@@ -62,6 +63,13 @@ impl StateAt {
                 Some(view) => view.take(record, &fact),
                 None => view = requested(id, record, &fact),
             }
+        }
+        // The read model of approvals says so, too.
+        if let (Some(view), Some(request)) = (&mut view, records.first())
+            && request.position.epoch < self.position.epoch
+            && matches!(view.state, "requested" | "approved")
+        {
+            view.state = "stale";
         }
         Ok((view, None))
     }

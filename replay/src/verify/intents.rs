@@ -231,7 +231,7 @@ impl Rest<'_> {
             _ => return None,
         };
         let known = self.lane.approvals.get(&approval)?;
-        let mut binding = known.binding;
+        let (mut binding, mut changed) = (known.binding, Vec::new());
         binding.config = (self.config_of)(known.turn);
         if let AgentEvent::ApprovalStale(stale) = &event.fact {
             let other =
@@ -243,6 +243,7 @@ impl Rest<'_> {
                     StaleCause::Policy => binding.policy = other(known.binding.policy),
                     StaleCause::Config => binding.config = other(known.binding.config),
                     StaleCause::Session => binding.session_head = other(known.binding.session_head),
+                    StaleCause::Epoch => changed.push(*cause),
                     _ => {}
                 }
             }
@@ -251,6 +252,7 @@ impl Rest<'_> {
             approval,
             resolved,
             binding,
+            changed,
             new_turn: self.new_turn(),
         })])
     }

@@ -276,6 +276,7 @@ impl Course {
             approval: id,
             resolved: ApprovalResolved::new(outcome),
             binding,
+            changed: Vec::new(),
             new_turn: TurnId(self.fresh()),
         })
     }

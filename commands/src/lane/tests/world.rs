@@ -294,6 +294,7 @@ impl World {
             approval,
             resolved: ApprovalResolved::new(outcome),
             binding: self.lane.approvals[&approval].binding,
+            changed: Vec::new(),
             new_turn: TurnId(self.fresh()),
         })
     }

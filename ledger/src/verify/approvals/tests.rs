@@ -16,7 +16,7 @@ use ruche_domain::events::{
 };
 use ruche_domain::ids::{ApprovalId, CallId, LedgerId, SessionId, TenantId, TurnId};
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::{Micros, Position, StreamVersion, TreeSize};
+use ruche_domain::numbers::{Epoch, Micros, Position, StreamVersion, TreeSize};
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
 use uuid::Uuid;
@@ -40,6 +40,7 @@ const DESK: u128 = 3;
 /// When all events of `Author` happen.
 const NOW: Micros = Micros(1_700_000_000_000_000);
 
+mod epochs;
 mod forged;
 mod people;
 mod shown;
@@ -54,6 +55,17 @@ struct Story {
     store: MemoryStore,
     author: Author,
     ledger: LedgerId,
+}
+
+/// What an auditor does not get. Indexes are those of any epoch.
+#[derive(Clone, Copy, Default)]
+struct Missing<'a> {
+    /// Records whose payloads were erased.
+    erased: &'a [u64],
+    /// Records that cannot be read at all.
+    unreadable: &'a [u64],
+    /// The end of each epoch but the last, as their successors declare.
+    is_end_lost: bool,
 }
 
 fn sha256(text: &str) -> Digest {
@@ -256,7 +268,12 @@ impl Story {
 
     /// The same where these records cannot be read at all.
     async fn judged_with(&self, erased: &[u64], unreadable: &[u64]) -> (Vec<String>, Vec<u64>) {
-        let (found, checker) = self.checked(RecordChecker::new(), erased, unreadable).await;
+        let missing = Missing {
+            erased,
+            unreadable,
+            ..Missing::default()
+        };
+        let (found, checker) = self.checked(RecordChecker::new(), missing).await;
         let not_run = checker
             .proposed_and_not_run()
             .map(|(position, _)| position.index.0);
@@ -269,15 +286,14 @@ impl Story {
         if let Some(trusted) = trusted {
             checker.trust_reviewers(TrustedReviewers::parse(trusted).unwrap());
         }
-        let (found, checker) = self.checked(checker, &[], &[]).await;
+        let (found, checker) = self.checked(checker, Missing::default()).await;
         (found, checker.reviewers())
     }
 
     async fn checked(
         &self,
         mut checker: RecordChecker,
-        erased: &[u64],
-        unreadable: &[u64],
+        missing: Missing<'_>,
     ) -> (Vec<String>, RecordChecker) {
         let records = self
             .store
@@ -285,23 +301,27 @@ impl Story {
             .await
             .unwrap();
         let mut findings = Findings::keeping(100);
-        let first = &records[0];
-        checker.begin_epoch(
-            first.position.epoch,
-            &first.leaf.origin,
-            TreeSize(records.len() as u64),
-        );
-        for mut record in records {
-            if unreadable.contains(&record.position.index.0) {
-                checker.skip_records(1, &mut findings);
-                continue;
+        for records in records.chunk_by(|one, next| one.position.epoch == next.position.epoch) {
+            let first = &records[0];
+            if first.position.epoch > Epoch(1) && missing.is_end_lost {
+                checker.skip_epoch();
             }
-            if erased.contains(&record.position.index.0) {
-                record.payload = vec![StoredFragment::Missing];
+            let size = TreeSize(records.len() as u64);
+            checker.begin_epoch(first.position.epoch, &first.leaf.origin, size);
+            for record in records {
+                let index = &record.position.index.0;
+                if missing.unreadable.contains(index) {
+                    checker.skip_records(1, &mut findings);
+                    continue;
+                }
+                let mut record = record.clone();
+                if missing.erased.contains(index) {
+                    record.payload = vec![StoredFragment::Missing];
+                }
+                checker.record(&record, &mut findings);
             }
-            checker.record(&record, &mut findings);
+            checker.end_epoch(&mut findings);
         }
-        checker.end_epoch(&mut findings);
         // The turn of these stories is not told: what turns may do is judged by other rules.
         let of_turn = |found: &&Finding| {
             let is_ours = ["settled before", "registered", "lapsed"].map(|told| found.detail.contains(told));

@@ -1,14 +1,18 @@
-//! An approval is used: it was given and not used yet, it has not lapsed, it is of this call and action, the key that gave it is
-//! not revoked, and whoever uses it is somebody else.
+//! An approval is used: it was given and not used yet, it has not lapsed, it is of this epoch, call and action, the key that gave
+//! it is not revoked, and whoever uses it is somebody else.
 
 use ruche_domain::events::ApprovalConsumed;
 use ruche_domain::ids::ApprovalId;
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::{Epoch, Micros, Position};
+use ruche_domain::stream::Category;
 use uuid::Uuid;
 
 use super::{ApprovalRules, Request, Seen, State, Use};
 use crate::verify::{Finding, FindingKind, Findings};
 use crate::vote::{Sender, part_in_vote};
+
+/// What was done with the approval may stand in records that were lost when the epoch ended.
+const OTHER_EPOCH: &str = "it was asked for in an epoch that is over";
 
 impl ApprovalRules {
     pub(super) fn used(&mut self, said: &ApprovalConsumed, seen: &mut Seen<'_>) {
@@ -22,10 +26,9 @@ impl ApprovalRules {
             signed,
         };
         let Some(request) = self.requests.get(&approval) else {
-            if self.unknown.contains(&approval) || self.has_holes {
-                self.consumed.insert(said.call_id, used(None));
-            } else {
-                seen.found(FindingKind::ApprovalMisused, "there is no such request before it");
+            match self.misused_unseen(approval, at.epoch) {
+                Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
+                None => drop(self.consumed.insert(said.call_id, used(None))),
             }
             return;
         };
@@ -36,12 +39,9 @@ impl ApprovalRules {
             );
             return;
         }
-        match self.misused(
-            (approval, request),
-            said,
-            seen.leaf.event.actor.reference,
-            seen.now(),
-        ) {
+        let by = seen.leaf.event.actor.reference;
+        let of_epoch = (request.epoch != at.epoch).then_some(OTHER_EPOCH);
+        match of_epoch.or_else(|| self.misused((approval, request), said, by, seen.now())) {
             Some(fault) => seen.found(FindingKind::ApprovalMisused, fault),
             None => {
                 if let Some(distrust) = request.key.and_then(|key| self.keys.distrust(key)) {
@@ -52,6 +52,22 @@ impl ApprovalRules {
             }
         }
         self.set_state(approval, State::Consumed);
+    }
+
+    /// A use of which only the leaf is there: it tells the request and the epoch.
+    pub(super) fn used_unseen(&self, seen: &mut Seen<'_>) {
+        let event = &seen.leaf.event;
+        if event.event_type != "approval.consumed" || event.stream.category != Category::Approval {
+            return;
+        }
+        let (approval, now_in) = (ApprovalId(event.stream.id), seen.position.epoch);
+        let fault = match self.requests.get(&approval) {
+            Some(request) => (request.epoch != now_in).then_some(OTHER_EPOCH),
+            None => self.misused_unseen(approval, now_in),
+        };
+        if let Some(fault) = fault {
+            seen.found(FindingKind::ApprovalMisused, fault);
+        }
     }
 
     /// A record stands in this append, or nothing comes any more: what was used up in another one and not started with there
@@ -67,6 +83,17 @@ impl ApprovalRules {
             let Position { epoch, index } = used.at;
             let detail = format!("no start of call {call} stands in its append");
             findings.push(Finding::at(FindingKind::ApprovalMisused, epoch, index.0, detail));
+        }
+    }
+
+    /// What is wrong with the use of a request of which nothing is known but where it stands. One of an epoch that is over
+    /// starts nothing, whatever is known of that epoch, and of this one what can be read is known.
+    fn misused_unseen(&self, approval: ApprovalId, now_in: Epoch) -> Option<&'static str> {
+        match self.unknown.get(&approval) {
+            Some(epoch) if *epoch == now_in => None,
+            Some(_) => Some(OTHER_EPOCH),
+            None if self.holes_in == Some(now_in) => None,
+            None => Some("there is no such request before it in this epoch"),
         }
     }
 
