@@ -158,6 +158,7 @@ impl EpochState {
         self.step = Kind::of(view.event_type, category).map(|kind| Step {
             kind,
             stream: view.stream.bytes(),
+            session: view.session.copied(),
             turn: view.turn.copied(),
             call: view.call.copied(),
             actor: view.actor.copied(),

@@ -43,6 +43,7 @@ pub(super) struct Step {
     pub kind: Kind,
     /// Of the stream: the lane, or the approval.
     pub stream: Id,
+    pub session: Option<Id>,
     pub turn: Option<Id>,
     pub call: Option<Id>,
     /// Who recorded it: the id of a credential, unless it happened by itself.
@@ -64,6 +65,7 @@ impl Step {
 #[derive(Debug)]
 struct Turn {
     lane: Id,
+    session: Option<Id>,
     opened: Position,
     state: State,
     /// It takes no more messages: sealed, or opened by a decision.
@@ -236,11 +238,13 @@ impl TurnRules {
         }
         if let Some((state, append)) = self.over.get(&turn) {
             let is_answer = step.kind == Kind::CallAsserted && self.may_be_asserted(step, *state);
-            if !is_answer && !may_follow_end(step, *state, *append) {
-                report(&Fault::illegal(format!("the turn is {}", state.name())));
-            }
             // A decision on a call of a turn that is over still moves the call, and so does what a person found out.
             let moves = is_answer || step.kind.name().starts_with("approval.");
+            if !is_answer && !may_follow_end(step, *state, *append) {
+                report(&Fault::illegal(format!("the turn is {}", state.name())));
+            } else if !moves && step.session.is_none() {
+                report(&check::no_session());
+            }
             return moves.then_some(turn);
         }
         let opens = matches!(step.kind, Kind::Opened | Kind::Received);
@@ -300,6 +304,7 @@ impl Turn {
     fn new(step: &Step, state: State) -> Self {
         Self {
             lane: step.stream,
+            session: step.session,
             opened: step.position,
             state,
             is_sealed: step.call.is_some(),

@@ -99,6 +99,7 @@ pub(super) struct LeafView<'a> {
     pub(super) occurred_at: u64,
     /// The actor's id, if it has one.
     pub(super) actor: Option<&'a [u8; 16]>,
+    pub(super) session: Option<&'a [u8; 16]>,
     pub(super) turn: Option<&'a [u8; 16]>,
     pub(super) call: Option<&'a [u8; 16]>,
     pub(super) fragments: FragmentViews,
@@ -131,8 +132,7 @@ impl<'a> LeafView<'a> {
         f.actor()?;
         Provenance::from_code(f.uint()?)?;
         Classification::from_code(f.uint()?)?;
-        f.optional::<16>()?;
-        let (turn, call) = (f.optional()?, f.optional()?);
+        let (session, turn, call) = (f.optional()?, f.optional()?, f.optional()?);
         for _ in 0..3 {
             f.optional::<16>()?;
         }
@@ -157,6 +157,7 @@ impl<'a> LeafView<'a> {
             recorded_at,
             occurred_at,
             actor,
+            session,
             turn,
             call,
             fragments,

@@ -10,8 +10,8 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalOutcome, ApprovalResolved, ToolCompleted, ToolStarted, TurnCommitted, TurnReadied, TurnStarted,
 };
-use ruche_domain::ids::{EventId, LaneId, LedgerId, TurnId};
-use ruche_domain::numbers::{Micros, Position, SchemaVersion};
+use ruche_domain::ids::{EventId, LaneId, LedgerId, SessionId, TurnId};
+use ruche_domain::numbers::{Micros, Position, SchemaVersion, StreamVersion};
 use ruche_domain::ports::Clock;
 use ruche_domain::stream::StreamId;
 use ruche_ledger::keys::MasterSeed;
@@ -146,6 +146,16 @@ impl World {
         panic!("no such call");
     }
 
+    /// Whose a turn is, as its events in a stream say.
+    async fn session(&self, stream: StreamId, turn: TurnId) -> Option<SessionId> {
+        let records = self
+            .store
+            .read_stream(self.ledger, stream, StreamVersion::FIRST, 1_000);
+        let records = records.await.expect("the ledger is read");
+        let of_turn = records.iter().find(|record| record.leaf.event.turn == Some(turn));
+        of_turn.and_then(|record| record.leaf.event.session)
+    }
+
     /// Writes an event past the pipeline.
     async fn forge(
         &self,
@@ -159,6 +169,7 @@ impl World {
         ruche_domain::ports::Random::fill(&self.random, &mut id);
         let now = self.clock.now();
         let event = ACFEvent {
+            session: self.session(stream, turn).await,
             turn: Some(turn),
             call: call.map(|call| call.id),
             ..ACFEvent::new(

@@ -8,6 +8,10 @@ use crate::verify::finding::FindingKind::{AttemptOutOfOrder, LeaseOutOfOrder};
 impl TurnRules {
     /// Checks a step against its turn and its call. `said` is absent where the payload is.
     pub(super) fn check(&self, id: Id, step: &Step, said: Option<&Said>) -> Result<(), Fault> {
+        let turn = self.turns.get(&id);
+        if turn.is_none_or(|turn| !turn.is_undecidable) {
+            check_session(turn, step)?;
+        }
         if step.kind == Kind::Opened {
             return self.check_opened(id, step);
         }
@@ -154,6 +158,22 @@ impl TurnRules {
         };
         require(as_announced, || Fault::illegal("it was to end in another way"))
     }
+}
+
+pub(super) fn no_session() -> Fault {
+    Fault::illegal("it names no session")
+}
+
+/// Everything that is governed is of a session: that of its turn. What a request says of itself is judged with what it shows.
+fn check_session(turn: Option<&Turn>, step: &Step) -> Result<(), Fault> {
+    if step.kind == Kind::Requested {
+        return Ok(());
+    }
+    require(step.session.is_some(), no_session)?;
+    let is_its = turn.is_none_or(|turn| turn.session == step.session);
+    require(is_its, || {
+        Fault::illegal("it is of another session than its turn")
+    })
 }
 
 fn check_state(turn: &Turn, step: &Step) -> Result<(), Fault> {

@@ -108,6 +108,12 @@ fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
         let (event_type, by_another) = event_type
             .strip_suffix('!')
             .map_or((event_type, false), |name| (name, true));
+        // `~` behind it: it names no session; `@`: another one.
+        let (event_type, session) = match event_type.strip_suffix(['~', '@']) {
+            Some(name) if event_type.ends_with('~') => (name, None),
+            Some(name) => (name, Some([4; 16])),
+            None => (event_type, Some([3; 16])),
+        };
         let is_approval = event_type.starts_with("approval.");
         let (category, stream) = if is_approval {
             (Category::Approval, id(call).unwrap())
@@ -118,6 +124,7 @@ fn judged(story: &str, erased: &[&str]) -> (Vec<String>, Vec<String>) {
         let step = Step {
             kind: Kind::of(event_type, category).unwrap_or_else(|| panic!("{event_type}")),
             stream,
+            session,
             turn: id(turn),
             call: id(call),
             actor: Some([if by_another { 2 } else { 1 }; 16]),

@@ -188,6 +188,7 @@ impl World {
         let mut id = [0; 10];
         ruche_domain::ports::Random::fill(&self.random, &mut id);
         let envelope = ACFEvent {
+            session: Some(SessionId::from_bytes([7; 16])),
             turn: Some(turn),
             call,
             ..ACFEvent::new(

@@ -61,6 +61,7 @@ impl Script {
         let event_id = EventId::from_bytes(id(8, number).into_bytes());
         let event_type = fact.event_type();
         let event = ACFEvent {
+            session: turn.map(|_| SessionId(id(7, 1))),
             turn,
             call,
             ..ACFEvent::new(

@@ -89,3 +89,36 @@ fn the_digest_of_a_result_is_its_own() {
     assert_eq!(told("done", "done"), None);
     assert_eq!(told("refunded 1000", "refunded 10"), Some(true));
 }
+
+/// Whatever is governed is of a session, and of that of its turn: by it people find what an agent did for whom.
+#[test]
+fn everything_of_a_turn_is_of_its_session() {
+    let first = |line: &str, mark: char| {
+        let at = line_of(line);
+        let mut words: Vec<String> = line.splitn(3, ' ').map(str::to_owned).collect();
+        words[1].push(mark);
+        let changed = words.join(" ");
+        let told = found(|lines| lines[at].clone_from(&changed)).into_iter().next();
+        (told, format!("ILLEGAL_TRANSITION at {changed}"))
+    };
+    // What is wrong with the session of a request is said of what it shows.
+    for line in GOOD
+        .trim()
+        .lines()
+        .filter(|line| !line.contains("approval.requested"))
+    {
+        let (told, expected) = first(line, '~');
+        assert_eq!(told, Some(expected));
+    }
+    for line in [
+        "3 turn.sealed 1 -",
+        r#"7 tool.started 1 7 {"side_effect":"compensatable","attempt":1}"#,
+        r#"8 tool.completed 1 7 {"attempt":1}"#,
+        r#"17 approval.resolved 2 8 {"outcome":"approved"}"#,
+        "18 approval.consumed 2 8",
+        "23 turn.committed 2 -",
+    ] {
+        let (told, expected) = first(line, '@');
+        assert_eq!(told, Some(expected));
+    }
+}
