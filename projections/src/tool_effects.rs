@@ -4,6 +4,7 @@ mod closing;
 mod query;
 mod state;
 
+use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::tool::{AssertedOutcome, ToolProposed, ToolRegistered, ToolStarted};
 use ruche_domain::ids::CallId;
@@ -23,13 +24,16 @@ pub use state::{EffectState, NotExecutedCause};
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["tool", "tool_effect"];
 
+/// What an import says takes nothing back that an administrator said: it is about calls that were made elsewhere, and decides
+/// nothing here.
 const REGISTERED: &str = "INSERT INTO tool (ledger, name, side_effect, tool_kind, description, version, \
-    schema_digest, argument_schema, compensation_tool, timeout_us, owner, position, registered_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+    schema_digest, argument_schema, compensation_tool, timeout_us, owner, position, registered_at, imported) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
     ON CONFLICT (ledger, name) DO UPDATE SET side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
     description = excluded.description, version = excluded.version, schema_digest = excluded.schema_digest, \
     argument_schema = excluded.argument_schema, compensation_tool = excluded.compensation_tool, \
-    timeout_us = excluded.timeout_us, owner = excluded.owner, position = excluded.position, registered_at = excluded.registered_at";
+    timeout_us = excluded.timeout_us, owner = excluded.owner, position = excluded.position, registered_at = excluded.registered_at, \
+    imported = excluded.imported WHERE excluded.imported <= tool.imported";
 /// A call belongs to the session that proposed it, and until then to the session that named it first. So a proposal
 /// takes away what other sessions said of the call before it.
 const CLAIMED: &str = "DELETE FROM tool_effect WHERE ledger = $1 AND call = $2 AND session IS DISTINCT FROM $3 \
@@ -88,7 +92,7 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -125,6 +129,7 @@ fn registered(event: &ProjectedEvent, tool: &ToolRegistered) -> Result<Change, P
         tool.owner.as_ref().into(),
         event.place()?.into(),
         event.occurred_at()?.into(),
+        (event.header().provenance == Provenance::Imported).into(),
     ];
     Ok(Change::write(REGISTERED, params))
 }

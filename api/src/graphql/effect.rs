@@ -219,7 +219,7 @@ impl ToolEffect {
     }
 }
 
-/// A registered tool, as it was registered last.
+/// A registered tool, as an administrator registered it last; where none did, as the last import said.
 #[derive(SimpleObject)]
 pub(super) struct Tool {
     /// Its name.
@@ -246,6 +246,8 @@ pub(super) struct Tool {
     position: PositionScalar,
     /// When that was.
     registered_at: DateTime,
+    /// Whether it decides what a governed call does. What only an import said does not: such a call is irreversible.
+    decides: bool,
 }
 
 impl From<tool_effects::Tool> for Tool {
@@ -258,6 +260,7 @@ impl From<tool_effects::Tool> for Tool {
             argument_schema: schema.and_then(|text| serde_json::from_str(text).ok()).map(Json),
             position: PositionScalar(tool.position),
             registered_at: DateTime(tool.registered_at),
+            decides: tool.decides,
             timeout_ms: tool.timeout_us.map(|us| Long::count(us / 1_000)),
             owner: tool.owner,
             name: tool.name,

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use ruche_domain::envelope::Provenance;
@@ -7,7 +8,7 @@ use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 use super::tool_calls::{World, types};
 use crate::testing::{NoObjection, TestLedger, given, references};
 use crate::tool::tool_stream;
-use crate::{CommandContext, RegisterTool};
+use crate::{CommandContext, RegisterTool, import};
 
 #[test]
 fn a_tool_is_registered_and_registered_anew_only_when_something_changed() {
@@ -127,4 +128,55 @@ fn a_compensatable_tool_names_what_undoes_it_without_asking_anybody() {
     given()
         .when(&RegisterTool::new("", SideEffectPolicy::Pure))
         .refused("INVALID_INPUT");
+}
+
+/// A tool that an administrator registered otherwise than the file says stays so and is told; one that stands as the file says, or
+/// that only an import registered, is not.
+#[tokio::test]
+async fn tools_that_stay_otherwise_than_a_file_says_are_told() {
+    let ledger = TestLedger::in_memory(Arc::new(NoObjection)).await;
+    let context = |key: &str, provenance| {
+        let mut context = ledger.context.with_key(key);
+        context.provenance = provenance;
+        context
+    };
+    let mapping = br#"{ "tools": [
+        { "name": "same", "side_effect": "pure" }, { "name": "otherwise", "side_effect": "pure" },
+        { "name": "by_import", "side_effect": "pure" }, { "name": "new", "side_effect": "pure" } ] }"#;
+    let options = import::ImportOptions {
+        mapping: import::ToolMapping::read(mapping).unwrap(),
+        ..import::ImportOptions::default()
+    };
+    let (pure, irreversible) = (SideEffectPolicy::Pure, SideEffectPolicy::Irreversible);
+    for (name, effect, is_imported) in [
+        ("same", pure, false),
+        ("otherwise", irreversible, false),
+        ("by_import", irreversible, true),
+    ] {
+        let mut tool = RegisterTool::new(name, effect);
+        tool.is_imported = is_imported;
+        let provenance = if is_imported {
+            Provenance::Imported
+        } else {
+            Provenance::Attested
+        };
+        let context = context(name, provenance);
+        ledger.commands.execute(&context, &tool).await.unwrap();
+    }
+    let file = br#"[{"task_id":1,"trial":0,"reward":1,"traj":[]}]"#;
+    let session = import::read(import::Format::TauBench, file)
+        .flatten()
+        .next()
+        .unwrap();
+    let mut plan = import::plan(session, &options);
+    let names = ["same", "otherwise", "by_import", "new", "unknown"];
+    plan.tools.extend(names.map(str::to_owned));
+    // Whatever was imported before: what is told of tools is so each time.
+    for run in 0..2 {
+        let (import, mut known) = (context("import", Provenance::Imported), HashSet::new());
+        let tools = import::import_tools(&ledger.commands, &import, &plan, &options.mapping, &mut known);
+        let tools = tools.await.unwrap();
+        assert_eq!(tools.kept, ["otherwise"], "run {run}");
+        assert_eq!(tools.unclassified, ["unknown"], "run {run}");
+    }
 }

@@ -30,7 +30,8 @@ macro_rules! shared_tests {
             workers: messages_go_over_to_a_turn_of_another_session,
                 steps_are_told_in_the_order_in_which_they_were_begun,
                 what_nobody_knows_the_outcome_of_comes_first,
-                a_tool_says_who_answers_for_it_and_how_long_it_may_take;
+                a_tool_says_who_answers_for_it_and_how_long_it_may_take,
+                what_an_import_said_of_a_tool_decides_nothing;
             outcomes: turns_are_counted_under_each_dimension, all_conditions_of_a_filter_hold;
             erased: erased_payloads_leave_what_their_leaves_say,
                 a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else;

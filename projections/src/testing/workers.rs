@@ -2,6 +2,7 @@
 
 #![expect(missing_docs, reason = "the name of a test says what it shows")]
 
+use ruche_domain::envelope::Provenance;
 use ruche_domain::events::tool::AssertedOutcome;
 use ruche_domain::events::{
     MessageReceived, Role, ToolCompleted, ToolFailed, ToolOutcomeAsserted, ToolOutcomeUnknown, ToolProposed,
@@ -212,4 +213,32 @@ pub async fn a_tool_says_who_answers_for_it_and_how_long_it_may_take(fresh: Fres
         .map(|tool| (tool.timeout_us, tool.owner.as_deref()))
         .collect();
     assert_eq!(told, [(None, None), (Some(30_000_000), Some("shop team"))]);
+}
+
+pub async fn what_an_import_said_of_a_tool_decides_nothing(fresh: Fresh) {
+    let mut story = Story::new(1);
+    let mut registered = |name: &str, side_effect, provenance| {
+        let mut event = story.event(ToolRegistered::new(name.to_owned(), side_effect));
+        event.event.provenance = provenance;
+        event
+    };
+    let (pure, irreversible) = (SideEffectPolicy::Pure, SideEffectPolicy::Irreversible);
+    let (imported, attested) = (Provenance::Imported, Provenance::Attested);
+    let events = vec![
+        registered("by_both", pure, imported),
+        registered("by_both", irreversible, attested),
+        registered("by_both", pure, imported),
+        registered("by_import", irreversible, imported),
+        registered("by_import", pure, imported),
+    ];
+    let (world, ledger) = told(fresh, events, 2).await;
+    let tools = tool_effects::tools(world.reads(), ledger).await.expect("tools");
+    let told: Vec<_> = tools
+        .iter()
+        .map(|tool| (tool.name.as_str(), tool.side_effect, tool.decides))
+        .collect();
+    assert_eq!(
+        told,
+        [("by_both", irreversible, true), ("by_import", pure, false)]
+    );
 }

@@ -255,7 +255,7 @@ pub async fn by_calls(
         .collect()
 }
 
-/// A registered tool, as it was registered last.
+/// A registered tool, as an administrator registered it last; where none did, as the last import said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
     /// Its name.
@@ -282,6 +282,8 @@ pub struct Tool {
     pub position: Position,
     /// When that was.
     pub registered_at: Micros,
+    /// Whether it decides what a governed call does to the world. What only an import said does not: such a call is irreversible.
+    pub decides: bool,
 }
 
 /// All tools of a ledger, by name.
@@ -290,7 +292,7 @@ pub struct Tool {
 /// Those of the store.
 pub async fn tools(store: &dyn ReadStore, ledger: LedgerId) -> Result<Vec<Tool>, ReadStoreError> {
     let columns = "name, side_effect, tool_kind, description, version, schema_digest, argument_schema, \
-        compensation_tool, timeout_us, owner, position, registered_at";
+        compensation_tool, timeout_us, owner, position, registered_at, imported";
     let rows = Select::of(columns, "tool", ledger)
         .text(" ORDER BY name")
         .rows(store)
@@ -310,6 +312,7 @@ pub async fn tools(store: &dyn ReadStore, ledger: LedgerId) -> Result<Vec<Tool>,
             owner: fields.optional_text()?,
             position: fields.position()?,
             registered_at: fields.time()?,
+            decides: !fields.flag()?,
         })
     };
     rows.into_iter().map(read).collect()

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use ruche_commands::configuration::digest;
+use ruche_domain::envelope::Provenance;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::StreamId;
+use ruche_ledger::store::Record;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +16,7 @@ use super::{Found, StateAt};
 use crate::error::ReplayError;
 use crate::recorded::fact;
 
-/// A registered tool.
+/// A registered tool, as an administrator registered it last; where none did, as the last import said.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToolView {
     /// Name.
@@ -35,6 +37,8 @@ pub struct ToolView {
     pub owner: Option<String>,
     /// The record that says so.
     pub registered: Position,
+    /// Whether it decides what a governed call does to the world. What only an import said does not: such a call is irreversible.
+    pub decides: bool,
 }
 
 /// The configuration of a scope.
@@ -63,7 +67,9 @@ pub struct ConfigurationView {
 impl StateAt {
     pub(super) async fn tool(&self, stream: StreamId) -> Result<Found<ToolView>, ReplayError> {
         let records = self.stream(stream).await?;
-        let Some(last) = records.last() else {
+        // The rule of the catalogue that commands are decided on.
+        let decides = |record: &&Record| record.leaf.event.provenance != Provenance::Imported;
+        let Some(last) = records.iter().rfind(decides).or(records.last()) else {
             return Ok((None, None));
         };
         let Some(AgentEvent::ToolRegistered(tool)) = fact(last) else {
@@ -79,6 +85,7 @@ impl StateAt {
             owner: tool.owner,
             name: tool.name,
             registered: last.position,
+            decides: decides(&last),
         };
         Ok((Some(view), None))
     }

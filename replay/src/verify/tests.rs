@@ -31,6 +31,7 @@ mod forged;
 mod live;
 mod long;
 mod old;
+mod states;
 
 struct Keys(MasterSeed);
 

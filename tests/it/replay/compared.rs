@@ -282,13 +282,15 @@ async fn compare_tool(world: &World, tool: &ToolView, position: Position) {
             row.side_effect.name(),
             row.compensation_tool,
             row.version,
-            row.position
+            row.position,
+            row.decides
         ),
         (
             tool.side_effect,
             tool.compensation_tool.clone(),
             tool.version.clone(),
-            tool.registered
+            tool.registered,
+            tool.decides
         ),
         "{position}"
     );

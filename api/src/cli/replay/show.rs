@@ -198,6 +198,17 @@ fn of_tool(tool: &ToolView) -> String {
         ),
         ("undone by", tool.compensation_tool.clone()),
         ("registered", Some(tool.registered.to_string())),
+        (
+            "decides",
+            Some(
+                if tool.decides {
+                    "yes"
+                } else {
+                    "no, only an import said so"
+                }
+                .to_owned(),
+            ),
+        ),
     ])
 }
 

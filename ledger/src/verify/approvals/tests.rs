@@ -7,7 +7,7 @@ use ruche_domain::action::Action;
 use ruche_domain::approval::{
     KeyPossession, POSSESSION_TYPE, RequestEnvelope, RequestFacts, STATEMENT_TYPE, Statement, view,
 };
-use ruche_domain::envelope::{Actor, ActorKind};
+use ruche_domain::envelope::{Actor, ActorKind, Provenance};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalConsumed, ApprovalDecision, ApprovalExpired, ApprovalMode, ApprovalOutcome, ApprovalRequested,

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0008_what_workers_read.sql"),
     include_str!("../../../../migrations/sqlite/read/0009_calls_that_never_run.sql"),
     include_str!("../../../../migrations/sqlite/read/0010_interventions.sql"),
+    include_str!("../../../../migrations/sqlite/read/0011_imported_tools.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

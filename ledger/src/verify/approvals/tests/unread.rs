@@ -85,3 +85,32 @@ async fn a_hole_excuses_what_began_before_it_and_nothing_behind_it() {
         );
     }
 }
+
+/// What an import said of a tool decides nothing, so that it was erased makes nothing doubtful either: a tool that nobody
+/// registered is one that has to be asked for.
+#[tokio::test]
+async fn an_imported_registration_that_was_erased_hides_no_start() {
+    for (provenance, is_found) in [(Provenance::Imported, true), (Provenance::Attested, false)] {
+        let story = Story::new().await;
+        let tool = ToolRegistered::new("look_up".to_owned(), SideEffectPolicy::Pure);
+        let mut registered = story.event(StreamId::new(Category::Tool, Uuid::from_u128(500)), ADMIN, tool);
+        registered.event.call = None;
+        registered.event.provenance = provenance;
+        story.append(vec![registered]).await;
+        let mut proposed = ToolProposed::new("delete_file".to_owned(), r#"{"path":"/a"}"#.to_owned());
+        proposed.side_effect = Some(SideEffectPolicy::Pure);
+        let mut started = ToolStarted::new("delete_file".to_owned());
+        started.side_effect = Some(SideEffectPolicy::Pure);
+        let (proposed, started) = (
+            story.event(lane(), AGENT, proposed),
+            story.event(lane(), AGENT, started),
+        );
+        story.append(vec![proposed, started]).await;
+        let (found, _) = story.judged_without(&[1]).await;
+        let mut expected = vec!["PAYLOAD_MISSING 1"];
+        if is_found {
+            expected.extend(["ILLEGAL_TRANSITION 2", "EFFECT_WITHOUT_APPROVAL 3"]);
+        }
+        assert_eq!(found, expected, "{provenance:?}");
+    }
+}

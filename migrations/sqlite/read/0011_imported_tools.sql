@@ -1,0 +1,2 @@
+-- Whether only an import said what a tool does: then it decides nothing.
+ALTER TABLE tool ADD COLUMN imported INTEGER NOT NULL DEFAULT 0;
