@@ -1,10 +1,11 @@
 //! What records tell of a turn beside what the machine of lanes goes by: whose it is, what it did in steps, how it came out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ruche_commands::lane::LaneEvent;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::ids::{SessionId, TurnId};
+use ruche_domain::events::PolicyVerdict;
+use ruche_domain::ids::{CallId, SessionId, TurnId};
 use ruche_domain::numbers::{Micros, Position};
 use ruche_ledger::store::Record;
 use serde::Serialize;
@@ -30,6 +31,9 @@ pub struct TurnTold {
     pub ended_at: Option<Micros>,
     /// What a worker that takes over need not do again, in the order in which it was first begun.
     pub steps: Vec<StepView>,
+    /// Calls that policy did not allow. What they are stands with the calls.
+    #[serde(skip)]
+    pub(super) denied: BTreeSet<CallId>,
 }
 
 /// A step of a turn.
@@ -78,6 +82,10 @@ impl Told {
                 step.completed = Some(record.position);
                 step.result.clone_from(&completed.result);
             }
+            AgentEvent::PolicyEvaluated(evaluated) => match evaluated.verdict {
+                PolicyVerdict::Deny | PolicyVerdict::Transform => told.denied.extend(event.call),
+                PolicyVerdict::Allow | PolicyVerdict::RequireApproval => {}
+            },
             _ => told.end(event),
         }
     }

@@ -133,7 +133,7 @@ impl TurnView {
             settings: turn.settings.clone(),
             calls: calls
                 .into_iter()
-                .map(|call| CallView::new(call, turn, lane))
+                .map(|call| CallView::new(call, turn, lane, told.denied.contains(&call.id)))
                 .collect(),
             told,
         }
@@ -141,8 +141,8 @@ impl TurnView {
 }
 
 impl CallView {
-    fn new(call: &Call, turn: &Turn, lane: &Lane) -> Self {
-        let never_runs = never_runs(call, turn, lane).then_some(NOT_EXECUTED);
+    fn new(call: &Call, turn: &Turn, lane: &Lane, is_denied: bool) -> Self {
+        let never_runs = never_runs(call, turn, lane, is_denied).then_some(NOT_EXECUTED);
         Self {
             id: call.id,
             turn: call.turn,
@@ -165,9 +165,10 @@ const NOT_EXECUTED: &str = "not_executed";
 
 /// Whether a call that did not start never will: it was decided so, or its turn is over. A detached request outlives its
 /// turn. Between `tool.proposed` and `policy.evaluated`, which stand in one append, nothing is decided.
-fn never_runs(call: &Call, turn: &Turn, lane: &Lane) -> bool {
+fn never_runs(call: &Call, turn: &Turn, lane: &Lane, is_denied: bool) -> bool {
     let approval = call.approval.and_then(|id| lane.approvals.get(&id));
-    let is_decided = call.gate == Gate::Closed && (approval.is_some() || !call.refusals.is_empty());
+    let said_no = is_denied || approval.is_some() || !call.refusals.is_empty();
+    let is_decided = call.gate == Gate::Closed && said_no;
     let outlives = approval.is_some_and(|approval| approval.mode == ApprovalMode::Detached);
     call.status.is_none() && (is_decided || (turn.state.is_terminal() && !outlives))
 }

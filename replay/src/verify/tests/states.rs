@@ -3,6 +3,9 @@
 use ruche_commands::RegisterTool;
 use ruche_commands::tool::tool_stream;
 use ruche_domain::envelope::Provenance;
+use ruche_domain::events::{InterventionPoint, PolicyEvaluated, PolicyVerdict, ToolProposed};
+use ruche_domain::ids::CallId;
+use ruche_domain::measures::Digest;
 use ruche_domain::side_effect::SideEffectPolicy;
 
 use super::*;
@@ -68,4 +71,54 @@ async fn what_an_import_said_of_a_tool_decides_nothing() {
     let appended = world.store.append(world.ledger, request).await;
     assert!(matches!(appended, Ok(AppendOutcome::Appended { .. })));
     assert_eq!(world.tool("by_both").await, decided);
+}
+
+/// The read model of effects says so from the same record on, and not when the turn ends.
+#[tokio::test]
+async fn a_call_that_policy_did_not_allow_never_runs_from_then_on() {
+    let (world, lane, turn) = a_turn_that_is_worked_on().await;
+    for (number, verdict, expected) in [
+        (1, PolicyVerdict::Deny, Some("not_executed")),
+        (2, PolicyVerdict::Transform, Some("not_executed")),
+        (3, PolicyVerdict::Allow, None),
+        (4, PolicyVerdict::RequireApproval, None),
+    ] {
+        let call = CallView {
+            id: CallId::from_bytes([number; 16]),
+            turn,
+            tool: "refund".to_owned(),
+            side_effect: "pure",
+            gate: "closed",
+            effect: None,
+            attempts: 0,
+            approval: None,
+        };
+        let effect = async || {
+            let lanes = world.lanes().await;
+            let mut calls = lanes.iter().flat_map(LaneView::calls);
+            calls.find(|known| known.id == call.id).expect("the call").effect
+        };
+        let proposed = ToolProposed::new(call.tool.clone(), "{}".to_owned());
+        world.forge(lane_stream(lane), turn, Some(&call), proposed).await;
+        assert_eq!(effect().await, None, "{verdict:?} stands behind it");
+        let digest = Digest([1; 32]);
+        let point = InterventionPoint::PreToolCall;
+        let evaluated = PolicyEvaluated::new("decision".to_owned(), point, verdict, digest, digest);
+        world.forge(lane_stream(lane), turn, Some(&call), evaluated).await;
+        assert_eq!(effect().await, expected, "{verdict:?}");
+    }
+}
+
+async fn a_turn_that_is_worked_on() -> (World, LaneId, TurnId) {
+    for seed in 1..40 {
+        let world = World::of(seed, 120).await;
+        let found = world.lanes().await.into_iter().find_map(|lane| {
+            let turn = lane.turns.iter().find(|turn| turn.state == "processing")?.id;
+            Some((lane.id, turn))
+        });
+        if let Some((lane, turn)) = found {
+            return (world, lane, turn);
+        }
+    }
+    panic!("no turn is worked on")
 }
