@@ -68,7 +68,9 @@ impl Signed {
         };
         let voter = Sender {
             credential: vote.by,
-            // Whose it was is known to who took the vote, and stands in no record of this stream.
+            // Whose else that credential is does not matter here. The rule is that who asks, or uses, is not who decides, and
+            // who decides is who signed: the envelope is good whoever carries it. That the one credential which brought it
+            // uses nothing is more than the rule asks; another one of the same person may, in the verifier, too.
             user: None,
         };
         let judged = judge(&Ballot {

@@ -128,7 +128,7 @@ impl ApprovalRules {
             credential: by,
             user: self.credentials.user(by).flatten(),
         };
-        // Whose the credential is that brought the vote no record of the request says, so a start was not held against it.
+        // As the server judges a start: whose else the credential is that brought the vote does not matter.
         let voter = Sender {
             credential: request.voter,
             user: None,
