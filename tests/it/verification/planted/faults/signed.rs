@@ -2,7 +2,7 @@
 
 use ruche_domain::approval::{KeyPossession, POSSESSION_TYPE, RequestEnvelope, Statement};
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::InfraKeyRegistered;
+use ruche_domain::events::{ApprovalDecision, InfraKeyRegistered};
 use ruche_domain::ids::{ApprovalId, TenantId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
@@ -85,6 +85,15 @@ pub const SIGNED: &[Fault] = &[
             (ApprovalMisused, "approval.consumed"),
             (EffectWithoutIntent, "tool.completed"),
         ],
+    },
+    Fault {
+        name: "an effect whose start is taken out with the approval's use",
+        takes: SIGNED_FOR,
+        plant: |work, of| {
+            work.remove(of.at(work, "approval.consumed"));
+            work.remove(of.at(work, "tool.started"));
+        },
+        found: &[(EffectWithoutIntent, "tool.completed")],
     },
     Fault {
         name: "a start that stands outside of its lane",
@@ -234,6 +243,41 @@ pub const SIGNED: &[Fault] = &[
         takes: SIGNED_FOR,
         plant: |work, of| work.remove(of.at(work, "approval.voted")),
         found: &[(DecisionWithoutVote, "approval.resolved")],
+    },
+    Fault {
+        name: "a decision that is not what was signed",
+        takes: SIGNED_FOR,
+        plant: |work, of| {
+            let at = of.at(work, "approval.voted");
+            work.vote(at, |statement| statement.decision = ApprovalDecision::Reject);
+            work.say(at, |said| said["decision"] = json!("reject"));
+        },
+        found: &[(DecisionWithoutVote, "approval.resolved")],
+    },
+    Fault {
+        name: "a digest that all agree on and that is not the action's",
+        takes: SIGNED_FOR,
+        plant: |work, of| {
+            let other = Digest([0; 32]);
+            for event_type in [
+                "tool.proposed",
+                "policy.evaluated",
+                "approval.requested",
+                "approval.voted",
+                "approval.consumed",
+            ] {
+                let at = of.at(work, event_type);
+                work.say(at, |said| said["action_digest"] = json!(other));
+            }
+            work.vote(of.at(work, "approval.voted"), |statement| {
+                statement.request.action_digest = other;
+            });
+        },
+        found: &[
+            (RequestMismatch, "approval.requested"),
+            (VoteInvalid, "approval.voted"),
+            (DecisionWithoutVote, "approval.resolved"),
+        ],
     },
     Fault {
         name: "a request that is settled twice",
