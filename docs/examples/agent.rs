@@ -1,5 +1,5 @@
 //! An agent whose tool calls Ruche decides on: it takes one turn of the agent `shop`, looks an order up, refunds it once a
-//! person has signed, and answers. Copy it; it needs `reqwest` (blocking) and `serde_json`. What each step means stands in
+//! person has signed, and answers. Copy it; it needs `reqwest` (feature `blocking`) and `serde_json`. What each step means stands in
 //! docs/tool-calls.md.
 //!
 //! `agent http://127.0.0.1:4000`; the API key, with the roles writer and reader, is read from the environment, `KEY`.

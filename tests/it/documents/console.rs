@@ -29,6 +29,7 @@ const DEMO_URL: &str = "http://127.0.0.1:4000";
 const DOCUMENTS: &[&str] = &[
     "README.md",
     "deploy/README.md",
+    "docs/first-hour.md",
     "docs/first-verification.md",
     "docs/import/README.md",
     "docs/ingest.md",
@@ -45,7 +46,7 @@ const DEMO: &str = "cargo run --release";
 /// Everything else that documents ask of cargo. This build has done it.
 const CARGO: &str = "#!/bin/sh
 case \"$*\" in
-'build --release --package ruche-ledger-bundle' | 'xtask test') ;;
+'build --release' | 'build --release --package ruche-ledger-bundle' | 'xtask test') ;;
 *) echo \"a document says: cargo $*\" >&2; exit 1 ;;
 esac
 ";

@@ -382,6 +382,7 @@ fn the_first_hour_can_be_typed() {
         "tool: refund\n",
         "order 7: one bicycle bell, delivered. order 7 is refunded.\n",
         "VERIFIED  ",
+        r#"{"outcome": "used", "reviewer": "alice", "#,
     ] {
         assert!(
             printed.contains(expected),
