@@ -8,8 +8,9 @@
 //!    What it does in steps it says by `steps`.
 //! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key, and `signed` judges
 //!    once more what was approved. A turn that ends early undoes what it did (`undoing`).
-//! 4. It answers and commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and
-//!    in front of a claim, in its append.
+//! 4. Meanwhile it says that it is still there (`heartbeat`), and nothing gets longer than it may (`room`). It answers and
+//!    commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and in front of a
+//!    claim, in its append.
 
 mod messages;
 mod turns;
@@ -22,9 +23,11 @@ mod named_start;
 mod undoing;
 mod steps;
 mod held_turn;
+mod heartbeat;
 mod calls;
 mod folded;
 mod timers;
+mod room;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -55,13 +58,14 @@ use crate::session::SessionState;
 
 pub use claims::ClaimTurnOfAgent;
 pub use effects::{ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect};
+pub use heartbeat::HeartbeatTurn;
 pub use held_turn::HeldTurn;
 pub use messages::SubmitMessage;
 pub use named_start::StartCall;
 pub use propose::ProposeAction;
 pub use steps::{CompleteStep, StartStep};
 pub use timers::FireTimers;
-pub use turns::{CancelTurn, ClaimTurn, CommitTurn, FailTurn, HeartbeatTurn};
+pub use turns::{CancelTurn, ClaimTurn, CommitTurn, FailTurn};
 pub use undoing::{CompensationReport, ReportCompensation, StartCompensation};
 pub use votes::VoteOnApproval;
 
@@ -156,6 +160,9 @@ pub struct GovernedState {
     channel: Option<String>,
     /// What was published of channels, by channel.
     published: HashMap<String, BTreeMap<String, Value>>,
+    /// How much stands of the lane and of each turn.
+    length: Length,
+    lengths: HashMap<TurnId, Length>,
     unreadable: Option<String>,
 }
 
@@ -176,6 +183,7 @@ impl GovernedState {
         }
         if past.stream().category == Category::Lane {
             self.stream = Some(past.stream());
+            self.lengthen(past);
         }
         let envelope = &past.recorded.event;
         let Some(turn) = envelope.turn else { return };
@@ -346,6 +354,7 @@ impl GovernedState {
         let fired = events.len();
         let command = self.lane_command(channel, ground, asked.intent.clone());
         let decided = lane::explain(&lane, &command).map_err(refusal)?;
+        self.require_room(&lane, &command.intent, &decided.events)?;
         events.extend(decided.events.into_iter().map(|event| asked.named(event)));
         let mut owners = self.owners.clone();
         let new_event = |(number, event): (usize, LaneEvent)| NewEvent {
@@ -491,15 +500,6 @@ fn refusal(rejection: Rejection) -> CommandError {
     }
 }
 
-fn one_more(what: &'static str, limit: u64, unit: &'static str) -> CommandError {
-    CommandError::LimitExceeded {
-        what,
-        value: limit + 1,
-        limit,
-        unit,
-    }
-}
-
 /// Commands about the turns of a lane: their fields, and what the machine is asked.
 macro_rules! lane_commands {
     ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }
@@ -538,6 +538,7 @@ macro_rules! lane_commands {
 }
 
 use lane_commands;
+use room::{Length, one_more};
 
 fn held<T>(turn: TurnId, lease: &LeaseRef, what: T) -> Held<T> {
     let LeaseRef { id, epoch } = lease.clone();

@@ -69,6 +69,20 @@ pub const CALLS_PER_TURN_MAX: usize = 256;
 pub const MESSAGES_TO_RETRACT_MAX: usize = 256;
 /// Steps of one turn.
 pub const STEPS_PER_TURN_MAX: usize = 256;
+/// Records of one turn in its lane. From there on nothing is taken that only makes it longer; it ends as ever. So many are
+/// two days of heartbeats, under a lease of half a minute.
+pub const TURN_EVENTS_MAX: usize = 32_768;
+/// Payload bytes of one turn in its lane, in the same way.
+pub const TURN_BYTES_MAX: usize = 64 * 1_048_576;
+/// Records of a lane from which on it takes no message: each command on it folds all of them.
+pub const LANE_EVENTS_MAX: usize = 131_072;
+/// Payload bytes of a lane, in the same way.
+pub const LANE_BYTES_MAX: usize = 128 * 1_048_576;
+/// Requests for approval of one lane that are open, and turns that wait in it because one was decided. Each is a stream that
+/// every command on the lane reads.
+pub const OPEN_APPROVALS_PER_LANE_MAX: usize = 256;
+/// A heartbeat within this part of a lease finds it fresh, and is answered without a record: a quarter.
+pub const LEASE_FRESH_DIVISOR: u64 = 4;
 /// Shortest time that a tool may be given, µs. With less a call would be in doubt before anybody can report it.
 pub const TOOL_TIMEOUT_US_MIN: u64 = 1_000;
 /// Longest time that a tool may be given, µs.
@@ -178,6 +192,12 @@ const _: () = assert!(
     2 * CALLS_PER_TURN_MAX + MESSAGES_TO_RETRACT_MAX + 100 <= EVENTS_PER_APPEND_MAX,
     "a turn that is superseded: its calls, their approvals and its words"
 );
+const _: () = assert!(
+    2 * 24 * 3_600 * LEASE_FRESH_DIVISOR as usize / 30 + 20 * CALLS_PER_TURN_MAX < TURN_EVENTS_MAX,
+    "two days of heartbeats under a lease of 30 s, and what becomes of all calls"
+);
+const _: () = assert!(TURN_EVENTS_MAX < LANE_EVENTS_MAX);
+const _: () = assert!(TURN_BYTES_MAX < LANE_BYTES_MAX);
 const _: () = assert!(RECENT_STREAM_BYTES_MAX < RECENT_STREAMS_BYTES_MAX);
 const _: () = assert!(FRAGMENTS_PER_RECORD_MAX <= 4, "two bits of the payload key");
 const _: () = assert!(3 * LEASE_RENEWAL_MS <= LEASE_MS, "two renewals may fail");

@@ -126,9 +126,7 @@ impl Command for StartEffect {
 
     fn may_hear_again(&self, state: &StartState, ground: &Ground<'_>) -> bool {
         // A permit is good under its lease alone. Who lost it must not take the first answer for leave to run the call.
-        let governed = &state.governed;
-        let held = |lane| governed.require_lease(&lane, &self.lane, self.turn, &self.lease, ground);
-        governed.lane().and_then(held).is_ok()
+        state.governed.holds(&self.lane, self.turn, &self.lease, ground)
     }
 
     fn evolve(&self, state: &mut StartState, event: &PastEvent) {
@@ -360,8 +358,16 @@ pub(super) fn as_text<S: Serializer>(position: &Position, serializer: S) -> Resu
     serializer.collect_str(position)
 }
 
+/// What a report is decided on.
+#[derive(Clone, Debug, Default)]
+pub struct ReportState {
+    governed: GovernedState,
+    /// The last that was recorded of the call.
+    last: Option<RecordedEvent>,
+}
+
 impl Command for ReportEffect {
-    type State = GovernedState;
+    type State = ReportState;
     const NAME: &'static str = "ReportEffect";
 
     fn loads(&self, ground: &Ground<'_>) -> Result<Vec<Load>, CommandError> {
@@ -373,21 +379,29 @@ impl Command for ReportEffect {
         Ok(vec![self.lane.load(ground)?])
     }
 
-    fn more_loads(&self, state: &GovernedState, ground: &Ground<'_>) -> Vec<Load> {
-        state.more_loads(ground)
+    fn more_loads(&self, state: &ReportState, ground: &Ground<'_>) -> Vec<Load> {
+        state.governed.more_loads(ground)
     }
 
-    fn evolve(&self, state: &mut GovernedState, event: &PastEvent) {
-        state.evolve(event);
+    fn evolve(&self, state: &mut ReportState, event: &PastEvent) {
+        if event.recorded.event.call == Some(self.call) && event.stream().category == Category::Lane {
+            state.last = Some(event.recorded.clone());
+        }
+        state.governed.evolve(event);
     }
 
-    fn decide(&self, state: &GovernedState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+    fn decide(&self, state: &ReportState, ground: &Ground<'_>) -> Result<Decision, CommandError> {
+        let (last, state) = (&state.last, &state.governed);
+        state.require_readable()?;
         let lane = state.lane()?;
         state.require_lease(&lane, &self.lane, self.turn, &self.lease, ground)?;
         let known = lane.calls.get(&self.call);
         let call = known.ok_or(CommandError::NotFound { thing: "call" })?;
         let is_start = |fact: &AgentEvent| matches!(fact, AgentEvent::ToolStarted(_));
         state.require_permit(&lane, call, self.permit, is_start)?;
+        if let Some(last) = last.as_ref().filter(|last| self.says_the_same(last)) {
+            return Ok(Decision::AlreadySo(vec![last.clone()]));
+        }
         let report = lane::ReportEffect {
             call: self.call,
             outcome: self.outcome(call),
@@ -398,6 +412,15 @@ impl Command for ReportEffect {
 }
 
 impl ReportEffect {
+    /// Whether nobody knew before how this start came out, in the same words.
+    fn says_the_same(&self, last: &RecordedEvent) -> bool {
+        let Ok(Some(AgentEvent::ToolOutcomeUnknown(known))) = last.agent_event() else {
+            return false;
+        };
+        matches!(&self.outcome, Reported::Unknown { cause, external_ref }
+            if (&known.cause, &known.external_ref) == (cause, external_ref))
+    }
+
     fn outcome(&self, call: &Call) -> EffectOutcome {
         let (name, attempt) = (Some(call.name.clone()), Some(call.attempt));
         match self.outcome.clone() {

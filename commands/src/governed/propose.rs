@@ -345,4 +345,10 @@ impl GovernedState {
         let command = self.lane_command(&name.channel, ground, heartbeat);
         lane::decide(lane, &command).map(drop).map_err(refusal)
     }
+
+    /// Whether the worker holds the turn still, so that it may be told once more what it was told.
+    pub(super) fn holds(&self, name: &LaneName, turn: TurnId, lease: &LeaseRef, ground: &Ground<'_>) -> bool {
+        let held = |lane| self.require_lease(&lane, name, turn, lease, ground);
+        self.lane().and_then(held).is_ok()
+    }
 }

@@ -26,13 +26,6 @@ lane_commands! {
             }))
         }
     };
-    /// The worker is still there; its lease is renewed.
-    HeartbeatTurn {
-        /// Which turn.
-        turn: TurnId,
-        /// The lease on it.
-        lease: LeaseRef,
-    } (command, _ground) => Intent::HeartbeatTurn(held(command.turn, &command.lease, ())).into();
     /// The worker is done and the answer stands.
     CommitTurn {
         /// Which turn.

@@ -518,3 +518,38 @@ async fn a_01_a_message_after_an_irreversible_effect_waits() {
         assert_eq!(starts.count(), 1);
     }
 }
+
+/// Nobody knows, once more: that makes the lane no longer. What was not said before is recorded.
+#[tokio::test]
+async fn that_nobody_knows_is_recorded_once() {
+    let world = World::on("api").await;
+    world.register("book", SideEffectPolicy::Idempotent).await;
+    let call = world.proposed("a", "book", "7").await;
+    let permit = started(&world.send("b", &world.start(call)).await.unwrap()).0;
+    let unknown = |external_ref: Option<&str>| Reported::Unknown {
+        cause: "timeout".to_owned(),
+        external_ref: external_ref.map(str::to_owned),
+    };
+    let send = async |key: &str, outcome| {
+        world
+            .send(key, &world.report(call, permit, outcome))
+            .await
+            .unwrap()
+    };
+    let first = send("c", unknown(None)).await;
+    assert_eq!(types(&first), ["tool.outcome_unknown"]);
+    let again = send("d", unknown(None)).await;
+    assert_eq!((again.unchanged, again.receipts()), (true, first.receipts()));
+    let more = send("e", unknown(Some("T-1"))).await;
+    assert_eq!(
+        (more.unchanged, types(&more)),
+        (false, vec!["tool.outcome_unknown"])
+    );
+    // Another try is another word.
+    let permit = started(&world.send("f", &world.start(call)).await.unwrap()).0;
+    let last = world
+        .send("g", &world.report(call, permit, unknown(Some("T-1"))))
+        .await
+        .unwrap();
+    assert!(!last.unchanged);
+}

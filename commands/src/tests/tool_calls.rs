@@ -395,12 +395,14 @@ async fn the_time_of_a_lane_goes_forward_whatever_a_nodes_clock_says() {
     let world = World::on("api").await;
     let before = world.ledger.clock.0.load(Ordering::SeqCst);
     world.ledger.clock.0.store(before - 30_000_000, Ordering::SeqCst);
-    let beat = HeartbeatTurn {
+    let step = StartStep {
         lane: world.lane(),
         turn: world.turn,
         lease: world.lease.clone(),
+        step_id: "look".to_owned(),
+        name: None,
     };
-    let beat = world.send("beat", &beat).await.unwrap();
-    let occurred_at = beat.events[0].event.occurred_at;
+    let begun = world.send("step", &step).await.unwrap();
+    let occurred_at = begun.events[0].event.occurred_at;
     assert!(occurred_at.0 >= before, "{occurred_at:?} is before {before}");
 }

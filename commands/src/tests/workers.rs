@@ -226,6 +226,46 @@ async fn what_names_a_call_and_no_turn_is_about_the_turn_of_the_call() {
     }
 }
 
+/// Heartbeats of a worker that hurries leave no record, and the lease lapses when the ledger says.
+#[tokio::test]
+async fn a_lease_that_is_fresh_stands_as_it_is() {
+    let mut world = World::on("api").await;
+    let beat = |world: &World| HeartbeatTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+    };
+    let first = beat(&world);
+    let size = world.ledger.size().await;
+    world.wait_ms(7_499);
+    let fresh = world.send("a", &first).await.unwrap();
+    assert_eq!((fresh.unchanged, types(&fresh)), (true, vec!["turn.started"]));
+    assert_eq!(world.ledger.size().await, size);
+    world.wait_ms(1);
+    let renewed = world.send("a", &first).await.unwrap();
+    assert_eq!(
+        (renewed.unchanged, types(&renewed)),
+        (false, vec!["infra.lease_renewed"])
+    );
+    let stands = world.send("b", &first).await.unwrap();
+    assert_eq!((stands.unchanged, stands.receipts()), (true, renewed.receipts()));
+    // Of another worker it is refused, fresh or not.
+    let mut stolen = beat(&world);
+    stolen.lease.epoch += 1;
+    assert!(world.send("c", &stolen).await.is_err());
+    world.wait_ms(29_999);
+    assert!(
+        !world.send("d", &first).await.unwrap().unchanged,
+        "there is little left"
+    );
+    world.taken_over("again").await;
+    let lost = world.send("d", &first).await.unwrap_err();
+    assert!(
+        matches!(lost, CommandError::IllegalTransition { field: "/lease", .. }),
+        "it held once, and does not now: {lost}"
+    );
+}
+
 /// Nothing more is read for events of no turn, or of one that was observed.
 #[tokio::test]
 async fn an_append_that_is_about_no_turn_of_a_lane_reads_no_lane() {

@@ -62,7 +62,7 @@ fn others(mutation: &str) -> &'static [&'static str] {
 fn at_times(mutation: &str) -> &'static [&'static str] {
     match mutation {
         // Whose lease is lost is told that and not that the key is taken.
-        "startEffect" => &["IDEMPOTENCY_MISMATCH"],
+        "startEffect" | "heartbeatTurn" => &["IDEMPOTENCY_MISMATCH"],
         // A text that is too long for an append, where it was to be a good one otherwise.
         "submitMessage" | "startStep" | "completeStep" => &["LIMIT_EXCEEDED"],
         _ => &[],
