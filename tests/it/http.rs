@@ -209,6 +209,9 @@ fn what_costs_too_much_is_refused_before_it_runs() {
     assert_eq!(code("me ".repeat(20_000)), "QUERY_LIMIT_EXCEEDED");
     let nested = "{ sessions(first: 100) { nodes { turns(first: 100) { nodes { messages(first: 100) { nodes { text } } } } } } }";
     assert_eq!(code(nested.to_owned()), "QUERY_LIMIT_EXCEEDED");
+    // A list without pages counts with all that it may have.
+    let steps = "{ turns(first: 30) { nodes { steps { stepId state result } } } }";
+    assert_eq!(code(steps.to_owned()), "QUERY_LIMIT_EXCEEDED");
     let (open, close) = (
         "turns(first: 1) { nodes { session { ".repeat(5),
         " } } }".repeat(5),

@@ -3,6 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use ruche_domain::ids::SessionId;
+use ruche_domain::limits::STEPS_PER_TURN_MAX;
 use ruche_projections::{messages, tool_effects, turn_steps, turns};
 
 use super::counts::{Cost, Counts};
@@ -168,7 +169,7 @@ impl Turn {
 
     /// Its steps in the order in which they were first begun, those of earlier attempts too. A worker that takes over goes on
     /// behind the last one that is completed; what it called and how that came out is in `effects`.
-    #[graphql(complexity = "20 * child_complexity")]
+    #[graphql(complexity = "1 + STEPS_PER_TURN_MAX * child_complexity")]
     async fn steps(&self, ctx: &Context<'_>) -> Result<Vec<TurnStep>> {
         let reading = Reading::below(ctx, "turns")?;
         let steps = turn_steps::of_turn(reading.store(), reading.ledger, self.0.id).await;

@@ -286,7 +286,7 @@ fn a_worker_that_is_refused_gives_its_turn_back_and_another_goes_on_behind_its_s
     );
     assert!(lines[1].starts_with("Error: INVALID_INPUT: "), "{printed}");
     caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
-    let query = "{ turns { nodes { status attempts steps { stepId state attempt result }
+    let query = "{ turns(first: 1) { nodes { status attempts steps { stepId state attempt result }
         effects { nodes { status } } } } }";
     let turn = world.agent.ask(query, Value::Null)["turns"]["nodes"][0].take();
     let step = json!({ "stepId": "look", "state": "COMPLETED", "attempt": "1", "result": "7 is a bell" });
