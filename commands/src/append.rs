@@ -288,11 +288,11 @@ impl AppendEvents {
             .ok_or_else(|| refused("show in `held` that you hold the turn"))
     }
 
-    /// That an event which names a call, and not its turn, is about a call of the turn that is held.
+    /// That an event which names a call is about one of the turn that is held, whatever turn it names.
     fn check_calls(&self, held: &HeldTurn, governed: &GovernedState) -> Result<(), CommandError> {
         for (number, event) in self.events.iter().enumerate() {
-            let by_call = event.governed_turn().is_none() && !event.is_of_anybody();
-            let call = event.call.filter(|call| by_call && call.is_governed());
+            let call = event.call.filter(CallId::is_governed);
+            let call = call.filter(|_| !event.is_of_anybody());
             if call.is_some_and(|call| !held.has_call(governed, call)) {
                 return Err(CommandError::input(
                     format!("/events/{number}/callId"),

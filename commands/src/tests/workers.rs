@@ -226,6 +226,31 @@ async fn what_names_a_call_and_no_turn_is_about_the_turn_of_the_call() {
     }
 }
 
+/// Who names the turn that it holds says nothing of another turn's call under it.
+#[tokio::test]
+async fn the_turn_that_is_held_is_no_cover_for_the_call_of_another() {
+    let world = World::on("api").await;
+    world.register("look_up", SideEffectPolicy::Pure).await;
+    let call = world.proposed("call", "look_up", "7").await;
+    let beside = world.beside("bob").await;
+    let own = beside.proposed("own", "look_up", "8").await;
+    let of_both = |call| {
+        let mut append = in_session("llm.requested", beside.turn);
+        append.events[0].call = Some(call);
+        under(beside.held(), append)
+    };
+    let size = world.ledger.size().await;
+    let refused = world.send("a", &of_both(call)).await.unwrap_err();
+    let path = ["events", "0", "callId"].map(str::to_owned).to_vec();
+    assert_eq!(
+        (refused.code(), refused.path()),
+        ("INVALID_INPUT", Some(path)),
+        "{refused}"
+    );
+    assert_eq!(world.ledger.size().await, size);
+    world.send("b", &of_both(own)).await.unwrap();
+}
+
 /// Heartbeats of a worker that hurries leave no record, and the lease lapses when the ledger says.
 #[tokio::test]
 async fn a_lease_that_is_fresh_stands_as_it_is() {
