@@ -50,6 +50,11 @@ impl Command for StartStep {
         state.governed.more_loads(ground)
     }
 
+    fn may_hear_again(&self, state: &StepState, ground: &Ground<'_>) -> bool {
+        // Who lost the lease must not take the first answer for leave to do the step.
+        state.governed.holds(&self.lane, self.turn, &self.lease, ground)
+    }
+
     fn evolve(&self, state: &mut StepState, event: &PastEvent) {
         let step_id = match &event.event {
             Some(AgentEvent::TurnStepStarted(started)) => Some(&started.step_id),

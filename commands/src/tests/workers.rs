@@ -251,6 +251,24 @@ async fn the_turn_that_is_held_is_no_cover_for_the_call_of_another() {
     world.send("b", &of_both(own)).await.unwrap();
 }
 
+/// The answer was lost, and so is the turn by now: that the step began once is no leave to do it.
+#[tokio::test]
+async fn a_step_that_began_is_not_told_again_to_who_lost_the_turn() {
+    let mut world = World::on("api").await;
+    let step = world.step("pay");
+    let begun = world.send("a", &step).await.unwrap();
+    let again = world.send("a", &step).await.unwrap();
+    assert_eq!((again.duplicate, again.receipts()), (true, begun.receipts()));
+    world.taken_over("again").await;
+    let refused = world.send("a", &step).await.unwrap_err();
+    assert!(
+        matches!(refused, CommandError::IllegalTransition { field: "/lease", .. }),
+        "{refused}"
+    );
+    let mine = world.send("b", &world.step("pay")).await.unwrap();
+    assert_eq!(attempt_of(&mine), Some(2));
+}
+
 /// Heartbeats of a worker that hurries leave no record, and the lease lapses when the ledger says.
 #[tokio::test]
 async fn a_lease_that_is_fresh_stands_as_it_is() {

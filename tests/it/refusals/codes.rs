@@ -63,8 +63,9 @@ fn at_times(mutation: &str) -> &'static [&'static str] {
     match mutation {
         // Whose lease is lost is told that and not that the key is taken.
         "startEffect" | "heartbeatTurn" => &["IDEMPOTENCY_MISMATCH"],
+        "startStep" => &["IDEMPOTENCY_MISMATCH", "LIMIT_EXCEEDED"],
         // A text that is too long for an append, where it was to be a good one otherwise.
-        "submitMessage" | "startStep" | "completeStep" => &["LIMIT_EXCEEDED"],
+        "submitMessage" | "completeStep" => &["LIMIT_EXCEEDED"],
         _ => &[],
     }
 }
