@@ -11,6 +11,7 @@
 //! 4. Meanwhile it says that it is still there (`heartbeat`), and nothing gets longer than it may (`room`). It answers and
 //!    commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and in front of a
 //!    claim, in its append.
+//! 5. Where it failed, a person says that it was looked after (`settling`).
 
 mod messages;
 mod turns;
@@ -28,6 +29,7 @@ mod calls;
 mod folded;
 mod timers;
 mod room;
+mod settling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -63,6 +65,7 @@ pub use held_turn::HeldTurn;
 pub use messages::SubmitMessage;
 pub use named_start::StartCall;
 pub use propose::ProposeAction;
+pub use settling::SettleIntervention;
 pub use steps::{CompleteStep, StartStep};
 pub use timers::FireTimers;
 pub use turns::{CancelTurn, ClaimTurn, CommitTurn, FailTurn};

@@ -334,6 +334,7 @@ catalogue! {
         "infra.rate_limited" 1 InfraRateLimited;
         "infra.quota_exceeded" 1 InfraQuotaExceeded;
         "infra.manual_intervention_required" 1 InfraManualInterventionRequired;
+        "infra.manual_intervention_settled" 1 InfraManualInterventionSettled;
         "infra.effect_recorded" 1 InfraEffectRecorded;
         "infra.business_key_taken" 1 InfraBusinessKeyTaken;
         "infra.retention_applied" 1 InfraRetentionApplied;

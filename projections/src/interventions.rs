@@ -1,7 +1,7 @@
 //! Read model: what people are called for, from the call until a person settled it.
 //!
 //! A call stands in the ledger (`infra.manual_intervention_required`), and so does what settles one that is about an
-//! effect. That somebody looked at a turn whose attempts are used up stands nowhere, so such a call stays open.
+//! effect. Of a turn that failed a person says that it was looked after (`infra.manual_intervention_settled`).
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::{CallId, LaneId, LedgerId, SessionId, TurnId};
@@ -21,6 +21,9 @@ const RAISED: &str = "INSERT INTO intervention (ledger, position, kind, reason, 
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (ledger, position) DO NOTHING";
 const SETTLED: &str = "UPDATE intervention SET settled_at = $1, settled_position = $2 \
     WHERE intervention.ledger = $3 AND intervention.call = $4 AND settled_position IS NULL";
+const LOOKED_AFTER: &str = "UPDATE intervention SET settled_at = $1, settled_position = $2 \
+    WHERE intervention.ledger = $3 AND intervention.session = $4 AND intervention.turn = $5 \
+    AND intervention.call IS NULL AND settled_position IS NULL";
 
 /// The projection.
 pub struct Interventions;
@@ -48,9 +51,25 @@ impl Projection for Interventions {
                 ];
                 Ok(vec![Change::about(call.as_bytes(), SETTLED, params)])
             }
+            (Category::Session, "infra.manual_intervention_settled", _) => Ok(looked_after(event)?),
             _ => Ok(vec![]),
         }
     }
+}
+
+fn looked_after(event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
+    let header = event.header();
+    let Some(turn) = header.turn else {
+        return Ok(vec![]);
+    };
+    let params = vec![
+        event.occurred_at()?.into(),
+        event.place()?.into(),
+        event.ledger_key().into(),
+        header.stream.id.into_bytes().into(),
+        (*turn.as_bytes()).into(),
+    ];
+    Ok(vec![Change::about(turn.as_bytes(), LOOKED_AFTER, params)])
 }
 
 fn raised(event: &ProjectedEvent) -> Result<Change, PoisonReason> {
@@ -72,7 +91,8 @@ fn raised(event: &ProjectedEvent) -> Result<Change, PoisonReason> {
         call.into(),
         event.occurred_at()?.into(),
     ];
-    Ok(Change::about(&call.unwrap_or(lane), RAISED, params))
+    let turn = header.turn.map(|id| *id.as_bytes());
+    Ok(Change::about(&call.or(turn).unwrap_or(lane), RAISED, params))
 }
 
 /// What a person is called for.

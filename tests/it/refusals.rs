@@ -120,6 +120,9 @@ fn what_has_to_be_seen(story: &mut Story<'_>) {
     said["message"] = json!({ "text": "one moment" });
     done(story, "sendMessage", said);
     fail(story);
+    let lane = &story.known.lanes[0];
+    let settle = json!({ "lane": lane.name, "turnId": lane.turn, "by": "ann", "reason": "sent again" });
+    done(story, "settleIntervention", settle);
 
     call(story, "reserve_seat");
     report(story, json!({ "completed": { "result": "7A" } }));

@@ -1,15 +1,15 @@
-//! `ruche interventions`: what people are called for, most urgent first, with what to do.
+//! `ruche interventions`: what people are called for, most urgent first, with what to do; and saying that it was done.
 
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, ServerArgs};
 use super::{CliError, Common, print};
 use crate::out::Table;
 
-/// What to list.
+/// What to list, or what was looked after.
 #[derive(Args)]
 pub struct InterventionsArgs {
     #[command(flatten)]
@@ -17,19 +17,54 @@ pub struct InterventionsArgs {
     /// Those that are settled, too
     #[arg(long)]
     all: bool,
+    /// Say that this turn, which failed, was looked after. Needs the role admin beside reader or reviewer
+    #[arg(long, value_name = "TURN", requires_all = ["by", "reason"], conflicts_with = "all")]
+    settle: Option<String>,
+    /// Reference of who looked after it
+    #[arg(long, requires = "settle")]
+    by: Option<String>,
+    /// What was done about it, or why nothing is
+    #[arg(long, requires = "settle")]
+    reason: Option<String>,
 }
 
 const OPEN: &str = "query ($after: String) { interventions(filter: { settled: false }, first: 100, after: $after) {
     pageInfo { hasNextPage endCursor } nodes { kind raisedAt position advice settledBy settledAt turnId callId laneId
         lane { agent interlocutor channel thread } } } }";
 
+const SETTLE: &str =
+    "mutation ($input: SettleInterventionInput!) { settleIntervention(input: $input) { __typename
+    ... on SettleInterventionPayload { turnId position unchanged } ... on Refusal { code message } } }";
+
 /// Runs the command.
 pub async fn run(common: Common, args: InterventionsArgs) -> Result<ExitCode, CliError> {
+    if let Some(turn) = &args.settle {
+        settle(&common, &args, turn).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let all = OPEN.replace("filter: { settled: false }, ", "");
     let query = if args.all { &all } else { OPEN };
     let found = Client::of(&args.server)?.all(query, "interventions").await?;
     print(&common, &found, |found| text(found))?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn settle(common: &Common, args: &InterventionsArgs, turn: &str) -> Result<(), CliError> {
+    let mut client = Client::of(&args.server)?;
+    let open = client.all(OPEN, "interventions").await?;
+    let of_turn = |one: &&Value| one["turnId"] == *turn && one["callId"].is_null();
+    let Some(one) = open.iter().find(of_turn) else {
+        return Err(CliError::Failed(format!("nobody is called for turn {turn}")));
+    };
+    // One for each turn: sent again, it is told what was said.
+    let input = json!({ "idempotencyKey": format!("settle-{turn}"), "lane": one["lane"], "turnId": turn,
+        "by": args.by, "reason": args.reason });
+    let answer = client.ask(SETTLE, json!({ "input": input })).await?;
+    let answer = &answer["settleIntervention"];
+    match answer["message"].as_str() {
+        Some(message) => Err(CliError::Failed(message.to_owned())),
+        None => print(common, answer, |_| format!("turn {turn} is looked after")),
+    }
 }
 
 fn text(found: &[Value]) -> String {

@@ -52,8 +52,14 @@ impl Intervention {
 
     /// The mutation that settles it, for a key with the role admin; nothing where none does, or it is settled.
     async fn settled_by(&self) -> Option<&'static str> {
-        let is_open = self.0.call.is_some() && self.0.settled_position.is_none();
-        is_open.then_some("resolveOutcome")
+        if self.0.settled_position.is_some() {
+            return None;
+        }
+        match (self.0.call, self.0.turn) {
+            (Some(_), _) => Some("resolveOutcome"),
+            (None, Some(_)) => Some("settleIntervention"),
+            (None, None) => None,
+        }
     }
 
     /// The lane that it happened in, as commands name it.
@@ -116,7 +122,7 @@ impl Intervention {
         PositionScalar(self.0.position)
     }
 
-    /// When a person said how it came out.
+    /// When a person said how it came out, or that the turn was looked after.
     async fn settled_at(&self) -> Option<DateTime> {
         self.0.settled_at.map(DateTime)
     }
@@ -131,7 +137,10 @@ impl Intervention {
 fn advice(intervention: &interventions::Intervention) -> &'static str {
     use interventions::InterventionKind as Kind;
     if intervention.settled_position.is_some() {
-        return "Nothing: a person said how it came out.";
+        return match intervention.call {
+            Some(_) => "Nothing: a person said how it came out.",
+            None => "Nothing: a person looked after it.",
+        };
     }
     match intervention.kind {
         Kind::OutcomeUnknown => {
@@ -141,12 +150,13 @@ fn advice(intervention: &interventions::Intervention) -> &'static str {
             "Put it back by hand or find that it stands, and say so with evidence: resolveOutcome, once the turn is over."
         }
         Kind::AttemptsUsedUp => {
-            "See why the turn failed (turn.error), mend that, and have the message sent again: submitMessage."
+            "See why the turn failed (turn.error), mend that and have the message sent again (submitMessage), or leave it; \
+             then say so: settleIntervention."
         }
         Kind::Other if intervention.call.is_some() => {
             "Look at the call and find out how it came out; if it is in doubt, say so with evidence: resolveOutcome."
         }
-        Kind::Other => "Look at the turn.",
+        Kind::Other => "Look at the turn, and say so once it has failed: settleIntervention.",
     }
 }
 

@@ -5,6 +5,7 @@ mod approvals;
 mod claim;
 mod fields;
 mod inputs;
+mod interventions;
 mod lane_input;
 mod turn_input;
 mod tool_calls;
@@ -37,6 +38,7 @@ use inputs::{
     AppendEventsInput, EndSessionInput, PublishConfigurationInput, RegisterToolInput, ScoreSessionInput,
     StartSessionInput, SubmitMessageInput,
 };
+use interventions::InterventionMutation;
 use lane_input::{CancelTurnInput, ClaimTurnInput, CommitTurnInput, FailTurnInput, HeartbeatTurnInput};
 use steps::StepMutation;
 use tool_calls::ToolCallMutation;
@@ -47,7 +49,13 @@ use turn_input::RecordTurnInput;
 /// `unchanged`, and the key stays free.
 #[derive(MergedObject, Default)]
 #[graphql(name = "Mutation")]
-pub(super) struct Mutations(Mutation, ToolCallMutation, StepMutation, ApprovalMutation);
+pub(super) struct Mutations(
+    Mutation,
+    ToolCallMutation,
+    StepMutation,
+    ApprovalMutation,
+    InterventionMutation,
+);
 
 /// Proof that a record is stored, and how far its proof has come.
 #[derive(SimpleObject)]

@@ -482,7 +482,7 @@ impl GovernedState {
     }
 }
 
-fn check_words(field: &str, text: &str) -> Result<(), CommandError> {
+pub(super) fn check_words(field: &str, text: &str) -> Result<(), CommandError> {
     if text.trim().is_empty() {
         return Err(CommandError::input(field, "must not be empty"));
     }

@@ -171,7 +171,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    pub(super) fn illegal(state: TurnState) -> Self {
+    pub(crate) fn illegal(state: TurnState) -> Self {
         Self::IllegalTransition {
             state,
             legal: legal(state),

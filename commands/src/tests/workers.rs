@@ -2,7 +2,7 @@
 
 use ruche_domain::envelope::Actor;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{MessageReceived, Role};
+use ruche_domain::events::{InfraManualInterventionSettled, MessageReceived, Role};
 use ruche_domain::ids::TurnId;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
@@ -448,4 +448,45 @@ async fn a_message_that_is_the_last_one_closes_the_window() {
             "turn.readied"
         ]
     );
+}
+
+/// A turn that failed is looked after once, and nothing follows from it in its lane.
+#[tokio::test]
+async fn a_turn_that_failed_is_looked_after() {
+    let world = World::on("api").await;
+    let settle = |turn: TurnId, reason: &str| SettleIntervention {
+        lane: world.lane(),
+        turn,
+        settled: InfraManualInterventionSettled::new("alice".to_owned(), reason.to_owned()),
+    };
+    let goes_on = world
+        .send("a", &settle(world.turn, "sent again"))
+        .await
+        .unwrap_err();
+    assert_eq!(goes_on.code(), "ILLEGAL_TRANSITION", "{goes_on}");
+    let fail = FailTurn {
+        lane: world.lane(),
+        turn: world.turn,
+        lease: world.lease.clone(),
+        error_type: "model_down".to_owned(),
+        error: None,
+        retryable: false,
+    };
+    world.send("b", &fail).await.unwrap();
+    for (turn, reason, code) in [
+        (world.turn, " ", "INVALID_INPUT"),
+        (TurnId(uuid::Uuid::nil()), "sent again", "NOT_FOUND"),
+    ] {
+        let refused = world.send("c", &settle(turn, reason)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+    }
+    let said = world.send("c", &settle(world.turn, "sent again")).await.unwrap();
+    assert_eq!(types(&said), ["infra.manual_intervention_settled"]);
+    let event = &said.events[0].event;
+    assert_eq!(
+        (event.stream.category, event.turn),
+        (Category::Session, Some(world.turn))
+    );
+    let again = world.send("d", &settle(world.turn, "left alone")).await.unwrap();
+    assert_eq!((again.unchanged, again.receipts()), (true, said.receipts()));
 }

@@ -319,6 +319,14 @@ payloads! {
         pub runbook: Option<String>,
     }
 
+    /// A person looked after a turn that failed: nobody is called for it any more.
+    pub struct InfraManualInterventionSettled {
+        /// Opaque reference of the person.
+        pub by: String,
+        /// What was done about it, or why nothing is.
+        pub reason: String,
+    }
+
     /// The transport's view of a tool's effect.
     pub struct InfraEffectRecorded {
         /// The call.

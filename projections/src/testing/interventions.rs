@@ -4,7 +4,9 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::tool::AssertedOutcome;
-use ruche_domain::events::{InfraManualInterventionRequired, ToolOutcomeAsserted};
+use ruche_domain::events::{
+    InfraManualInterventionRequired, InfraManualInterventionSettled, ToolOutcomeAsserted,
+};
 use ruche_domain::ids::{CallId, LaneId, LedgerId};
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::{EventStore, PreparedEvent};
@@ -132,6 +134,36 @@ pub async fn what_waits_most_urgently_comes_first_and_the_oldest_of_it(fresh: Fr
             let found = listed(&world, ledger, &filter).await;
             assert_eq!(numbers(&found), expected, "{filter:?}");
         }
+    }
+}
+
+/// A turn that failed is looked after; its call that is in doubt is not, and neither is another turn.
+pub async fn a_turn_that_was_looked_after_is_settled_and_no_call_of_it(fresh: Fresh) {
+    for batch in [1, 100] {
+        let mut story = Story::new(1);
+        let session = story.session_id(1);
+        story.enter(session);
+        let turn = |story: &Story, number| Some(story.turn_id(session, number));
+        let mut events = Vec::new();
+        for number in [0, 1] {
+            let mut used_up = called(&mut story, None, "attempts_used_up");
+            used_up.event.turn = turn(&story, number);
+            let mut in_doubt = called(&mut story, Some(1 + number as u8), "compensation_failed");
+            in_doubt.event.turn = turn(&story, number);
+            events.extend([used_up, in_doubt]);
+        }
+        let said = InfraManualInterventionSettled::new("ann".to_owned(), "sent again".to_owned());
+        let mut said = story.event(said);
+        said.event.stream.category = Category::Session;
+        said.event.turn = turn(&story, 1);
+        events.push(said);
+        let (world, ledger) = told(fresh, events, batch).await;
+        let all = listed(&world, ledger, &InterventionFilter::default()).await;
+        assert_eq!(numbers(&all), [1, 3, 0, 2], "batches of {batch}");
+        let settled = all
+            .iter()
+            .map(|one| one.settled_position.map(|at| at.index.0 - 1));
+        assert_eq!(settled.collect::<Vec<_>>(), [None, None, None, Some(4)]);
     }
 }
 

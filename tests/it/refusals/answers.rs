@@ -71,7 +71,11 @@ fn answers(goods: &mut Goods<'_>, mutation: &'static str) -> Vec<Line> {
     let good = goods.ready(mutation);
     let came = goods.story.request(mutation, good, 0);
     // The lease was taken a moment ago.
-    let expected = if mutation == "heartbeatTurn" { "unchanged" } else { "done" };
+    let expected = if mutation == "heartbeatTurn" {
+        "unchanged"
+    } else {
+        "done"
+    };
     assert_eq!(answer(&came), expected, "{mutation}: {came:?}");
     lines
 }

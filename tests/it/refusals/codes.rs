@@ -38,6 +38,7 @@ fn others(mutation: &str) -> &'static [&'static str] {
         "voteOnApproval" => &["LIMIT_EXCEEDED", "NOT_FOUND"],
         "startCompensation" => &["ILLEGAL_TRANSITION", "NOT_FOUND"],
         "resolveOutcome" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED", "NOT_FOUND"],
+        "settleIntervention" => &["ILLEGAL_TRANSITION", "NOT_FOUND"],
         "cancelTurn" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED", "NOT_FOUND"],
         "startEffect" => &[
             "APPROVAL_MISMATCH",

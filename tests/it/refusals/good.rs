@@ -117,6 +117,11 @@ impl<'s> Goods<'s> {
                 json!({ "errorType": "broken", "error": "x", "retryable": false }),
             ),
             "cancelTurn" => json!({ "lane": lane, "turnId": turn, "reason": "no more" }),
+            "settleIntervention" => {
+                let fail = json!({ "errorType": "broken", "retryable": false });
+                done(&mut self.story, "failTurn", with(held.clone(), fail));
+                json!({ "lane": lane, "turnId": turn, "by": "ann", "reason": "sent again" })
+            }
             "sendMessage" => with(held, json!({ "message": { "text": "one moment" } })),
             "proposeAction" => self.proposal("charge_card"),
             "startStep" | "completeStep" => {

@@ -7,7 +7,7 @@ use super::stage::Stage;
 use crate::live::reviewer::Reviewer;
 
 /// Every mutation of the schema.
-pub const MUTATIONS: [&str; 25] = [
+pub const MUTATIONS: [&str; 26] = [
     "appendEvents",
     "cancelTurn",
     "claimTurn",
@@ -27,6 +27,7 @@ pub const MUTATIONS: [&str; 25] = [
     "revokeReviewerKey",
     "scoreSession",
     "sendMessage",
+    "settleIntervention",
     "startCompensation",
     "startEffect",
     "startSession",
@@ -297,6 +298,10 @@ impl Known {
                     json!({ "callId": call, "outcome": outcome, "by": "ann", "evidence": "seen" }),
                 )
             }
+            "settleIntervention" => with(
+                named,
+                json!({ "turnId": lane.turn, "by": "ann", "reason": "sent again" }),
+            ),
             "startStep" => {
                 let step = format!("step-{}", self.below(6));
                 with(held, json!({ "stepId": step, "name": "look" }))

@@ -126,6 +126,7 @@ impl<'s> Story<'s> {
             "heartbeatTurn" | "commitTurn" | "failTurn" | "cancelTurn" | "sendMessage" | "proposeAction"
             | "startStep" => &["submitMessage", "claimTurn"],
             "completeStep" => &["submitMessage", "claimTurn", "startStep"],
+            "settleIntervention" => &["submitMessage", "claimTurn", "failTurn"],
             "voteOnApproval" => &["submitMessage", "claimTurn", "proposeAction"],
             "startEffect" => &["submitMessage", "claimTurn", "proposeAction", "voteOnApproval"],
             "reportEffect" | "resolveOutcome" => &[
@@ -195,6 +196,7 @@ impl<'s> Story<'s> {
         let mutations_of_admins = [
             "registerTool",
             "resolveOutcome",
+            "settleIntervention",
             "registerReviewerKey",
             "revokeReviewerKey",
         ];
@@ -421,7 +423,11 @@ fn unread(mark: Mark) -> Mark {
 /// Who is allowed to.
 fn who_may<'s>(stage: &'s Stage, mutation: &str) -> &'s Client {
     match mutation {
-        "registerTool" | "resolveOutcome" | "registerReviewerKey" | "revokeReviewerKey" => &stage.who.admin,
+        "registerTool"
+        | "resolveOutcome"
+        | "settleIntervention"
+        | "registerReviewerKey"
+        | "revokeReviewerKey" => &stage.who.admin,
         "voteOnApproval" => &stage.who.desk,
         _ => &stage.who.agent,
     }

@@ -169,3 +169,34 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
     assert_eq!(world.effects(None), done);
     world.audit();
 }
+
+/// The dead letter: its message is sent again, and a person says so. The list of what people are called for is empty then.
+#[test]
+fn a_turn_whose_attempts_are_used_up_is_looked_after() {
+    let (world, lane) = (World::new(), lane("ann", "api"));
+    world.session(&lane);
+    let mut worker = world.turn(&lane, "m-1", "do it");
+    for attempt in 1..=3 {
+        let mut fail = worker.held();
+        (fail["errorType"], fail["retryable"]) = (json!("model_down"), json!(true));
+        world.done("failTurn", &fail, "position");
+        if attempt < 3 {
+            world.pass(LEASE);
+            worker = world.claim(&lane);
+        }
+    }
+    let called = json!([{ "kind": "ATTEMPTS_USED_UP", "callId": null, "turnId": worker.turn,
+        "settledBy": "settleIntervention", "lane": { "interlocutor": "ann" }, "effect": null }]);
+    assert_eq!(world.interventions(), called);
+    let again = world.turn(&lane, "m-1-again", "do it");
+    let early = json!({ "lane": lane, "turnId": again.turn, "by": "alice", "reason": "sent again" });
+    assert_eq!(
+        world.refused("settleIntervention", &early)["code"],
+        "ILLEGAL_TRANSITION"
+    );
+    let settled = json!({ "lane": lane, "turnId": worker.turn, "by": "alice", "reason": "sent again" });
+    world.done("settleIntervention", &settled, "turnId position");
+    assert_eq!(world.interventions(), json!([]));
+    world.commit(&again, "done");
+    world.audit();
+}

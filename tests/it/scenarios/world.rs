@@ -167,9 +167,11 @@ impl World {
             let node = self.node();
             // These are the administrator's.
             let who = match name {
-                "registerTool" | "resolveOutcome" | "publishConfiguration" | "registerReviewerKey" => {
-                    &node.admin
-                }
+                "registerTool"
+                | "resolveOutcome"
+                | "settleIntervention"
+                | "publishConfiguration"
+                | "registerReviewerKey" => &node.admin,
                 _ => &node.agent,
             };
             let answer = who.mutate(name, key, input.clone(), fields);

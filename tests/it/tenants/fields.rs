@@ -303,6 +303,14 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             { __typename ... on Refusal { code message path } } }",
     ),
     (
+        "settleIntervention",
+        Open::Administrators,
+        "mutation ($key: String!, $turn: ID!) { settleIntervention(input: { idempotencyKey: $key,
+            turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
+            by: \"x\", reason: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
         "registerReviewerKey",
         Open::Administrators,
         "mutation ($key: String!) { registerReviewerKey(input: { idempotencyKey: $key,
