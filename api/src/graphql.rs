@@ -38,6 +38,7 @@ mod approval;
 mod intervention;
 mod timeline;
 mod turn;
+mod attempt;
 mod step;
 mod lane;
 mod root_field;

@@ -46,6 +46,7 @@ pub mod select;
 pub mod sessions;
 pub mod scores;
 pub mod turns;
+pub mod turn_attempts;
 pub mod turn_steps;
 pub mod lanes;
 pub mod timeline;

@@ -24,6 +24,7 @@ use ruche_ledger::store::{AppendRequest, EventStore, PreparedEvent, Receipt};
 use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
 pub mod approvals;
+pub mod attempts;
 pub mod carried;
 pub mod closed;
 pub mod contract;

@@ -16,12 +16,12 @@ use crate::counter::{Counter, KeyColumn, Upsert};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::tally::{self, Tally};
-use crate::turn_steps;
+use crate::{turn_attempts, turn_steps};
 
 pub use query::{Turn, TurnFilter, by_ids, get, list};
 
 /// Tables of this read model.
-pub const TABLES: &[&str] = &["turn", "turn_cost", "turn_step"];
+pub const TABLES: &[&str] = &["turn", "turn_cost", "turn_step", "turn_attempt"];
 
 /// Each of these makes the row if it is not there, and changes it only if the turn belongs to the session of the event.
 /// So a turn belongs to the session of its first event. Additions count only where the row is there and is that of their
@@ -99,7 +99,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -115,6 +115,7 @@ impl Projection for Turns {
             None if is_of_turn(event) => vec![Change::of(About::Made(id), SEEN, common(event, &id)?)],
             None => vec![],
         };
+        changes.extend(turn_attempts::change(event, turn)?);
         changes.extend(carried(event, &id)?);
         changes.extend(turn_steps::change(event, turn)?);
         changes.push(Change::Add(Box::new(Add {

@@ -77,10 +77,14 @@ impl World {
 
     /// Asks for the turn of the lane until it is there. A claim that is refused leaves its key free.
     fn claim(&self, key: &str, lane: &Value) -> Value {
+        self.claim_with(key, json!({ "lane": lane }))
+    }
+
+    fn claim_with(&self, key: &str, input: Value) -> Value {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let fields = "turnId lease { id epoch expiresAt }";
-            let claim = self.mutate("claimTurn", key, json!({ "lane": lane }), fields);
+            let claim = self.mutate("claimTurn", key, input.clone(), fields);
             if claim["code"].is_null() {
                 return claim;
             }
@@ -115,7 +119,7 @@ impl World {
     }
 
     fn turn(&self, turn: &Value, position: &Value) -> Value {
-        let query = "query ($id: ID!, $p: Position) { turn(id: $id, minPosition: $p) { status outcome openedBy attempts
+        let query = "query ($id: ID!, $p: Position) { turn(id: $id, minPosition: $p) { status outcome openedBy attemptCount
             agent messages { nodes { role text } } } }";
         self.ask(query, json!({ "id": turn, "p": position }))["turn"].clone()
     }
@@ -210,7 +214,7 @@ fn two_messages_become_one_turn_that_is_claimed_and_answered() {
     );
 
     let read = world.turn(&claim["turnId"], &done["position"]);
-    let expected = json!({ "status": "COMMITTED", "outcome": "ANSWERED", "openedBy": "USER", "attempts": "1",
+    let expected = json!({ "status": "COMMITTED", "outcome": "ANSWERED", "openedBy": "USER", "attemptCount": "1",
         "agent": "shop", "messages": { "nodes": [
             { "role": "USER", "text": "hello" },
             { "role": "USER", "text": "anybody there?" },
@@ -253,9 +257,10 @@ fn a_turn_is_tried_again_or_fails_or_is_cancelled() {
         first["turnId"], second["turnId"],
         "the interface of programs merges nothing"
     );
-    let claim = world.claim("claim-1", &lane);
+    let claim = world.claim_with("claim-1", json!({ "lane": lane, "brainBuild": "b-1" }));
     let mut fail = held(&claim, &lane);
-    (fail["errorType"], fail["retryable"]) = (json!("model_down"), json!(true));
+    (fail["errorType"], fail["error"], fail["retryable"]) =
+        (json!("model_down"), json!("no answer"), json!(true));
     world.sent("failTurn", "fail-1", fail, "turnId");
     let again = world.claim("claim-2", &lane);
     assert_eq!(
@@ -269,10 +274,38 @@ fn a_turn_is_tried_again_or_fails_or_is_cancelled() {
     let done = world.sent("cancelTurn", "cancel", cancel, "position");
     let failed = world.turn(&first["turnId"], &done["position"]);
     assert_eq!(
-        (&failed["status"], &failed["attempts"]),
+        (&failed["status"], &failed["attemptCount"]),
         (&json!("FAILED"), &json!("2")),
         "{failed}"
     );
+    // While the second was under way nothing of the turn itself told what was wrong with the first.
+    let query = "query ($id: ID!) { turn(id: $id) { errorType attempts { number leaseEpoch worker brainBuild outcome errorType
+        error startedAt endedAt retryAt } } }";
+    let mut told = world.ask(query, json!({ "id": first["turnId"] }))["turn"].take();
+    assert_eq!(told["errorType"], "bad_request");
+    let attempts = told["attempts"].as_array_mut().expect("a list");
+    let times: Vec<_> = attempts
+        .iter_mut()
+        .map(|attempt| {
+            let mut is_null = |name: &str| attempt[name].take().is_null();
+            (
+                is_null("worker"),
+                is_null("startedAt"),
+                is_null("endedAt"),
+                is_null("retryAt"),
+            )
+        })
+        .collect();
+    assert_eq!(times, [(false, false, false, false), (false, false, false, true)]);
+    let attempt = |n: &str, build: Value, error_type: &str, error: Value| {
+        json!({ "number": n, "leaseEpoch": n, "brainBuild": build, "outcome": "FAILED", "errorType": error_type, "error": error,
+            "worker": null, "startedAt": null, "endedAt": null, "retryAt": null })
+    };
+    let expected = [
+        attempt("1", json!("b-1"), "model_down", json!("no answer")),
+        attempt("2", json!(null), "bad_request", json!(null)),
+    ];
+    assert_eq!(told["attempts"], json!(expected));
     assert_eq!(
         world.turn(&second["turnId"], &done["position"])["status"],
         "CANCELLED"

@@ -87,7 +87,7 @@ impl LaneHolder {
     }
 
     /// Attempts that began.
-    async fn attempts(&self) -> Long {
+    async fn attempt_count(&self) -> Long {
         Long::count(self.0.attempts)
     }
 }

@@ -4,8 +4,9 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use ruche_domain::ids::SessionId;
 use ruche_domain::limits::STEPS_PER_TURN_MAX;
-use ruche_projections::{messages, tool_effects, turn_steps, turns};
+use ruche_projections::{messages, tool_effects, turn_attempts, turn_steps, turns};
 
+use super::attempt::TurnAttempt;
 use super::counts::{Cost, Counts};
 use super::effect::ToolEffect;
 use super::message::Message;
@@ -88,19 +89,29 @@ impl Turn {
         self.0.outcome.map(Into::into)
     }
 
-    /// What went wrong: a stable word.
+    /// What went wrong, if the turn failed for good: a stable word. What went wrong in an attempt is in `attempts`.
     async fn error_type(&self) -> Option<&str> {
         self.0.error_type.as_deref()
     }
 
-    /// What went wrong, or why it was cancelled, in words.
+    /// What went wrong, if the turn failed for good, or why it was cancelled, in words.
     async fn error(&self) -> Option<&str> {
         self.0.error.as_deref()
     }
 
     /// How often it was started.
-    async fn attempts(&self) -> Long {
-        Long::count(self.0.attempts)
+    async fn attempt_count(&self) -> Long {
+        Long::count(self.0.attempt_count)
+    }
+
+    /// The attempts at it in the order in which they began: who tried, and how each try ended. Of a turn that a lane decides on
+    /// all; of one that was recorded elsewhere the first 100.
+    #[graphql(complexity = "20 * child_complexity")]
+    async fn attempts(&self, ctx: &Context<'_>) -> Result<Vec<TurnAttempt>> {
+        let reading = Reading::below(ctx, "turns")?;
+        let attempts = turn_attempts::of_turn(reading.store(), reading.ledger, self.0.id).await;
+        let attempts = attempts.map_err(|error| of_read_store(&error))?;
+        Ok(attempts.into_iter().map(TurnAttempt::from).collect())
     }
 
     /// When it began to gather messages.

@@ -3,7 +3,9 @@
 
 use async_graphql::Enum;
 use ruche_domain::{events, side_effect};
-use ruche_projections::{interventions, lanes, sessions, timeline, tool_effects, turns, usage};
+use ruche_projections::{
+    interventions, lanes, sessions, timeline, tool_effects, turn_attempts, turns, usage,
+};
 
 macro_rules! mirror {
     ($($(#[$doc:meta])* $name:ident = $remote:ty { $($(#[$vdoc:meta])* $variant:ident,)* })*) => {$(
@@ -228,6 +230,20 @@ mirror! {
         Cancelled,
         /// It failed for good.
         Failed,
+    }
+
+    /// How an attempt at a turn ended.
+    AttemptOutcome = turn_attempts::AttemptOutcome {
+        /// The turn was committed.
+        Committed,
+        /// It failed; where `retryAt` is set, another attempt was to follow.
+        Failed,
+        /// Its worker did not renew the lease in time and was taken for dead.
+        LeaseLapsed,
+        /// The turn was cancelled.
+        Cancelled,
+        /// A newer turn took the place of this one.
+        Superseded,
     }
 
     /// Where a turn of a lane stands that is not over.

@@ -205,7 +205,10 @@ pub async fn turns_tell_how_they_came_out(fresh: Fresh) {
     let (committed, failed) = (&turns[0], &turns[4]);
     assert_eq!(committed.status, TurnStatus::Committed);
     assert_eq!(committed.outcome, Some(OutcomeCategory::Answered));
-    assert_eq!((committed.attempts, committed.duration_us), (1, Some(1_500_000)));
+    assert_eq!(
+        (committed.attempt_count, committed.duration_us),
+        (1, Some(1_500_000))
+    );
     assert_eq!(committed.tally.messages, 4);
     assert_eq!(committed.costs[0].amount.to_string(), "0.0076675000000000003");
     assert_eq!(

@@ -93,7 +93,7 @@ pub async fn events_of_another_session_leave_a_turn_alone(fresh: Fresh) {
     let [got] = &got[..] else { panic!("{got:?}") };
     assert_eq!((got.session, got.status), (Some(a), TurnStatus::Committed));
     assert_eq!((&got.tally, &got.costs), (&alone[0].tally, &alone[0].costs));
-    assert_eq!((got.attempts, got.opened_by), (0, Some(TurnTrigger::User)));
+    assert_eq!((got.attempt_count, got.opened_by), (0, Some(TurnTrigger::User)));
 }
 
 pub async fn only_events_of_turns_make_turns(fresh: Fresh) {

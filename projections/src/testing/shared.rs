@@ -27,6 +27,8 @@ macro_rules! shared_tests {
             closed: a_call_that_never_runs_says_why,
                 what_stands_in_the_name_of_an_event_holds_when_its_payload_is_gone;
             carried: messages_are_counted_in_the_turn_that_has_them;
+            attempts: each_attempt_at_a_turn_says_who_tried_and_how_it_ended,
+                an_attempt_whose_payloads_are_gone_is_still_one;
             timers: a_lane_with_many_timers_hides_no_other;
             workers: messages_go_over_to_a_turn_of_another_session,
                 steps_are_told_in_the_order_in_which_they_were_begun,

@@ -36,7 +36,7 @@ pub struct Turn {
     /// What went wrong, or why it was cancelled, in words.
     pub error: Option<String>,
     /// How often it was started.
-    pub attempts: u64,
+    pub attempt_count: u64,
     /// When it began to gather messages; when its first event happened, where none says that.
     pub opened_at: Micros,
     /// When its first attempt began.
@@ -77,7 +77,7 @@ fn read(fields: &mut Fields) -> Result<(Cursor, Turn), ReadStoreError> {
         outcome: fields.optional_word()?,
         error_type: fields.optional_text()?,
         error: fields.optional_text()?,
-        attempts: fields.count()?,
+        attempt_count: fields.count()?,
         opened_at: fields.time()?,
         started_at: fields.optional_time()?,
         ended_at: fields.optional_time()?,

@@ -154,7 +154,7 @@ fn asks_again_where_an_approval_is_stale(client: &mut Command) {
     let effects = json!([{ "status": "COMPLETED", "notExecutedCause": null },
         { "status": "NOT_EXECUTED", "notExecutedCause": "STALE" },
         { "status": "COMPLETED", "notExecutedCause": null }]);
-    let expected = json!({ "status": "COMMITTED", "attempts": "1", "effects": { "nodes": effects } });
+    let expected = json!({ "status": "COMMITTED", "attemptCount": "1", "effects": { "nodes": effects } });
     is_over_so(world, expected, &[(&stale, "STALE"), (&approval, "CONSUMED")]);
 }
 
@@ -173,14 +173,14 @@ fn gives_its_turn_back_where_the_next_approval_is_stale_too(client: &mut Command
     let effects = json!([{ "status": "COMPLETED", "notExecutedCause": null },
         { "status": "NOT_EXECUTED", "notExecutedCause": "STALE" },
         { "status": "NOT_EXECUTED", "notExecutedCause": "STALE" }]);
-    let expected = json!({ "status": "READY", "attempts": "1", "effects": { "nodes": effects } });
+    let expected = json!({ "status": "READY", "attemptCount": "1", "effects": { "nodes": effects } });
     is_over_so(world, expected, &[(&first, "STALE"), (&second, "STALE")]);
 }
 
 /// What became of the one turn and of the requests; and an auditor finds nothing.
 fn is_over_so(world: World, turn: Value, requests: &[(&String, &str)]) {
     caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
-    let query = "{ turns { nodes { status attempts effects { nodes { status notExecutedCause } } } } }";
+    let query = "{ turns { nodes { status attemptCount effects { nodes { status notExecutedCause } } } } }";
     let turns = world.agent.ask(query, Value::Null);
     assert_eq!(turns["turns"]["nodes"], json!([turn]));
     let query = "query ($id: ID!) { approval(id: $id) { state } }";
@@ -286,11 +286,13 @@ fn a_worker_that_is_refused_gives_its_turn_back_and_another_goes_on_behind_its_s
     );
     assert!(lines[1].starts_with("Error: INVALID_INPUT: "), "{printed}");
     caught_up(&world.agent.http, &world.agent.url, &world.agent.key).expect("the read models catch up");
-    let query = "{ turns(first: 1) { nodes { status attempts steps { stepId state attempt result }
+    let query = "{ turns(first: 1) { nodes { status attemptCount attempts { number outcome errorType } steps { stepId state attempt result }
         effects { nodes { status } } } } }";
     let turn = world.agent.ask(query, Value::Null)["turns"]["nodes"][0].take();
     let step = json!({ "stepId": "look", "state": "COMPLETED", "attempt": "1", "result": "7 is a bell" });
-    let expected = json!({ "status": "COMMITTED", "attempts": "2", "steps": [step],
+    let attempts = json!([{ "number": "1", "outcome": "FAILED", "errorType": "NOT_FOUND" },
+        { "number": "2", "outcome": "COMMITTED", "errorType": null }]);
+    let expected = json!({ "status": "COMMITTED", "attemptCount": "2", "attempts": attempts, "steps": [step],
         "effects": { "nodes": [{ "status": "COMPLETED" }] } });
     assert_eq!(turn, expected);
     let report = world.audit();

@@ -105,7 +105,11 @@ async fn compare_turn(world: &World, turn: &TurnView, position: Position) {
         .await
         .expect("rows")
         .expect("a row");
-    assert_eq!(row.attempts, u64::from(turn.attempts), "{position}: {turn:?}");
+    assert_eq!(
+        row.attempt_count,
+        u64::from(turn.attempts),
+        "{position}: {turn:?}"
+    );
     assert_eq!(
         (row.opened_at, row.started_at),
         (turn.opened_at, turn.started_at),

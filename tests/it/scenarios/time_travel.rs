@@ -57,9 +57,9 @@ impl Story {
     /// Looks at everything that read models say of the session; again if a timer wrote something meanwhile.
     fn looks(&self) {
         let query = "query ($session: ID!) { ledger { lastPosition }
-            lanes(first: 10) { nodes { id depth dueAt holder { turnId state attempts leaseExpiresAt } } }
+            lanes(first: 10) { nodes { id depth dueAt holder { turnId state attemptCount leaseExpiresAt } } }
             session(id: $session) { status endedAt firstPosition lastPosition
-                turns(first: 20) { nodes { id status attempts startedAt } } }
+                turns(first: 20) { nodes { id status attemptCount startedAt } } }
             effects(first: 20) { nodes { callId status } } approvals(first: 20) { nodes { id state } } }";
         loop {
             let size = self.world.size();
@@ -296,7 +296,7 @@ fn compare(seen: &Seen, states: &[Value]) {
     for turn in &turns {
         let row = rows.iter().find(|row| row["id"] == turn["id"]);
         let row = row.unwrap_or_else(|| panic!("{at}: {turn} is not in {told}"));
-        assert_eq!(row["attempts"], json!(turn["attempts"].to_string()), "{at}");
+        assert_eq!(row["attemptCount"], json!(turn["attempts"].to_string()), "{at}");
         assert_eq!(row["startedAt"].is_null(), turn["started_at"].is_null(), "{at}");
         assert_eq!(
             end_of(&row["status"]),
@@ -366,7 +366,7 @@ fn compare_lane(at: &str, row: &Value, lane: &Value, turns: &[Value]) {
         (
             told["turnId"].clone(),
             told["state"].clone(),
-            told["attempts"].clone(),
+            told["attemptCount"].clone(),
             is_free,
         )
     });

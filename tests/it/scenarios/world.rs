@@ -383,7 +383,7 @@ impl World {
     /// Status and words of a turn, by its id.
     #[track_caller]
     pub fn read_turn(&self, turn: &Value) -> Value {
-        let query = "query ($id: ID!) { turn(id: $id) { status outcome errorType openedBy attempts
+        let query = "query ($id: ID!) { turn(id: $id) { status outcome errorType openedBy attemptCount
             messages(first: 100) { nodes { role text } } } }";
         self.read(query, &json!({ "id": turn }))["turn"].take()
     }

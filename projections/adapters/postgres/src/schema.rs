@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/read/0007_calls_that_never_run.sql"),
     include_str!("../../../../migrations/postgres/read/0008_interventions.sql"),
     include_str!("../../../../migrations/postgres/read/0009_imported_tools.sql"),
+    include_str!("../../../../migrations/postgres/read/0010_turn_attempts.sql"),
 ];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;

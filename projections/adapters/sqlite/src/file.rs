@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0009_calls_that_never_run.sql"),
     include_str!("../../../../migrations/sqlite/read/0010_interventions.sql"),
     include_str!("../../../../migrations/sqlite/read/0011_imported_tools.sql"),
+    include_str!("../../../../migrations/sqlite/read/0012_turn_attempts.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";
