@@ -50,7 +50,7 @@ const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fi
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
     requestor = excluded.requestor, business_key = excluded.business_key, action_digest = excluded.action_digest, \
     argument_digest = excluded.argument_digest, proposed_at = excluded.proposed_at, intent_position = excluded.intent_position, \
-    not_executed_cause = NULL, erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
+    not_executed_cause = NULL, not_executed_reason = NULL, erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, started_at, started_position, attempts, erased) \
@@ -60,7 +60,7 @@ const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
     started_at = COALESCE(tool_effect.started_at, excluded.started_at), \
     started_position = COALESCE(tool_effect.started_position, excluded.started_position), \
-    attempts = tool_effect.attempts + 1, not_executed_cause = NULL, \
+    attempts = tool_effect.attempts + 1, not_executed_cause = NULL, not_executed_reason = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
@@ -73,13 +73,13 @@ const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     result = excluded.result, result_form = excluded.result_form, \
     result_digest = excluded.result_digest, error_type = excluded.error_type, \
     error = excluded.error, external_ref = excluded.external_ref, duration_us = excluded.duration_us, \
-    ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, not_executed_cause = NULL, \
+    ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, not_executed_cause = NULL, not_executed_reason = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STATUS: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     not_executed_cause, erased) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
     ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
-    not_executed_cause = excluded.not_executed_cause, \
+    not_executed_cause = excluded.not_executed_cause, not_executed_reason = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 

@@ -195,6 +195,53 @@ impl World {
         told.expect_err("an agent may not").to_string()
     }
 
+    /// Everybody who asks is told why the request was denied: the agent that polls, who looks at calls, and a colleague.
+    fn tells_why(&self, id: &str, position: &Value) {
+        let why = json!("not that file");
+        let query = "query ($id: ID!) { approval(id: $id) { state decisionReason
+            votes { decision reviewer reason keyId votedAt position } } }";
+        let polled = self.ask(&self.agent, query, json!({ "id": id }))["approval"].take();
+        assert_eq!(
+            (&polled["state"], &polled["decisionReason"]),
+            (&json!("REJECTED"), &why)
+        );
+        let vote = &polled["votes"][0];
+        assert_eq!(
+            (&vote["decision"], &vote["reviewer"], &vote["reason"]),
+            (&json!("REJECT"), &json!("alice"), &why),
+            "{polled}"
+        );
+        assert!(
+            ["keyId", "votedAt", "position"]
+                .iter()
+                .all(|name| vote[name].is_string()),
+            "{polled}"
+        );
+        let query = "query ($p: Position) { effects(minPosition: $p) {
+            nodes { status notExecutedCause notExecutedReason } } }";
+        let effects = self.ask(&self.agent, query, json!({ "p": position }));
+        let closed =
+            json!([{ "status": "NOT_EXECUTED", "notExecutedCause": "REJECTED", "notExecutedReason": why }]);
+        assert_eq!(effects["effects"]["nodes"], closed);
+        let shown = self.reviewer(&["show", id]).json;
+        let vote = &shown["votes"][0];
+        assert_eq!(
+            (&vote["decision"], &vote["reason"]),
+            (&json!("reject"), &why),
+            "{shown}"
+        );
+        let settled = self.reviewer(&["list", "--settled"]).json;
+        assert_eq!(
+            (
+                &settled[0]["id"],
+                &settled[0]["decidedBy"],
+                &settled[0]["decisionReason"]
+            ),
+            (&json!(id), &json!("alice"), &why),
+            "{settled}"
+        );
+    }
+
     /// `ruche approvals` on the reviewer's machine; its exit code and what it printed. Who decides has looked before.
     pub fn approvals(&self, arguments: &[&str]) -> (Option<i32>, Value) {
         let mut arguments = arguments.to_vec();
@@ -420,6 +467,7 @@ fn a_revoked_key_is_refused_and_a_no_is_kept() {
         (Some(0), &json!("REJECTED")),
         "{denied}"
     );
+    world.tells_why(&id, &denied["position"]);
     let input = json!({ "keyId": made["key_id"], "reason": "left" });
     let revoked = world.mutate(&world.admin, "revokeReviewerKey", "revoke", input, "keyId");
     assert_eq!(revoked["keyId"], made["key_id"], "{revoked}");

@@ -33,13 +33,23 @@ use crate::out::{Table, harmless, time};
 #[derive(Subcommand)]
 pub enum ApprovalsCommand {
     /// List the requests that are open, oldest first
-    List(ServerArgs),
+    List(ListArgs),
     /// Show exactly what will run, computed from the record itself
     Show(RequestArgs),
     /// Sign that it may run, once
     Approve(VoteArgs),
     /// Sign that it may not
     Deny(VoteArgs),
+}
+
+/// Which requests.
+#[derive(Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Those that are settled in place of those that are open: how each ended, who decided and why
+    #[arg(long)]
+    settled: bool,
 }
 
 /// One request.
@@ -92,6 +102,42 @@ struct Shown {
     view: String,
     expires_at: String,
     request: RequestFacts,
+    /// As the server says.
+    votes: Vec<Vote>,
+}
+
+/// A vote as the server tells of it. What was signed is in the record of the vote.
+#[derive(Serialize)]
+struct Vote {
+    decision: String,
+    reviewer: String,
+    voted_at: String,
+    reason: Option<String>,
+}
+
+impl Vote {
+    fn read(said: &Value) -> Self {
+        let text = |name: &str| said[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            decision: text("decision").to_lowercase(),
+            reviewer: text("reviewer"),
+            voted_at: text("votedAt"),
+            reason: said["reason"].as_str().map(str::to_owned),
+        }
+    }
+
+    fn text(&self) -> String {
+        let [decision, reviewer, voted_at] =
+            [&self.decision, &self.reviewer, &self.voted_at].map(|said| harmless(said));
+        let reason = self
+            .reason
+            .as_deref()
+            .map(|reason| format!(": {}", harmless(reason)));
+        format!(
+            "\nvote, as the server says: {decision} by {reviewer} at {voted_at}{}",
+            reason.unwrap_or_default()
+        )
+    }
 }
 
 impl Shown {
@@ -99,7 +145,7 @@ impl Shown {
     fn text(&self) -> String {
         format!(
             "{}\nstate: {}\nexpires: {}\nrecord: {} of {}\nleaf hash: {}\nview digest: {}\n\
-             All digests were computed here from the record.",
+             All digests were computed here from the record.{}",
             self.view,
             self.state,
             self.expires_at,
@@ -107,6 +153,7 @@ impl Shown {
             harmless(&self.request.ledger),
             self.request.leaf_hash,
             self.request.view_digest,
+            self.votes.iter().map(Vote::text).collect::<String>(),
         )
     }
 }
@@ -125,13 +172,15 @@ pub async fn run(common: Common, command: ApprovalsCommand) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
+async fn list(common: &Common, args: &ListArgs) -> Result<(), CliError> {
+    if args.settled {
+        return list_settled(common, &args.server).await;
+    }
     let query = "query ($after: String) { approvals(status: [REQUESTED], first: 20, after: $after) {
         pageInfo { hasNextPage endCursor } nodes { id tool agentId sideEffect expiresAt } } }";
-    let open = Client::of(args)?.all(query, "approvals").await?;
+    let open = Client::of(&args.server)?.all(query, "approvals").await?;
     print(common, &open, |open| {
         let mut table = Table::new(["request", "tool", "agent", "effect", "expires"]);
-        let cell = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
         for row in open {
             table.row(["id", "tool", "agentId", "sideEffect", "expiresAt"].map(|name| cell(row, name)));
         }
@@ -139,9 +188,37 @@ async fn list(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
     })
 }
 
+fn cell(row: &Value, name: &str) -> String {
+    row[name].as_str().unwrap_or_default().to_owned()
+}
+
+async fn list_settled(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
+    let query = "query ($after: String) { approvals(status: [APPROVED, REJECTED, DECIDED, EXPIRED, CANCELLED, STALE,
+        VOIDED, CONSUMED], first: 20, after: $after) { pageInfo { hasNextPage endCursor } nodes { id tool agentId state
+        decidedBy decidedAt decisionReason } } }";
+    let settled = Client::of(args)?.all(query, "approvals").await?;
+    print(common, &settled, |settled| {
+        let mut table = Table::new(["request", "tool", "agent", "state", "by", "at", "reason"]);
+        for row in settled {
+            let names = [
+                "id",
+                "tool",
+                "agentId",
+                "state",
+                "decidedBy",
+                "decidedAt",
+                "decisionReason",
+            ];
+            table.row(names.map(|name| cell(row, name)));
+        }
+        table.to_string()
+    })
+}
+
 /// Asks for the record of a request and computes everything from it.
 async fn load(client: &mut Client, id: ApprovalId) -> Result<Shown, CliError> {
-    let query = "query ($id: ID!) { approval(id: $id) { state record { position leaf payloadText
+    let query = "query ($id: ID!) { approval(id: $id) { state
+        votes { decision reviewer votedAt reason } record { position leaf payloadText
         fragments { opening } } } }";
     let answer = client.ask(query, json!({ "id": id })).await?;
     let approval = &answer["approval"];
@@ -158,6 +235,12 @@ async fn load(client: &mut Client, id: ApprovalId) -> Result<Shown, CliError> {
         view: view(&place.envelope, &requested),
         expires_at: time(requested.expires_at),
         request,
+        votes: approval["votes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(Vote::read)
+            .collect(),
     })
 }
 
@@ -167,6 +250,7 @@ fn known_state(said: &Value) -> Result<&'static str, String> {
         "requested",
         "approved",
         "rejected",
+        "decided",
         "expired",
         "cancelled",
         "stale",
@@ -320,6 +404,15 @@ mod tests {
         for misfit in ["", &whole[..63], &format!("{whole}0"), &foreign] {
             assert!(whole_digest(misfit).is_err(), "{misfit}");
         }
+    }
+
+    #[test]
+    fn a_vote_is_told_with_its_reason_and_moves_no_cursor() {
+        let said = json!({ "decision": "REJECT", "reviewer": "al\u{1b}ice", "votedAt": "noon", "reason": "too much\r" });
+        let told = "\nvote, as the server says: reject by al\\u{1b}ice at noon: too much\\u{d}";
+        assert_eq!(Vote::read(&said).text(), told);
+        let silent = json!({ "decision": "APPROVE", "reviewer": "bob", "votedAt": "noon", "reason": null });
+        assert!(Vote::read(&silent).text().ends_with("approve by bob at noon"));
     }
 
     #[test]

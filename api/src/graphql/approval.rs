@@ -60,9 +60,38 @@ pub(super) struct Approval {
     call: Option<CallId>,
     state: ApprovalState,
     refused_uses: Vec<RefusedUse>,
-    /// The vote that counts, and when it came.
-    decided: Option<(ApprovalVoted, Micros)>,
+    votes: Vec<ApprovalVote>,
     consumed_at: Option<Micros>,
+}
+
+/// A vote that counts: a reviewer decided and signed.
+#[derive(Clone, SimpleObject)]
+pub(super) struct ApprovalVote {
+    /// What the reviewer decided.
+    decision: ApprovalDecision,
+    /// Who, as the key is registered.
+    reviewer: String,
+    /// Id of the key that signed.
+    key_id: String,
+    /// Why, in the reviewer's words; it stands in what is signed.
+    reason: Option<String>,
+    /// When the vote came.
+    voted_at: DateTime,
+    /// Where it is recorded.
+    position: PositionScalar,
+}
+
+impl ApprovalVote {
+    fn of(voted: ApprovalVoted, record: &store::Record) -> Self {
+        Self {
+            decision: voted.decision.into(),
+            reviewer: voted.reviewer,
+            key_id: voted.key_id,
+            reason: voted.reason,
+            voted_at: DateTime(record.leaf.event.occurred_at),
+            position: PositionScalar(record.position),
+        }
+    }
 }
 
 /// An attempt to start another call on the approval.
@@ -110,7 +139,7 @@ async fn load_in(
     let mut state = ApprovalState::Requested;
     let mut request: Option<(ApprovalRequested, store::Record)> = None;
     let mut refused_uses = Vec::new();
-    let (mut decided, mut consumed_at) = (None, None);
+    let (mut votes, mut consumed_at) = (Vec::new(), None);
     for record in records {
         let Some(fact) = fact(&record) else {
             state = state_without_payload(state, &record.leaf.event.event_type);
@@ -126,10 +155,9 @@ async fn load_in(
             }),
             fact => {
                 state = state_after(state, &fact);
-                let at = record.leaf.event.occurred_at;
                 match fact {
-                    AgentEvent::ApprovalVoted(voted) => decided = Some((voted, at)),
-                    AgentEvent::ApprovalConsumed(_) => consumed_at = Some(at),
+                    AgentEvent::ApprovalVoted(voted) => votes.push(ApprovalVote::of(voted, &record)),
+                    AgentEvent::ApprovalConsumed(_) => consumed_at = Some(record.leaf.event.occurred_at),
                     _ => {}
                 }
             }
@@ -162,7 +190,7 @@ async fn load_in(
         call,
         state,
         refused_uses,
-        decided,
+        votes,
         consumed_at,
     }))
 }
@@ -416,19 +444,29 @@ impl Approval {
         self.said.requested_by.as_deref()
     }
 
+    /// The votes that count, in order: who decided what, when and why.
+    async fn votes(&self) -> &[ApprovalVote] {
+        &self.votes
+    }
+
     /// What the reviewer decided.
     async fn decision(&self) -> Option<ApprovalDecision> {
-        self.decided.as_ref().map(|(voted, _)| voted.decision.into())
+        self.votes.last().map(|vote| vote.decision)
+    }
+
+    /// Why, in the reviewer's words. For the agent to go on with: nothing else tells it what was wrong.
+    async fn decision_reason(&self) -> Option<&str> {
+        self.votes.last().and_then(|vote| vote.reason.as_deref())
     }
 
     /// Who decided, as the key is registered.
     async fn decided_by(&self) -> Option<&str> {
-        self.decided.as_ref().map(|(voted, _)| voted.reviewer.as_str())
+        self.votes.last().map(|vote| vote.reviewer.as_str())
     }
 
     /// When the decision came.
     async fn decided_at(&self) -> Option<DateTime> {
-        self.decided.as_ref().map(|(_, at)| DateTime(*at))
+        self.votes.last().map(|vote| vote.voted_at)
     }
 
     /// When it was used up.

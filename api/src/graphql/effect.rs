@@ -78,6 +78,12 @@ impl ToolEffect {
         self.0.not_executed_cause.map(Into::into)
     }
 
+    /// Why the reviewer who rejected it did, in the reviewer's words. For the agent to go on with; who it was and when is in
+    /// the `votes` of its approval.
+    async fn not_executed_reason(&self) -> Option<&str> {
+        self.0.not_executed_reason.as_deref()
+    }
+
     /// Name of the tool.
     async fn tool(&self) -> Option<&str> {
         self.0.tool.as_deref()

@@ -118,7 +118,9 @@ pub async fn a_call_that_never_runs_says_why(fresh: Fresh) {
     lane.proposed(1);
     lane.evaluated(1, PolicyVerdict::Deny);
     lane.asked(2);
-    lane.call(2, ApprovalResolved::new(ApprovalOutcome::Rejected));
+    let mut rejected = ApprovalResolved::new(ApprovalOutcome::Rejected);
+    rejected.detail = Some("not that file".to_owned());
+    lane.call(2, rejected);
     lane.refused(2, StartRefusal::Denied);
     lane.asked(3);
     lane.call(3, ApprovalExpired::new(Micros(3)));
@@ -173,6 +175,8 @@ pub async fn a_call_that_never_runs_says_why(fresh: Fresh) {
                 expected,
                 "call {n}, batches of {batch}"
             );
+            let reason = (n == 2).then_some("not that file");
+            assert_eq!(effect.not_executed_reason.as_deref(), reason, "call {n}");
         }
     }
 }

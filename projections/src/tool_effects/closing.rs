@@ -15,9 +15,9 @@ use crate::event::ProjectedEvent;
 use crate::projection::PoisonReason;
 
 /// A call that did not start and was not closed before.
-const CLOSED: &str = "UPDATE tool_effect SET status = 'not_executed', not_executed_cause = $1, last_position = $2 \
-    WHERE tool_effect.ledger = $3 AND tool_effect.call = $4 AND tool_effect.session IS NOT DISTINCT FROM $5 \
-    AND status IN ('proposed', 'deferred')";
+const CLOSED: &str = "UPDATE tool_effect SET status = 'not_executed', not_executed_cause = $1, last_position = $2, \
+    not_executed_reason = $6 WHERE tool_effect.ledger = $3 AND tool_effect.call = $4 \
+    AND tool_effect.session IS NOT DISTINCT FROM $5 AND status IN ('proposed', 'deferred')";
 /// The same; a start that is refused says why its approval was given up in the same append.
 const START_REFUSED: &str = "UPDATE tool_effect SET status = 'not_executed', not_executed_cause = $1, last_position = $2 \
     WHERE tool_effect.ledger = $3 AND tool_effect.call = $4 AND tool_effect.session IS NOT DISTINCT FROM $5 \
@@ -72,6 +72,14 @@ fn decided(event: &ProjectedEvent, call: CallId) -> Result<Option<Change>, Poiso
     closed(event, call, cause, CLOSED).map(Some)
 }
 
+/// What whoever said no gave for it.
+fn reason_of(event: &ProjectedEvent) -> Result<SqlValue, PoisonReason> {
+    Ok(match event.agent()? {
+        Some(AgentEvent::ApprovalResolved(said)) => said.detail.as_ref().into(),
+        _ => SqlValue::Null,
+    })
+}
+
 /// What a start that was refused means for a call. An approval that is not there yet may still come.
 pub(super) fn start_refused(
     event: &ProjectedEvent,
@@ -96,13 +104,16 @@ fn closed(
     cause: NotExecutedCause,
     sql: &'static str,
 ) -> Result<Change, PoisonReason> {
-    let params = vec![
+    let mut params = vec![
         cause.name().into(),
         event.place()?.into(),
         event.ledger_key().into(),
         (*call.as_bytes()).into(),
         session(event),
     ];
+    if sql == CLOSED {
+        params.push(reason_of(event)?);
+    }
     Ok(Change::of(about(event, call), sql, params))
 }
 

@@ -24,6 +24,8 @@ pub struct ToolEffect {
     pub status: EffectState,
     /// Why it never ran, where it never did.
     pub not_executed_cause: Option<NotExecutedCause>,
+    /// What the reviewer who said no gave for it.
+    pub not_executed_reason: Option<String>,
     /// Name of the tool.
     pub tool: Option<String>,
     /// What the call does to the world; nothing is known of a call whose proposal was erased or never seen.
@@ -84,7 +86,7 @@ pub struct ToolEffect {
     pub erased: bool,
 }
 
-const COLUMNS: &str = "call, session, turn, status, not_executed_cause, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
+const COLUMNS: &str = "call, session, turn, status, not_executed_cause, not_executed_reason, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
     message_ordinal, provider_call_id, requestor, business_key, action_digest, argument_digest, result, result_form, result_digest, \
     error_type, error, external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
     outcome_position, first_position, last_position, erased";
@@ -96,6 +98,7 @@ fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
         turn: fields.optional_id()?,
         status: fields.word()?,
         not_executed_cause: fields.optional_word()?,
+        not_executed_reason: fields.optional_text()?,
         tool: fields.optional_text()?,
         side_effect: fields.optional_word()?,
         tool_kind: fields.optional_word()?,

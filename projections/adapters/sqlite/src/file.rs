@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0010_interventions.sql"),
     include_str!("../../../../migrations/sqlite/read/0011_imported_tools.sql"),
     include_str!("../../../../migrations/sqlite/read/0012_turn_attempts.sql"),
+    include_str!("../../../../migrations/sqlite/read/0013_why_it_was_rejected.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";
