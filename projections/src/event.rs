@@ -5,6 +5,7 @@ use ruche_domain::error::DomainError;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::stream::Category;
 use ruche_ledger::store::Record;
 
 use crate::bounds;
@@ -111,6 +112,12 @@ impl ProjectedEvent {
     /// Whose event it is, as a key.
     pub fn ledger_key(&self) -> [u8; 16] {
         *self.ledger.as_bytes()
+    }
+
+    /// The lane whose stream the event stands in, as a key.
+    pub fn lane_key(&self) -> Option<[u8; 16]> {
+        let stream = &self.header().stream;
+        (stream.category == Category::Lane).then(|| stream.id.into_bytes())
     }
 
     /// The position, packed.

@@ -42,13 +42,13 @@ const CLAIMED: &str = "DELETE FROM tool_effect WHERE ledger = $1 AND call = $2 A
 /// Parameters 1 to 6 are those of [`common`].
 const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, tool_kind, arguments, arguments_form, ordinal, message_ordinal, provider_call_id, requestor, \
-    business_key, action_digest, argument_digest, proposed_at, intent_position, erased) \
-    VALUES ($1, $2, $3, $4, $5, $6, 'proposed', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+    business_key, action_digest, argument_digest, proposed_at, intent_position, erased, lane) \
+    VALUES ($1, $2, $3, $4, $5, $6, 'proposed', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
     ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
     tool = excluded.tool, side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
     arguments = excluded.arguments, arguments_form = excluded.arguments_form, ordinal = excluded.ordinal, \
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
-    requestor = excluded.requestor, business_key = excluded.business_key, action_digest = excluded.action_digest, \
+    requestor = excluded.requestor, lane = excluded.lane, business_key = excluded.business_key, action_digest = excluded.action_digest, \
     argument_digest = excluded.argument_digest, proposed_at = excluded.proposed_at, intent_position = excluded.intent_position, \
     not_executed_cause = NULL, not_executed_reason = NULL, erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
@@ -233,6 +233,7 @@ fn proposed(
         event.occurred_at()?.into(),
         event.place()?.into(),
         event.is_erased().into(),
+        event.lane_key().into(),
     ]);
     Ok(Change::of(closing::about(event, call), PROPOSED, params))
 }

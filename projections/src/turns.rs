@@ -27,12 +27,13 @@ pub const TABLES: &[&str] = &["turn", "turn_cost", "turn_step", "turn_attempt"];
 /// So a turn belongs to the session of its first event. Additions count only where the row is there and is that of their
 /// session, and change no column of these: they do not commute with what makes the row, and commute with what finds it.
 /// Parameters 1 to 6 are those of [`common`].
-const SEEN: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position) \
-    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (ledger, turn) DO NOTHING";
+const SEEN: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, lane) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO NOTHING";
 const OPENED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, ordinal, \
-    external_id, agent, opened_by, opened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+    external_id, agent, opened_by, opened_at, lane) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
     ON CONFLICT (ledger, turn) DO UPDATE SET ordinal = excluded.ordinal, external_id = excluded.external_id, \
-    agent = excluded.agent, opened_by = excluded.opened_by, opened_at = excluded.opened_at \
+    agent = excluded.agent, opened_by = excluded.opened_by, opened_at = excluded.opened_at, \
+    lane = excluded.lane \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, \
     started_at, status, attempts) VALUES ($1, $2, $3, $4, $5, $6, $7, 'processing', 1) \
@@ -112,7 +113,11 @@ impl Projection for Turns {
         // Before the additions, which count only where there is a row.
         let mut changes = match lifecycle(event, &id)? {
             Some(change) => vec![change],
-            None if is_of_turn(event) => vec![Change::of(About::Made(id), SEEN, common(event, &id)?)],
+            None if is_of_turn(event) => {
+                let mut params = common(event, &id)?;
+                params.push(event.lane_key().into());
+                vec![Change::of(About::Made(id), SEEN, params)]
+            }
             None => vec![],
         };
         changes.extend(turn_attempts::change(event, turn)?);
@@ -242,6 +247,7 @@ fn opened(event: &ProjectedEvent, id: &[u8; 16], turn: &TurnOpened) -> Result<Ch
         turn.agent_id.as_ref().into(),
         turn.trigger.name().into(),
         event.occurred_at()?.into(),
+        event.lane_key().into(),
     ]);
     Ok(Change::of(About::Made(*id), OPENED, params))
 }

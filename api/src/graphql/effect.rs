@@ -1,9 +1,10 @@
 //! Tool calls with their effects, and the tools.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
-use ruche_domain::ids::{SessionId, TurnId};
+use ruche_domain::ids::{LaneId, SessionId, TurnId};
 use ruche_projections::tool_effects;
 
+use super::lane::{LaneName, name_of};
 use super::read::{Loading, Reading, of_read_store};
 use super::scalars::{DateTime, Hash, Json, Long, PositionScalar};
 use super::session::{Session, id, parse_id};
@@ -20,6 +21,8 @@ pub(super) struct EffectFilter {
     session_id: Option<ID>,
     /// Of this turn.
     turn_id: Option<ID>,
+    /// Of this lane.
+    lane_id: Option<ID>,
     /// Name of the tool.
     tool: Option<String>,
     /// Where it stands.
@@ -32,9 +35,11 @@ impl EffectFilter {
     pub(super) fn read(self) -> Result<tool_effects::EffectFilter> {
         let session = self.session_id.map(|id| parse_id::<SessionId>("sessionId", &id));
         let turn = self.turn_id.map(|id| parse_id::<TurnId>("turnId", &id));
+        let lane = self.lane_id.map(|id| parse_id::<LaneId>("laneId", &id));
         Ok(tool_effects::EffectFilter {
             session: session.transpose()?,
             turn: turn.transpose()?,
+            lane: lane.transpose()?,
             tool: self.tool,
             status: self.status.map(Into::into),
             side_effect: self.side_effect.map(Into::into),
@@ -66,6 +71,16 @@ impl ToolEffect {
     async fn turn(&self, ctx: &Context<'_>) -> Result<Option<Turn>> {
         let Some(turn) = self.0.turn else { return Ok(None) };
         Ok(ctx.data_unchecked::<Loading>().load_one(turn).await?.map(Turn))
+    }
+
+    /// The lane that decides on it, as commands name it; none where it was recorded elsewhere.
+    async fn lane(&self, ctx: &Context<'_>) -> Result<Option<LaneName>> {
+        name_of(ctx, self.0.lane).await
+    }
+
+    /// Id of that lane.
+    async fn lane_id(&self) -> Option<ID> {
+        self.0.lane.map(id)
     }
 
     /// Where it stands.

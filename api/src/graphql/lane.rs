@@ -1,6 +1,7 @@
 //! Lanes.
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use ruche_domain::ids::LaneId;
 use ruche_projections::lanes;
 
 use super::read::Loading;
@@ -52,6 +53,24 @@ impl From<&lanes::Lane> for LaneName {
             thread: lane.thread.clone(),
         }
     }
+}
+
+impl From<lanes::LaneName> for LaneName {
+    fn from(name: lanes::LaneName) -> Self {
+        Self {
+            agent: name.agent,
+            interlocutor: name.interlocutor,
+            channel: name.channel,
+            thread: name.thread,
+        }
+    }
+}
+
+/// The name of the lane that decides on something.
+pub(super) async fn name_of(ctx: &Context<'_>, lane: Option<LaneId>) -> Result<Option<LaneName>> {
+    let Some(lane) = lane else { return Ok(None) };
+    let found = ctx.data_unchecked::<Loading>().load_one(lane).await?;
+    Ok(found.map(LaneName::from))
 }
 
 /// The turn that holds a lane.

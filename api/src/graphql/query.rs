@@ -79,7 +79,14 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Option<Session>> {
-        let names = &["sessions", "turns", "messages", "timeline", "tool_effects"];
+        let names = &[
+            "sessions",
+            "turns",
+            "messages",
+            "timeline",
+            "tool_effects",
+            "lanes",
+        ];
         let reading = Reading::at(ctx, names, min_position).await?;
         let id = parse_id::<SessionId>("id", &id)?;
         let found = sessions::get(reading.store(), reading.ledger, id).await;
@@ -99,7 +106,14 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Connection<Cursor, Session>> {
-        let names = &["sessions", "turns", "messages", "timeline", "tool_effects"];
+        let names = &[
+            "sessions",
+            "turns",
+            "messages",
+            "timeline",
+            "tool_effects",
+            "lanes",
+        ];
         let reading = Reading::at(ctx, names, min_position).await?;
         let asked = Asked::new("session", first, after.as_deref())?;
         let asked = if ascending { asked } else { asked.descending() };
@@ -138,7 +152,7 @@ impl Query {
     ) -> Result<Option<Turn>> {
         let reading = Reading::at(
             ctx,
-            &["turns", "sessions", "messages", "tool_effects"],
+            &["turns", "sessions", "messages", "tool_effects", "lanes"],
             min_position,
         )
         .await?;
@@ -161,7 +175,7 @@ impl Query {
     ) -> Result<Connection<Cursor, Turn>> {
         let reading = Reading::at(
             ctx,
-            &["turns", "sessions", "messages", "tool_effects"],
+            &["turns", "sessions", "messages", "tool_effects", "lanes"],
             min_position,
         )
         .await?;
@@ -205,7 +219,7 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Connection<Cursor, ToolEffect>> {
-        let reading = Reading::at(ctx, &["tool_effects", "sessions", "turns"], min_position).await?;
+        let reading = Reading::at(ctx, &["tool_effects", "sessions", "turns", "lanes"], min_position).await?;
         let asked = Asked::new("effects", first, after.as_deref())?;
         let filter = filter.unwrap_or_default().read()?;
         let rows = tool_effects::urgent(reading.store(), reading.ledger, &filter, &asked.request).await;

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_graphql::connection::Connection;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Error, ErrorExtensions as _, OutputType, Result};
-use ruche_domain::ids::{CallId, LedgerId, SessionId, TurnId};
+use ruche_domain::ids::{CallId, LaneId, LedgerId, SessionId, TurnId};
 use ruche_domain::limits::MIN_POSITION_WAIT_MS_MAX;
 use ruche_domain::numbers::{Epoch, Position};
 use ruche_projections::runner::WaitError;
 use ruche_projections::select::{self, PageRequest};
 use ruche_projections::store::{ReadStore, ReadStoreError};
-use ruche_projections::{sessions, tool_effects, turns};
+use ruche_projections::{lanes, sessions, tool_effects, turns};
 use tokio::time::timeout;
 
 use super::errors::{fault, of_refusal, of_store};
@@ -244,7 +244,7 @@ impl Asked {
     }
 }
 
-/// Asks the read models once for all sessions, turns or calls that an operation names at the same time. Made anew for
+/// Asks the read models once for all sessions, turns, lanes or calls that an operation names at the same time. Made anew for
 /// each operation, so nothing is shared between callers.
 pub(super) struct ReadLoader(pub Reading);
 
@@ -274,6 +274,17 @@ impl Loader<TurnId> for ReadLoader {
         let found = turns::by_ids(self.0.store(), self.0.ledger, keys).await;
         let found = found.map_err(|error| of_read_store(&error))?;
         Ok(found.into_iter().map(|turn| (turn.id, turn)).collect())
+    }
+}
+
+impl Loader<LaneId> for ReadLoader {
+    type Value = lanes::LaneName;
+    type Error = Error;
+
+    async fn load(&self, keys: &[LaneId]) -> Loaded<LaneId, lanes::LaneName> {
+        self.0.note(&["lanes"]);
+        let found = lanes::names(self.0.store(), self.0.ledger, keys).await;
+        found.map_err(|error| of_read_store(&error))
     }
 }
 

@@ -2,13 +2,14 @@
 
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, InputObject, Object, Result};
-use ruche_domain::ids::SessionId;
+use ruche_domain::ids::{LaneId, SessionId};
 use ruche_domain::limits::STEPS_PER_TURN_MAX;
 use ruche_projections::{messages, tool_effects, turn_attempts, turn_steps, turns};
 
 use super::attempt::TurnAttempt;
 use super::counts::{Cost, Counts};
 use super::effect::ToolEffect;
+use super::lane::{LaneName, name_of};
 use super::message::Message;
 use super::page::{Cursor, cost};
 use super::read::{Asked, Loading, Reading, of_read_store};
@@ -25,6 +26,8 @@ pub(super) struct Turn(pub turns::Turn);
 pub(super) struct TurnFilter {
     /// Of this session.
     session_id: Option<ID>,
+    /// Of this lane.
+    lane_id: Option<ID>,
     /// Where it stands.
     status: Option<TurnStatus>,
     /// How it came out.
@@ -34,8 +37,10 @@ pub(super) struct TurnFilter {
 impl TurnFilter {
     pub(super) fn read(self) -> Result<turns::TurnFilter> {
         let session = self.session_id.map(|id| parse_id::<SessionId>("sessionId", &id));
+        let lane = self.lane_id.map(|id| parse_id::<LaneId>("laneId", &id));
         Ok(turns::TurnFilter {
             session: session.transpose()?,
+            lane: lane.transpose()?,
             status: self.status.map(Into::into),
             outcome: self.outcome.map(Into::into),
         })
@@ -57,6 +62,16 @@ impl Turn {
         };
         let found = ctx.data_unchecked::<Loading>().load_one(session).await?;
         Ok(found.map(Session))
+    }
+
+    /// The lane that decides on it, as commands name it; none where it was recorded elsewhere.
+    async fn lane(&self, ctx: &Context<'_>) -> Result<Option<LaneName>> {
+        name_of(ctx, self.0.lane).await
+    }
+
+    /// Id of that lane.
+    async fn lane_id(&self) -> Option<ID> {
+        self.0.lane.map(id)
     }
 
     /// Its number in the session, from 0.

@@ -1,6 +1,6 @@
 //! Which lanes there are, where something is due, and which turns wait for a worker.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 
 use ruche_domain::ids::{LaneId, LedgerId, SessionId, TurnId};
@@ -196,6 +196,46 @@ pub async fn by_id(
     let select = Select::of(&columns(), TABLE, ledger).and("lane.lane = ", *id.as_bytes());
     let row = select.rows(store).await?.pop();
     row.map(|row| Ok(read(&mut Fields::new(row))?.1)).transpose()
+}
+
+/// How a client names a lane, as far as its turns said so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneName {
+    /// The client's own id of the agent.
+    pub agent: Option<String>,
+    /// The client's own id of whom it talks with.
+    pub interlocutor: Option<String>,
+    /// Channel.
+    pub channel: Option<String>,
+    /// The client's own id of the thread.
+    pub thread: Option<String>,
+}
+
+/// The names of these lanes, by lane.
+///
+/// # Errors
+/// Those of the store.
+pub async fn names(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    ids: &[LaneId],
+) -> Result<HashMap<LaneId, LaneName>, ReadStoreError> {
+    let rows = Select::of("lane, agent, interlocutor, channel, thread", "lane", ledger)
+        .and_in("lane", ids.iter().map(|id| *id.as_bytes()))
+        .rows(store)
+        .await?;
+    let read = |row| {
+        let fields = &mut Fields::new(row);
+        let id = fields.id()?;
+        let name = LaneName {
+            agent: fields.optional_text()?,
+            interlocutor: fields.optional_text()?,
+            channel: fields.optional_text()?,
+            thread: fields.optional_text()?,
+        };
+        Ok((id, name))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// A lane in which something happens by itself.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use ruche_domain::ids::{CallId, LedgerId, SessionId, TurnId};
+use ruche_domain::ids::{CallId, LaneId, LedgerId, SessionId, TurnId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
@@ -20,6 +20,8 @@ pub struct ToolEffect {
     pub session: Option<SessionId>,
     /// Turn that it belongs to.
     pub turn: Option<TurnId>,
+    /// Lane that decides on it.
+    pub lane: Option<LaneId>,
     /// Where it stands.
     pub status: EffectState,
     /// Why it never ran, where it never did.
@@ -86,7 +88,7 @@ pub struct ToolEffect {
     pub erased: bool,
 }
 
-const COLUMNS: &str = "call, session, turn, status, not_executed_cause, not_executed_reason, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
+const COLUMNS: &str = "call, session, turn, lane, status, not_executed_cause, not_executed_reason, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
     message_ordinal, provider_call_id, requestor, business_key, action_digest, argument_digest, result, result_form, result_digest, \
     error_type, error, external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
     outcome_position, first_position, last_position, erased";
@@ -96,6 +98,7 @@ fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
         call: fields.id()?,
         session: fields.optional_id()?,
         turn: fields.optional_id()?,
+        lane: fields.optional_id()?,
         status: fields.word()?,
         not_executed_cause: fields.optional_word()?,
         not_executed_reason: fields.optional_text()?,
@@ -140,6 +143,8 @@ pub struct EffectFilter {
     pub session: Option<SessionId>,
     /// Of this turn.
     pub turn: Option<TurnId>,
+    /// Of this lane.
+    pub lane: Option<LaneId>,
     /// Of this tool.
     pub tool: Option<String>,
     /// Standing here.
@@ -227,6 +232,7 @@ impl EffectFilter {
         select
             .and_if("session = ", self.session.map(|id| *id.as_bytes()))
             .and_if("turn = ", self.turn.map(|id| *id.as_bytes()))
+            .and_if("lane = ", self.lane.map(|id| *id.as_bytes()))
             .and_if("tool = ", self.tool.clone())
             .and_if("status = ", self.status.map(EffectState::name))
             .and_if("side_effect = ", self.side_effect.map(SideEffectPolicy::name))

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use ruche_domain::events::turn::{OutcomeCategory, TurnTrigger};
-use ruche_domain::ids::{LedgerId, SessionId, TurnId};
+use ruche_domain::ids::{LaneId, LedgerId, SessionId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::{Micros, Position};
 
@@ -19,6 +19,8 @@ pub struct Turn {
     pub id: TurnId,
     /// Session that it belongs to.
     pub session: Option<SessionId>,
+    /// Lane that decides on it.
+    pub lane: Option<LaneId>,
     /// Its number in the session.
     pub ordinal: Option<u64>,
     /// The client's own id.
@@ -59,7 +61,7 @@ pub struct Turn {
     pub costs: Vec<CostTotal>,
 }
 
-const FIELDS: &str = "turn, session, ordinal, external_id, agent, opened_by, status, outcome, error_type, error, \
+const FIELDS: &str = "turn, session, lane, ordinal, external_id, agent, opened_by, status, outcome, error_type, error, \
     attempts, COALESCE(opened_at, first_at), started_at, ended_at, duration_us, usage_total, cost_total, first_position, last_position";
 
 static COLUMNS: LazyLock<String> = LazyLock::new(|| format!("{FIELDS}, {}", tally::COLUMNS.join(", ")));
@@ -69,6 +71,7 @@ fn read(fields: &mut Fields) -> Result<(Cursor, Turn), ReadStoreError> {
     let turn = Turn {
         id,
         session: fields.optional_id()?,
+        lane: fields.optional_id()?,
         ordinal: fields.optional_count()?,
         external_id: fields.optional_text()?,
         agent: fields.optional_text()?,
@@ -98,6 +101,8 @@ fn read(fields: &mut Fields) -> Result<(Cursor, Turn), ReadStoreError> {
 pub struct TurnFilter {
     /// Of this session.
     pub session: Option<SessionId>,
+    /// Of this lane.
+    pub lane: Option<LaneId>,
     /// Standing here.
     pub status: Option<TurnStatus>,
     /// That came out so.
@@ -116,6 +121,7 @@ pub async fn list(
 ) -> Result<Page<Turn>, ReadStoreError> {
     let select = Select::of(&COLUMNS, "turn", ledger)
         .and_if("session = ", filter.session.map(|id| *id.as_bytes()))
+        .and_if("lane = ", filter.lane.map(|id| *id.as_bytes()))
         .and_if("status = ", filter.status.map(TurnStatus::name))
         .and_if("outcome = ", filter.outcome.map(OutcomeCategory::name));
     let rows = select
