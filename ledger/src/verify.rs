@@ -16,7 +16,7 @@
 //! for each of them, in hash tables that are between seven sixteenths and seven eighths full. That is at most 39 bytes
 //! per record where streams have many events, and half as much again for the moment in which a table grows. Ids are
 //! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library. Governed turns
-//! cost some hundred bytes more for each turn, call, key and request, as their rules say.
+//! cost some hundred bytes more for each turn, call, key and request, as their rules say, and 32 for each outcome that a person asserted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -79,6 +79,8 @@ struct History {
     last_recorded_at: u64,
     approvals: ApprovalRules,
     turns: TurnRules,
+    /// Where a person said how a call in doubt came out.
+    asserted: Vec<(Position, CallId)>,
     /// Records before this point could not be read. What they would explain is not a finding.
     has_holes: bool,
 }
@@ -327,6 +329,9 @@ impl RecordChecker {
         if let Some(call) = view.call {
             let (call, at) = (CallId::from_bytes(*call), state.position(view.index));
             self.history.approvals.heard(call, event_type, category, at);
+            if event_type == "tool.outcome_asserted" && category == Category::Lane {
+                self.history.asserted.push((at, call));
+            }
         }
         LeafChecked { hash, fragments }
     }
@@ -402,6 +407,13 @@ impl RecordChecker {
     /// order. That nothing started is as sure as the end of the ledger is.
     pub fn proposed_and_not_run(&self) -> impl Iterator<Item = (Position, CallId)> {
         self.history.approvals.not_run()
+    }
+
+    /// Outcomes of governed calls that a person asserted, with the places of the assertions, in order. They rest on that person's
+    /// word: no record of the call says so.
+    #[must_use]
+    pub fn outcomes_asserted(&self) -> &[(Position, CallId)] {
+        &self.history.asserted
     }
 
     /// Governed turns that are not over, with the places where they opened, in order, and the state in which they stand. A

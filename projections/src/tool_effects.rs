@@ -12,6 +12,7 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 use ruche_ledger::hash::Hash;
+use uuid::Uuid;
 
 use crate::bounds;
 use crate::change::{Change, SqlValue};
@@ -60,18 +61,19 @@ const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
     started_at = COALESCE(tool_effect.started_at, excluded.started_at), \
     started_position = COALESCE(tool_effect.started_position, excluded.started_position), \
-    attempts = tool_effect.attempts + 1, not_executed_cause = NULL, not_executed_reason = NULL, \
+    asserted_by = NULL, claimed_by = NULL, evidence = NULL, attempts = tool_effect.attempts + 1, not_executed_cause = NULL, not_executed_reason = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, result, result_form, result_digest, error_type, error, external_ref, duration_us, ended_at, \
-    outcome_position, erased) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
+    outcome_position, erased, asserted_by, claimed_by, evidence) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
     ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
     tool = COALESCE(tool_effect.tool, excluded.tool), \
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
     result = excluded.result, result_form = excluded.result_form, \
     result_digest = excluded.result_digest, error_type = excluded.error_type, \
+    asserted_by = excluded.asserted_by, claimed_by = excluded.claimed_by, evidence = excluded.evidence, \
     error = excluded.error, external_ref = excluded.external_ref, duration_us = excluded.duration_us, \
     ended_at = excluded.ended_at, outcome_position = excluded.outcome_position, not_executed_cause = NULL, not_executed_reason = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
@@ -271,6 +273,8 @@ struct Outcome<'a> {
     external_ref: Option<&'a String>,
     duration_us: Option<u64>,
     ended_at: Option<Micros>,
+    /// Who a person said to be, and what the finding rests on.
+    claim: Option<(&'a String, &'a String)>,
 }
 
 impl<'a> Outcome<'a> {
@@ -287,6 +291,7 @@ impl<'a> Outcome<'a> {
             external_ref: None,
             duration_us: None,
             ended_at: None,
+            claim: None,
         }
     }
 
@@ -322,6 +327,7 @@ impl<'a> Outcome<'a> {
             Some(AgentEvent::ToolOutcomeAsserted(t)) => Some(Self {
                 result: t.result.as_ref(),
                 external_ref: t.external_ref.as_ref(),
+                claim: Some((&t.by, &t.evidence)),
                 ..Self::new(match t.outcome {
                     AssertedOutcome::Completed => EffectState::Completed,
                     AssertedOutcome::NotExecuted => EffectState::NotExecuted,
@@ -339,6 +345,9 @@ impl<'a> Outcome<'a> {
 
     fn change(&self, event: &ProjectedEvent, call: CallId) -> Result<Change, PoisonReason> {
         let mut params = common(event, call)?;
+        // That a person said so stands in the name of the event, and under which credential in its envelope.
+        let is_asserted = event.event_type() == "tool.outcome_asserted";
+        let asserted_by = event.header().actor.reference.filter(|_| is_asserted);
         params.extend([
             self.state.name().into(),
             self.tool.into(),
@@ -353,6 +362,9 @@ impl<'a> Outcome<'a> {
             event.time_or_occurred(self.ended_at)?.into(),
             event.place()?.into(),
             event.is_erased().into(),
+            asserted_by.map(Uuid::into_bytes).into(),
+            self.claim.map(|(by, _)| by).into(),
+            self.claim.map(|(_, evidence)| evidence).into(),
         ]);
         Ok(Change::of(closing::about(event, call), OUTCOME, params))
     }

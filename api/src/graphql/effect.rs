@@ -189,6 +189,22 @@ impl ToolEffect {
         self.0.error.as_deref()
     }
 
+    /// Opaque reference of the credential under which a person said how it came out, as the record names it; null where no person
+    /// did. The outcome is that person's word and not a report of who ran it.
+    async fn asserted_by(&self) -> Option<ID> {
+        self.0.asserted_by.map(id)
+    }
+
+    /// Who that person was, as the request said: a claim that nothing checks.
+    async fn claimed_by(&self) -> Option<&str> {
+        self.0.claimed_by.as_deref()
+    }
+
+    /// What the finding of that person rests on, in their words.
+    async fn evidence(&self) -> Option<&str> {
+        self.0.evidence.as_deref()
+    }
+
     /// Reference of the effect in the system that carried it out.
     async fn external_ref(&self) -> Option<&str> {
         self.0.external_ref.as_deref()

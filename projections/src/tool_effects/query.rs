@@ -7,6 +7,8 @@ use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
+use uuid::Uuid;
+
 use super::{EffectState, NotExecutedCause};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
@@ -62,6 +64,12 @@ pub struct ToolEffect {
     pub error_type: Option<String>,
     /// The error, or why the outcome is unknown, in words.
     pub error: Option<String>,
+    /// The credential of the person who said how it came out; nothing where no person did.
+    pub asserted_by: Option<Uuid>,
+    /// Who that person said to be.
+    pub claimed_by: Option<String>,
+    /// What the finding of that person rests on.
+    pub evidence: Option<String>,
     /// Reference of the effect in the system that carried it out.
     pub external_ref: Option<String>,
     /// How often it was started.
@@ -90,7 +98,7 @@ pub struct ToolEffect {
 
 const COLUMNS: &str = "call, session, turn, lane, status, not_executed_cause, not_executed_reason, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
     message_ordinal, provider_call_id, requestor, business_key, action_digest, argument_digest, result, result_form, result_digest, \
-    error_type, error, external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
+    error_type, error, asserted_by, claimed_by, evidence, external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
     outcome_position, first_position, last_position, erased";
 
 fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
@@ -119,6 +127,9 @@ fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {
         result_digest: fields.optional_word()?,
         error_type: fields.optional_text()?,
         error: fields.optional_text()?,
+        asserted_by: fields.optional_id()?,
+        claimed_by: fields.optional_text()?,
+        evidence: fields.optional_text()?,
         external_ref: fields.optional_text()?,
         attempts: fields.count()?,
         proposed_at: fields.optional_time()?,

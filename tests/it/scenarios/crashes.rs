@@ -134,7 +134,24 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
     assert_eq!(again["code"], "ILLEGAL_TRANSITION", "{again}");
     assert_eq!(world.size(), size);
 
-    let found = json!({ "lane": dead.lane, "callId": first["callId"], "outcome": "COMPLETED", "by": "alice",
+    // What the list of effects says is all that it takes.
+    let query =
+        "{ effects(filter: { status: OUTCOME_UNKNOWN }, first: 10) { nodes { callId laneId turn { laneId }
+        lane { agent interlocutor channel thread } } } }";
+    let seen = world.read(query, &Value::Null)["effects"]["nodes"][0].take();
+    assert_eq!(
+        (&seen["callId"], &seen["laneId"]),
+        (&first["callId"], &seen["turn"]["laneId"]),
+        "{seen}"
+    );
+    let of_lane = "query ($id: ID) { effects(filter: { laneId: $id }, first: 10) { nodes { callId } }
+        turns(filter: { laneId: $id }, first: 10) { nodes { id } } }";
+    let of_lane = world.read(of_lane, &json!({ "id": seen["laneId"] }));
+    assert_eq!(
+        of_lane,
+        json!({ "effects": { "nodes": [{ "callId": first["callId"] }] }, "turns": { "nodes": [{ "id": dead.turn }] } })
+    );
+    let found = json!({ "lane": seen["lane"], "callId": seen["callId"], "outcome": "COMPLETED", "by": "alice",
         "evidence": "statement of the bank" });
     let mut unproven = found.clone();
     unproven["evidence"] = json!("");
@@ -142,8 +159,23 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
         world.refused("resolveOutcome", &unproven)["code"],
         "INVALID_INPUT"
     );
-    world.done("resolveOutcome", &found, "state position");
+    let said = world.done("resolveOutcome", &found, "state receipts { position }");
+    let said = said["receipts"][0]["position"].clone();
     assert_eq!(world.interventions(), json!([]), "a person settled it");
+    let query = "{ effects(first: 10) { nodes { status assertedBy claimedBy evidence } } }";
+    let mut effect = world.read(query, &Value::Null)["effects"]["nodes"][0].take();
+    let asserted_by = effect["assertedBy"].take();
+    let query = "query ($p: Position!) { record(position: $p) { type actor { reference } } }";
+    let record = world.agent().ask(query, json!({ "p": said }))["record"].take();
+    assert_eq!(
+        (&record["type"], &record["actor"]["reference"]),
+        (&json!("tool.outcome_asserted"), &asserted_by),
+        "the credential, and not who it is said to be"
+    );
+    assert_eq!(
+        effect,
+        json!({ "status": "COMPLETED", "assertedBy": null, "claimedBy": "alice", "evidence": "statement of the bank" })
+    );
     let worker = world.claim(&dead.lane);
     assert_eq!((&worker.turn, &worker.lease["epoch"]), (&dead.turn, &json!("2")));
     let known = world.propose(&worker, "charge_card", "order 7");
@@ -167,7 +199,13 @@ fn a_15_an_irreversible_effect_in_doubt_waits_for_a_person() {
     let done =
         json!([{ "tool": "charge_card", "status": "COMPLETED", "attempts": "1", "businessKey": "order 7" }]);
     assert_eq!(world.effects(None), done);
-    world.audit();
+    let report = world.audit();
+    let of_person = &report["outcomes_asserted"];
+    assert_eq!(
+        (&of_person["total"], &of_person["outcomes"]),
+        (&json!(1), &json!([{ "position": said, "call": first["callId"] }])),
+        "{report}"
+    );
 }
 
 /// The dead letter: its message is sent again, and a person says so. The list of what people are called for is empty then.

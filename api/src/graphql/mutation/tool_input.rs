@@ -290,7 +290,8 @@ pub(in crate::graphql) struct ResolveOutcomeInput {
     call_id: ID,
     /// What was found.
     outcome: AssertedOutcome,
-    /// Opaque reference of the person.
+    /// Who found it out. A claim that nothing checks: the record names the credential of this request beside it, and `effects` shows
+    /// that as `assertedBy` and this as `claimedBy`.
     by: String,
     /// What the finding rests on.
     evidence: String,

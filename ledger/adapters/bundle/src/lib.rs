@@ -35,7 +35,7 @@ pub mod cli;
 
 pub use proof::{ProofInputError, verify_proof};
 pub use reader::{BundleReader, ReadError};
-pub use report::{EpochReport, NotOver, NotRun, Report, Verdict};
+pub use report::{Asserted, EpochReport, NotOver, NotRun, Report, Verdict};
 pub use trust::Trust;
 pub use verify::{AtLeast, Options, Progress, verify_bundle};
 pub use writer::{BundleWriter, EpochWritten, WriteError};

@@ -79,6 +79,8 @@ pub struct Report {
     pub not_run: NotRun,
     /// Governed turns that are not over; as many as findings are kept. A ledger that is in use has some.
     pub not_over: NotOver,
+    /// Outcomes that a person asserted; as many as findings are kept. They are no findings, and rest on that person's word.
+    pub asserted: Asserted,
     /// Keys of reviewers that decided something, in the order in which they were registered.
     pub reviewers: Vec<ReviewerUse>,
 }
@@ -99,6 +101,15 @@ pub struct NotRun {
     pub total: u64,
     /// The first of them, with the places where they were asked for.
     pub calls: Vec<(Position, CallId)>,
+}
+
+/// What persons said of calls in doubt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asserted {
+    /// How many outcomes.
+    pub total: u64,
+    /// The first of them: where the assertion stands, and of which call it is.
+    pub outcomes: Vec<(Position, CallId)>,
 }
 
 impl Report {
@@ -130,6 +141,7 @@ impl Report {
             seconds,
             not_run: NotRun::default(),
             not_over: NotOver::default(),
+            asserted: Asserted::default(),
             reviewers: Vec::new(),
         }
     }
@@ -186,6 +198,10 @@ impl Report {
             "turns_not_over": {
                 "total": self.not_over.total,
                 "turns": self.not_over.turns.iter().map(turn).collect::<Vec<_>>(),
+            },
+            "outcomes_asserted": {
+                "total": self.asserted.total,
+                "outcomes": self.asserted.outcomes.iter().map(call).collect::<Vec<_>>(),
             },
             "reviewer_keys": self.reviewers.iter().map(reviewer).collect::<Vec<_>>(),
         })

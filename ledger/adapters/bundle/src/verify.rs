@@ -11,7 +11,7 @@ use ruche_ledger::verify::{Finding, FindingKind, Findings, RecordChecker, Truste
 use crate::layout::{CHECKPOINT, KEY, MANIFEST, Manifest};
 use crate::opening::{EpochEnd, Facts, Opening, PreviousFacts};
 use crate::reader::{BundleReader, EpochReader, ReadError};
-use crate::report::{EpochReport, NotOver, NotRun, Report};
+use crate::report::{Asserted, EpochReport, NotOver, NotRun, Report};
 use crate::trust::{Trust, named, signed_by};
 
 mod epoch;
@@ -109,6 +109,7 @@ pub fn verify_bundle(
         ..
     } = run;
     let (not_run, not_over) = negatives(&checker, options.findings_max);
+    let asserted = asserted(&checker, options.findings_max);
     let reviewers = checker.reviewers();
     check_known_heads(&epochs, &done, trust, options, &mut findings);
     let reports: Vec<EpochReport> = epochs
@@ -122,6 +123,7 @@ pub fn verify_bundle(
     Ok(Report {
         not_run,
         not_over,
+        asserted,
         reviewers,
         ..Report::new(findings, ledger, reports, seconds)
     })
@@ -139,6 +141,15 @@ fn negatives(checker: &RecordChecker, kept_max: usize) -> (NotRun, NotOver) {
     let total = turns.len() as u64;
     turns.truncate(kept_max);
     (not_run, NotOver { total, turns })
+}
+
+/// What rests on the word of a person; `kept_max` of it are named.
+fn asserted(checker: &RecordChecker, kept_max: usize) -> Asserted {
+    let all = checker.outcomes_asserted();
+    Asserted {
+        total: all.len() as u64,
+        outcomes: all.iter().take(kept_max).copied().collect(),
+    }
 }
 
 /// An epoch before its records are read.

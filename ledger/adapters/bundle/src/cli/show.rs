@@ -46,6 +46,10 @@ impl Show {
             let turns = counted(report.not_over.total, "turn");
             writeln!(out, "{turns} not over; --json names them")?;
         }
+        if report.asserted.total > 0 {
+            let outcomes = counted(report.asserted.total, "outcome");
+            writeln!(out, "{outcomes} asserted by a person; --json names them")?;
+        }
         show_reviewers(report, out)?;
         match report.verdict {
             Verdict::SelfConsistent => {
