@@ -35,6 +35,7 @@ mod ledger;
 mod message;
 mod effect;
 mod approval;
+mod reviewer_key;
 mod intervention;
 mod timeline;
 mod turn;

@@ -51,7 +51,8 @@ const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fi
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
     requestor = excluded.requestor, lane = excluded.lane, business_key = excluded.business_key, action_digest = excluded.action_digest, \
     argument_digest = excluded.argument_digest, proposed_at = excluded.proposed_at, intent_position = excluded.intent_position, \
-    not_executed_cause = NULL, not_executed_reason = NULL, erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
+    not_executed_cause = NULL, not_executed_reason = NULL, \
+    erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \
     tool, side_effect, started_at, started_position, attempts, erased) \
@@ -61,7 +62,8 @@ const STARTED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fir
     side_effect = COALESCE(excluded.side_effect, tool_effect.side_effect), \
     started_at = COALESCE(tool_effect.started_at, excluded.started_at), \
     started_position = COALESCE(tool_effect.started_position, excluded.started_position), \
-    asserted_by = NULL, claimed_by = NULL, evidence = NULL, attempts = tool_effect.attempts + 1, not_executed_cause = NULL, not_executed_reason = NULL, \
+    asserted_by = NULL, claimed_by = NULL, evidence = NULL, \
+    attempts = tool_effect.attempts + 1, not_executed_cause = NULL, not_executed_reason = NULL, \
     erased = CASE WHEN excluded.erased > tool_effect.erased THEN excluded.erased ELSE tool_effect.erased END \
     WHERE tool_effect.session IS NOT DISTINCT FROM excluded.session";
 const OUTCOME: &str = "INSERT INTO tool_effect (ledger, call, session, turn, first_position, last_position, status, \

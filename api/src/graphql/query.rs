@@ -9,7 +9,7 @@ use ruche_projections::{configuration, lanes, sessions, tool_effects, turns, usa
 use super::analysis::{
     ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
 };
-use super::approval::{self, Approval, ApprovalConnection, ApprovalState, ReviewerKey};
+use super::approval::{self, Approval, ApprovalConnection, ApprovalState};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
@@ -20,6 +20,7 @@ use super::page::{Cursor, cost};
 use super::read::{Asked, Reading, of_read_store};
 use super::record::Record;
 use super::replay::{self, RangeVerification, StateAtPosition, StateOf};
+use super::reviewer_key::{self, ReviewerKey};
 use super::scalars::{DateTime, Long, PositionScalar};
 use super::session::{Session, SessionFilter, Totals, parse_id};
 use super::turn::{Turn, TurnFilter};
@@ -279,7 +280,7 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Connection<Cursor, ReviewerKey>> {
-        approval::keys(ctx, (first, after.as_deref()), min_position).await
+        reviewer_key::keys(ctx, (first, after.as_deref()), min_position).await
     }
 
     /// The registered tools, by name.

@@ -96,9 +96,11 @@ pub struct ToolEffect {
     pub erased: bool,
 }
 
-const COLUMNS: &str = "call, session, turn, lane, status, not_executed_cause, not_executed_reason, tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
+const COLUMNS: &str = "call, session, turn, lane, status, not_executed_cause, not_executed_reason, \
+    tool, side_effect, tool_kind, arguments, arguments_form, ordinal, \
     message_ordinal, provider_call_id, requestor, business_key, action_digest, argument_digest, result, result_form, result_digest, \
-    error_type, error, asserted_by, claimed_by, evidence, external_ref, attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
+    error_type, error, asserted_by, claimed_by, evidence, external_ref, \
+    attempts, proposed_at, started_at, ended_at, duration_us, intent_position, started_position, \
     outcome_position, first_position, last_position, erased";
 
 fn read(fields: &mut Fields) -> Result<(Cursor, ToolEffect), ReadStoreError> {

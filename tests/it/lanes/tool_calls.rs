@@ -78,6 +78,62 @@ fn turn_of(world: &World, number: u32, lane: &Value) -> Value {
     held(&world.claim(&format!("claim-{number}"), lane), lane)
 }
 
+/// A model writes its arguments anew for each attempt. What has one key happens once, and who asks for something else is told.
+#[test]
+fn a_key_that_is_held_with_other_arguments_is_told_of_and_not_taken() {
+    let (world, lane) = (World::on("web"), lane("web"));
+    world.register("create_ticket", "IDEMPOTENT");
+    let worker = turn_of(&world, 1, &lane);
+    let propose = |key: &str, tool: &str, arguments: &str| {
+        let mut input = worker.clone();
+        (input["tool"], input["arguments"]) = (json!(tool), json!(arguments));
+        input["businessKey"] = json!("k");
+        world.mutate(
+            "proposeAction",
+            key,
+            input,
+            "callId deduplicated duplicate arguments argumentsDiffer approval { id }",
+        )
+    };
+    let told = |call: &Value| {
+        (
+            call["callId"].clone(),
+            call["deduplicated"].clone(),
+            call["argumentsDiffer"].clone(),
+        )
+    };
+    for (tool, seven) in [
+        ("create_ticket", "{ \"order\": 7 }"),
+        ("charge_card", "{ \"order\": 7 }"),
+    ] {
+        let first = propose(&format!("{tool}-1"), tool, seven);
+        assert_eq!(
+            (&first["deduplicated"], &first["argumentsDiffer"]),
+            (&json!(false), &json!(false)),
+            "{first}"
+        );
+        let id = &first["callId"];
+        let before = world.size();
+        let other = propose(&format!("{tool}-2"), tool, "{ \"order\": 8 }");
+        assert_eq!(told(&other), (id.clone(), json!(true), json!(true)), "{other}");
+        assert_eq!(other["arguments"], seven, "those that stand");
+        assert_eq!(
+            other["approval"], first["approval"],
+            "nobody is asked about the others"
+        );
+        let same = propose(&format!("{tool}-3"), tool, "{\"order\":7}");
+        assert_eq!(told(&same), (id.clone(), json!(true), json!(false)), "{same}");
+        let again = propose(&format!("{tool}-1"), tool, seven);
+        assert_eq!(
+            (&again["duplicate"], &again["argumentsDiffer"]),
+            (&json!(true), &json!(false)),
+            "{again}"
+        );
+        assert_eq!(world.size(), before, "nothing was proposed");
+    }
+    world.audit();
+}
+
 #[test]
 fn a_call_that_failed_frees_its_key() {
     let (world, lane) = (World::on("api"), lane("api"));

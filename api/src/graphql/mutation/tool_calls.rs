@@ -207,6 +207,35 @@ fn same_arguments_of(receipt: &CommandReceipt) -> Vec<ID> {
     others.filter(|call| Some(*call) != this).map(id).collect()
 }
 
+/// The arguments of the call that the receipt is of.
+fn arguments_of(receipt: &CommandReceipt) -> Option<String> {
+    facts(receipt).find_map(|(_, fact)| match fact {
+        AgentEvent::ToolProposed(proposed) => Some(proposed.arguments),
+        _ => None,
+    })
+}
+
+/// Whether a call that stands has other arguments than were asked for. Spaces and the order of members make no other ones. What
+/// nobody can compare may be anything.
+fn differ(held: Option<&str>, asked: &str) -> bool {
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    held.is_none_or(|held| held != asked && (read(held).is_none() || read(held) != read(asked)))
+}
+
+/// What was asked for stands nowhere in the receipt of a proposal; the mutation says whether it differs.
+fn not_compared(_: &CommandReceipt) -> bool {
+    false
+}
+
+/// Of a start that was not made because another call holds the business key: the proposal of its own is beside the answer.
+fn started_otherwise(receipt: &CommandReceipt) -> bool {
+    let own = receipt.beside.iter().find_map(|event| match event.agent_event() {
+        Ok(Some(AgentEvent::ToolProposed(proposed))) => Some(proposed.arguments),
+        _ => None,
+    });
+    receipt.unchanged && own.is_some_and(|own| differ(arguments_of(receipt).as_deref(), &own))
+}
+
 /// A start that is answered again may have been run on already, so it is no new leave to run.
 fn started_before(receipt: &CommandReceipt) -> bool {
     receipt.unchanged || receipt.duplicate
@@ -227,6 +256,11 @@ payloads! {
         approval: Option<RequestedApproval> = approval_of,
         /// Whether another call holds the business key: nothing was proposed, and this is that call.
         deduplicated: bool = deduplicated,
+        /// The arguments of the call, byte for byte as they were proposed: those that run or ran, and that `approval` is of.
+        arguments: Option<String> = arguments_of,
+        /// Whether that call has other arguments than this request: what was asked for now was not proposed, runs nowhere, and nobody
+        /// is asked to approve it. Spaces and the order of members do not count. Only if `deduplicated`.
+        arguments_differ: bool = not_compared,
         /// Where the call stands.
         state: Option<EffectState> = state_of,
         /// The permit of its last start, if it was started.
@@ -246,6 +280,9 @@ payloads! {
         /// Whether the effect stands or is under way already: nothing was started now, and this is what is recorded. So it
         /// is too where the same request was answered before: only who knows that the call was not run may run it then.
         deduplicated: bool = started_before,
+        /// Whether the call that holds the business key has other arguments than the one that was to start: what was to start did
+        /// not, and what stands is another. Only if `deduplicated`.
+        arguments_differ: bool = started_otherwise,
         /// Where the call stands.
         state: Option<EffectState> = state_of,
         /// Its result, if it has one.
@@ -312,13 +349,25 @@ pub(in crate::graphql) struct ToolCallMutation;
 impl ToolCallMutation {
     /// Asks for a call of a tool. Nothing runs yet. What the call does to the world comes from the tool's registration,
     /// and what is irreversible opens a request for approval. While another call holds the business key nothing is
-    /// proposed; the answer is that call, `deduplicated`.
+    /// proposed; the answer is that call, `deduplicated`, and `argumentsDiffer` if it is not of these arguments.
     async fn propose_action(
         &self,
         ctx: &Context<'_>,
         input: ProposeActionInput,
     ) -> Result<ProposeActionResult> {
-        carry_out!(ctx, Attested, input, ProposeActionResult, ProposeActionPayload)
+        let asked = input.arguments.0.clone();
+        let answer: Result<ProposeActionResult> =
+            carry_out!(ctx, Attested, input, ProposeActionResult, ProposeActionPayload);
+        Ok(match answer? {
+            ProposeActionResult::ProposeActionPayload(told) => {
+                let arguments_differ = told.deduplicated && differ(told.arguments.as_deref(), &asked);
+                ProposeActionResult::ProposeActionPayload(ProposeActionPayload {
+                    arguments_differ,
+                    ..told
+                })
+            }
+            refused => refused,
+        })
     }
 
     /// Says that a call is about to run, and gives the permit. An approval that is needed is used up in the same append.

@@ -34,9 +34,10 @@ pub(in crate::graphql) struct ProposeActionInput {
     /// is irreversible.
     tool: String,
     /// The arguments, exactly as they are going to run. They have to fit the tool's schema.
-    arguments: JsonText,
+    pub(super) arguments: JsonText,
     /// The caller's own key of the effect, such as the number of an order: for one interlocutor, in all lanes, what has one
-    /// key happens once. For another interlocutor it is another key. Needed unless the tool is pure. It is free again once the call failed, was denied or was undone.
+    /// key happens once. For another interlocutor it is another key. Needed unless the tool is pure. It is free again once
+    /// the call failed, was denied or was undone.
     business_key: Option<String>,
     /// The model provider's id of the call. It names nothing here: providers use one id for several calls.
     provider_call_id: Option<String>,
