@@ -16,8 +16,8 @@ use crate::projection::PoisonReason;
 
 /// A call that did not start and was not closed before.
 const CLOSED: &str = "UPDATE tool_effect SET status = 'not_executed', not_executed_cause = $1, last_position = $2, \
-    not_executed_reason = $6 WHERE tool_effect.ledger = $3 AND tool_effect.call = $4 \
-    AND tool_effect.session IS NOT DISTINCT FROM $5 AND status IN ('proposed', 'deferred')";
+    not_executed_reason = $3 WHERE tool_effect.ledger = $4 AND tool_effect.call = $5 \
+    AND tool_effect.session IS NOT DISTINCT FROM $6 AND status IN ('proposed', 'deferred')";
 /// The same; a start that is refused says why its approval was given up in the same append.
 const START_REFUSED: &str = "UPDATE tool_effect SET status = 'not_executed', not_executed_cause = $1, last_position = $2 \
     WHERE tool_effect.ledger = $3 AND tool_effect.call = $4 AND tool_effect.session IS NOT DISTINCT FROM $5 \
@@ -104,16 +104,15 @@ fn closed(
     cause: NotExecutedCause,
     sql: &'static str,
 ) -> Result<Change, PoisonReason> {
-    let mut params = vec![
-        cause.name().into(),
-        event.place()?.into(),
-        event.ledger_key().into(),
-        (*call.as_bytes()).into(),
-        session(event),
-    ];
+    let mut params = vec![cause.name().into(), event.place()?.into()];
     if sql == CLOSED {
         params.push(reason_of(event)?);
     }
+    params.extend([
+        event.ledger_key().into(),
+        (*call.as_bytes()).into(),
+        session(event),
+    ]);
     Ok(Change::of(about(event, call), sql, params))
 }
 
