@@ -13,7 +13,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::StoreError;
@@ -22,7 +21,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::durable::Durable;
+use crate::lend::Lender;
 use crate::read;
+use crate::served::ServerId;
 
 /// Between two looks at the heads that somebody waits for.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,9 +74,9 @@ impl Ends {
         }
     }
 
-    /// Tells that a commit of this process, acknowledged without a warning, made all up to `last` durable.
-    pub(crate) fn publish(&self, ledger: LedgerId, last: Position) {
-        self.durable.learn(ledger, last);
+    /// Tells that a commit of this process, acknowledged without a warning, made all up to `last` durable on a server.
+    pub(crate) fn publish(&self, server: ServerId, ledger: LedgerId, last: Position) {
+        self.durable.learn(server, ledger, last);
         self.wakeups.publish(ledger, last);
         let mut state = self.lock();
         bound(&mut state.untold);
@@ -185,7 +186,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// Looks at heads for those who wait, for as long as the store is open. A round that fails costs latency only.
-pub(crate) async fn look(ends: Arc<Ends>, pool: Pool) {
+pub(crate) async fn look(ends: Arc<Ends>, lender: Lender) {
     let mut last = Instant::now();
     loop {
         let all = match ends.next_look(last) {
@@ -205,19 +206,16 @@ pub(crate) async fn look(ends: Arc<Ends>, pool: Pool) {
         if asked.is_empty() {
             continue;
         }
-        if let Err(error) = ends.look_at(&pool, &asked).await {
+        if let Err(error) = ends.look_at(&lender, &asked).await {
             tracing::warn!(%error, "heads cannot be read; readers wait longer");
         }
     }
 }
 
 impl Ends {
-    async fn look_at(&self, pool: &Pool, ledgers: &[LedgerId]) -> Result<(), StoreError> {
-        let client = pool.get().await.map_err(|e| StoreError::Unavailable {
-            reason: format!("no connection to the database: {e}"),
-        })?;
-        let heads = read::heads(&client, Some(ledgers)).await?;
-        drop(client);
+    async fn look_at(&self, lender: &Lender, ledgers: &[LedgerId]) -> Result<(), StoreError> {
+        let heads = lender.ask(async |client| read::heads_of_server(client, Some(ledgers)).await);
+        let (server, heads) = heads.await?;
         let last = |(ledger, head): (LedgerId, ruche_ledger::store::LedgerHead)| {
             head.last_position().map(|last| (ledger, last))
         };
@@ -226,7 +224,7 @@ impl Ends {
             .filter_map(last)
             .filter(|(ledger, last)| self.durable.known(*ledger) < Some(*last))
             .collect();
-        self.durable.ensure_all(&grown).await?;
+        lender.hold(&self.durable, server, &grown).await?;
         for (ledger, last) in grown {
             let mut state = self.lock();
             if state.heard.get(&ledger) <= Some(&last) {
@@ -279,7 +277,7 @@ mod tests {
         let ends = ends();
         let now = Instant::now();
         ends.hear(ledger(1), at(5));
-        ends.publish(ledger(2), at(5));
+        ends.publish(ServerId(1), ledger(2), at(5));
         assert_eq!(ends.next_look(now), None);
         assert!(ends.take_due(true).is_empty() && ends.take_due(false).is_empty());
         let waiting = [ends.count(ledger(3), at(1)), ends.count(ledger(3), at(2))];
@@ -298,7 +296,7 @@ mod tests {
     #[test]
     fn a_hint_is_a_reason_to_look_if_it_is_news_for_somebody() {
         let ends = ends();
-        ends.publish(ledger(1), at(5));
+        ends.publish(ServerId(1), ledger(1), at(5));
         let _waiting = ends.count(ledger(1), at(6));
         for old in [at(4), at(5)] {
             ends.hear(ledger(1), old);
@@ -318,7 +316,7 @@ mod tests {
     fn what_is_told_to_others_is_the_last_of_each_ledger_and_told_once() {
         let ends = ends();
         for index in [3, 9, 4] {
-            ends.publish(ledger(1), at(index));
+            ends.publish(ServerId(1), ledger(1), at(index));
         }
         assert_eq!(ends.take_untold(), HashMap::from([(ledger(1), at(9))]));
         assert!(ends.take_untold().is_empty());

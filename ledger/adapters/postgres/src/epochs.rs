@@ -14,9 +14,10 @@ use crate::cache::{self, Cache};
 use crate::error::{not_unique, store_error};
 use crate::fence::{Commit, Line};
 use crate::read;
+use crate::served::ServerId;
 use crate::session::Database;
 
-/// Opens an epoch, on a connection of its own. Two openers of a new ledger both find no row; the primary keys let one of
+/// Opens an epoch, on a connection of its own. Gives the server as well. Two openers of a new ledger both find no row; the primary keys let one of
 /// them in.
 ///
 /// # Errors
@@ -28,14 +29,14 @@ pub(crate) async fn open(
     clock: &dyn Clock,
     ledger: LedgerId,
     opening: EpochOpening,
-) -> Result<Receipt, StoreError> {
+) -> Result<(ServerId, Receipt), StoreError> {
     let line = Line::connect(database, limit).await?;
     let written = write_opening(&line.client, clock, ledger, opening);
     // A connection that is dropped with an open transaction takes it along.
     let batch = line.ask("open an epoch", written).await?;
     // Until here a crash leaves nothing. After it the epoch is open, and opening it again is refused by its expected end.
     match line.commit(line.client.batch_execute("COMMIT")).await {
-        Commit::Durable(()) => Ok(receipt(&batch)),
+        Commit::Durable(()) => Ok((line.client.server(), receipt(&batch))),
         Commit::Refused(error) => Err(store_error("open an epoch", &error)),
         Commit::Unknown => find_out(database, limit, ledger, &batch).await,
     }
@@ -48,14 +49,14 @@ async fn find_out(
     limit: Duration,
     ledger: LedgerId,
     batch: &Batch,
-) -> Result<Receipt, StoreError> {
+) -> Result<(ServerId, Receipt), StoreError> {
     let line = Line::connect(database, limit).await?;
     let heads = line
         .ask("table head", read::heads(&line.client, Some(&[ledger])))
         .await?;
     if heads.iter().any(|(_, head)| *head == batch.head) {
         line.fence().await?;
-        return Ok(receipt(batch));
+        return Ok((line.client.server(), receipt(batch)));
     }
     Err(StoreError::Unavailable {
         reason: "it is not known whether the epoch was opened".into(),

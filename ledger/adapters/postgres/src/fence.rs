@@ -131,6 +131,11 @@ impl Line {
         self.client.cut();
     }
 
+    /// Whether it was given up: what was under way may still be, at the server.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.was_cut.load(Ordering::SeqCst)
+    }
+
     /// Whether nothing can be asked any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.was_cut.load(Ordering::SeqCst) || self.client.is_closed()

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::AsyncMessage;
 use tokio_postgres::types::Type;
 
@@ -25,6 +25,10 @@ const TELL_INTERVAL: Duration = Duration::from_millis(15);
 const HINT_BYTES_MAX: usize = 7_900;
 /// Between two attempts to connect.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Who hears nothing asks this often whether anybody is there,
+const ASK_INTERVAL: Duration = Duration::from_secs(30);
+/// and waits this long for the answer; as long for what is told to others.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Tells other nodes what this one appended, for as long as the store is open.
 pub(crate) async fn tell(ends: Arc<Ends>, database: Database) {
@@ -49,14 +53,21 @@ async fn send(session: &mut Option<Session>, database: &Database, lines: &[Strin
         Some(open) if !open.is_closed() => open,
         none => none.insert(database.session(Purpose::Hint, |_| ()).await?),
     };
-    session
-        .query_typed(
-            "SELECT pg_notify($1, line)::text FROM unnest($2) AS u(line)",
-            &[(&CHANNEL, Type::TEXT), (&lines, Type::TEXT_ARRAY)],
-        )
-        .await
-        .map(drop)
-        .map_err(OpenError::database("notify"))
+    // Its commit waits for no flush and no standby, so a server that does not answer is in trouble.
+    let parameters = [(&CHANNEL as _, Type::TEXT), (&lines as _, Type::TEXT_ARRAY)];
+    let told = session.query_typed(
+        "SELECT pg_notify($1, line)::text FROM unnest($2) AS u(line)",
+        &parameters,
+    );
+    match timeout(ANSWER_WAIT, told).await {
+        Ok(told) => told.map(drop).map_err(OpenError::database("notify")),
+        Err(_) => {
+            session.cut();
+            Err(OpenError::NoAnswer {
+                seconds: ANSWER_WAIT.as_secs(),
+            })
+        }
+    }
 }
 
 /// Hears what other nodes append, for as long as the store is open.
@@ -64,9 +75,9 @@ pub(crate) async fn listen(ends: Arc<Ends>, database: Database) {
     loop {
         let ended = Arc::new(Notify::new());
         match subscribe(&ends, &database, &ended).await {
-            Ok(_session) => {
+            Ok(session) => {
                 ends.set_listening(true);
-                ended.notified().await;
+                until_deaf(&session, &ended).await;
                 ends.set_listening(false);
             }
             Err(error) => {
@@ -75,6 +86,20 @@ pub(crate) async fn listen(ends: Arc<Ends>, database: Database) {
             }
         }
         sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// Returns when the session ends or its server does not answer: one that was replaced sends no hints, and is not always
+/// heard to end.
+async fn until_deaf(session: &Session, ended: &Notify) {
+    loop {
+        if timeout(ASK_INTERVAL, ended.notified()).await.is_ok() {
+            return;
+        }
+        if !matches!(timeout(ANSWER_WAIT, session.batch_execute("")).await, Ok(Ok(()))) {
+            session.cut();
+            return;
+        }
     }
 }
 

@@ -4,8 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
+use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
+use ruche_domain::numbers::Position;
 use ruche_ledger::store::StoreError;
+use tokio::time::timeout;
+use tokio_postgres::Client;
+
+use crate::durable::Durable;
+use crate::reading::READ_TIMEOUT;
+use crate::served::ServerId;
 
 /// A pool whose connections are lent to callers of the store. Cheap to clone.
 #[derive(Clone)]
@@ -48,6 +56,43 @@ impl Lender {
         Err(StoreError::Unavailable {
             reason: format!("no connection to the database: {error}"),
         })
+    }
+
+    /// Asks something on a lent connection. One that does not answer in time is lent to nobody else.
+    ///
+    /// # Errors
+    /// As [`Lender::lend`], those of `work`, and `Unavailable` without an answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let client = self.lend().await?;
+        match timeout(READ_TIMEOUT, work(&client)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                drop(Object::take(client));
+                let reason = format!("no answer of the database after {} s", READ_TIMEOUT.as_secs());
+                Err(StoreError::Unavailable { reason })
+            }
+        }
+    }
+
+    /// Returns once what was read over its connections, on a server and up to these positions, is durable.
+    ///
+    /// # Errors
+    /// `Unavailable`. If it was another server than the one that takes commits, its connections are made anew: the old one
+    /// may not know yet that it was replaced.
+    pub(crate) async fn hold(
+        &self,
+        durable: &Durable,
+        server: ServerId,
+        read: &[(LedgerId, Position)],
+    ) -> Result<(), StoreError> {
+        let held = durable.ensure(server, read).await;
+        if held.is_err() && durable.is_elsewhere(server) {
+            self.pool.retain(|_, _| false);
+        }
+        held
     }
 
     /// Lends no more.

@@ -51,6 +51,7 @@ mod tls;
 mod url;
 mod warnings;
 mod session;
+mod served;
 mod fence;
 mod lines;
 mod schema;

@@ -3,7 +3,8 @@
 //!
 //! A commit that waits for a standby that is gone is left to wait, in a task of its own and with its connection: giving it
 //! up would leave a backend behind on the server each time. Whoever asked for it is told after [`ANSWER_WAIT`] that nobody
-//! knows. When all connections wait, others are told as soon that there is none. So no more than a few ever wait.
+//! knows. When all connections wait, others are told as soon that there is none. So no more than a few ever wait. What waits
+//! on a server that was replaced is given up ([`served`](crate::served)).
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,15 +14,18 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use crate::error::OpenError;
+use crate::served::while_served;
 use crate::session::{Database, Purpose, SESSION_TIMEOUT, Session};
 
-/// Waiting for a connection that is free, and again for what is done on it once it is there.
+/// Waiting for a connection that is free, and again for what is done on it once it is there, unless it is said how long.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
 /// The connections. They are made when they are needed.
 pub(crate) struct Lines {
     database: Database,
     purpose: Purpose,
+    /// How long whoever asks for something waits for it.
+    answer_wait: Duration,
     free: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Arc<Session>>>>,
 }
@@ -29,9 +33,15 @@ pub(crate) struct Lines {
 impl Lines {
     /// At most `size` connections to a database.
     pub(crate) fn new(database: Database, purpose: Purpose, size: usize) -> Self {
+        Self::patient(database, purpose, size, ANSWER_WAIT)
+    }
+
+    /// As [`Lines::new`], for work that may take as long as `answer_wait`.
+    pub(crate) fn patient(database: Database, purpose: Purpose, size: usize, answer_wait: Duration) -> Self {
         Self {
             database,
             purpose,
+            answer_wait,
             free: Arc::new(Semaphore::new(size)),
             idle: Arc::default(),
         }
@@ -50,9 +60,9 @@ impl Lines {
         W: Future<Output = Result<T, OpenError>> + Send + 'static,
     {
         let no_answer = || OpenError::NoAnswer {
-            seconds: ANSWER_WAIT.as_secs(),
+            seconds: self.answer_wait.as_secs(),
         };
-        let free = timeout(ANSWER_WAIT, Arc::clone(&self.free).acquire_owned()).await;
+        let free = timeout(self.answer_wait, Arc::clone(&self.free).acquire_owned()).await;
         let Ok(Ok(permit)) = free else {
             return Err(no_answer());
         };
@@ -66,7 +76,7 @@ impl Lines {
                 None => Arc::new(database.session(purpose, |_| ()).await?),
             };
             drop(opened);
-            let done = work(Arc::clone(&session)).await?;
+            let done = while_served(&database, &session, work(Arc::clone(&session))).await?;
             lock(&idle).push(session);
             drop(permit);
             Ok(done)
@@ -75,7 +85,7 @@ impl Lines {
         if timeout(SESSION_TIMEOUT, is_open).await.is_err() {
             return Err(no_answer());
         }
-        match timeout(ANSWER_WAIT, task).await {
+        match timeout(self.answer_wait, task).await {
             Ok(Ok(done)) => done,
             // Nobody knows how far a task came that panicked, either.
             Ok(Err(_)) | Err(_) => Err(no_answer()),

@@ -29,9 +29,9 @@ pub struct PostgresOptions {
     pub answer_timeout: Duration,
 }
 
-/// Connections of a store besides those that append and read: two for tiles and heads, one each for fences, LISTEN and
-/// NOTIFY, one while an epoch is opened.
-const OTHER_CONNECTIONS: usize = 6;
+/// Connections of a store besides those that append and read: two for tiles and tree heads, one each for the heads of all
+/// ledgers, fences, LISTEN and NOTIFY, one while an epoch is opened.
+const OTHER_CONNECTIONS: usize = 7;
 
 impl PostgresOptions {
     /// The default settings for a database.

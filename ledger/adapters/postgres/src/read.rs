@@ -14,8 +14,21 @@ use tokio_postgres::{Client, Error, Row};
 use crate::cache::{self, number};
 use crate::error::store_error;
 use crate::reading::{Reader, Reading};
+use crate::served::{ServerId, server_of};
+
+/// Heads, and the server that they were read on.
+type HeadsOfServer = (ServerId, Vec<(LedgerId, LedgerHead)>);
 
 const HEAD: &str = "SELECT ledger, epoch, origin, size, last_leaf_hash, last_recorded_at FROM head";
+
+/// As [`heads`], over a direct connection, and the server that they were read on.
+pub(crate) async fn heads_of_server(
+    client: &Client,
+    of: Option<&[LedgerId]>,
+) -> Result<HeadsOfServer, StoreError> {
+    let server = async { server_of(client).await.map_err(|e| store_error("table head", &e)) };
+    try_join(server, heads(client, of)).await
+}
 
 /// Heads of all ledgers, or of those named: as the role that appends, which sees all of them. Not known to be durable.
 pub(crate) async fn heads(
@@ -49,9 +62,9 @@ impl Reader {
         let row = reading
             .run("table head", head_row(reading.client(), ledger))
             .await?;
-        drop(reading);
+        let server = reading.let_go();
         let head = head_of(row.as_ref())?;
-        self.hold(ledger, head.as_ref().and_then(LedgerHead::last_position))
+        self.hold(server, ledger, head.as_ref().and_then(LedgerHead::last_position))
             .await?;
         Ok(head)
     }
@@ -68,7 +81,7 @@ impl Reader {
             &parameters,
         );
         let rows = reading.run("table epoch", query).await?;
-        drop(reading);
+        let server = reading.let_go();
         let infos = rows.iter().map(|row| EpochInfo {
             epoch: Epoch(number(row, 0) as u32),
             origin: row.get(1),
@@ -78,7 +91,7 @@ impl Reader {
         // The open epoch is behind all others. Whoever signs a tree head takes its size from here.
         let last = infos.last().filter(|last| last.size.0 > 0);
         let last = last.map(|last| Position::new(last.epoch.0, last.size.0 - 1));
-        self.hold(ledger, last).await?;
+        self.hold(server, ledger, last).await?;
         Ok(infos)
     }
 
@@ -172,9 +185,9 @@ impl Reader {
         // The head is read behind the version, so it is not before the event that the version is of.
         let both = try_join(version, head_row(client, ledger));
         let (row, head) = reading.run("table stream_head", both).await?;
-        drop(reading);
+        let server = reading.let_go();
         let head = head_of(head.as_ref())?.ok_or(StoreError::NoSuchLedger)?;
-        self.hold(ledger, head.last_position()).await?;
+        self.hold(server, ledger, head.last_position()).await?;
         Ok(row.map(|row| StreamVersion(number(&row, 0))))
     }
 
@@ -200,7 +213,7 @@ impl Reader {
             &parameters,
         );
         let rows = reading.run("table record", query).await?;
-        drop(reading);
+        let server = reading.let_go();
         if rows.len() != count as usize {
             return Err(corrupt(
                 first,
@@ -213,7 +226,7 @@ impl Reader {
             recorded_at: leaf.recorded_at,
         };
         let receipts: Vec<_> = leaves(&rows)?.into_iter().map(receipt).collect();
-        self.hold(ledger, receipts.last().map(|last| last.position))
+        self.hold(server, ledger, receipts.last().map(|last| last.position))
             .await?;
         Ok(receipts)
     }
@@ -244,17 +257,9 @@ impl Reader {
             return Ok(Vec::new());
         };
         let rows = payloads(&reading, ledger, &leaves).await?;
-        drop(reading);
-        self.hold(ledger, Some(last)).await?;
+        let server = reading.let_go();
+        self.hold(server, ledger, Some(last)).await?;
         put_together(leaves, rows)
-    }
-
-    /// Waits until what was read is durable. No connection is held meanwhile.
-    pub(crate) async fn hold(&self, ledger: LedgerId, last: Option<Position>) -> Result<(), StoreError> {
-        match last {
-            Some(last) => self.durable.ensure(ledger, last).await,
-            None => Ok(()),
-        }
     }
 }
 

@@ -2,26 +2,29 @@
 //!
 //! `BEGIN`, the role, the ledger, the query and `COMMIT` go out together and come back together: one round trip, as
 //! without them. They leave nothing behind in the session and use no prepared statement, so a pooler that gives each
-//! transaction another session does not matter. What comes back is held until it is [durable](crate::durable).
+//! transaction another session does not matter. What comes back is held until it is [durable](crate::durable) on the server
+//! that the transaction was on, which it says itself: only it knows where a pooler led.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use deadpool_postgres::Object;
 use futures_util::future::join3;
 use ruche_domain::ids::LedgerId;
+use ruche_domain::numbers::Position;
 use ruche_ledger::store::StoreError;
 use tokio::time::timeout;
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::durable::Durable;
 use crate::error::store_error;
 use crate::lend::Lender;
+use crate::served::{SERVER, ServerId};
 use crate::session::STATEMENT_TIMEOUT;
 
 /// No answer by then: longer than the server works on a statement, so only a pooler or a network is that slow.
-const READ_TIMEOUT: Duration = Duration::from_secs(40);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A standby refuses to write, so it refuses this: a pooler can lead to one after a failover, and what is read there is
 /// not what a fence is about.
@@ -41,6 +44,8 @@ pub(crate) struct Reading {
     begin: String,
     /// No answer came in time: nobody else gets this connection.
     hangs: AtomicBool,
+    /// The server that the first transaction was on.
+    server: OnceLock<ServerId>,
 }
 
 impl Reader {
@@ -53,14 +58,28 @@ impl Reader {
         let client = self.lender.lend().await?;
         let begin = format!(
             "BEGIN; {ON_PRIMARY}; SET LOCAL ROLE ruche_app; SET LOCAL search_path = ruche; \
-             SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL ruche.ledger = '{}'",
+             SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL ruche.ledger = '{}'; SELECT {SERVER}",
             ledger.0
         );
         Ok(Reading {
             client: Some(client),
             begin,
             hangs: AtomicBool::new(false),
+            server: OnceLock::new(),
         })
+    }
+
+    /// Returns once what was read on a server up to a position is durable. No connection is held meanwhile.
+    pub(crate) async fn hold(
+        &self,
+        server: Option<ServerId>,
+        ledger: LedgerId,
+        last: Option<Position>,
+    ) -> Result<(), StoreError> {
+        let (Some(server), Some(last)) = (server, last) else {
+            return Ok(());
+        };
+        self.lender.hold(&self.durable, server, &[(ledger, last)]).await
     }
 
     pub(crate) fn close(&self) {
@@ -83,7 +102,7 @@ impl Reading {
     ) -> Result<T, StoreError> {
         let client = self.client();
         let sent = join3(
-            client.batch_execute(&self.begin),
+            client.simple_query(&self.begin),
             queries,
             client.batch_execute("COMMIT"),
         );
@@ -92,11 +111,33 @@ impl Reading {
             let reason = format!("{place}: no answer after {} s", READ_TIMEOUT.as_secs());
             return Err(StoreError::Unavailable { reason });
         };
-        begun
-            .and(read)
-            .and_then(|read| ended.map(|()| read))
-            .map_err(|e| store_error(place, &e))
+        let failed = |e| store_error(place, &e);
+        let begun = begun.map_err(failed)?;
+        let read = read.and_then(|read| ended.map(|()| read)).map_err(failed)?;
+        let server = server_said(&begun).ok_or_else(|| StoreError::Corrupt {
+            place: place.to_owned(),
+            reason: "the database does not say which server it is".to_owned(),
+        })?;
+        if *self.server.get_or_init(|| server) != server {
+            // A pooler led to another one in between.
+            let reason = format!("{place}: another server answered than before");
+            return Err(StoreError::Unavailable { reason });
+        }
+        Ok(read)
     }
+
+    /// Gives the connection back. What is left is where to hold what was read: `None` if nothing was.
+    pub(crate) fn let_go(self) -> Option<ServerId> {
+        self.server.get().copied()
+    }
+}
+
+/// Which server the answer to the begin of a transaction is of.
+fn server_said(begun: &[SimpleQueryMessage]) -> Option<ServerId> {
+    begun.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok().map(ServerId),
+        _ => None,
+    })
 }
 
 impl Drop for Reading {

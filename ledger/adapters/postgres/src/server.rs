@@ -10,8 +10,6 @@ use crate::error::OpenError;
 use crate::session::{Purpose, fence};
 use crate::{Database, PostgresHalts, PostgresLeases, PostgresTreeHeads, schema};
 
-/// Connections of a node for its leases.
-const LEASE_CONNECTIONS: usize = 2;
 /// The last records of each ledger, of which it is told how many were committed together.
 const COMMITTED_TOGETHER_RECORDS: i64 = 10_000;
 
@@ -248,12 +246,8 @@ impl Database {
     }
 
     /// The leases of the node with this id, new for each process, in the ledgers' database.
-    ///
-    /// # Errors
-    /// `Pool`.
-    pub fn leases(&self, node: Uuid) -> Result<PostgresLeases, OpenError> {
-        let pool = self.checked_pool(Purpose::Append, LEASE_CONNECTIONS)?;
-        Ok(PostgresLeases::new(pool, node))
+    pub fn leases(&self, node: Uuid) -> PostgresLeases {
+        PostgresLeases::new(self.clone(), node)
     }
 
     /// The halts of ledgers, in the ledgers' database.

@@ -14,6 +14,7 @@ use tokio_postgres::{AsyncMessage, Client, Config};
 
 use crate::PostgresOptions;
 use crate::error::OpenError;
+use crate::served::{SERVER, ServerId, while_served};
 use crate::url::{Endpoint, SYNCHRONOUS};
 use crate::warnings::Warnings;
 
@@ -174,8 +175,9 @@ impl Database {
     /// long as it is: bound it.
     pub async fn try_to_write(&self) -> Result<(), OpenError> {
         let session = self.session(Purpose::Owner, |_| ()).await?;
-        let heard = session.heard();
-        heard.commit("write to the database", fence(&session)).await
+        let written = session.heard();
+        let written = written.commit("write to the database", fence(&session));
+        while_served(self, &session, written).await
     }
 
     /// Whether there is room where the tables are. A table that cannot grow refuses appends while the log has room left in
@@ -195,7 +197,7 @@ impl Database {
         let allow_no_fsync = self.allow_no_fsync;
         let check = Hook::async_fn(move |client: &mut deadpool_postgres::ClientWrapper, _| {
             Box::pin(async move {
-                let checked = check(client, purpose, allow_no_fsync).await;
+                let checked = check(client, purpose, allow_no_fsync).await.map(drop);
                 checked.map_err(|error| HookError::message(error.to_string()))
             })
         });
@@ -224,9 +226,11 @@ impl Database {
             let (client, connection) = connected.map_err(OpenError::database("connect to the database"))?;
             let warnings = Warnings::default();
             let driver = drive(connection, warnings.clone(), heard);
-            check(&client, purpose, self.allow_no_fsync).await?;
+            let (server, backend) = check(&client, purpose, self.allow_no_fsync).await?;
             Ok(Session {
                 client,
+                server,
+                backend,
                 warnings,
                 driver,
             })
@@ -273,11 +277,23 @@ impl Database {
 /// A connection of our own, driven by a task that ends with it.
 pub(crate) struct Session {
     client: Client,
+    server: ServerId,
+    backend: i32,
     warnings: Warnings,
     driver: AbortHandle,
 }
 
 impl Session {
+    /// The server that it is on.
+    pub(crate) fn server(&self) -> ServerId {
+        self.server
+    }
+
+    /// The process of the server that serves it.
+    pub(crate) fn backend(&self) -> i32 {
+        self.backend
+    }
+
     /// Warnings that the server sent. A commit whose wait for the standby was cancelled is answered as if it had
     /// succeeded, with a warning: only if this number is the same before and after it, the commit is what it says.
     pub(crate) fn warnings(&self) -> u64 {
@@ -340,14 +356,18 @@ where
 }
 
 /// Refuses a server that cannot be written to, or loses what it confirms. Asked of every connection that writes: after a
-/// failover another server may be behind the same name.
-async fn check(client: &Client, purpose: Purpose, allow_no_fsync: bool) -> Result<(), OpenError> {
+/// failover another server may be behind the same name. Gives which server it is, and its process.
+async fn check(
+    client: &Client,
+    purpose: Purpose,
+    allow_no_fsync: bool,
+) -> Result<(ServerId, i32), OpenError> {
+    let sql = format!(
+        "SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'), \
+         current_setting('synchronous_commit'), current_setting('role'), {SERVER}, pg_backend_pid()"
+    );
     let row = client
-        .query_typed_one(
-            "SELECT pg_is_in_recovery(), current_setting('fsync'), current_setting('full_page_writes'), \
-             current_setting('synchronous_commit'), current_setting('role')",
-            &[],
-        )
+        .query_typed_one(&sql, &[])
         .await
         .map_err(OpenError::database("read the settings of the server"))?;
     if row.get(0) {
@@ -374,7 +394,7 @@ async fn check(client: &Client, purpose: Purpose, allow_no_fsync: bool) -> Resul
         let setting = "synchronous_commit";
         return Err(OpenError::NotDurable { setting, value });
     }
-    Ok(())
+    Ok((ServerId::of(&row, 5), row.get(6)))
 }
 
 /// Fills in what the URL leaves open.

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::Object;
 use futures_channel::oneshot;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
@@ -25,14 +24,17 @@ use crate::durable::Durable;
 use crate::ends::{self, Ends};
 use crate::error::OpenError;
 use crate::lend::Lender;
+use crate::lines::Lines;
 use crate::queue::{Job, Queue, Queues};
-use crate::reading::Reader;
-use crate::session::{Database, Purpose};
+use crate::reading::{READ_TIMEOUT, Reader};
+use crate::session::{self, Database, Purpose, Session};
 use crate::writer::{self, Parts};
 use crate::{PostgresOptions, epochs, hints, read, schema, trees};
 
-/// Connections for tiles, tree heads and the heads of all ledgers.
-const SHARED_CONNECTIONS: usize = 2;
+/// Connections for the heads of all ledgers.
+const HEAD_CONNECTIONS: usize = 1;
+/// Connections for tiles and tree heads.
+const TREE_CONNECTIONS: usize = 2;
 
 /// All ledgers of a database. Open once per process and share behind an `Arc`.
 pub struct PostgresStore {
@@ -40,8 +42,10 @@ pub struct PostgresStore {
     answer_timeout: Duration,
     clock: Arc<dyn Clock>,
     reader: Reader,
-    /// Direct connections with the rights of `ruche_append`.
-    shared: Lender,
+    /// A direct connection with the rights of `ruche_append`, for the heads of all ledgers.
+    heads: Lender,
+    /// For tiles and tree heads, whose commits wait for the standby as others do.
+    trees: Lines,
     queues: Queues,
     ends: Arc<Ends>,
     life: Arc<WriterLife>,
@@ -69,7 +73,8 @@ impl PostgresStore {
         let durable = Arc::new(Durable::new());
         let readers = Lender::new(database.reading_pool(options.readers)?);
         let reader = Reader::new(readers, Arc::clone(&durable));
-        let shared = database.checked_pool(Purpose::Append, SHARED_CONNECTIONS)?;
+        let heads = Lender::new(database.checked_pool(Purpose::Append, HEAD_CONNECTIONS)?);
+        let trees = Lines::patient(database.clone(), Purpose::Append, TREE_CONNECTIONS, READ_TIMEOUT);
         let ends = Arc::new(Ends::new(Arc::clone(&durable)));
         let queues = Queues::new(options.writers);
         let life = Arc::new(WriterLife::default());
@@ -85,7 +90,7 @@ impl PostgresStore {
         let writers = Mutex::new(queues.all().iter().map(start).collect());
         let helpers = vec![
             tokio::spawn(durable.run(database.clone())),
-            tokio::spawn(ends::look(Arc::clone(&ends), shared.clone())),
+            tokio::spawn(ends::look(Arc::clone(&ends), heads.clone())),
             tokio::spawn(hints::tell(Arc::clone(&ends), database.clone())),
             tokio::spawn(hints::listen(Arc::clone(&ends), database.clone())),
         ];
@@ -94,7 +99,8 @@ impl PostgresStore {
             answer_timeout: options.answer_timeout,
             clock,
             reader,
-            shared: Lender::new(shared),
+            heads,
+            trees,
             queues,
             ends,
             life,
@@ -126,12 +132,20 @@ impl PostgresStore {
         }
         self.helpers.iter().for_each(JoinHandle::abort);
         self.reader.close();
-        self.shared.close();
+        self.heads.close();
         closed
     }
+}
 
-    async fn shared(&self) -> Result<Object, StoreError> {
-        self.shared.lend().await
+impl PostgresStore {
+    /// Writes beside the records.
+    async fn put<W>(&self, work: impl FnOnce(Arc<Session>) -> W + Send + 'static) -> Result<(), StoreError>
+    where
+        W: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        // What the store says of it is no reason to give the connection up.
+        let done = self.trees.run(|session| async move { Ok(work(session).await) });
+        done.await.map_err(session::unavailable)?
     }
 }
 
@@ -160,8 +174,8 @@ impl EventStore for PostgresStore {
     async fn open_epoch(&self, ledger: LedgerId, opening: EpochOpening) -> Result<Receipt, StoreError> {
         opening.check()?;
         let (database, limit) = (&self.database, self.answer_timeout);
-        let receipt = epochs::open(database, limit, &*self.clock, ledger, opening).await?;
-        self.ends.publish(ledger, receipt.position);
+        let (server, receipt) = epochs::open(database, limit, &*self.clock, ledger, opening).await?;
+        self.ends.publish(server, ledger, receipt.position);
         Ok(receipt)
     }
 
@@ -174,10 +188,13 @@ impl EventStore for PostgresStore {
     }
 
     async fn ledgers(&self) -> Result<Vec<LedgerId>, StoreError> {
-        let heads = read::heads(&*self.shared().await?, None).await?;
+        let heads = self
+            .heads
+            .ask(async |client| read::heads_of_server(client, None).await);
+        let (server, heads) = heads.await?;
         let end = |(ledger, head): &(LedgerId, LedgerHead)| head.last_position().map(|last| (*ledger, last));
         let ends: Vec<_> = heads.iter().filter_map(end).collect();
-        self.reader.durable.ensure_all(&ends).await?;
+        self.heads.hold(&self.reader.durable, server, &ends).await?;
         Ok(heads.into_iter().map(|(ledger, _)| ledger).collect())
     }
 
@@ -245,9 +262,11 @@ impl TreeStore for PostgresStore {
         epoch: Epoch,
         tiles: Vec<HashTile>,
     ) -> Result<(), StoreError> {
-        let client = self.shared().await?;
-        trees::check_epoch(&client, ledger, epoch).await?;
-        trees::put_tiles(&client, ledger, epoch, &tiles).await
+        self.put(move |session: Arc<Session>| async move {
+            trees::check_epoch(&session, ledger, epoch).await?;
+            trees::put_tiles(&session, ledger, epoch, &tiles).await
+        })
+        .await
     }
 
     async fn put_tree_head(
@@ -256,8 +275,11 @@ impl TreeStore for PostgresStore {
         epoch: Epoch,
         head: &SignedTreeHead,
     ) -> Result<(), StoreError> {
-        let client = self.shared().await?;
-        trees::check_epoch(&client, ledger, epoch).await?;
-        trees::put_tree_head(&client, ledger, epoch, head.head().size.0, head.as_bytes()).await
+        let (size, note) = (head.head().size.0, head.as_bytes().to_vec());
+        self.put(move |session: Arc<Session>| async move {
+            trees::check_epoch(&session, ledger, epoch).await?;
+            trees::put_tree_head(&session, ledger, epoch, size, &note).await
+        })
+        .await
     }
 }

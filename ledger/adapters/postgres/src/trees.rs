@@ -14,6 +14,7 @@ use tokio_postgres::{Client, Error, Row};
 use crate::cache::number;
 use crate::error::store_error;
 use crate::reading::Reader;
+use crate::served::ServerId;
 
 async fn epoch_row(client: &Client, ledger: LedgerId, epoch: i64) -> Result<Option<Row>, Error> {
     client
@@ -49,7 +50,7 @@ impl Reader {
             (&first as _, Type::INT8),
             (&limit as _, Type::INT8),
         ];
-        let rows = self
+        let (server, rows) = self
             .of_epoch(
                 ledger,
                 epoch,
@@ -67,7 +68,7 @@ impl Reader {
         }
         // What is made of them is signed.
         let last = rows.last().map(|row| Position::new(epoch.0, number(row, 0)));
-        self.hold(ledger, last).await?;
+        self.hold(server, ledger, last).await?;
         Ok(rows.iter().map(|row| leaf_hash(row.get(1))).collect())
     }
 
@@ -86,7 +87,7 @@ impl Reader {
             (&stored_level as _, Type::INT2),
             (&n as _, Type::INT8),
         ];
-        let rows = self
+        let (_, rows) = self
             .of_epoch(
                 ledger,
                 epoch,
@@ -113,7 +114,7 @@ impl Reader {
         let number = i64::from(epoch.0);
         let parameters = [(&ledger.0 as _, Type::UUID), (&number as _, Type::INT8)];
         let query = "SELECT note FROM tree_head WHERE ledger = $1 AND epoch = $2";
-        let rows = self
+        let (_, rows) = self
             .of_epoch(ledger, epoch, "table tree_head", query, &parameters)
             .await?;
         let parse = |row: &Row| SignedTreeHead::parse(row.get::<_, &[u8]>(0));
@@ -124,7 +125,7 @@ impl Reader {
         })
     }
 
-    /// Rows of an epoch that must exist.
+    /// Rows of an epoch that must exist, and the server that they were read on.
     async fn of_epoch(
         &self,
         ledger: LedgerId,
@@ -132,7 +133,7 @@ impl Reader {
         place: &str,
         query: &str,
         parameters: &[(&(dyn tokio_postgres::types::ToSql + Sync), Type)],
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<(Option<ServerId>, Vec<Row>), StoreError> {
         let reading = self.of(ledger).await?;
         let client = reading.client();
         let both = try_join(
@@ -140,7 +141,8 @@ impl Reader {
             client.query_typed(query, parameters),
         );
         let (there, rows) = reading.run(place, both).await?;
-        there.map(|_| rows).ok_or(StoreError::NoSuchLedger)
+        let server = reading.let_go();
+        there.map(|_| (server, rows)).ok_or(StoreError::NoSuchLedger)
     }
 }
 

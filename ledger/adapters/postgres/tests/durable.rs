@@ -11,6 +11,7 @@ use ruche_ledger::testing::{Author, appended, check_ledger, ledger};
 use ruche_ledger_postgres::PostgresStore;
 use tokio_postgres::Client;
 
+use super::proxy::Proxy;
 use super::server::{Private, until};
 use super::support::open_with;
 use super::{Noon, open, open_ledger, server, session};
@@ -68,6 +69,7 @@ impl Cluster {
 
     /// Appends by the second node, and returns when that commit waits for the standby. Its record cannot be seen yet.
     async fn append_and_wait(&self) {
+        let before = self.visible().await;
         let event = self.author.event(self.author.stream(1), "{}");
         let request = self.author.append_keyed(KEY, 1, vec![event]);
         let node = Arc::clone(&self.nodes[1]);
@@ -78,17 +80,18 @@ impl Cluster {
             self.count(waits).await > 0
         })
         .await;
-        assert_eq!(self.visible().await, 2);
+        assert_eq!(self.visible().await, before);
     }
 
     /// Leaves a record that can be seen and that no standby has: the wait was cancelled.
     async fn append_and_cancel(&self) {
+        let before = self.visible().await;
         self.append_and_wait().await;
         let cancel =
             "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
         until("the record can be seen", || async {
             self.count(cancel).await;
-            self.visible().await == 3
+            self.visible().await == before + 1
         })
         .await;
     }
@@ -234,4 +237,58 @@ async fn nobody_is_refused_for_what_no_standby_has() {
     })
     .await;
     assert_eq!(check_ledger(&*node, ledger(1)).await, 3);
+}
+
+/// Shows what fences are good for. The proxy takes the commit out of them, and nothing else: then a record is read that no
+/// standby has, and somebody is refused for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_fences_all_are_told_what_no_standby_has() {
+    let Some(shared) = server() else { return };
+    let cluster = whole(&shared).await;
+    let url = cluster.private.url();
+    let proxy = Proxy::start(&url).await;
+    proxy.void_fences();
+    let lying = open(&proxy.url(&url)).await;
+    cluster.standbys("absent").await;
+    cluster.append_and_cancel().await;
+    let read = lying.read_ledger(ledger(1), Position::START, 10).await;
+    assert_eq!(read.map(|records| records.len()), Ok(3));
+    let author = &cluster.author;
+    let never = ExpectedVersion::Exact(StreamVersion(5));
+    let request = author.append_expecting(never, vec![author.event(author.stream(1), "{}")]);
+    let refused = lying.append(ledger(1), request).await;
+    assert!(
+        matches!(refused, Ok(AppendOutcome::Conflict { .. })),
+        "{refused:?}"
+    );
+    // Everything else is as it was: with its fences the engine says neither.
+    unavailable(&cluster.nodes[0].read_ledger(ledger(1), Position::START, 10).await);
+}
+
+/// In a failover some connections lead to the new primary already. It confirms everything, and knows nothing of what the old
+/// one alone has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_old_primary_says_is_not_proved_by_a_fence_of_the_new_one() {
+    let Some(shared) = server() else { return };
+    let old = whole(&shared).await;
+    let new = Private::start(&shared, "", |_| ()).await;
+    open(&new.url()).await;
+    let url = old.private.url();
+    let proxy = Proxy::start(&url).await;
+    let node = open_with(Arc::new(Noon), &proxy.url(&url), |options| options.readers = 1).await;
+    // Its own append needs no fence, so there is no session for fences yet. There is one that reads.
+    let event = old.author.event(old.author.stream(2), "{}");
+    appended(node.append(ledger(1), old.author.append(vec![event])).await);
+    let read = node.read_ledger(ledger(1), Position::START, 10).await;
+    assert_eq!(read.unwrap().len(), 3);
+    old.standbys("absent").await;
+    old.append_and_cancel().await;
+    proxy.move_to(&new.url());
+    let read = node.read_ledger(ledger(1), Position::START, 10).await;
+    unavailable(&read);
+    let refused = read.unwrap_err().to_string();
+    assert!(refused.contains("another server"), "{refused}");
+    // The next read goes where the fences go.
+    let read = node.read_ledger(ledger(1), Position::START, 10).await;
+    assert_eq!(read, Err(StoreError::NoSuchLedger));
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ruche_ledger::store::{AppendOutcome, EventStore};
+use ruche_domain::numbers::StreamVersion;
+use ruche_ledger::store::{AppendOutcome, EventStore, ExpectedVersion, StoreError};
 use ruche_ledger::testing::{appended, check_ledger, ledger};
 use tokio_postgres::Client;
 
+use super::server::{Private, until};
 use super::support::cluster::Cluster;
 use super::support::{open_with, soon, wait_for};
-use super::{Noon, database, open_ledger, session};
+use super::{Noon, database, open_ledger, server, session};
 
 /// Sessions that have committed and wait for the standby.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
@@ -96,5 +98,61 @@ async fn wait_for_standby(admin: &Client, url: &str) {
             assert!(soon(commit).await.unwrap().is_err());
             return;
         }
+    }
+}
+
+/// Each ledger has an append that waits at the server for as long as the standby is gone, if the writer goes on with the
+/// next one; and each refusal a fence.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_leave_few_sessions_behind_while_the_standby_is_gone() {
+    const LEDGERS: u128 = 20;
+    let Some(shared) = server() else { return };
+    let private = Private::start(&shared, "", |_| ()).await;
+    let node = open_with(Arc::new(Noon), &private.url(), |options| {
+        options.writers = 1;
+        options.answer_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut authors = Vec::new();
+    for n in 1..=LEDGERS {
+        authors.push(open_ledger(&*node, n).await);
+    }
+    let admin = session(&private.url()).await;
+    let sessions = async || {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ruche'";
+        admin.query_one(count, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let before = sessions().await;
+    private.standbys("absent").await;
+    for (n, author) in (1..).zip(&authors) {
+        let event = || vec![author.event(author.stream(1), "{}")];
+        let never = ExpectedVersion::Exact(StreamVersion(5));
+        for request in [author.append_expecting(never, event()), author.append(event())] {
+            let answer = soon(node.append(ledger(n), request)).await;
+            assert!(
+                matches!(
+                    answer,
+                    Ok(AppendOutcome::Unknown) | Err(StoreError::Unavailable { .. })
+                ),
+                "{answer:?}"
+            );
+        }
+    }
+    // Three that were left behind, and the one that is there now.
+    let (waiting, after) = (
+        admin.query_one(WAITING, &[]).await.unwrap().get::<_, i64>(0),
+        sessions().await,
+    );
+    assert!((1..=3).contains(&waiting), "{waiting} wait");
+    assert!(after <= before + 4, "{before} sessions before, {after} now");
+    private.standbys("").await;
+    for (n, author) in (1..).zip(&authors) {
+        until("appends go on", || async {
+            let event = author.event(author.stream(2), "{}");
+            let answer = node.append(ledger(n), author.append(vec![event])).await;
+            matches!(answer, Ok(AppendOutcome::Appended { .. }))
+        })
+        .await;
+        assert!(check_ledger(&*node, ledger(n)).await >= 2);
     }
 }

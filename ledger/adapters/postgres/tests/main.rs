@@ -28,6 +28,7 @@ mod sessions;
 mod support;
 mod trees;
 mod wakeups;
+mod wedged;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

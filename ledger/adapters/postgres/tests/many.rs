@@ -239,7 +239,7 @@ async fn nodes_share_the_ledgers_and_take_over_from_one_that_is_gone() {
     let url = database(&server).await;
     open(&url).await;
     let ledgers: Vec<LedgerId> = (1..=60).map(ledger).collect();
-    let node = |n: u128| -> PostgresLeases { at(&url).leases(Uuid::from_u128(n)).unwrap() };
+    let node = |n: u128| -> PostgresLeases { at(&url).leases(Uuid::from_u128(n)) };
     let (a, b) = (node(1), node(2));
     let all: HashSet<_> = ledgers.iter().copied().collect();
     assert_eq!(a.tend(&ledgers).await.unwrap(), all);

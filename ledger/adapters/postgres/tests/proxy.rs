@@ -1,9 +1,11 @@
 //! A proxy between a store and its server that loses what it is told to lose.
 //!
+//! It can also lead new connections to another server, and take what commits out of fences.
+//!
 //! It knows where messages begin and which statement they run, and nothing else of the protocol.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,6 +52,10 @@ struct State {
     /// Answers that were withheld and said that the request was done.
     done: AtomicU64,
     released: Notify,
+    /// Where new connections lead.
+    server: Mutex<String>,
+    /// Fences commit nothing.
+    fences_are_void: AtomicBool,
 }
 
 pub struct Proxy {
@@ -62,12 +68,13 @@ impl Proxy {
     pub async fn start(url: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = address(url).to_owned();
         let state = Arc::new(State::default());
+        *state.server.lock().unwrap() = address(url).to_owned();
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let (state, server) = (Arc::clone(&shared), server.clone());
+                let state = Arc::clone(&shared);
+                let server = state.server.lock().unwrap().clone();
                 tokio::spawn(async move {
                     if let Ok(server) = TcpStream::connect(&server).await {
                         // An error ends a connection, as it does without a proxy.
@@ -82,6 +89,17 @@ impl Proxy {
     /// The same database, through the proxy.
     pub fn url(&self, url: &str) -> String {
         url.replace(address(url), &format!("127.0.0.1:{}", self.port))
+    }
+
+    /// New connections lead to another server. Those that are there stay where they are.
+    pub fn move_to(&self, url: &str) {
+        *self.state.server.lock().unwrap() = address(url).to_owned();
+    }
+
+    /// From now on a fence is answered as ever and waits for nothing. No product does this: it is there to see what fences
+    /// are good for.
+    pub fn void_fences(&self) {
+        self.state.fences_are_void.store(true, Ordering::SeqCst);
     }
 
     /// The next request of this kind gets the fault, once all that was armed before has happened.
@@ -163,9 +181,12 @@ impl Connection {
         }
     }
 
-    async fn request(&mut self, message: Vec<u8>) -> std::io::Result<()> {
+    async fn request(&mut self, mut message: Vec<u8>) -> std::io::Result<()> {
         if !self.has_begun && message == TLS_REQUEST {
             return self.client.write_all(b"N").await;
+        }
+        if self.state.fences_are_void.load(Ordering::SeqCst) {
+            void_fence(&mut message);
         }
         if self.has_begun && self.fault.is_none() {
             self.fault = self.judge(&message);
@@ -242,6 +263,15 @@ impl Connection {
         armed.pop_front();
         self.state.happened.fetch_add(1, Ordering::SeqCst);
         Some(fault)
+    }
+}
+
+/// Makes a fence give nothing and commit nothing, in as many bytes.
+fn void_fence(message: &mut [u8]) {
+    let (fence, void) = (b"pg_logical_emit_message(true,", b"pg_logical_emit_message(null,");
+    let place = message.windows(fence.len()).position(|part| part == fence);
+    if let Some(place) = place {
+        message[place..place + void.len()].copy_from_slice(void);
     }
 }
 

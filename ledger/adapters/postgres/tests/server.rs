@@ -132,6 +132,31 @@ impl Private {
         format!("postgresql://ruche@127.0.0.1:{}/postgres", self.running.port)
     }
 
+    /// Stops all processes of the server where they are, until what is given is dropped. Connections stay, and the system
+    /// takes more of them; nobody answers.
+    pub fn freeze(&self) -> Frozen {
+        let server = self.running.program.id();
+        let mut ids = vec![server.to_string()];
+        signal("-STOP", &ids);
+        // The server begins no others now.
+        let processes = fs::read_dir("/proc").unwrap();
+        for id in processes.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+            let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else {
+                continue;
+            };
+            // Behind the name: state, parent.
+            let parent = stat
+                .rsplit(')')
+                .next()
+                .and_then(|rest| rest.split_whitespace().nth(1));
+            if parent == Some(server.to_string().as_str()) {
+                ids.push(id);
+            }
+        }
+        signal("-STOP", &ids);
+        Frozen(ids)
+    }
+
     async fn ready(&self) {
         let begun = Instant::now();
         let file = self.running.folder.path().join("data/postmaster.pid");
@@ -147,6 +172,20 @@ impl Private {
     pub fn log(&self) -> String {
         fs::read_to_string(self.running.folder.path().join("log")).unwrap_or_default()
     }
+}
+
+/// A server that does not move. It goes on when this is dropped.
+pub struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal("-CONT", &self.0);
+    }
+}
+
+fn signal(signal: &str, ids: &[String]) {
+    let told = Command::new("kill").arg(signal).args(ids).status();
+    assert!(told.is_ok_and(|status| status.success()), "kill {signal} {ids:?}");
 }
 
 fn serve(programs: &Path, folder: &Path) -> Child {

@@ -1,17 +1,28 @@
 //! The writer's connection: made when it is needed, given up when it does not answer.
+//!
+//! What was given up may wait at the server for as long as a standby is gone, and hold a backend of it. So a writer leaves no
+//! more than [`LEFT_MAX`] behind: with so many it begins nothing, and says so, until the server says that one of them is over.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ruche_ledger::store::StoreError;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Statement};
 
 use crate::append;
 use crate::error::store_error;
 use crate::fence::{Commit, Line};
 use crate::lookup::Lookups;
+use crate::served::ServerId;
 use crate::session::Database;
+
+/// Sessions of a writer that were given up and may still be at work at the server. More than one, since looking what became
+/// of an append, and answering who repeats it, each need a commit that may wait as well.
+const LEFT_MAX: usize = 3;
+/// Backends that are in a transaction, as one is whose commit waits. Everybody may see it.
+const AT_WORK: &str = "SELECT DISTINCT pid FROM pg_locks WHERE pid = ANY($1)";
 
 /// A connection with its statements. It ends with the server that it was made to: behind a failover is another one.
 pub(crate) struct Session {
@@ -29,6 +40,8 @@ pub(crate) struct Link {
     sessions: u64,
     /// Commits of all of them that wrote something and are durable, and fences.
     commits: u64,
+    /// Where sessions were that were given up, and their backends.
+    left: Vec<(ServerId, i32)>,
 }
 
 /// A moment in the life of a session.
@@ -57,6 +70,7 @@ impl Link {
             session: None,
             sessions: 0,
             commits: 0,
+            left: Vec::new(),
         }
     }
 
@@ -64,18 +78,56 @@ impl Link {
     /// stay.
     ///
     /// # Errors
-    /// `Unavailable`.
+    /// `Unavailable`, also where too much waits at the server already.
     pub(crate) async fn session(&mut self) -> Result<Arc<Session>, StoreError> {
         if let Some(session) = &self.session
             && !session.line.is_closed()
         {
-            return Ok(Arc::clone(session));
+            let session = Arc::clone(session);
+            return self.with_room(session).await;
         }
-        self.session = None;
+        if let Some(session) = self.session.take()
+            && session.line.was_cut()
+        {
+            let client = &session.line.client;
+            self.left.push((client.server(), client.backend()));
+        }
         let session = Arc::new(Session::open(&self.database, self.limit).await?);
         self.session = Some(Arc::clone(&session));
         self.sessions += 1;
-        Ok(session)
+        self.with_room(session).await
+    }
+
+    /// Refuses a session behind which too many others wait.
+    async fn with_room(&mut self, session: Arc<Session>) -> Result<Arc<Session>, StoreError> {
+        if self.left.len() < LEFT_MAX {
+            return Ok(session);
+        }
+        // What was left at a server that was replaced is no burden of this one.
+        let client = &session.line.client;
+        self.left.retain(|(server, _)| *server == client.server());
+        let left: Vec<i32> = self.left.iter().map(|(_, backend)| *backend).collect();
+        let parameters = [(&left as _, Type::INT4_ARRAY)];
+        let look = async {
+            let rows = client.query_typed(AT_WORK, &parameters).await;
+            rows.map_err(|e| store_error("waiting sessions", &e))
+        };
+        let rows = session.line.ask("waiting sessions", look).await?;
+        let at_work: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        self.left.retain(|(_, backend)| at_work.contains(backend));
+        if self.left.len() < LEFT_MAX {
+            return Ok(session);
+        }
+        let reason =
+            "the database confirms no commits: earlier ones still wait there, and nothing more was begun";
+        Err(StoreError::Unavailable {
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// The server that was written to last.
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        self.session.as_ref().map(|session| session.line.client.server())
     }
 
     /// Whether there is a session that answers.

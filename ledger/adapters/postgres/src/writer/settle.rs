@@ -55,8 +55,9 @@ impl Writer {
                 recorded_at: batch.head.last_recorded_at,
             })
             .collect();
-        if let (Some(last), false) = (batch.head.last_position(), receipts.is_empty()) {
-            self.ends.publish(ledger, last);
+        let written = batch.head.last_position().filter(|_| !receipts.is_empty());
+        if let (Some(last), Some(server)) = (written, self.link.server()) {
+            self.ends.publish(server, ledger, last);
         }
         self.cache.moved(ledger, reading, batch.head, batch.streams);
         for ((_, answer), decision) in group.requests.into_iter().zip(decisions) {
@@ -177,8 +178,8 @@ impl Writer {
             let reason = "earlier appends: no answer in time".to_owned();
             return Err(StoreError::Unavailable { reason });
         };
-        // The reads went over other connections. That the server of the look-up still takes commits says that they were
-        // to the same one.
+        // The reads went over other connections, and what they found is durable on the server that they were to. A fence of
+        // this session makes what was looked up durable, too; of two servers that do so the later one has all of the earlier.
         let session = self.link.session().await?;
         match standing(&self.link) {
             Some(Standing::Gone) => return Err(gone()),
