@@ -64,7 +64,7 @@ pub(super) async fn open(
         heads,
         reads: reads.clone(),
         rebuild: reads,
-        leases: Arc::new(database.leases(node)?),
+        leases: Arc::new(database.leases(node)),
         halts: Some(Arc::new(database.halts())),
         writers: store.writers(),
         write_test: Arc::new(DatabaseTest(database)),
@@ -168,10 +168,10 @@ pub async fn copy_tree_heads(common: &Common) -> Result<usize, AppError> {
 }
 
 /// Connections to the server of the ledgers' database that a node may have at once: those of the store and of the read
-/// models, two of the leases, one each of halts and of the lock, and one to try whether it can be written.
+/// models, one each of the leases, of halts and of the lock, and one to try whether it can be written.
 pub(super) fn connections_of_a_node(common: &Common) -> u64 {
     let of_models = direct_connections_of_read_models(common);
-    (options(common, "").connections_max() + of_models) as u64 + 5
+    (options(common, "").connections_max() + of_models) as u64 + 4
 }
 
 /// Connections of a node to the pooler: for the ledgers, and as many for the read models.

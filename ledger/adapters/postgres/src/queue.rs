@@ -313,4 +313,65 @@ mod tests {
         assert!(matches!(late, Err(StoreError::Unavailable { .. })), "{late:?}");
         assert_eq!(queue.try_take().map(|jobs| jobs.len()), Some(0));
     }
+
+    /// Which of the queues it is.
+    fn place(queues: &Queues, n: u128) -> usize {
+        let queue = queues.of(ledger(n));
+        let is_it = |one: &Arc<Queue>| std::ptr::eq(&**one, queue);
+        queues.all().iter().position(is_it).unwrap()
+    }
+
+    #[test]
+    fn a_ledger_stays_with_its_writer_and_a_new_one_goes_to_who_has_least_to_do() {
+        let (queues, author) = (Queues::new(3), Author::new(1));
+        // Those that have nothing to do take turns.
+        let first: Vec<_> = (1..=6).map(|n| place(&queues, n)).collect();
+        assert_eq!(first, [0, 1, 2, 0, 1, 2]);
+        for n in [1, 1, 1, 2] {
+            queues.of(ledger(n)).push(job(&author, n)).unwrap();
+        }
+        // However much its writer has to do.
+        let again: Vec<_> = (1..=6).map(|n| place(&queues, n)).collect();
+        assert_eq!(again, first);
+        for n in 7..=9 {
+            assert_eq!(place(&queues, n), 2, "the third has nothing to do");
+        }
+        for n in [7, 8] {
+            queues.of(ledger(n)).push(job(&author, n)).unwrap();
+        }
+        assert_eq!(
+            place(&queues, 10),
+            1,
+            "one append waits there, two in the third, three in the first"
+        );
+    }
+
+    #[test]
+    fn who_floods_a_writer_takes_nothing_from_the_others() {
+        let (queues, author) = (Queues::new(2), Author::new(1));
+        let flooded = queues.of(ledger(1));
+        while flooded.push(job(&author, 1)).is_ok() {}
+        let refused = flooded.push(job(&author, 1));
+        assert!(
+            matches!(refused, Err(StoreError::Overloaded { .. })),
+            "{refused:?}"
+        );
+        // A new ledger comes to the other one, and may have as much of it.
+        assert_ne!(place(&queues, 2), place(&queues, 1));
+        for _ in 0..WRITER_QUEUE_APPENDS_MAX / 2 {
+            queues.of(ledger(2)).push(job(&author, 2)).unwrap();
+        }
+        assert!(queues.of(ledger(2)).push(job(&author, 2)).is_err());
+        let bounded: usize = queues.all().iter().map(|queue| queue.lock().appends).sum();
+        assert_eq!(bounded, WRITER_QUEUE_APPENDS_MAX);
+        // One that is closed does not close the others.
+        flooded.abandon();
+        let late = queues.of(ledger(1)).push(job(&author, 1));
+        assert!(matches!(late, Err(StoreError::Unavailable { .. })), "{late:?}");
+        assert_eq!(
+            queues.of(ledger(2)).try_take().map(|jobs| jobs.len()),
+            Some(BATCH_EVENTS_MAX)
+        );
+        queues.of(ledger(2)).push(job(&author, 2)).unwrap();
+    }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use ruche_domain::limits::{BATCH_EVENTS_MAX, WRITER_QUEUE_APPENDS_MAX, WRITER_RESTARTS_MAX};
-use ruche_domain::numbers::Position;
-use ruche_ledger::store::{AppendOutcome, AppendRequest, EventStore, StoreError};
+use ruche_domain::numbers::{Position, StreamVersion};
+use ruche_ledger::store::{AppendOutcome, AppendRequest, EventStore, ExpectedVersion, StoreError};
 use ruche_ledger::testing::{Author, appended, check_ledger, ledger};
 use ruche_ledger_postgres::PostgresStore;
 use tokio_postgres::Client;
@@ -228,6 +228,50 @@ async fn a_round_that_takes_too_long_begins_nothing_more() {
         let records = if *n == 1 { 2 } else { 1 };
         assert_eq!(check_ledger(&*store, ledger(*n)).await, records);
     }
+}
+
+/// All of them are decided in one round.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conflict_of_one_caller_leaves_its_neighbours_alone() {
+    let Some(server) = server() else { return };
+    let held = Held::new(&server, 1).await;
+    let (author, other) = (&held.author, open_ledger(&*held.store, 2).await);
+    held.hold(1).await;
+    let first = push(&held.store, 1, held.one()).unwrap();
+    held.wait_until_blocked().await;
+    let event = |author: &Author| vec![author.event(author.stream(1), "{}")];
+    let never = ExpectedVersion::Exact(StreamVersion(99));
+    let requests = [
+        (1, author.append_expecting(never, event(author))),
+        (1, author.append_keyed(1, 1, event(author))),
+        // The same key with another request.
+        (1, author.append_keyed(1, 2, event(author))),
+        (2, other.append_expecting(never, event(&other))),
+        (2, other.append(event(&other))),
+        (1, author.append(event(author))),
+    ];
+    let answers: Vec<_> = requests
+        .into_iter()
+        .map(|(n, request)| push(&held.store, n, request).unwrap())
+        .collect();
+    held.let_go().await;
+    let first = appended(soon(first).await);
+    let answers = soon(join_all(answers)).await;
+    let mut receipts = Vec::new();
+    for (n, answer) in answers.into_iter().enumerate() {
+        match (n, answer) {
+            (0 | 3, Ok(AppendOutcome::Conflict { .. })) | (2, Ok(AppendOutcome::KeyMismatch { .. })) => {}
+            (1 | 4 | 5, answer) => receipts.extend(appended(answer)),
+            (n, answer) => panic!("{n}: {answer:?}"),
+        }
+    }
+    assert_eq!(first[0].position, Position::new(1, 1));
+    let positions: Vec<_> = receipts.iter().map(|receipt| receipt.position.index.0).collect();
+    assert_eq!(positions, [2, 1, 3]);
+    // The clock is looked at once for each ledger of a round.
+    assert_eq!(receipts[0].recorded_at, receipts[2].recorded_at);
+    assert_eq!(check_ledger(&*held.store, ledger(1)).await, 4);
+    assert_eq!(check_ledger(&*held.store, ledger(2)).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
