@@ -1,11 +1,13 @@
 //! Whether the store takes appends, as `/ready` says it.
 //!
 //! What was refused is remembered, and `/ready` then tries the store itself: a node that is not ready gets no more
-//! appends, so it must find out without them that there is room again.
+//! appends, so it must find out without them that there is room again. Appends that get no answer at all, on a disk that
+//! hangs, refuse nothing: when none had one for a time, the store is tried as well.
 //!
 //! `/ready` asks for no key, so it can be asked at any rate, and a try may hang: on a server that waits for its standby,
-//! or on a disk. So there is one try at a time, and all who ask share what it says. One that hangs goes on hanging, and
-//! gets a single other one beside it after a time: a server that froze may have been replaced by another.
+//! or on a disk. So there is one try at a time, and all who ask share what it says, but that all is well only if it began
+//! behind the refusal. One that hangs goes on hanging, and gets a single other one beside it after a time: a server that froze
+//! may have been replaced by another.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -21,8 +23,10 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::limits::{READY_TRY_AGAIN, READY_TRY_SHARED, READY_TRY_WAIT_MAX};
+use crate::limits::{READY_SILENCE_MAX, READY_TRY_AGAIN, READY_TRY_SHARED, READY_TRY_WAIT_MAX};
 
+/// Tries that there may be at a time, each with a file of its own.
+const TRIES: usize = 2;
 /// Bytes of the try: more than a file system gives a file for nothing.
 const TRY_BYTES: usize = 1_048_576;
 
@@ -39,20 +43,32 @@ pub trait WriteTest: Send + Sync {
 /// Tries the disk of a folder.
 pub struct FolderTest {
     folder: PathBuf,
+    /// Which files are being written.
+    taken: Arc<[AtomicBool; TRIES]>,
 }
 
 impl FolderTest {
     /// Of the folder that holds the store.
     pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+        Self {
+            folder,
+            taken: Arc::default(),
+        }
     }
 }
 
 #[async_trait]
 impl WriteTest for FolderTest {
     async fn try_to_write(&self) -> io::Result<()> {
-        let folder = self.folder.clone();
-        let tried = tokio::task::spawn_blocking(move || try_to_write(&folder));
+        let (folder, taken) = (self.folder.clone(), Arc::clone(&self.taken));
+        let tried = tokio::task::spawn_blocking(move || {
+            // Whoever asked may be gone long before this ends: the file is its own until then.
+            let free = taken.iter().position(|one| !one.swap(true, Ordering::SeqCst));
+            let place = free.ok_or_else(|| io::Error::other("earlier tries to write hang"))?;
+            let tried = try_to_write(&folder.join(format!("ready-try-{place}.tmp")));
+            taken[place].store(false, Ordering::SeqCst);
+            tried
+        });
         tried.await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
     }
 }
@@ -61,10 +77,32 @@ impl WriteTest for FolderTest {
 pub struct AppendHealth {
     test: Arc<dyn WriteTest>,
     writers: Arc<WriterLife>,
-    refused: AtomicBool,
+    appends: Mutex<Appends>,
     tries: Mutex<Tries>,
     /// How long what a try said is good for.
     shared_for: Duration,
+}
+
+/// What appends say of the store.
+#[derive(Default)]
+struct Appends {
+    /// When the last one was refused or its outcome unknown, if none was stored since.
+    refused: Option<Instant>,
+    /// Those without an answer yet.
+    unanswered: usize,
+    /// Since when there are some and none had one.
+    silent: Option<Instant>,
+}
+
+/// Counts an append for as long as it has no answer.
+pub struct Unanswered<'a>(&'a AppendHealth);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let mut appends = lock(&self.0.appends);
+        appends.unanswered -= 1;
+        appends.silent = (appends.unanswered > 0).then(Instant::now);
+    }
 }
 
 #[derive(Default)]
@@ -118,6 +156,10 @@ impl Try {
         said.as_ref().is_some_and(|said| said.at.elapsed() < shared_for)
     }
 
+    fn said_no(&self) -> bool {
+        self.said.borrow().as_ref().is_some_and(|said| said.what.is_err())
+    }
+
     async fn outcome(mut self) -> Result<(), String> {
         let left = READY_TRY_WAIT_MAX.saturating_sub(self.begun.elapsed());
         match timeout(left, self.said.wait_for(Option::is_some)).await {
@@ -137,7 +179,7 @@ impl AppendHealth {
         Self {
             test,
             writers,
-            refused: AtomicBool::new(false),
+            appends: Mutex::default(),
             tries: Mutex::default(),
             shared_for: READY_TRY_SHARED,
         }
@@ -148,21 +190,29 @@ impl AppendHealth {
         self.writers.restarts()
     }
 
+    /// An append begins.
+    pub fn begin(&self) -> Unanswered<'_> {
+        let mut appends = lock(&self.appends);
+        appends.unanswered += 1;
+        appends.silent.get_or_insert_with(Instant::now);
+        Unanswered(self)
+    }
+
     /// Remembers what became of an append. What is wrong with the request alone says nothing of the store.
     pub fn note(&self, outcome: &Result<AppendOutcome, StoreError>) {
         match outcome {
             Ok(AppendOutcome::Appended { duplicate: false, .. }) => {
-                self.refused.store(false, Ordering::Relaxed)
+                lock(&self.appends).refused = None;
             }
             Ok(AppendOutcome::Unknown) | Err(StoreError::Unavailable { .. }) => {
-                self.refused.store(true, Ordering::Relaxed);
+                lock(&self.appends).refused = Some(Instant::now());
             }
             _ => {}
         }
     }
 
-    /// Tries the store if the last append was refused, or says what a try of a moment ago said. Waits for a try that
-    /// hangs no longer than [`READY_TRY_WAIT_MAX`] from its begin.
+    /// Tries the store if the last append was refused or none is answered, or says what a try of a moment ago said. Waits
+    /// for a try that hangs no longer than [`READY_TRY_WAIT_MAX`] from its begin.
     ///
     /// # Errors
     /// What the system says: no room, for one. Once it can be written again, the store counts as good.
@@ -171,11 +221,19 @@ impl AppendHealth {
         if self.writers.is_given_up() {
             return Err(GIVEN_UP.to_owned());
         }
-        if !self.refused.load(Ordering::Relaxed) {
+        let Some(doubted) = self.doubted() else {
             return Ok(());
+        };
+        let mut tried = self.the_try(doubted);
+        tried.clone().outcome().await?;
+        if tried.begun < doubted {
+            // It was under way when the append was refused, and says nothing of it. The next one does.
+            tried = self.the_try(doubted);
+            tried.clone().outcome().await?;
         }
-        self.the_try().outcome().await?;
-        self.refused.store(false, Ordering::Relaxed);
+        let mut appends = lock(&self.appends);
+        appends.refused = appends.refused.filter(|refused| *refused > tried.begun);
+        drop(appends);
         if let Some(hanging) = self.tries().hanging.take() {
             // Whatever it waits for, the store can be written without it.
             hanging.task.abort();
@@ -183,12 +241,23 @@ impl AppendHealth {
         Ok(())
     }
 
-    fn the_try(&self) -> Try {
+    /// Since when there is a reason to try the store; `None` if there is none.
+    fn doubted(&self) -> Option<Instant> {
+        let appends = lock(&self.appends);
+        let silent = appends
+            .silent
+            .filter(|silent| silent.elapsed() >= READY_SILENCE_MAX);
+        appends.refused.max(silent)
+    }
+
+    /// The try that is under way, one of a moment ago that says no or began late enough to say yes, or a new one.
+    fn the_try(&self, doubted: Instant) -> Try {
         let mut tries = self.tries();
         if let Some(last) = &tries.last {
             let is_alone = tries.hanging.as_ref().is_none_or(|other| !other.is_under_way());
             let has_time = last.begun.elapsed() < READY_TRY_AGAIN || !is_alone;
-            if last.is_good_for(self.shared_for) || (last.is_under_way() && has_time) {
+            let counts = last.begun >= doubted || last.said_no();
+            if (last.is_good_for(self.shared_for) && counts) || (last.is_under_way() && has_time) {
                 return last.clone();
             }
             if last.is_under_way() {
@@ -198,20 +267,23 @@ impl AppendHealth {
         tries.last.insert(Try::begin(self.test.clone())).clone()
     }
 
-    /// Each change is one assignment, so a panic of another holder changes nothing.
     fn tries(&self) -> MutexGuard<'_, Tries> {
-        self.tries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tries)
     }
 }
 
-fn try_to_write(folder: &Path) -> io::Result<()> {
-    let path = folder.join("ready-try.tmp");
-    let written = File::create(&path).and_then(|mut file| {
+/// Each change is one assignment, so a panic of another holder changes nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn try_to_write(path: &Path) -> io::Result<()> {
+    let written = File::create(path).and_then(|mut file| {
         file.write_all(&vec![0; TRY_BYTES])?;
         file.sync_all()
     });
     // Also what was written in part: on a full disk it is in the way. That it could not be made is told below.
-    let removed = fs::remove_file(&path);
+    let removed = fs::remove_file(path);
     written?;
     removed
 }
@@ -280,6 +352,77 @@ mod tests {
         assert_eq!(health.look().await, Ok(()));
         writers.give_up();
         assert_eq!(health.look().await, Err(GIVEN_UP.to_owned()));
+    }
+
+    /// Says what it is told to say.
+    #[derive(Default)]
+    struct Told {
+        begun: AtomicU32,
+        no: AtomicBool,
+    }
+
+    #[async_trait]
+    impl WriteTest for Told {
+        async fn try_to_write(&self) -> io::Result<()> {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            match self.no.load(Ordering::SeqCst) {
+                true => Err(io::Error::other("no room")),
+                false => Ok(()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_all_was_well_before_an_append_was_refused_says_nothing_of_it() {
+        let test = Arc::new(Told::default());
+        let health = of(test.clone());
+        health.note(&refused());
+        assert_eq!(health.look().await, Ok(()));
+        health.note(&refused());
+        assert_eq!(health.look().await, Ok(()), "it began no earlier than that");
+        assert_eq!(test.begun.load(Ordering::SeqCst), 1);
+        tokio::time::advance(READY_TRY_SHARED / 4).await;
+        test.no.store(true, Ordering::SeqCst);
+        health.note(&refused());
+        for _again in 0..3 {
+            assert_eq!(health.look().await, Err("no room".to_owned()));
+        }
+        assert_eq!(test.begun.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn appends_that_get_no_answer_are_a_reason_to_try_the_store() {
+        let test = Arc::new(Told::default());
+        test.no.store(true, Ordering::SeqCst);
+        let health = of(test.clone());
+        let (first, second) = (health.begin(), health.begin());
+        tokio::time::advance(READY_SILENCE_MAX / 2).await;
+        assert_eq!(health.look().await, Ok(()), "it is slow");
+        drop(first);
+        tokio::time::advance(READY_SILENCE_MAX / 2).await;
+        assert_eq!(health.look().await, Ok(()), "another one was answered");
+        assert_eq!(test.begun.load(Ordering::SeqCst), 0);
+        tokio::time::advance(READY_SILENCE_MAX / 2).await;
+        assert_eq!(health.look().await, Err("no room".to_owned()));
+        drop(second);
+        assert_eq!(health.look().await, Ok(()), "nobody waits any more");
+    }
+
+    #[tokio::test]
+    async fn two_tries_have_a_file_each_and_a_third_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let test = FolderTest::new(folder.path().to_owned());
+        // The first one hangs with its file.
+        test.taken[0].store(true, Ordering::SeqCst);
+        let hanging = folder.path().join("ready-try-0.tmp");
+        fs::write(&hanging, "written in part").unwrap();
+        for _again in 0..2 {
+            test.try_to_write().await.unwrap();
+        }
+        assert_eq!(fs::read(&hanging).unwrap(), b"written in part");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        test.taken[1].store(true, Ordering::SeqCst);
+        assert!(test.try_to_write().await.is_err());
     }
 
     /// Says no, once it is let.

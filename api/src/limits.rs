@@ -187,6 +187,8 @@ pub const READY_LEDGERS_MAX: usize = 32;
 pub const READY_NAMES_MAX: usize = 100;
 /// Longest wait of `/ready` for the store.
 pub const READY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// When no append had an answer for this long while some wait for one, `/ready` tries the store.
+pub const READY_SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Longest wait of `/ready` for a try to write, from the begin of the try on.
 pub const READY_TRY_WAIT_MAX: Duration = Duration::from_millis(1_500);
 /// Time for which what a try to write said is told to all who ask.

@@ -53,6 +53,7 @@ fn count(outcome: &Result<AppendOutcome, StoreError>, since: Instant) {
 impl EventStore for MeteredStore {
     async fn append(&self, ledger: LedgerId, request: AppendRequest) -> Result<AppendOutcome, StoreError> {
         let _waiting = Held::new(gauge!("ruche_appends_waiting"));
+        let _unanswered = self.health.begin();
         let since = Instant::now();
         let outcome = self.inner.append(ledger, request).await;
         count(&outcome, since);

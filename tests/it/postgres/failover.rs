@@ -59,3 +59,22 @@ async fn nothing_acknowledged_is_lost_in_a_failover() {
     eprintln!("{failovers} failovers: {}", all.summary());
     node.store.close().await.expect("the store closes");
 }
+
+/// Its servers have no owner to log in as, and an owner is what the commands need.
+#[test]
+fn a_folder_of_an_older_version_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let settings =
+        "etcd_port=1\npeer_port=2\nsql_ports=(3 4 5)\nrest_ports=(6 7 8)\npassword=x\nnode_password=y\n";
+    std::fs::write(folder.path().join("settings"), settings).expect("it is written");
+    let told = std::process::Command::new(crate::repository::root().join("deploy/ha/cluster"))
+        .arg("owner-url")
+        .arg(folder.path())
+        .output()
+        .expect("bash is there");
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(1), "{said}");
+    for part in ["an older version", "owner_password", "cluster down", "cluster up"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
