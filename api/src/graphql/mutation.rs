@@ -425,7 +425,7 @@ impl Mutation {
         })
     }
 
-    /// Renews the lease on a turn.
+    /// Renews the lease on a turn. One that is fresh stands as it is: `unchanged`, with the time at which it lapses.
     async fn heartbeat_turn(
         &self,
         ctx: &Context<'_>,
