@@ -434,33 +434,4 @@ fn may_start(lane: &Lane, call: &Call) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use ruche_domain::events::{ToolOutcomeUnknown, ToolStarted};
-
-    use super::*;
-
-    /// Whether a doubt about a try under the first of these generations is one about the next try.
-    fn stays_in_doubt(first: Option<u32>, next: Option<u32>) -> bool {
-        let started = |generation| ToolStarted {
-            generation,
-            ..ToolStarted::new("book".to_owned())
-        };
-        let mut tries = Tries::default();
-        tries.take(&started(first).into());
-        tries.take(&ToolOutcomeUnknown::new("timeout".to_owned()).into());
-        tries.take(&started(next).into());
-        tries.earlier_in_doubt
-    }
-
-    /// A start that was recorded before starts said a generation is one under the first.
-    #[test]
-    fn a_start_that_says_no_generation_is_of_the_first_one() {
-        let first = Some(FIRST_GENERATION);
-        for (before, next) in [(None, first), (first, None), (None, None), (Some(2), Some(2))] {
-            assert!(stays_in_doubt(before, next), "{before:?}, then {next:?}");
-        }
-        for (before, next) in [(None, Some(2)), (first, Some(2)), (Some(2), None)] {
-            assert!(!stays_in_doubt(before, next), "{before:?}, then {next:?}");
-        }
-    }
-}
+mod tests;

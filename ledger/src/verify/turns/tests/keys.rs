@@ -236,6 +236,20 @@ fn a_call_that_is_found_to_have_happened_does_not_take_its_key_back() {
 14 tool.started 2 8 {{"side_effect":"idempotent","attempt":1,"idempotency_key":"{key}"}}"#
     );
     assert_eq!(judged(&story, &[]).0, [""; 0]);
+    // The other one took the key while nobody knew, so its failure is not the last word of what is under the key.
+    let third = |generation| {
+        let given = effect_key(uuid::Uuid::from_bytes([1; 16]), generation);
+        let counted = format!(r#""business_key_id":"{key}","generation":{generation}"#);
+        let third = format!(
+            r#"15 tool.failed 2 8 {{"attempt":1}}
+16 tool.proposed 2 9 {{"side_effect":"idempotent","business_key":"k"}}
+16 policy.evaluated 2 9 {{"verdict":"allow"}}
+17 tool.started 2 9 {{"side_effect":"idempotent","attempt":1,"idempotency_key":"{given}",{counted}}}"#
+        );
+        judged(&format!("{story}\n{third}"), &[]).0
+    };
+    assert_eq!(third(1), [""; 0]);
+    assert_eq!(third(2), ["ILLEGAL_TRANSITION 25"]);
     // A start does not get around its key by another word for what it does.
     let last = story.lines().last().unwrap();
     let done = story.replace("13 tool.outcome_asserted 1 7 {\"outcome\":\"completed\"}\n", "");
