@@ -6,42 +6,58 @@ use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger::testing::ledger;
+use ruche_ledger_postgres::PostgresStore;
 
 use super::server::Private;
 use super::support::{BLOCKED, open_with, soon, wait_for};
 use super::{Noon, open_ledger, server, session};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pool_that_is_used_up_is_overload_and_a_database_that_is_gone_is_not() {
-    let Some(shared) = server() else { return };
-    let private = Private::start(&shared, "", |_| ()).await;
-    let url = private.url();
-    let store = open_with(Arc::new(Noon), &url, |options| options.readers = 1).await;
-    open_ledger(&*store, 1).await;
-    let read = || {
-        let store = Arc::clone(&store);
-        async move { store.read_ledger(ledger(1), Position::START, 1).await }
-    };
-    let (holder, looks) = (session(&url).await, session(&url).await);
+/// A pool with one connection for readers.
+async fn one_reader(url: &str) -> Arc<PostgresStore> {
+    open_with(Arc::new(Noon), url, |options| options.readers = 1).await
+}
+
+async fn read(store: Arc<PostgresStore>) -> Result<usize, StoreError> {
+    let records = store.read_ledger(ledger(1), Position::START, 1).await;
+    records.map(|records| records.len())
+}
+
+/// What a reader is told while another one has the only connection.
+async fn refused_meanwhile(store: &Arc<PostgresStore>, url: &str) -> StoreError {
+    let (holder, looks) = (session(url).await, session(url).await);
     holder
         .batch_execute("BEGIN; LOCK TABLE ruche.record IN ACCESS EXCLUSIVE MODE")
         .await
         .unwrap();
-    let waits = tokio::spawn(read());
+    let waits = tokio::spawn(read(store.clone()));
     wait_for(&looks, BLOCKED, 1).await;
-
-    let refused = soon(read()).await.unwrap_err();
-    let retry_after_ms = OVERLOADED_RETRY_AFTER_MS;
-    assert_eq!(refused, StoreError::Overloaded { retry_after_ms });
-
+    let refused = soon(read(store.clone())).await.unwrap_err();
     holder.batch_execute("COMMIT").await.unwrap();
-    assert_eq!(soon(waits).await.unwrap().unwrap().len(), 1);
-    assert_eq!(soon(read()).await.unwrap().len(), 1);
+    assert_eq!(soon(waits).await.unwrap(), Ok(1));
+    assert_eq!(soon(read(store.clone())).await, Ok(1));
+    refused
+}
 
-    drop(private);
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_used_up_is_overload_and_a_database_that_is_gone_is_not() {
+    let Some(shared) = server() else { return };
+    let mut private = Private::start(&shared, "", |_| ()).await;
+    let url = private.url();
+    let store = one_reader(&url).await;
+    open_ledger(&*store, 1).await;
+    let retry_after_ms = OVERLOADED_RETRY_AFTER_MS;
+    let overload = StoreError::Overloaded { retry_after_ms };
+    assert_eq!(refused_meanwhile(&store, &url).await, overload);
+
+    private.down();
     // A session that the server ended in the middle of something is told so; the next one is not to be had.
     for _again in 0..3 {
-        let refused = soon(read()).await.unwrap_err();
+        let refused = soon(read(store.clone())).await.unwrap_err();
         assert!(matches!(refused, StoreError::Unavailable { .. }), "{refused:?}");
     }
+
+    private.up().await;
+    soon(async { while read(store.clone()).await.is_err() {} }).await;
+    let refused = refused_meanwhile(&store, &url).await;
+    assert_eq!(refused, overload, "that it was gone once is over");
 }

@@ -78,11 +78,21 @@ impl Private {
 
     /// Ends the server as a crash does, and starts it again.
     pub async fn crash(&mut self) {
+        self.down();
+        self.up().await;
+    }
+
+    /// Ends the server as a crash does.
+    pub fn down(&mut self) {
         let id = self.running.program.id().to_string();
         // SIGQUIT: no process of the server finishes anything.
         let told = Command::new("kill").args(["-QUIT", &id]).status().unwrap();
         assert!(told.success());
         self.running.program.wait().unwrap();
+    }
+
+    /// Starts the server that went down.
+    pub async fn up(&mut self) {
         self.running.program = serve(&self.programs, self.running.folder.path());
         self.ready().await;
     }
