@@ -17,8 +17,8 @@ use crate::read;
 use crate::served::ServerId;
 use crate::session::Database;
 
-/// Opens an epoch, on a connection of its own. Gives the server as well. Two openers of a new ledger both find no row; the primary keys let one of
-/// them in.
+/// Opens an epoch, on a connection of its own, and gives the server that it is on. Two openers of a new ledger both find no
+/// row; the primary keys let one of them in.
 ///
 /// # Errors
 /// `EpochMoved` if the ledger is not as the opening expects. `Unavailable` says of an opening nothing for certain: look at
