@@ -5,6 +5,7 @@ mod database;
 mod effects;
 mod interrupted;
 mod promised;
+mod rehearsed;
 mod rot;
 
 use std::fs;
