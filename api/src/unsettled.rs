@@ -2,7 +2,8 @@
 //! knows how they came out, so somebody has to ask there.
 //!
 //! Read from the ledger itself: read models are rebuilt after a restore, and may be behind. One page is in memory at a time,
-//! and a place for each call that has no result.
+//! and a place for each call that was started and has no result. Calls that were proposed and never started are many, so
+//! what a call was proposed with is looked up in the end, in its stream.
 
 use std::collections::HashMap;
 
@@ -10,8 +11,9 @@ use ruche_domain::event::AgentEvent;
 use ruche_domain::events::infra::EpochReason;
 use ruche_domain::ids::{CallId, LedgerId};
 use ruche_domain::limits::READ_RECORDS_MAX;
-use ruche_domain::numbers::{LeafIndex, Position};
+use ruche_domain::numbers::{LeafIndex, Position, StreamVersion};
 use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::stream::StreamId;
 use ruche_ledger::store::{EventStore, Record, StoreError};
 use serde::Serialize;
 
@@ -67,13 +69,17 @@ pub struct Unsettled {
 struct Begun {
     at: Position,
     standing: Standing,
+    stream: StreamId,
+    version: StreamVersion,
 }
+
+/// The tool and the business key that a call was proposed with.
+type Proposals = HashMap<CallId, (String, Option<String>)>;
 
 /// What is known of calls that have no result, up to a record.
 #[derive(Default)]
 struct Calls {
     begun: HashMap<CallId, Begun>,
-    proposed: HashMap<CallId, Position>,
 }
 
 impl Calls {
@@ -83,11 +89,13 @@ impl Calls {
         let (Some(call), at) = (header.call, record.position) else {
             return;
         };
-        let begun = |standing| Begun { at, standing };
+        let begun = |standing| Begun {
+            at,
+            standing,
+            stream: header.stream,
+            version: record.leaf.stream_version,
+        };
         match header.event_type.as_str() {
-            "tool.proposed" => {
-                self.proposed.insert(call, at);
-            }
             "tool.started" => {
                 self.begun.insert(call, begun(Standing::Started));
             }
@@ -131,16 +139,47 @@ pub async fn without_result(
     let mut begun: Vec<_> = calls.begun.into_iter().collect();
     begun.retain(|(_, begun)| before.is_none_or(|before| begun.at < before));
     begun.sort_by_key(|(_, begun)| begun.at);
+    let mut proposals = proposals(events, ledger, &begun).await?;
     let mut unsettled = Vec::new();
     for (call, begun) in begun {
-        let proposed = match calls.proposed.get(&call) {
-            Some(&at) => event_at(events, ledger, at).await?.1,
-            None => None,
-        };
         let start = event_at(events, ledger, begun.at).await?;
-        unsettled.extend(of_call(ledger, call, begun, start, proposed));
+        unsettled.extend(of_call(ledger, call, begun, start, proposals.remove(&call)));
     }
     Ok(unsettled)
+}
+
+/// What these calls were proposed with: before they were started, and in the same stream, each of which is read once.
+async fn proposals(
+    events: &dyn EventStore,
+    ledger: LedgerId,
+    begun: &[(CallId, Begun)],
+) -> Result<Proposals, StoreError> {
+    let mut starts: HashMap<StreamId, HashMap<CallId, StreamVersion>> = HashMap::new();
+    for (call, begun) in begun {
+        let of_stream = starts.entry(begun.stream).or_default();
+        of_stream.insert(*call, begun.version);
+    }
+    let mut proposals = Proposals::new();
+    for (stream, calls) in starts {
+        let end = calls.values().max().copied().unwrap_or(StreamVersion::FIRST);
+        let mut from = StreamVersion::FIRST;
+        while from < end {
+            let page = events.read_stream(ledger, stream, from, READ_RECORDS_MAX).await?;
+            let Some(last) = page.last() else { break };
+            from = last.leaf.stream_version.next();
+            for record in &page {
+                let header = &record.leaf.event;
+                if let Some(call) = header.call
+                    && header.event_type == "tool.proposed"
+                    && calls.contains_key(&call)
+                    && let Some(AgentEvent::ToolProposed(proposed)) = event_of(record)
+                {
+                    proposals.insert(call, (proposed.name, proposed.business_key));
+                }
+            }
+        }
+    }
+    Ok(proposals)
 }
 
 /// The record at a place, with its payload if that is there and can be read.
@@ -154,11 +193,15 @@ async fn event_at(
         place: format!("record {at}"),
         reason: "it was there and is not any more".to_owned(),
     })?;
+    let event = event_of(&record);
+    Ok((record, event))
+}
+
+/// The payload of a record. One that is erased, or of a newer version, belongs to an effect all the same.
+fn event_of(record: &Record) -> Option<AgentEvent> {
     let header = &record.leaf.event;
     let read = |bytes| AgentEvent::from_payload(&header.event_type, header.schema_version, bytes).ok();
-    // One that is erased, or of a newer version, is an effect all the same.
-    let event = record.payload_bytes().and_then(read);
-    Ok((record, event))
+    record.payload_bytes().and_then(read)
 }
 
 fn of_call(
@@ -166,12 +209,9 @@ fn of_call(
     call: CallId,
     begun: Begun,
     (record, start): (Record, Option<AgentEvent>),
-    proposed: Option<AgentEvent>,
+    proposed: Option<(String, Option<String>)>,
 ) -> Option<Unsettled> {
-    let (proposed_tool, business_key) = match proposed {
-        Some(AgentEvent::ToolProposed(proposed)) => (Some(proposed.name), proposed.business_key),
-        _ => (None, None),
-    };
+    let (proposed_tool, business_key) = proposed.map_or((None, None), |(tool, key)| (Some(tool), key));
     let (tool, effect_key) = match start {
         Some(AgentEvent::ToolStarted(start)) if start.side_effect == Some(SideEffectPolicy::Pure) => {
             return None;
