@@ -1,4 +1,4 @@
-//! Callers at work on one node that is never restarted, whatever becomes of its database. Every answer that they get is
+//! Callers at work on nodes that are never restarted, whatever becomes of their database. Every answer that they get is
 //! a receipt or an error with one of three codes; anything else, and no answer at all, is a finding.
 
 use std::collections::BTreeMap;
@@ -63,15 +63,22 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 impl Crew {
-    /// Starts callers of one tenant, each in a session of its own.
+    /// Starts callers of one tenant on one node, each in a session of its own.
     pub fn start(server: &Server, key: &str, callers: u64) -> Self {
+        Self::on(std::slice::from_ref(server), key, callers)
+    }
+
+    /// The same on several nodes, by turns. Who gets no receipt from one asks the next one, with the same key.
+    pub fn on(servers: &[Server], key: &str, callers: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let start = |number| {
+        let start = |number: u64| {
             let caller = Caller::new(number, key);
-            caller.start(&server.url).expect("a session");
-            let (url, stop, seen) = (server.url.clone(), Arc::clone(&stop), Arc::<Seen>::default());
+            let mut urls: Vec<_> = servers.iter().map(|server| server.url.clone()).collect();
+            urls.rotate_left(number as usize % servers.len());
+            caller.start(&urls[0]).expect("a session");
+            let (stop, seen) = (Arc::clone(&stop), Arc::<Seen>::default());
             let board = Arc::clone(&seen);
-            let thread = thread::spawn(move || work(caller, &url, &stop, &board));
+            let thread = thread::spawn(move || work(caller, &urls, &stop, &board));
             Working { thread, seen }
         };
         let callers = (0..callers).map(start).collect();
@@ -144,11 +151,16 @@ impl Working {
 }
 
 /// Appends until told to stop; what was refused or is unknown is sent again with its key until there is a receipt.
-fn work(mut caller: Caller, url: &str, stop: &AtomicBool, seen: &Seen) -> Result<(Caller, Told), String> {
-    let mut told = Told::default();
+fn work(
+    mut caller: Caller,
+    urls: &[String],
+    stop: &AtomicBool,
+    seen: &Seen,
+) -> Result<(Caller, Told), String> {
+    let (mut told, mut at) = (Told::default(), 0);
     loop {
         let began = Instant::now();
-        let sent = caller.send(url);
+        let sent = caller.send(&urls[at]);
         told.longest = told.longest.max(began.elapsed());
         match sent {
             Ok(()) => {
@@ -160,6 +172,7 @@ fn work(mut caller: Caller, url: &str, stop: &AtomicBool, seen: &Seen) -> Result
             Err(error) => {
                 *told.codes.entry(code_of(&error)?).or_default() += 1;
                 seen.refused.fetch_add(1, Ordering::SeqCst);
+                at = (at + 1) % urls.len();
                 thread::park_timeout(RETRY_INTERVAL);
             }
         }

@@ -20,6 +20,12 @@ const APPEND: &str = "mutation Append($input: AppendEventsInput!) { appendEvents
 const START: &str =
     "mutation Start($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
 
+const READ: &str = "query Read($after: String) { ledger { records(first: 100, after: $after) {
+    nodes { position leafHash type payloadText } pageInfo { hasNextPage endCursor } } } }";
+
+/// What callers append.
+const MESSAGE: &str = "message.received";
+
 /// An answer that takes longer is none. More than a server takes whose database is away.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -101,7 +107,7 @@ impl Caller {
         let events: Vec<_> = (0..sent.events)
             .map(|event| {
                 let text = json!({ "role": "user", "text": sent.text(event) }).to_string();
-                json!({ "type": "message.received", "schemaVersion": 1, "data": { "text": text } })
+                json!({ "type": MESSAGE, "schemaVersion": 1, "data": { "text": text } })
             })
             .collect();
         let input = json!({
@@ -134,12 +140,10 @@ impl Caller {
     }
 }
 
-/// Reads a whole ledger: every acknowledged record is where it was told to be; the events of an answered key are there
-/// once, those of an unanswered one once or not at all, and nothing else is. `callers` are all that wrote to it.
+/// Reads a whole ledger, and compares it with what `callers`, all that wrote to it, were told.
 pub async fn judge<'c>(app: &App, ledger: LedgerId, callers: impl Iterator<Item = &'c Caller>) {
     check_ledger(app.events.as_ref(), ledger).await;
-    let mut hashes = BTreeMap::new();
-    let mut copies: BTreeMap<String, u64> = BTreeMap::new();
+    let mut found = Found::default();
     let mut from = Position::START;
     loop {
         let records = app
@@ -150,45 +154,88 @@ pub async fn judge<'c>(app: &App, ledger: LedgerId, callers: impl Iterator<Item 
         let Some(last) = records.last() else { break };
         from = last.position.next();
         for record in &records {
-            hashes.insert(record.position, record.leaf_hash().to_string());
-            if record.leaf.event.event_type == "message.received" {
-                let payload = record.payload_bytes().expect("nothing is erased");
-                let payload: Value = serde_json::from_slice(payload).expect("JSON");
-                let text = payload["text"].as_str().expect("a text").to_owned();
-                *copies.entry(text).or_default() += 1;
-            }
+            let is_message = record.leaf.event.event_type == MESSAGE;
+            let payload = is_message.then(|| record.payload_bytes().expect("nothing is erased"));
+            found.take(record.position, record.leaf_hash().to_string(), payload);
         }
     }
-    let mut acknowledged = BTreeMap::new();
-    for caller in callers {
-        for (position, hash) in &caller.records {
-            assert_eq!(
-                hashes.get(position),
-                Some(hash),
-                "{position} is gone or another record"
-            );
-            assert!(
-                acknowledged.insert(position, hash).is_none(),
-                "{position} was acknowledged twice"
-            );
+    found.compare(callers);
+}
+
+/// The same as [`judge`] for whoever has nothing but a key: the ledger is read over GraphQL.
+pub fn judge_from_outside<'c>(url: &str, key: &str, callers: impl Iterator<Item = &'c Caller>) {
+    let client = Client::builder().timeout(ANSWER_WAIT_MAX).build();
+    let client = client.expect("a client");
+    let (mut found, mut after) = (Found::default(), Value::Null);
+    loop {
+        let page = graphql(&client, url, key, READ, json!({ "after": after })).expect("a page of the ledger");
+        let page = &page["ledger"]["records"];
+        for record in page["nodes"].as_array().expect("records") {
+            let text = |name: &str| record[name].as_str().expect("a text");
+            let payload = (text("type") == MESSAGE).then(|| text("payloadText").as_bytes());
+            let position = text("position").parse().expect("a position");
+            found.take(position, text("leafHash").to_owned(), payload);
         }
-        for sent in &caller.answered {
-            for event in 0..sent.events {
-                assert_eq!(copies.remove(&sent.text(event)), Some(1), "{}", sent.text(event));
-            }
+        if page["pageInfo"]["hasNextPage"] == false {
+            break;
         }
-        if let Some(sent) = &caller.unanswered {
-            let found: Vec<_> = (0..sent.events)
-                .map(|event| copies.remove(&sent.text(event)).unwrap_or(0))
-                .collect();
-            assert!(
-                found.iter().all(|copies| *copies == found[0] && *copies <= 1),
-                "{}: {found:?} copies of its events",
-                sent.key
-            );
+        after = page["pageInfo"]["endCursor"].clone();
+    }
+    found.compare(callers);
+}
+
+/// What is in a ledger: hashes of its records, and how often each text of a message.
+#[derive(Default)]
+struct Found {
+    hashes: BTreeMap<Position, String>,
+    copies: BTreeMap<String, u64>,
+}
+
+impl Found {
+    fn take(&mut self, position: Position, leaf_hash: String, message: Option<&[u8]>) {
+        self.hashes.insert(position, leaf_hash);
+        if let Some(payload) = message {
+            let payload: Value = serde_json::from_slice(payload).expect("JSON");
+            let text = payload["text"].as_str().expect("a text").to_owned();
+            *self.copies.entry(text).or_default() += 1;
         }
     }
-    assert!(copies.is_empty(), "nobody sent these: {copies:?}");
+
+    /// Every acknowledged record is where it was told to be; the events of an answered key are there once, those of an
+    /// unanswered one once or not at all, and nothing else is.
+    fn compare<'c>(self, callers: impl Iterator<Item = &'c Caller>) {
+        let Self { hashes, mut copies } = self;
+        let mut acknowledged = BTreeMap::new();
+        for caller in callers {
+            for (position, hash) in &caller.records {
+                assert_eq!(
+                    hashes.get(position),
+                    Some(hash),
+                    "{position} is gone or another record"
+                );
+                assert!(
+                    acknowledged.insert(position, hash).is_none(),
+                    "{position} was acknowledged twice"
+                );
+            }
+            for sent in &caller.answered {
+                for event in 0..sent.events {
+                    assert_eq!(copies.remove(&sent.text(event)), Some(1), "{}", sent.text(event));
+                }
+            }
+            if let Some(sent) = &caller.unanswered {
+                let found: Vec<_> = (0..sent.events)
+                    .map(|event| copies.remove(&sent.text(event)).unwrap_or(0))
+                    .collect();
+                assert!(
+                    found.iter().all(|copies| *copies == found[0] && *copies <= 1),
+                    "{}: {found:?} copies of its events",
+                    sent.key
+                );
+            }
+        }
+        assert!(copies.is_empty(), "nobody sent these: {copies:?}");
+    }
 }
 
 /// The read models went through every kill; made anew from the ledger they are the same, row by row.

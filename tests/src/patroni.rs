@@ -50,8 +50,8 @@ impl Patroni {
     /// # Errors
     /// What the script says.
     pub fn bring_up(&mut self) -> Result<(), String> {
-        self.url = self.script("up")?.trim().to_owned();
-        self.owner_url = self.script("owner-url")?.trim().to_owned();
+        self.url = self.script("up", &[])?.trim().to_owned();
+        self.owner_url = self.script("owner-url", &[])?.trim().to_owned();
         Ok(())
     }
 
@@ -60,7 +60,16 @@ impl Patroni {
     /// # Errors
     /// What the script says.
     pub fn grant(&self) -> Result<(), String> {
-        self.script("grant").map(drop)
+        self.script("grant", &[]).map(drop)
+    }
+
+    /// Makes a database beside that of Ruche, with the same owner.
+    ///
+    /// # Errors
+    /// What the script says.
+    pub fn make_database(&self, name: &str) -> Result<(), String> {
+        let sql = format!("CREATE DATABASE {name} OWNER ruche");
+        self.script("psql", &["-c", &sql]).map(drop)
     }
 
     /// SIGKILL to the server that is primary, with all its processes, and to its Patroni. Gives its name.
@@ -98,10 +107,11 @@ impl Patroni {
             .map_err(|e| format!("{file}: {e}: {first:?}"))
     }
 
-    fn script(&self, what: &str) -> Result<String, String> {
+    fn script(&self, what: &str, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(of_repository("deploy/ha/cluster"))
             .arg(what)
             .arg(self.folder.path())
+            .args(arguments)
             .output()
             .map_err(|e: io::Error| format!("cannot start deploy/ha/cluster: {e}"))?;
         if output.status.success() {
@@ -113,6 +123,11 @@ impl Patroni {
             String::from_utf8_lossy(&output.stderr)
         ))
     }
+}
+
+/// The same URL for another database of the cluster.
+pub fn on_database(url: &str, name: &str) -> String {
+    url.replace("/ruche?", &format!("/{name}?"))
 }
 
 impl Drop for Patroni {

@@ -101,7 +101,7 @@ pub struct SoakArguments {
     /// Power cuts of PostgreSQL
     #[arg(long, default_value_t = 30)]
     pub postgres_cuts: u64,
-    /// Kills of the primary of a cluster
+    /// Kills of the primary of a cluster that a store and two servers use
     #[arg(long, default_value_t = 10)]
     pub failovers: u64,
     /// Seconds that PostgreSQL is away or frozen, and a read model locked or slow

@@ -1,14 +1,21 @@
-//! The primary of a Patroni cluster is killed under load, with its Patroni: a standby takes over, the store finds it by
-//! itself, and everything acknowledged is there.
+//! The primary of a Patroni cluster is killed under load, with its Patroni: a standby takes over, and whoever used the
+//! cluster finds it by itself. Everything acknowledged is there. Two use it at the same time, each with databases of its
+//! own: a store in this process, and two `ruche serve` with their callers. So one failover, which takes most of the time,
+//! is a test of both.
+
+mod served;
 
 use std::time::{Duration, Instant};
 
+use ruche_domain::ids::LedgerId;
 use ruche_ledger::testing::SeededRandom;
 use ruche_ledger_postgres::{Database, PostgresOptions};
 use ruche_tests::ledger_load::{Load, Told, lost};
-use ruche_tests::patroni::Patroni;
-use tokio::task::block_in_place;
+use ruche_tests::patroni::{Patroni, on_database};
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
 
+use self::served::Served;
 use super::{Node, available, count, plan};
 
 /// Failovers of one run; `cargo xtask soak` sets more.
@@ -18,46 +25,110 @@ const FAILOVERS: u64 = 1;
 const LIFE_MS_MAX: u64 = 1_000;
 const ACKNOWLEDGED_MIN: u64 = 40;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_in_a_failover() {
+#[test]
+fn nothing_acknowledged_is_lost_in_a_failover_by_a_store_or_by_two_servers() {
     let failovers = count(FAILOVERS_VARIABLE, FAILOVERS);
-    let Some(mut cluster) = available(block_in_place(Patroni::up)) else {
+    let began = Instant::now();
+    let Some(mut cluster) = available(Patroni::up()) else {
         return;
     };
-    let owner = Database::parse(&PostgresOptions::new(&cluster.owner_url)).expect("a URL");
-    owner.migrate().await.expect("the schema");
-    block_in_place(|| cluster.grant()).expect("rights of nodes");
-    let keys = tempfile::tempdir().expect("a temporary folder");
-    let node = Node::open(PostgresOptions::new(&cluster.url), keys.path()).await;
-    let dice = SeededRandom::new(17);
-    let mut all = Told::default();
+    eprintln!("the cluster is up after {:.1} s", began.elapsed().as_secs_f64());
+    let mut store = Stored::open(&cluster);
+    let mut served = Served::start(&cluster);
     for failover in 0..failovers {
-        let ledgers = node.create_ledgers(failover).await;
-        let mut load = Load::start(node.store.clone(), plan(&ledgers, failover));
-        load.more(ACKNOWLEDGED_MIN).await;
-        load.run_for(Duration::from_millis(dice.next() % LIFE_MS_MAX))
-            .await;
-        let killed = block_in_place(|| cluster.kill_primary()).expect("there is a primary");
-        let began = Instant::now();
-        load.more(ACKNOWLEDGED_MIN).await;
-        let took = began.elapsed().as_secs_f64();
-        let told = load.finish().await;
+        store.load(failover);
+        served.acknowledge();
+        let killed = cluster.kill_primary().expect("there is a primary");
+        let gone = Instant::now();
+        store.acknowledge();
+        let by_store = gone.elapsed().as_secs_f64();
+        served.acknowledge();
+        let by_servers = gone.elapsed().as_secs_f64();
+        served.are_ready();
         let primary = cluster.primary().expect("another primary");
         assert_ne!(primary, killed);
-        assert_eq!(
-            lost(&*node.store, &told).await,
-            0,
-            "failover {failover} from {killed} to {primary}"
+        let what = format!("failover {failover} from {killed} to {primary}");
+        store.nothing_lost(&what);
+        eprintln!(
+            "{what}: appends go on after {by_store:.1} s, through both servers after {by_servers:.1} s"
         );
-        node.verify(&ledgers).await;
-        eprintln!("failover {failover} from {killed} to {primary}: appends go on after {took:.1} s");
-        all.extend(told);
         if failover + 1 < failovers {
-            block_in_place(|| cluster.bring_up()).expect("the killed node comes back as a standby");
+            cluster
+                .bring_up()
+                .expect("the killed node comes back as a standby");
         }
     }
-    eprintln!("{failovers} failovers: {}", all.summary());
-    node.store.close().await.expect("the store closes");
+    store.close(failovers);
+    served.finish();
+    eprintln!("{failovers} failovers in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// The store of this process, and what callers of it were told.
+struct Stored {
+    runtime: Runtime,
+    node: Node,
+    dice: SeededRandom,
+    load: Option<(Load, Vec<LedgerId>)>,
+    all: Told,
+    _keys: TempDir,
+}
+
+impl Stored {
+    fn open(cluster: &Patroni) -> Self {
+        cluster.make_database("store").expect("a database");
+        let options = PostgresOptions::new(on_database(&cluster.owner_url, "store"));
+        let keys = tempfile::tempdir().expect("a temporary folder");
+        let runtime = Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let node = runtime.block_on(async {
+            let owner = Database::parse(&options).expect("a URL");
+            owner.migrate().await.expect("the schema");
+            Node::open(options, keys.path()).await
+        });
+        Self {
+            runtime,
+            node,
+            dice: SeededRandom::new(17),
+            load: None,
+            all: Told::default(),
+            _keys: keys,
+        }
+    }
+
+    /// Starts callers on new ledgers, and gives them a random time.
+    fn load(&mut self, failover: u64) {
+        let life = Duration::from_millis(self.dice.next() % LIFE_MS_MAX);
+        let load = self.runtime.block_on(async {
+            let ledgers = self.node.create_ledgers(failover).await;
+            let mut load = Load::start(self.node.store.clone(), plan(&ledgers, failover));
+            load.more(ACKNOWLEDGED_MIN).await;
+            load.run_for(life).await;
+            (load, ledgers)
+        });
+        self.load = Some(load);
+    }
+
+    fn acknowledge(&mut self) {
+        let (load, _) = self.load.as_mut().expect("it was started");
+        self.runtime.block_on(load.more(ACKNOWLEDGED_MIN));
+    }
+
+    fn nothing_lost(&mut self, what: &str) {
+        let (load, ledgers) = self.load.take().expect("it was started");
+        let told = self.runtime.block_on(async {
+            let told = load.finish().await;
+            assert_eq!(lost(&*self.node.store, &told).await, 0, "{what}");
+            self.node.verify(&ledgers).await;
+            told
+        });
+        self.all.extend(told);
+    }
+
+    fn close(self, failovers: u64) {
+        eprintln!("{failovers} failovers: {}", self.all.summary());
+        let closed = self.runtime.block_on(self.node.store.close());
+        closed.expect("the store closes");
+    }
 }
 
 /// Its servers have no owner to log in as, and an owner is what the commands need.
