@@ -1,29 +1,61 @@
 //! Read model: what people are called for, from the call until a person settled it.
 //!
-//! A call stands in the ledger (`infra.manual_intervention_required`), and so does what settles one that is about an
-//! effect. Of a turn that failed a person says that it was looked after (`infra.manual_intervention_settled`).
+//! A turn that waits for a person has a call in the ledger (`infra.manual_intervention_required`), and what settles one that
+//! is about an effect stands there too. People are called before any turn waits: for an irreversible effect as soon as
+//! nobody knows how it came out, since its worker cannot find out; for one that may run twice once its turn is over, since
+//! nobody runs it again. One that can be undone is undone, or given up, which calls. Of a turn that failed a person says
+//! that it was looked after (`infra.manual_intervention_settled`).
 
 use ruche_domain::event::AgentEvent;
+use ruche_domain::events::tool::ToolStarted;
 use ruche_domain::ids::{CallId, LaneId, LedgerId, SessionId, TurnId};
 use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
 
-use crate::change::Change;
+use crate::change::{About, Change, SqlValue};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
 
 /// Tables of this read model.
-pub const TABLES: &[&str] = &["intervention"];
+pub const TABLES: &[&str] = &["intervention", "intervention_effect"];
 
+/// What the ledger says of an effect for which people were called before is no other call.
 const RAISED: &str = "INSERT INTO intervention (ledger, position, kind, reason, lane, session, turn, call, raised_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (ledger, position) DO NOTHING";
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 WHERE NOT EXISTS (SELECT 1 FROM intervention known \
+    WHERE known.ledger = $1 AND known.call = $8 AND known.kind = 'outcome_unknown' AND known.settled_position IS NULL) \
+    ON CONFLICT (ledger, position) DO NOTHING";
 const SETTLED: &str = "UPDATE intervention SET settled_at = $1, settled_position = $2 \
     WHERE intervention.ledger = $3 AND intervention.call = $4 AND settled_position IS NULL";
 const LOOKED_AFTER: &str = "UPDATE intervention SET settled_at = $1, settled_position = $2 \
     WHERE intervention.ledger = $3 AND intervention.session = $4 AND intervention.turn = $5 \
     AND intervention.call IS NULL AND settled_position IS NULL";
+
+const STARTED: &str = "INSERT INTO intervention_effect (ledger, call, turn, side_effect) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (ledger, call) DO UPDATE SET turn = excluded.turn, side_effect = excluded.side_effect, \
+    unknown_position = NULL, unknown_cause = NULL";
+const UNKNOWN: &str = "UPDATE intervention_effect SET unknown_position = $1, unknown_cause = $2 \
+    WHERE intervention_effect.ledger = $3 AND intervention_effect.call = $4";
+const OVER: &str = "DELETE FROM intervention_effect \
+    WHERE intervention_effect.ledger = $1 AND intervention_effect.call = $2";
+/// Only a person can say how it came out, from the start.
+const FOR_A_PERSON: &str = "INSERT INTO intervention \
+    (ledger, position, kind, reason, lane, session, turn, call, raised_at) \
+    SELECT doubt.ledger, doubt.unknown_position, 'outcome_unknown', doubt.unknown_cause, $1, $2, doubt.turn, \
+    doubt.call, $3 FROM intervention_effect doubt \
+    WHERE doubt.ledger = $4 AND doubt.call = $5 AND doubt.side_effect = 'irreversible' \
+    ON CONFLICT (ledger, position) DO NOTHING";
+/// Nobody runs it again.
+const LEFT_BEHIND: &str = "INSERT INTO intervention \
+    (ledger, position, kind, reason, lane, session, turn, call, raised_at) \
+    SELECT doubt.ledger, doubt.unknown_position, 'outcome_unknown', doubt.unknown_cause, $1, $2, doubt.turn, \
+    doubt.call, $3 FROM intervention_effect doubt \
+    WHERE doubt.ledger = $4 AND doubt.turn = $5 AND doubt.side_effect = 'idempotent' \
+    AND doubt.unknown_position IS NOT NULL ON CONFLICT (ledger, position) DO NOTHING";
+const TURN_OVER: &str = "DELETE FROM intervention_effect \
+    WHERE intervention_effect.ledger = $1 AND intervention_effect.turn = $2";
 
 /// The projection.
 pub struct Interventions;
@@ -34,26 +66,32 @@ impl Projection for Interventions {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         let header = event.header();
-        match (header.stream.category, event.event_type(), header.call) {
-            (Category::Lane, "infra.manual_intervention_required", _) => Ok(vec![raised(event)?]),
-            // Whatever a person found: that they said it stands in the name.
-            (Category::Lane, "tool.outcome_asserted", Some(call)) => {
-                let params = vec![
-                    event.occurred_at()?.into(),
-                    event.place()?.into(),
-                    event.ledger_key().into(),
-                    (*call.as_bytes()).into(),
-                ];
-                Ok(vec![Change::about(call.as_bytes(), SETTLED, params)])
-            }
-            (Category::Session, "infra.manual_intervention_settled", _) => Ok(looked_after(event)?),
+        match (header.stream.category, event.event_type()) {
+            (Category::Lane, name) => of_lane(event, name),
+            (Category::Session, "infra.manual_intervention_settled") => looked_after(event),
             _ => Ok(vec![]),
         }
+    }
+}
+
+fn of_lane(event: &ProjectedEvent, name: &str) -> Result<Vec<Change>, PoisonReason> {
+    let header = event.header();
+    match (name, header.call, header.turn) {
+        ("infra.manual_intervention_required", _, _) => Ok(vec![raised(event)?]),
+        ("tool.started", Some(call), _) => started(event, call),
+        ("tool.outcome_unknown", Some(call), _) => unknown(event, call),
+        ("tool.completed" | "tool.failed" | "tool.compensated", Some(call), _) => Ok(vec![over(event, call)]),
+        // Whatever a person found: that they said it stands in the name.
+        ("tool.outcome_asserted", Some(call), _) => Ok(vec![settled(event, call)?, over(event, call)]),
+        ("turn.committed" | "turn.superseded" | "turn.cancelled" | "turn.failed", _, Some(turn)) => {
+            turn_over(event, turn)
+        }
+        _ => Ok(vec![]),
     }
 }
 
@@ -79,7 +117,6 @@ fn raised(event: &ProjectedEvent) -> Result<Change, PoisonReason> {
         _ => None,
     };
     let lane = header.stream.id.into_bytes();
-    let call = header.call.map(|call| *call.as_bytes());
     let params = vec![
         event.ledger_key().into(),
         event.place()?.into(),
@@ -88,17 +125,103 @@ fn raised(event: &ProjectedEvent) -> Result<Change, PoisonReason> {
         lane.into(),
         header.session.map(|id| *id.as_bytes()).into(),
         header.turn.map(|id| *id.as_bytes()).into(),
-        call.into(),
+        header.call.map(|id| *id.as_bytes()).into(),
         event.occurred_at()?.into(),
     ];
-    let turn = header.turn.map(|id| *id.as_bytes());
-    Ok(Change::about(&call.or(turn).unwrap_or(lane), RAISED, params))
+    Ok(match header.call {
+        Some(call) => of_call(event, call, RAISED, params),
+        None => Change::about(&header.turn.map_or(lane, |id| *id.as_bytes()), RAISED, params),
+    })
+}
+
+fn settled(event: &ProjectedEvent, call: CallId) -> Result<Change, PoisonReason> {
+    let params = vec![
+        event.occurred_at()?.into(),
+        event.place()?.into(),
+        event.ledger_key().into(),
+        (*call.as_bytes()).into(),
+    ];
+    Ok(of_call(event, call, SETTLED, params))
+}
+
+fn started(event: &ProjectedEvent, call: CallId) -> Result<Vec<Change>, PoisonReason> {
+    let said = match event.agent()? {
+        Some(AgentEvent::ToolStarted(ToolStarted { side_effect, .. })) => *side_effect,
+        _ => None,
+    };
+    // What is not said, or is erased, may be anything.
+    let side_effect = said.unwrap_or_default();
+    if side_effect == SideEffectPolicy::Pure {
+        return Ok(vec![]);
+    }
+    let params = vec![
+        event.ledger_key().into(),
+        (*call.as_bytes()).into(),
+        event.header().turn.map(|id| *id.as_bytes()).into(),
+        side_effect.name().into(),
+    ];
+    Ok(vec![of_call(event, call, STARTED, params)])
+}
+
+fn unknown(event: &ProjectedEvent, call: CallId) -> Result<Vec<Change>, PoisonReason> {
+    let cause = match event.agent()? {
+        Some(AgentEvent::ToolOutcomeUnknown(said)) => Some(&said.cause),
+        _ => None,
+    };
+    let id: SqlValue = (*call.as_bytes()).into();
+    let marks = vec![
+        event.place()?.into(),
+        cause.into(),
+        event.ledger_key().into(),
+        id.clone(),
+    ];
+    let calls = called_for(event, id)?;
+    Ok(vec![
+        of_call(event, call, UNKNOWN, marks),
+        of_call(event, call, FOR_A_PERSON, calls),
+    ])
+}
+
+fn over(event: &ProjectedEvent, call: CallId) -> Change {
+    let params = vec![event.ledger_key().into(), (*call.as_bytes()).into()];
+    of_call(event, call, OVER, params)
+}
+
+fn turn_over(event: &ProjectedEvent, turn: TurnId) -> Result<Vec<Change>, PoisonReason> {
+    let id: SqlValue = (*turn.as_bytes()).into();
+    let calls = called_for(event, id.clone())?;
+    Ok(vec![
+        Change::about(turn.as_bytes(), LEFT_BEHIND, calls),
+        Change::about(turn.as_bytes(), TURN_OVER, vec![event.ledger_key().into(), id]),
+    ])
+}
+
+/// Whom people are called for by the event, and when.
+fn called_for(event: &ProjectedEvent, about: SqlValue) -> Result<Vec<SqlValue>, PoisonReason> {
+    let header = event.header();
+    Ok(vec![
+        header.stream.id.into_bytes().into(),
+        header.session.map(|id| *id.as_bytes()).into(),
+        event.occurred_at()?.into(),
+        event.ledger_key().into(),
+        about,
+    ])
+}
+
+/// What is said of a call comes before the end of its turn, or behind it.
+fn of_call(event: &ProjectedEvent, call: CallId, sql: &'static str, params: Vec<SqlValue>) -> Change {
+    let call = *call.as_bytes();
+    let about = match event.header().turn {
+        Some(turn) => About::OneGiven(call, *turn.as_bytes()),
+        None => About::One(call),
+    };
+    Change::of(about, sql, params)
 }
 
 /// What a person is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InterventionKind {
-    /// Nobody knows how an irreversible effect came out, and its turn waits.
+    /// Nobody knows how an effect came out, and only a person can say.
     OutcomeUnknown,
     /// An effect could not be undone.
     CompensationFailed,

@@ -11,6 +11,7 @@ mod approvals;
 mod reviewing;
 mod time_travel;
 mod crashes;
+mod doubts;
 mod one_at_a_time;
 mod fairness;
 mod crowd;

@@ -40,7 +40,7 @@ impl Intervention {
         self.0.kind.into()
     }
 
-    /// The same in the words of the record; nothing where they are erased.
+    /// The same in the words of the record, such as why an outcome is unknown; nothing where they are erased.
     async fn reason(&self) -> Option<&str> {
         self.0.reason.as_deref()
     }
@@ -144,7 +144,7 @@ fn advice(intervention: &interventions::Intervention) -> &'static str {
     }
     match intervention.kind {
         Kind::OutcomeUnknown => {
-            "Find out where the tool acts whether it happened, and say so with evidence: resolveOutcome. The turn waits."
+            "Find out where the tool acts whether it happened, and say so with evidence: resolveOutcome. A turn that is not over cannot be committed before."
         }
         Kind::CompensationFailed => {
             "Put it back by hand or find that it stands, and say so with evidence: resolveOutcome, once the turn is over."

@@ -306,7 +306,7 @@ mirror! {
 
     /// What a person is called for.
     InterventionKind = interventions::InterventionKind {
-        /// Nobody knows how an irreversible effect came out, and its turn waits.
+        /// Nobody knows how an effect came out, and only a person can say.
         OutcomeUnknown,
         /// An effect could not be undone.
         CompensationFailed,

@@ -192,7 +192,13 @@ pub(super) fn report(draft: &mut Draft<'_>, held: &Held<ReportEffect>) -> Result
     // A worker may find out by the key what became of a call in doubt; of an irreversible one only a person may.
     let reportable = call.is_in_flight() || (call.is_in_doubt() && !call.needs_person());
     if !reportable {
-        return Err(Rejection::blocked(state, Obstacle::CallNotThere));
+        let late = call.needs_person();
+        let obstacle = if late {
+            Obstacle::OutcomeForPerson
+        } else {
+            Obstacle::CallNotThere
+        };
+        return Err(Rejection::blocked(state, obstacle));
     }
     let call = call.id;
     let fact: AgentEvent = match held.what.outcome.clone() {

@@ -23,6 +23,8 @@ pub enum Obstacle {
     CallOfAnotherTurn,
     /// The call ran already, or does not run.
     CallNotThere,
+    /// Nobody knows how the call came out, and only a person may say.
+    OutcomeForPerson,
     /// Policy or people said no, or the approval is gone.
     Denied,
     /// It needs an approval that people gave and nobody used.
@@ -70,6 +72,10 @@ impl Obstacle {
             Self::CallKnown => "the call is known already",
             Self::CallOfAnotherTurn => "the call is of another turn",
             Self::CallNotThere => "the call is not in a state for this",
+            Self::OutcomeForPerson => {
+                "the outcome of the call is unknown, and it is irreversible: give what you know of it to a person with the role \
+                 admin, who says so with resolveOutcome; the turn goes on from there"
+            }
             Self::Denied => "the call was denied",
             Self::ApprovalMissing => "an unused approval is needed",
             Self::ApprovalExpired => "the approval has expired",

@@ -5,9 +5,11 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::tool::AssertedOutcome;
 use ruche_domain::events::{
-    InfraManualInterventionRequired, InfraManualInterventionSettled, ToolOutcomeAsserted,
+    InfraManualInterventionRequired, InfraManualInterventionSettled, ToolCompensated, ToolCompleted,
+    ToolOutcomeAsserted, ToolOutcomeUnknown, ToolStarted, TurnCancelled, TurnFailed,
 };
 use ruche_domain::ids::{CallId, LaneId, LedgerId};
+use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::{EventStore, PreparedEvent};
 use std::sync::Arc;
@@ -182,4 +184,78 @@ pub async fn a_call_for_a_person_whose_payload_is_gone_is_still_one(fresh: Fresh
         all[6].settled_position.is_some(),
         "that it is settled is in a name"
     );
+}
+
+/// A call that is started in the turn of the story.
+fn runs(story: &mut Story, about: u8, side_effect: SideEffectPolicy) -> PreparedEvent {
+    let started = ToolStarted {
+        side_effect: Some(side_effect),
+        ..ToolStarted::new("tool".to_owned())
+    };
+    of(story, Some(about), started)
+}
+
+fn in_doubt(story: &mut Story, about: u8) -> PreparedEvent {
+    of(story, Some(about), ToolOutcomeUnknown::new("timeout".to_owned()))
+}
+
+pub async fn a_person_is_called_for_what_nobody_else_can_find_out(fresh: Fresh) {
+    use SideEffectPolicy::{Compensatable, Idempotent, Irreversible, Pure};
+    for batch in [1, 3, 100] {
+        let mut story = Story::new(1);
+        let session = story.session_id(1);
+        story.enter(session);
+        let turns = [0, 1].map(|n| story.turn_id(session, n));
+        let mut events = Vec::new();
+        let enter = |story: &mut Story, turn: usize| {
+            story.enter_call(turns[turn], story.call_id(turns[turn]));
+        };
+        enter(&mut story, 0);
+        for (about, side_effect) in [
+            (1, Irreversible),
+            (2, Idempotent),
+            (3, Compensatable),
+            (4, Pure),
+            (5, Idempotent),
+            (6, Irreversible),
+        ] {
+            events.push(runs(&mut story, about, side_effect));
+            events.push(in_doubt(&mut story, about));
+        }
+        // Records 0 to 11. Of one the turn waits in the end: that is no other call.
+        events.push(called(&mut story, Some(1), "outcome_unknown"));
+        // One was run again, and one undone: nothing is unknown of them.
+        events.push(runs(&mut story, 5, Idempotent));
+        events.push(of(&mut story, Some(5), ToolCompleted::default()));
+        events.push(of(&mut story, Some(3), ToolCompensated::default()));
+        // What is going on in another turn is left to its worker, which runs it again.
+        enter(&mut story, 1);
+        events.push(runs(&mut story, 7, Idempotent));
+        events.push(in_doubt(&mut story, 7));
+        enter(&mut story, 0);
+        events.push(of(&mut story, None, TurnFailed::new("model_failed".to_owned())));
+        let found = AssertedOutcome::NotExecuted;
+        let said = ToolOutcomeAsserted::new(found, "ann".to_owned(), "seen".to_owned());
+        events.push(of(&mut story, Some(6), said));
+        let (world, ledger) = told(fresh, events.clone(), batch).await;
+        let all = listed(&world, ledger, &InterventionFilter::default()).await;
+        assert_eq!(numbers(&all), [1, 3, 11], "batches of {batch}");
+        let about = |at: usize| (all[at].call, all[at].turn, all[at].settled_position.is_some());
+        assert_eq!(about(0), (Some(call(1)), Some(turns[0]), false));
+        assert_eq!(about(1), (Some(call(2)), Some(turns[0]), false));
+        assert_eq!(about(2), (Some(call(6)), Some(turns[0]), true));
+        let kinds = all.iter().map(|one| (one.kind, one.reason.as_deref(), one.lane));
+        let expected = (InterventionKind::OutcomeUnknown, Some("timeout"), LaneId(LANE));
+        assert!(kinds.clone().all(|kind| kind == expected), "{all:?}");
+        assert!(
+            all[1].raised_at > all[2].raised_at,
+            "it was nobody's business before its turn was over"
+        );
+
+        enter(&mut story, 1);
+        events.push(of(&mut story, None, TurnCancelled::default()));
+        let (world, ledger) = told(fresh, events, batch).await;
+        let all = listed(&world, ledger, &InterventionFilter::default()).await;
+        assert_eq!(numbers(&all), [1, 3, 17, 11], "batches of {batch}");
+    }
 }

@@ -392,7 +392,7 @@ fn row_35_a_call_past_its_time_is_in_doubt_and_its_worker_may_still_find_out() {
         assert_eq!(says, ["tool.outcome_unknown"]);
         let late = world.report(call, super::world::completed());
         if side_effect == SideEffectPolicy::Irreversible {
-            assert_eq!(world.blocked(late), Obstacle::CallNotThere, "a person has to say");
+            assert_eq!(world.blocked(late), Obstacle::OutcomeForPerson);
             let commit = world.commit();
             assert_eq!(world.blocked(commit), Obstacle::EffectUnsettled);
         } else {
