@@ -5,6 +5,7 @@
 //! unknown types, payload text, schema, idempotency, expected version, state of the session or tool.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use ruche_domain::error::DomainError;
 use ruche_domain::ids::ApprovalId;
@@ -126,8 +127,10 @@ pub enum CommandError {
         state: &'static str,
         /// What stands in the way of a command that the state allows.
         obstacle: Option<Cow<'static, str>>,
-        /// Names of the commands that are possible.
-        legal: &'static [&'static str],
+        /// Names of the commands that are possible, without the one that was refused.
+        legal: Vec<&'static str>,
+        /// When the same command is worth another try, milliseconds; nothing where waiting does not help.
+        retry_after_ms: Option<u64>,
     },
     /// The command is larger than Ruche takes. Split it.
     #[error("{what} has {value} {unit}, at most {limit} are taken")]
@@ -220,6 +223,7 @@ impl CommandError {
             | Self::Contention { .. }
             | Self::Unavailable(_)
             | Self::UnknownOutcome => true,
+            Self::IllegalTransition { retry_after_ms, .. } => retry_after_ms.is_some(),
             Self::InvalidInput { .. }
             | Self::InvalidPayload { .. }
             | Self::SchemaViolation { .. }
@@ -228,7 +232,6 @@ impl CommandError {
             | Self::IdempotencyMismatch
             | Self::WrongExpectedVersion { .. }
             | Self::ApprovalMismatch { .. }
-            | Self::IllegalTransition { .. }
             | Self::LimitExceeded { .. }
             | Self::NotFound { .. }
             | Self::Internal(_) => false,
@@ -272,12 +275,40 @@ impl CommandError {
         }
     }
 
-    /// When to try again, milliseconds, where the ledger says so.
+    /// When to try again, milliseconds, where that can be said.
     pub const fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Self::Overloaded { retry_after_ms } => Some(*retry_after_ms),
+            Self::IllegalTransition { retry_after_ms, .. } => *retry_after_ms,
             _ => None,
         }
+    }
+
+    /// The same where more is known of when the state changes than the command was told. What waiting does not help stays
+    /// so.
+    #[must_use]
+    pub fn worth_a_try_in(mut self, wait: Option<Duration>) -> Self {
+        if let (Self::IllegalTransition { retry_after_ms, .. }, Some(wait)) = (&mut self, wait)
+            && retry_after_ms.is_some()
+        {
+            let ms = wait.as_micros().div_ceil(1_000);
+            *retry_after_ms = Some(u64::try_from(ms).unwrap_or(u64::MAX).max(1));
+        }
+        self
+    }
+
+    /// The same as the refusal of a command of this name. A state lists what it knows; that the command is among it, and
+    /// something else stood in its way, helps nobody.
+    pub(crate) fn of_command(mut self, name: &str) -> Self {
+        if let Self::IllegalTransition {
+            legal,
+            thing: "turn" | "lane",
+            ..
+        } = &mut self
+        {
+            legal.retain(|known| *known != name);
+        }
+        self
     }
 
     /// A field that is not what it has to be.

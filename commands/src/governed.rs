@@ -31,15 +31,18 @@ mod timers;
 mod room;
 mod settling;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalVoted, ConfigScope, SessionStarted, ToolProposed};
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
-use ruche_domain::limits::{CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX, STEPS_PER_TURN_MAX};
+use ruche_domain::limits::{
+    CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX, STATE_RETRY_AFTER_MS, STEPS_PER_TURN_MAX,
+};
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::Position;
+use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
@@ -332,7 +335,8 @@ impl GovernedState {
             thing: "lease",
             state: "that of another credential",
             obstacle: None,
-            legal: &["ClaimTurn"],
+            legal: vec!["ClaimTurn"],
+            retry_after_ms: None,
         })
     }
 
@@ -356,7 +360,7 @@ impl GovernedState {
         };
         let fired = events.len();
         let command = self.lane_command(channel, ground, asked.intent.clone());
-        let decided = lane::explain(&lane, &command).map_err(refusal)?;
+        let decided = lane::explain(&lane, &command).map_err(|rejection| refusal(rejection, ground.now))?;
         self.require_room(&lane, &command.intent, &decided.events)?;
         events.extend(decided.events.into_iter().map(|event| asked.named(event)));
         let mut owners = self.owners.clone();
@@ -468,32 +472,49 @@ pub fn sendable(state: TurnState) -> &'static [&'static str] {
     index.map_or(&[], |index| &BY_STATE[index])
 }
 
-fn refusal(rejection: Rejection) -> CommandError {
-    let illegal = |field, thing, state, legal| CommandError::IllegalTransition {
+fn refusal(rejection: Rejection, now: Micros) -> CommandError {
+    let illegal = |field, thing, state, legal: &[&'static str]| CommandError::IllegalTransition {
         field,
         thing,
         state,
         obstacle: None,
-        legal,
+        legal: legal.to_vec(),
+        retry_after_ms: None,
+    };
+    // Where waiting helps: why, and how long if that is known.
+    let later = |told: CommandError, why: Option<Cow<'static, str>>, at: Option<Micros>| {
+        refused_for_now(told, why, at.map(|at| at.0.saturating_sub(now.0)))
     };
     match rejection {
         Rejection::NoSuch { thing } => CommandError::NotFound { thing },
-        Rejection::IllegalTransition { state, .. } => illegal("/turn", "turn", state.name(), sendable(state)),
-        Rejection::Blocked { state, obstacle, .. } => CommandError::IllegalTransition {
-            field: "/turn",
-            thing: "turn",
-            state: state.name(),
-            obstacle: Some(obstacle.words()),
-            legal: sendable(state),
-        },
+        Rejection::IllegalTransition { state, waits, .. } => {
+            let told = illegal("/turn", "turn", state.name(), sendable(state));
+            match waits {
+                Some(why) => later(told, Some(why.into()), None),
+                None => told,
+            }
+        }
+        Rejection::Blocked { state, obstacle, .. } => {
+            let told = illegal("/turn", "turn", state.name(), sendable(state));
+            match obstacle.passes() {
+                true => later(told, Some(obstacle.words()), None),
+                false => explained(told, obstacle.words()),
+            }
+        }
         Rejection::LeaseLost { .. } => illegal("/lease", "lease", "lost", &["ClaimTurn"]),
-        Rejection::LaneHeld { state } => illegal("/lane", "lane", "held by a turn", sendable(state)),
-        Rejection::NothingReady { .. } | Rejection::NothingDue { .. } => illegal(
-            "/lane",
-            "lane",
-            "without a turn that is ready",
-            &["SubmitMessage"],
-        ),
+        Rejection::LaneHeld { state } => {
+            let told = illegal("/lane", "lane", "held by a turn", sendable(state));
+            later(told, Some("the channel takes no message meanwhile".into()), None)
+        }
+        Rejection::NothingReady { not_before: at } | Rejection::NothingDue { next: at } => {
+            let told = illegal(
+                "/lane",
+                "lane",
+                "without a turn that is ready",
+                &["SubmitMessage"],
+            );
+            later(told, None, at)
+        }
         Rejection::BusinessKeyMissing => CommandError::input("/businessKey", "is needed"),
         Rejection::TooManyCalls => one_more("turn", CALLS_PER_TURN_MAX as u64, "calls"),
         Rejection::TooManySent => one_more("turn", MESSAGES_TO_RETRACT_MAX as u64, "messages to take back"),
@@ -501,6 +522,26 @@ fn refusal(rejection: Rejection) -> CommandError {
         Rejection::TurnFull { limit } => one_more("turn (turns.carried_max)", limit.into(), "messages"),
         Rejection::LaneFull { limit } => one_more("lane (turns.queue_max)", limit.into(), "turns that wait"),
     }
+}
+
+/// The refusal with what stands in the way, in words.
+fn explained(mut told: CommandError, why: Cow<'static, str>) -> CommandError {
+    if let CommandError::IllegalTransition { obstacle, .. } = &mut told {
+        *obstacle = Some(why);
+    }
+    told
+}
+
+/// The refusal of what can be carried out later, as it is. Where nobody knows when, it is worth a try after a while.
+fn refused_for_now(told: CommandError, why: Option<Cow<'static, str>>, wait_us: Option<u64>) -> CommandError {
+    let mut told = match why {
+        Some(why) => explained(told, why),
+        None => told,
+    };
+    if let CommandError::IllegalTransition { retry_after_ms, .. } = &mut told {
+        *retry_after_ms = Some(wait_us.map_or(STATE_RETRY_AFTER_MS, |us| us.div_ceil(1_000).max(1)));
+    }
+    told
 }
 
 /// Commands about the turns of a lane: their fields, and what the machine is asked.

@@ -115,7 +115,8 @@ impl Commands {
             if loaded.lane_time.0.saturating_sub(ground.now.0) <= CLOCKS_APART_US_MAX {
                 ground.now = ground.now.max(loaded.lane_time);
             }
-            let decided = match command.decide(&state, &ground) {
+            let decided = command.decide(&state, &ground);
+            let decided = match decided.map_err(|refusal| refusal.of_command(C::NAME)) {
                 Ok(decided) => decided,
                 Err(refusal) if !command.may_hear_again(&state, &ground) => return Err(refusal),
                 // What was allowed the first time may be refused now because it was carried out.
@@ -132,7 +133,7 @@ impl Commands {
                 }
                 Decision::Refused { events, refusal } => match self.look_up(context, &claims).await? {
                     Some(events) => return Ok(first_answer(events).with(command.beside(&state))),
-                    None => (events, Some(refusal)),
+                    None => (events, Some(refusal.of_command(C::NAME))),
                 },
             };
             let prepared = self.preparer(context, &secrets, ground.now).prepare(events)?;

@@ -153,7 +153,8 @@ fn revoked(field: &'static str) -> CommandError {
         field,
         thing: "reviewer key",
         state: "revoked",
-        legal: &["RegisterReviewerKey"],
+        legal: vec!["RegisterReviewerKey"],
         obstacle: None,
+        retry_after_ms: None,
     }
 }

@@ -120,7 +120,8 @@ impl SessionState {
             thing: "session",
             state: self.status.name(),
             obstacle: None,
-            legal: self.status.legal(),
+            legal: self.status.legal().to_vec(),
+            retry_after_ms: None,
         }
     }
 

@@ -44,6 +44,8 @@ pub const BATCH_EVENTS_MAX: usize = 1_000;
 pub const BATCH_BYTES_MAX: usize = APPEND_BYTES_MAX;
 /// Retry hint of `OVERLOADED`, milliseconds.
 pub const OVERLOADED_RETRY_AFTER_MS: u64 = 250;
+/// Milliseconds after which what a state does not allow yet is worth another try, where nobody knows when it will.
+pub const STATE_RETRY_AFTER_MS: u64 = 1_000;
 /// Records of one read from the ledger.
 pub const READ_RECORDS_MAX: usize = 1_000;
 /// Stored bytes after which one read from the ledger ends early; one record is always given.

@@ -4,6 +4,7 @@ mod tool_calls;
 mod fabric;
 mod tenants;
 mod workers;
+mod waiting;
 
 use std::time::{Duration, Instant};
 
@@ -130,7 +131,7 @@ fn mutation(name: &str, key: &str, mut input: Value, fields: &str) -> (String, V
     input["idempotencyKey"] = json!(key);
     let query = format!(
         "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ __typename
-            ... on {kind}Payload {{ duplicate {fields} }} ... on Refusal {{ code path message }}
+            ... on {kind}Payload {{ duplicate {fields} }} ... on Refusal {{ code path message retryable retryAfterMs }}
             ... on IllegalTransition {{ state legal }} }} }}"
     );
     (query, json!({ "input": input }))

@@ -73,11 +73,12 @@ refusals! {
         /// has none.
         actual: Long,
     }
-    /// The thing is in a state that does not allow the request.
+    /// The thing is in a state that does not allow the request. Where it is `retryable`, as a claim while nothing is ready
+    /// is, the same request is worth another try after `retryAfterMs`.
     IllegalTransition {
         /// Its state.
         state: String,
-        /// Mutations that are possible.
+        /// Mutations that are possible, without the one that was refused.
         legal: Vec<String>,
     }
     /// A payload does not fit the schema of its type.

@@ -58,7 +58,8 @@ impl Command for ClaimTurnOfAgent {
                 .as_ref()
                 .is_none_or(|channel| state.channel.as_ref() == Some(channel));
         let Some(lane) = self.lane.filter(|_| meant) else {
-            return Err(refusal(Rejection::NothingReady { not_before: None }));
+            let nothing = Rejection::NothingReady { not_before: None };
+            return Err(refusal(nothing, ground.now));
         };
         let lease = ground
             .references

@@ -187,7 +187,7 @@ impl Command for StartEffect {
             }
             Some(why) => Decision::Refused {
                 events,
-                refusal: match refusal(refused_start(&lane, self.call, why)) {
+                refusal: match refusal(refused_start(&lane, self.call, why), ground.now) {
                     told if why == StartRefusal::Stale && is_own_vote => of_own_vote(told),
                     told => told,
                 },
@@ -477,7 +477,8 @@ impl GovernedState {
             thing: "permit",
             state: "not that of the last start",
             obstacle: None,
-            legal: turn.map_or(&[], sendable),
+            legal: turn.map(sendable).unwrap_or_default().to_vec(),
+            retry_after_ms: None,
         })
     }
 }

@@ -343,7 +343,9 @@ impl GovernedState {
         self.require_worker(turn, ground)?;
         let heartbeat = Intent::HeartbeatTurn(held(turn, lease, ()));
         let command = self.lane_command(&name.channel, ground, heartbeat);
-        lane::decide(lane, &command).map(drop).map_err(refusal)
+        lane::decide(lane, &command)
+            .map(drop)
+            .map_err(|rejection| refusal(rejection, ground.now))
     }
 
     /// Whether the worker holds the turn still, so that it may be told once more what it was told.

@@ -44,7 +44,7 @@ impl Command for FireTimers {
         let (left, fired) = state.fire_due(state.lane()?, self.lane, channel, ground);
         if fired.is_empty() {
             let next = left.next_timer().map(|(at, _)| at);
-            return Err(refusal(Rejection::NothingDue { next }));
+            return Err(refusal(Rejection::NothingDue { next }, ground.now));
         }
         let (stream, mut owners) = (lane_stream(self.lane), state.owners.clone());
         let events = fired.into_iter().map(|event| NewEvent {

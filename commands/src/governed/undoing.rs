@@ -74,7 +74,8 @@ impl Command for StartCompensation {
                 thing: "call",
                 state: "not to be undone, or by a tool that may not run unasked",
                 obstacle: None,
-                legal: &[],
+                legal: Vec::new(),
+                retry_after_ms: None,
             });
         };
         let key = ground.references.id("undoing", &[call.id.as_bytes()]);
@@ -207,7 +208,8 @@ impl GovernedState {
             thing: "permit",
             state: "that of another credential",
             obstacle: None,
-            legal: &["StartCompensation"],
+            legal: vec!["StartCompensation"],
+            retry_after_ms: None,
         })
     }
 

@@ -8,7 +8,7 @@ use ruche_domain::numbers::Micros;
 
 use super::event::LaneEvent;
 use super::intent::{Held, LaneCommand};
-use super::rejection::{Obstacle, Rejection};
+use super::rejection::{Obstacle, Rejection, UNDECIDED};
 use super::settings::ChannelSettings;
 use super::state::{Call, Lane, Turn, TurnState};
 
@@ -108,11 +108,16 @@ impl<'a> Draft<'a> {
     /// The turn of a worker, in one of these states and under the lease that the worker shows.
     pub fn held<T>(&self, held: &Held<T>, states: &[TurnState]) -> Result<&Turn, Rejection> {
         let turn = self.named(held.turn)?;
-        if !states.contains(&turn.state) {
-            return Err(Rejection::illegal(turn.state)); // Row 27, and every other state that does not know the command.
-        }
         let lease = turn.lease.as_ref();
         let holds = lease.is_some_and(|lease| lease.id == held.lease.id && lease.epoch == held.lease.epoch);
+        if !states.contains(&turn.state) {
+            // Row 27, and every other state that does not know the command. Once people have decided, the worker goes on.
+            let waits = holds && turn.awaits_decision() && states.contains(&TurnState::Processing);
+            return Err(match waits {
+                true => Rejection::not_yet(turn.state, UNDECIDED),
+                false => Rejection::illegal(turn.state),
+            });
+        }
         if !holds {
             let epoch = lease.map(|lease| lease.epoch);
             return Err(Rejection::LeaseLost {

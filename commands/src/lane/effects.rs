@@ -14,7 +14,7 @@ use super::approvals::void;
 use super::attempts::again;
 use super::draft::Draft;
 use super::intent::{EffectOutcome, Held, ReportEffect, ResolveOutcome, StartEffect};
-use super::rejection::{Obstacle, Rejection};
+use super::rejection::{Obstacle, Rejection, UNDECIDED};
 use super::state::{ApprovalState, Awaited, Call, Gate, Lane, TurnState};
 use super::winding::{settle, undone};
 
@@ -68,11 +68,15 @@ fn is_used_up(draft: &Draft<'_>, call: &Call) -> bool {
 /// as in any state that knows no start.
 fn start_undecided(draft: &mut Draft<'_>, held: &Held<StartEffect>) -> Result<(), Rejection> {
     let turn = draft.held(held, &[TurnState::AwaitingApproval]);
+    let is_asked = turn.as_ref().is_ok_and(|turn| turn.awaits_decision());
     let call = turn.and_then(|turn| draft.named_call(turn, held.what.call));
     let undecided =
         |call: &&Call| may_run(call) && may_start(draft, call, &[]) == Err(StartRefusal::NotApproved);
-    match call.ok().filter(undecided).map(|call| call.id) {
+    let call = call.ok().filter(|call| may_run(call));
+    let waits = is_asked && call.is_some_and(|call| may_start(draft, call, &[]).is_ok());
+    match call.filter(undecided).map(|call| call.id) {
         Some(call) => refuse(draft, call, StartRefusal::NotApproved, &[]),
+        None if waits => Err(Rejection::not_yet(TurnState::AwaitingApproval, UNDECIDED)),
         None => Err(Rejection::illegal(TurnState::AwaitingApproval)),
     }
 }
@@ -149,8 +153,12 @@ pub(super) const REFUSED: u8 = 33;
 /// What a worker is told whose start was refused, whether that was recorded or had been before.
 pub fn refused_start(lane: &Lane, call: CallId, refusal: StartRefusal) -> Rejection {
     let known = lane.calls.get(&call);
-    let state = known.and_then(|call| lane.turn(call.turn)).map(|turn| turn.state);
-    match state.unwrap_or(TurnState::Processing) {
+    let turn = known.and_then(|call| lane.turn(call.turn));
+    let asked = known.and_then(|call| call.approval).map(Awaited::Decision);
+    match turn.map_or(TurnState::Processing, |turn| turn.state) {
+        TurnState::AwaitingApproval if asked.is_some() && turn.and_then(|turn| turn.awaited) == asked => {
+            Rejection::not_yet(TurnState::AwaitingApproval, UNDECIDED)
+        }
         TurnState::AwaitingApproval => Rejection::illegal(TurnState::AwaitingApproval),
         state if known.is_some_and(|call| !may_run(call)) => {
             Rejection::blocked(state, Obstacle::CallNotThere)

@@ -61,6 +61,14 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
+    /// Whether it can be out of the way later, by what others do or the sender does beside.
+    pub(crate) fn passes(self) -> bool {
+        matches!(
+            self,
+            Self::EffectUnsettled | Self::BeingUndone | Self::UndoneLater { .. }
+        )
+    }
+
     /// In words, for refusals.
     pub fn words(self) -> Cow<'static, str> {
         let words = match self {
@@ -97,6 +105,9 @@ impl Obstacle {
     }
 }
 
+/// What a turn waits for whose people were asked.
+pub(super) const UNDECIDED: &str = "people are still to decide";
+
 /// Why a lane refuses a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -107,6 +118,9 @@ pub enum Rejection {
         state: TurnState,
         /// Names of the commands that it knows.
         legal: &'static [&'static str],
+        /// What is waited for, in words, where the turn comes to a state that knows the command without another one of
+        /// who sent it.
+        waits: Option<&'static str>,
     },
     /// The state knows the command, and something stands in its way.
     #[error("not possible while the turn is {}: {}", .state.name(), .obstacle.words())]
@@ -181,6 +195,16 @@ impl Rejection {
         Self::IllegalTransition {
             state,
             legal: legal(state),
+            waits: None,
+        }
+    }
+
+    /// Illegal for now.
+    pub(super) fn not_yet(state: TurnState, waits: &'static str) -> Self {
+        Self::IllegalTransition {
+            state,
+            legal: legal(state),
+            waits: Some(waits),
         }
     }
 

@@ -341,6 +341,13 @@ pub struct Lane {
     pub starts: u64,
 }
 
+impl Turn {
+    /// Whether people were asked for a decision, and it waits for that.
+    pub(super) fn awaits_decision(&self) -> bool {
+        matches!(self.awaited, Some(Awaited::Decision(_)))
+    }
+}
+
 impl Lane {
     /// A turn. Looked for from the end: what happens, happens to the last ones.
     pub fn turn(&self, id: TurnId) -> Option<&Turn> {

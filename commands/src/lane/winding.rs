@@ -218,6 +218,12 @@ pub(super) fn start_compensation(draft: &mut Draft<'_>, start: &StartCompensatio
     let is_tried = tried.is_some_and(|lapses_at| draft.now < lapses_at);
     let turn = draft.turn(call.turn);
     let (state, tries_max) = (turn.state, turn.settings.compensation_attempts_max);
+    if state == TurnState::Cancelling && is_to_undo {
+        return Err(Rejection::not_yet(
+            state,
+            "other effects of the turn are still to settle",
+        ));
+    }
     if state != TurnState::Compensating {
         return Err(Rejection::illegal(state));
     }

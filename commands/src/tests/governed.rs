@@ -256,9 +256,10 @@ async fn a_turn_is_cancelled_and_then_nothing_more_happens_to_it() {
         CommandError::IllegalTransition {
             state: "cancelled",
             // Of a call that it left open.
-            legal: ["ResolveOutcome"],
+            ref legal,
+            retry_after_ms: None,
             ..
-        }
+        } if legal == &["ResolveOutcome"]
     ));
 }
 

@@ -54,7 +54,10 @@ fn a_session_that_ended_is_not_started_anew_and_the_refusal_says_that_it_ended()
     let CommandError::IllegalTransition { state, legal, .. } = refusal else {
         panic!()
     };
-    assert_eq!((state, legal), ("ended", &["AppendEvents", "ScoreSession"][..]));
+    assert_eq!(
+        (state, legal.as_slice()),
+        ("ended", &["AppendEvents", "ScoreSession"][..])
+    );
 }
 
 #[test]

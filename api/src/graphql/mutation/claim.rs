@@ -65,7 +65,8 @@ impl Writing<'_> {
                     return Ok(Ok(receipt));
                 }
                 Err(error) if may_change(&error) && Instant::now() < deadline && !closing() => {}
-                Err(error) => return refusals::of(&error).map(Err),
+                // Of an agent only who looked at its lanes knows when a turn may be claimed.
+                Err(error) => return refusals::of(&error.worth_a_try_in(next)).map(Err),
             }
             let next = next.map_or(deadline, |wait| deadline.min(Instant::now() + wait));
             match (&claimed, &waiter) {

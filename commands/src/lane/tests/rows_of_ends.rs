@@ -342,6 +342,7 @@ fn row_27_an_end_is_an_end() {
         let expected = Rejection::IllegalTransition {
             state: TurnState::Committed,
             legal: &[],
+            waits: None,
         };
         assert_eq!(refused, expected, "{name}");
     }
@@ -362,7 +363,8 @@ fn a_refusal_names_the_state_and_the_commands_that_it_knows() {
         refused,
         Rejection::IllegalTransition {
             state: TurnState::Ready,
-            legal
+            legal,
+            waits: None,
         }
     );
     assert_eq!(refused.to_string(), "not possible while the turn is ready");
