@@ -31,6 +31,7 @@ use ruche_projections::runner::Runner;
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
 use crate::cli::Common;
+use crate::handed_out::HandedOut;
 use crate::metered::MeteredStore;
 use crate::passed_over::PassedOver;
 use crate::publish::Publisher;
@@ -444,6 +445,7 @@ impl App {
             runner: self.runner.clone(),
             ready_turns: Arc::new(ready_turns),
             passed_over: PassedOver::default(),
+            handed_out: HandedOut::default(),
             replays: Replays::new(shutdown.clone()),
             access: self.access.clone(),
             clock: self.clock.clone(),

@@ -29,6 +29,7 @@ pub mod project_loop;
 pub mod timer_loop;
 pub mod ready_turns;
 pub mod passed_over;
+pub mod handed_out;
 pub mod replays;
 pub mod metered;
 pub mod append_health;

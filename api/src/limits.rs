@@ -131,6 +131,11 @@ pub const CLAIM_TURNS_TRIED_MAX: usize = 16;
 pub const CLAIM_LANES_PASSED_OVER_MAX: usize = 1_024;
 /// Time until such a lane is tried again.
 pub const CLAIM_PASSED_OVER_FOR: Duration = Duration::from_secs(60);
+/// Lanes of an agent that a node hands out to one claim each at a time, those among them that were claimed and that the read
+/// model shows as ready. Of more each claim finds out by itself.
+pub const CLAIM_LANES_HANDED_OUT_MAX: usize = 1_024;
+/// Longest time for which a lane that was claimed is passed over because the read model does not know yet.
+pub const CLAIM_SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Longest wait of a claim for a turn that is ready.
 pub const CLAIM_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest time for which a claim that waits for the turns of an agent relies on being told of one.

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::append_health::AppendHealth;
 use crate::auth::{Access, Credential};
+use crate::handed_out::HandedOut;
 use crate::passed_over::PassedOver;
 use crate::ready_turns::ReadyTurns;
 use crate::replays::Replays;
@@ -38,6 +39,8 @@ pub struct Services {
     pub ready_turns: Arc<ReadyTurns>,
     /// Lanes that claims pass over.
     pub passed_over: PassedOver,
+    /// Lanes that claims try, or got.
+    pub handed_out: HandedOut,
     /// Who replays for those who ask.
     pub replays: Replays,
     /// API keys.

@@ -323,6 +323,18 @@ fn what_a_server_answered_is_in_the_ledger_of_the_key() {
 
 #[test]
 fn agents_work_on_all_lanes_and_every_turn_is_in_the_ledger() {
+    every_turn_is_there(&[]);
+}
+
+#[test]
+fn agents_of_one_name_share_its_lanes() {
+    let report = every_turn_is_there(&["--names", "2"]);
+    assert_eq!(number(&report, "names"), 2, "{report}");
+}
+
+/// Three agents on seven lanes.
+#[track_caller]
+fn every_turn_is_there(more: &[&str]) -> Value {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
     let key = home.new_key("bench", &["admin"]).expect("a key");
@@ -340,6 +352,7 @@ fn agents_work_on_all_lanes_and_every_turn_is_in_the_ledger() {
             "--warm-up",
             "0",
         ])
+        .args(more)
         .env("RUCHE_KEY", &key)
         .stdin(Stdio::null());
     let report = report(bench.output());
@@ -394,7 +407,7 @@ fn agents_work_on_all_lanes_and_every_turn_is_in_the_ledger() {
         };
         let found = wanted.map(|(name, _)| (name, records(name)));
         if found == wanted {
-            break;
+            return report;
         }
         assert!(Instant::now() < deadline, "{found:?} and not {wanted:?}");
         std::thread::yield_now();

@@ -25,6 +25,7 @@ use worker::{Steps, Worker};
 pub struct FabricBench {
     server: Arc<Server>,
     agents: usize,
+    names: usize,
     lanes: usize,
     payload_bytes: usize,
     rate: Option<u64>,
@@ -53,6 +54,8 @@ pub struct FabricReport {
     pub cut_short: bool,
     /// Agents, each with a connection of its own.
     pub agents: usize,
+    /// Names that they go by. Agents of one name claim turns of the same lanes.
+    pub names: usize,
     /// Lanes that have a turn that waits or runs, all the time.
     pub open_lanes: usize,
     /// Bytes of each text: message, arguments, result, answer.
@@ -87,19 +90,20 @@ pub struct FabricReport {
 }
 
 impl FabricBench {
-    /// With so many agents, on so many lanes, against `url`, with a key of the role admin.
+    /// With so many agents of so many names, on so many lanes, against `url`, with a key of the role admin.
     ///
     /// # Errors
     /// When the URL or the key is none.
     pub fn new(
         (url, key): (&str, &str),
-        (agents, lanes): (usize, usize),
+        (agents, names, lanes): (usize, usize, usize),
         payload_bytes: usize,
         (rate, load): (Option<u64>, Load),
     ) -> Result<Self, BenchError> {
         Ok(Self {
             server: Arc::new(Server::new(url, key)?),
             agents,
+            names,
             lanes,
             payload_bytes,
             rate,
@@ -122,7 +126,7 @@ impl FabricBench {
             Worker::new(
                 self.server.clone(),
                 random,
-                (&label, number),
+                (&label, number, number % self.names),
                 self.payload_bytes,
                 measured,
             )
@@ -180,6 +184,7 @@ impl FabricBench {
             loop_kind: if self.rate.is_some() { "open" } else { "closed" },
             cut_short: stop.is_set(),
             agents: self.agents,
+            names: self.names,
             open_lanes: self.lanes,
             text_bytes: self.payload_bytes,
             rate_asked_turns_per_s: self.rate,
@@ -219,8 +224,8 @@ impl FabricReport {
         }
         let mut lines = vec![
             format!(
-                "{} agents, {} open lanes, {:.1} s on {} cores",
-                self.agents, self.open_lanes, self.measured_s, self.cores
+                "{} agents of {} names, {} open lanes, {:.1} s on {} cores",
+                self.agents, self.names, self.open_lanes, self.measured_s, self.cores
             ),
             format!(
                 "{:.0} whole turns/s, {:.0} requests/s; a turn is a claim, two tools (proposed, started, reported), a \

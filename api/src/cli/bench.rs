@@ -150,6 +150,9 @@ pub struct FabricArgs {
     /// Agents, each with a connection of its own
     #[arg(long, default_value_t = 100, value_parser = up_to(BENCH_CALLERS_MAX))]
     agents: u64,
+    /// Names that the agents go by, shared out evenly: agents of one name claim turns of the same lanes. Without it each has its own
+    #[arg(long, value_parser = up_to(BENCH_CALLERS_MAX))]
+    names: Option<u64>,
     /// Lanes that always have a turn that waits or runs, shared out among the agents
     #[arg(long, default_value_t = 1_000, value_parser = up_to(BENCH_LANES_MAX))]
     lanes: u64,
@@ -243,6 +246,13 @@ async fn fabric(args: &FabricArgs, stop: &Stop) -> Result<FabricReport, CliError
             args.lanes, args.agents
         )));
     }
+    let names = args.names.unwrap_or(args.agents);
+    if names > args.agents {
+        return Err(CliError::Usage(format!(
+            "{names} names for {} agents: nobody would claim turns of some; give more --agents",
+            args.agents
+        )));
+    }
     let load = Load {
         warm_up: Duration::from_secs(args.warm_up),
         measured: Duration::from_secs(args.seconds),
@@ -250,7 +260,7 @@ async fn fabric(args: &FabricArgs, stop: &Stop) -> Result<FabricReport, CliError
     };
     let bench = FabricBench::new(
         (&args.url, &args.key),
-        (args.agents as usize, args.lanes as usize),
+        (args.agents as usize, names as usize, args.lanes as usize),
         args.text_bytes as usize,
         (args.rate, load),
     );

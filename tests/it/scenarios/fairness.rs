@@ -1,6 +1,6 @@
 //! Who writes much does not keep those waiting who write little.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::thread;
 
@@ -76,6 +76,51 @@ fn a_08_a_busy_lane_does_not_keep_others_waiting() {
         "each of the others, once: {began:?}"
     );
     assert_eq!(of_busy.len(), BOUND - 1, "before the busy lane's turn {BOUND}");
+    world.audit();
+}
+
+/// Workers of one agent that ask at the same time, more of them than one claim looks at lanes.
+const REPLICAS: usize = 40;
+
+#[test]
+fn workers_of_one_agent_that_claim_together_get_a_lane_each() {
+    let world = World::new();
+    let lanes: Vec<Value> = (0..REPLICAS)
+        .map(|n| lane(&format!("person {n}"), "api"))
+        .collect();
+    for lane in &lanes {
+        world.session(lane);
+    }
+    // First there is a turn for each, then all wait for turns that get ready one by one.
+    for round in ["here", "coming"] {
+        let write = || {
+            for lane in &lanes {
+                world.message(lane, round, "hello");
+            }
+        };
+        if round == "here" {
+            write();
+        }
+        thread::scope(|scope| {
+            for worker in 0..REPLICAS {
+                let world = &world;
+                scope.spawn(move || serve(world, &format!("claim {round} by {worker}")));
+            }
+            if round == "coming" {
+                write();
+            }
+        });
+    }
+    let records = world.records();
+    for event in ["turn.started", "turn.committed"] {
+        let found = records.iter().filter(|record| record.event == event);
+        let turns: HashSet<String> = found.clone().map(|record| record.turn.to_string()).collect();
+        assert_eq!(
+            (found.count(), turns.len()),
+            (2 * REPLICAS, 2 * REPLICAS),
+            "{event}"
+        );
+    }
     world.audit();
 }
 

@@ -89,18 +89,18 @@ struct Turn {
 }
 
 impl Worker {
-    /// The agent of this number; `label` tells the ones of this run from all others.
+    /// The agent of this number under the name of this number; `label` tells the ones of this run from all others.
     pub fn new(
         server: Arc<Server>,
         random: &dyn Random,
-        (label, number): (&str, usize),
+        (label, number, name): (&str, usize, usize),
         payload_bytes: usize,
         (steps, measured_from): (Steps, Instant),
     ) -> Self {
         Self {
             connection: Connection::new(server),
             dice: Dice::new(random),
-            agent: format!("{label}-agent-{number}"),
+            agent: format!("{label}-agent-{name}"),
             session: format!("{label}-session-{number}"),
             payload_bytes,
             steps,
@@ -125,8 +125,9 @@ impl Worker {
         let input = json!({ "idempotencyKey": key, "externalId": key });
         self.until_it_stands("startSession", input, "position").await?;
         for lane in 0..lanes {
-            let lane =
-                json!({ "agent": self.agent, "interlocutor": format!("person-{lane}"), "channel": CHANNEL });
+            // Agents of one name have lanes of their own to open, and claim whichever is ready.
+            let person = format!("{}-person-{lane}", self.session);
+            let lane = json!({ "agent": self.agent, "interlocutor": person, "channel": CHANNEL });
             let mut input = self.message(&lane);
             input["idempotencyKey"] = json!(self.dice.uuid().to_string());
             self.until_it_stands("submitMessage", input, "turnId").await?;

@@ -1,7 +1,7 @@
 //! Claims: of the turn of a lane, or of whatever turn of an agent waits longest, with a wait for one that gets ready.
 //!
-//! For an agent the read model of lanes says which are worth a try. Another worker may be faster, and then the next one is
-//! tried. The key of the claim belongs to the request and not to the lane, so a claim that is repeated gets the turn that
+//! For an agent the read model of lanes says which are worth a try, the longest waiting first. Of those who look at the same
+//! time on a node each tries another one; elsewhere another worker may be faster, and then the next one is tried. The key of the claim belongs to the request and not to the lane, so a claim that is repeated gets the turn that
 //! the first one got.
 
 use std::time::Duration;
@@ -21,6 +21,7 @@ use super::super::read::of_read_store;
 use super::super::refusals::{self, Refusal};
 use super::lane_input::{ClaimTurnInput, Claimed};
 use super::{Writing, command_context};
+use crate::handed_out::Out;
 use crate::limits::{CLAIM_LOOK_INTERVAL, CLAIM_RETRY_INTERVAL, CLAIM_TURNS_TRIED_MAX};
 use crate::ready_turns::Waiter;
 
@@ -30,8 +31,9 @@ type Done = std::result::Result<CommandReceipt, CommandError>;
 enum Tried {
     /// One was claimed, or the request is refused whatever is ready.
     Done(Done),
-    /// Lanes of some cannot be decided on and are passed over from now on. Others may be ready behind them.
-    PassedOver,
+    /// All that were looked at are out of the way by now: other claims of this node have them, or nobody can decide on them
+    /// and they are passed over from now on. Others may be ready behind them.
+    Behind,
     /// None was to be had.
     Nothing {
         /// How long it is until it is worth another try, where that is known.
@@ -88,8 +90,8 @@ impl Writing<'_> {
         loop {
             match self.try_ready(context, claim).await? {
                 Tried::Done(done) => return Ok((done, None)),
-                // Each time some lanes more, and there is room for so many: it ends.
-                Tried::PassedOver => {}
+                // Each time it looks at as many more as are out of the way, and there is room for so many: it ends.
+                Tried::Behind => {}
                 Tried::Nothing { next } => {
                     return Ok((self.services.commands.execute(context, claim).await, next));
                 }
@@ -102,14 +104,26 @@ impl Writing<'_> {
         let (ledger, store) = (context.ledger, self.services.runner.store());
         let channel = claim.channel.as_deref();
         let passed = self.services.passed_over.of(ledger, std::time::Instant::now());
-        let most = CLAIM_TURNS_TRIED_MAX + passed.len();
+        let began = std::time::Instant::now();
+        let handed_out = &self.services.handed_out;
+        let out = handed_out.count(ledger, &claim.agent, self.lanes_position(), began);
+        let most = CLAIM_TURNS_TRIED_MAX + passed.len() + out;
         let found = lanes::ready(&**store, ledger, &claim.agent, channel, most).await;
         let mut found = found.map_err(|error| of_read_store(&error))?;
-        found.retain(|ready| !passed.contains(&ready.lane));
-        found.truncate(CLAIM_TURNS_TRIED_MAX);
         let now = self.services.clock.now();
-        let (mut tried, mut passes) = (false, false);
+        let may_be_more = found.len() == most && found.iter().all(|ready| ready.not_before <= now);
+        found.retain(|ready| !passed.contains(&ready.lane));
+        let (mut tried, mut passes, mut tries) = (false, false, 0);
         for ready in found.iter().filter(|ready| ready.not_before <= now) {
+            let hand = match handed_out.take(ledger, &claim.agent, ready.lane) {
+                Ok(hand) => hand,
+                Err(out) => {
+                    // Who tries it may fail, and nobody is told of it then.
+                    tried |= out == Out::Tried;
+                    continue;
+                }
+            };
+            tries += 1;
             let claim = ClaimTurnOfAgent {
                 lane: Some(ready.lane),
                 ..claim.clone()
@@ -124,15 +138,24 @@ impl Writing<'_> {
                     let now = std::time::Instant::now();
                     passes |= self.services.passed_over.add(ledger, ready.lane, now);
                 }
-                done => return Ok(Tried::Done(done)),
+                done => {
+                    let fresh = done.as_ref().ok().filter(|receipt| !receipt.duplicate);
+                    if let Some(at) = fresh.and_then(CommandReceipt::position) {
+                        hand.claimed(at, std::time::Instant::now());
+                    }
+                    return Ok(Tried::Done(done));
+                }
+            }
+            if tries == CLAIM_TURNS_TRIED_MAX {
+                break;
             }
         }
-        if passes {
-            return Ok(Tried::PassedOver);
+        if passes || (tries == 0 && may_be_more) {
+            return Ok(Tried::Behind);
         }
         let next = found.iter().map(|ready| ready.not_before).find(|at| *at > now);
         let next = next.map(|at| Duration::from_micros(at.0 - now.0));
-        // What was tried is not in the read model as it is by now, so that is looked at again soon.
+        // What was tried, here or by another claim, is not in the read model as it is by now, or may still be had.
         let next = if tried { Some(CLAIM_RETRY_INTERVAL) } else { next };
         Ok(Tried::Nothing { next })
     }
