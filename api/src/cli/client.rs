@@ -19,12 +19,28 @@ pub struct ServerArgs {
     key: String,
 }
 
+/// A server, and an administrator of its tenant.
+#[derive(Args)]
+pub struct AdminArgs {
+    /// The server, such as http://127.0.0.1:4000
+    #[arg(long, value_name = "URL")]
+    pub(super) server: String,
+    /// API key with the role admin
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true)]
+    pub(super) key: String,
+}
+
 /// A server that is asked.
 pub(super) struct Client(Connection);
 
 impl Client {
     pub(super) fn of(args: &ServerArgs) -> Result<Self, CliError> {
-        let server = Server::new(&args.server, &args.key);
+        Self::with(&args.server, &args.key)
+    }
+
+    /// The server at an address, asked with a key.
+    pub(super) fn with(address: &str, key: &str) -> Result<Self, CliError> {
+        let server = Server::new(address, key);
         let server =
             server.map_err(|error| CliError::Usage(error.to_string().replace("--url", "--server")))?;
         Ok(Self(Connection::new(Arc::new(server))))
@@ -45,6 +61,34 @@ impl Client {
             Some(message) => Err(CliError::Failed(message.to_owned())),
             None => Ok(answer["data"].clone()),
         }
+    }
+
+    /// What a mutation that is carried out answers of these fields. The input has its idempotency key.
+    pub(super) async fn mutate(
+        &mut self,
+        name: &str,
+        input: &Value,
+        fields: &str,
+    ) -> Result<Value, CliError> {
+        let kind = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        let query = format!(
+            "mutation ($input: {kind}Input!) {{ {name}(input: $input) {{ ... on {kind}Payload {{ {fields} }} \
+             ... on Refusal {{ code message retryable }} }} }}"
+        );
+        let answer = self.ask(&query, json!({ "input": input })).await?[name].take();
+        let Some(message) = answer["message"].as_str() else {
+            return Ok(answer);
+        };
+        let code = answer["code"].as_str().unwrap_or_default();
+        let again = match answer["retryable"] == true {
+            true => "; send the same again",
+            false => "",
+        };
+        let told = format!("{code}: {message}{again}");
+        Err(match code {
+            "NOT_FOUND" => CliError::NotFound(told),
+            _ => CliError::Failed(told),
+        })
     }
 
     /// The nodes of all pages of a field. The query takes `$after` and asks for `pageInfo`.

@@ -1,70 +1,77 @@
 //! `ruche interventions`: what people are called for, most urgent first, with what to do; and saying that it was done.
 
+mod resolve;
+mod settle;
+
 use std::process::ExitCode;
 
-use clap::Args;
-use serde_json::{Value, json};
+use clap::{Args, Subcommand};
+use serde_json::Value;
 
-use super::client::{Client, ServerArgs};
+use super::client::Client;
 use super::{CliError, Common, print};
 use crate::out::Table;
 
-/// What to list, or what was looked after.
+/// What to list, or to settle.
 #[derive(Args)]
 pub struct InterventionsArgs {
-    #[command(flatten)]
-    server: ServerArgs,
+    #[command(subcommand)]
+    command: Option<InterventionsCommand>,
+    /// The server, such as http://127.0.0.1:4000
+    #[arg(long, value_name = "URL", global = true)]
+    server: Option<String>,
+    /// API key with the role reviewer, to settle something with the role admin
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true, global = true)]
+    key: Option<String>,
     /// Those that are settled, too
     #[arg(long)]
     all: bool,
-    /// Say that this turn, which failed, was looked after. Needs the role admin beside reader or reviewer
-    #[arg(long, value_name = "TURN", requires_all = ["by", "reason"], conflicts_with = "all")]
-    settle: Option<String>,
-    /// Reference of who looked after it
-    #[arg(long, requires = "settle")]
-    by: Option<String>,
-    /// What was done about it, or why nothing is
-    #[arg(long, requires = "settle")]
-    reason: Option<String>,
+}
+
+/// What to settle. Without one of these, what is open is listed.
+#[derive(Subcommand)]
+enum InterventionsCommand {
+    /// Say how an effect came out that nobody else can settle, with evidence; it is recorded for ever
+    Resolve(resolve::ResolveArgs),
+    /// Say that a turn which failed was looked after, and how; it is recorded for ever
+    Settle(settle::SettleArgs),
+}
+
+impl InterventionsArgs {
+    fn client(&self) -> Result<Client, CliError> {
+        let missing =
+            |what: &str| CliError::Usage(format!("{what} is needed; see `ruche interventions --help`"));
+        let server = self.server.as_deref().ok_or_else(|| missing("--server"))?;
+        let key = self
+            .key
+            .as_deref()
+            .ok_or_else(|| missing("--key (or RUCHE_KEY)"))?;
+        Client::with(server, key)
+    }
 }
 
 const OPEN: &str = "query ($after: String) { interventions(filter: { settled: false }, first: 100, after: $after) {
     pageInfo { hasNextPage endCursor } nodes { kind raisedAt position advice settledBy settledAt turnId callId laneId
         lane { agent interlocutor channel thread } } } }";
 
-const SETTLE: &str =
-    "mutation ($input: SettleInterventionInput!) { settleIntervention(input: $input) { __typename
-    ... on SettleInterventionPayload { turnId position unchanged } ... on Refusal { code message } } }";
-
 /// Runs the command.
 pub async fn run(common: Common, args: InterventionsArgs) -> Result<ExitCode, CliError> {
-    if let Some(turn) = &args.settle {
-        settle(&common, &args, turn).await?;
-        return Ok(ExitCode::SUCCESS);
+    match &args.command {
+        Some(InterventionsCommand::Resolve(what)) => {
+            resolve::run(&common, args.client()?, what).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(InterventionsCommand::Settle(what)) => {
+            settle::run(&common, args.client()?, what).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
     }
     let all = OPEN.replace("filter: { settled: false }, ", "");
     let query = if args.all { &all } else { OPEN };
-    let found = Client::of(&args.server)?.all(query, "interventions").await?;
+    let found = args.client()?.all(query, "interventions").await?;
     print(&common, &found, |found| text(found))?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn settle(common: &Common, args: &InterventionsArgs, turn: &str) -> Result<(), CliError> {
-    let mut client = Client::of(&args.server)?;
-    let open = client.all(OPEN, "interventions").await?;
-    let of_turn = |one: &&Value| one["turnId"] == *turn && one["callId"].is_null();
-    let Some(one) = open.iter().find(of_turn) else {
-        return Err(CliError::Failed(format!("nobody is called for turn {turn}")));
-    };
-    // One for each turn: sent again, it is told what was said.
-    let input = json!({ "idempotencyKey": format!("settle-{turn}"), "lane": one["lane"], "turnId": turn,
-        "by": args.by, "reason": args.reason });
-    let answer = client.ask(SETTLE, json!({ "input": input })).await?;
-    let answer = &answer["settleIntervention"];
-    match answer["message"].as_str() {
-        Some(message) => Err(CliError::Failed(message.to_owned())),
-        None => print(common, answer, |_| format!("turn {turn} is looked after")),
-    }
 }
 
 fn text(found: &[Value]) -> String {

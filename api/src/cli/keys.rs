@@ -22,7 +22,7 @@ pub enum KeysCommand {
     List(TenantArgs),
     /// Revoke a key
     Revoke(RevokeArgs),
-    /// Make the signing key of a reviewer, on the reviewer's own machine
+    /// Make the signing key of a reviewer, on the reviewer's own machine, or revoke one
     #[command(subcommand)]
     Reviewer(ReviewerCommand),
 }
@@ -104,7 +104,7 @@ fn note(args: &NewArgs) -> Option<&'static str> {
 pub async fn run(common: Common, command: KeysCommand) -> Result<ExitCode, CliError> {
     let app = match command {
         // Touches no store: it runs where there is none.
-        KeysCommand::Reviewer(command) => return reviewer::run(&common, command),
+        KeysCommand::Reviewer(command) => return reviewer::run(&common, command).await,
         KeysCommand::New(_) => App::open(&common, "ruche keys").await?,
         KeysCommand::List(_) => App::open_to_read(&common, "ruche keys").await?,
         KeysCommand::Revoke(_) => {

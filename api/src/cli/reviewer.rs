@@ -1,5 +1,7 @@
 //! `ruche keys reviewer`: the signing key of a person. The private half stays in a file of this machine.
 
+mod revoke;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,6 +16,8 @@ use crate::app::ReviewerKeyFile;
 pub enum ReviewerCommand {
     /// Make a key in a new file, and print what an administrator registers with `registerReviewerKey`
     New(NewArgs),
+    /// Have a server take a key for nobody's any more, as when it is lost or its owner left; it stays so
+    Revoke(revoke::RevokeArgs),
 }
 
 /// A new key.
@@ -40,8 +44,15 @@ struct Registration {
 }
 
 /// Runs the command.
-pub fn run(common: &Common, command: ReviewerCommand) -> Result<ExitCode, CliError> {
-    let ReviewerCommand::New(args) = command;
+pub async fn run(common: &Common, command: ReviewerCommand) -> Result<ExitCode, CliError> {
+    match command {
+        ReviewerCommand::New(args) => make(common, &args)?,
+        ReviewerCommand::Revoke(args) => revoke::run(common, &args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn make(common: &Common, args: &NewArgs) -> Result<(), CliError> {
     let made = ReviewerKeyFile::create(&args.file, tenant(&args.tenant), &args.reviewer);
     let file = made.map_err(|error| CliError::Failed(crate::error::chain(&error)))?;
     let public = file.key.public();
@@ -60,6 +71,5 @@ pub fn run(common: &Common, command: ReviewerCommand) -> Result<ExitCode, CliErr
             made.proof_of_possession,
             args.file.display()
         )
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }

@@ -110,3 +110,65 @@ fn a_person_is_called_for_an_idempotent_effect_that_a_turn_left_in_doubt() {
     resolve(&world, &worker, &started);
     world.audit();
 }
+
+#[test]
+fn a_person_settles_an_outcome_and_revokes_a_key_from_the_command_line() {
+    let world = World::new();
+    let (worker, started) = asked(&world, "charge_card", "IRREVERSIBLE", None);
+    world.done("reportEffect", &unknown(&worker, &started), "state");
+    assert_eq!(world.interventions(), doubt(&worker, &started));
+    let (admin, desk) = (world.admin(), world.desk());
+    let call = started["callId"].as_str().expect("an id");
+    let resolve = |call: &str, key: &str| {
+        let found = [
+            "--outcome",
+            "completed",
+            "--evidence",
+            "statement of the bank",
+            "--by",
+            "alice",
+        ];
+        let server = ["--server", &admin.url, "--key", key];
+        let line = [&["interventions", "resolve", call][..], &found, &server].concat();
+        world.home.end_of(&line).expect("it ends")
+    };
+    let forbidden = resolve(call, &desk.key);
+    assert_ne!(forbidden.code, Some(0));
+    assert!(forbidden.said.contains("admin"), "{}", forbidden.said);
+    let unknown = resolve("01890000-0000-7000-8000-000000000000", &admin.key);
+    assert!(unknown.said.contains("ruche interventions"), "{}", unknown.said);
+    for duplicate in [false, true] {
+        let told = resolve(call, &admin.key);
+        assert_eq!(
+            (&told.json["callId"], &told.json["state"], &told.json["duplicate"]),
+            (&json!(call), &json!("COMPLETED"), &json!(duplicate)),
+            "{}",
+            told.said
+        );
+        assert_eq!(world.interventions(), json!([]), "the read models have caught up");
+    }
+    world.commit(&worker, "paid");
+
+    let keys = "{ reviewerKeys { nodes { keyId revokedPosition } } }";
+    let registered = admin.ask(keys, Value::Null);
+    let key_id = registered["reviewerKeys"]["nodes"][0]["keyId"]
+        .as_str()
+        .expect("an id");
+    let revoke = |id: &str| {
+        let what = ["keys", "reviewer", "revoke", id, "--reason", "left"];
+        let server = ["--server", &admin.url, "--key", &admin.key];
+        world
+            .home
+            .end_of(&[&what[..], &server].concat())
+            .expect("it ends")
+    };
+    let told = revoke(key_id);
+    let revoked = (&told.json["keyId"], &told.json["unchanged"]);
+    assert_eq!(revoked, (&json!(key_id), &json!(false)), "{}", told.said);
+    let strange = revoke(&"0".repeat(64));
+    assert!(strange.said.contains("reviewerKeys"), "{}", strange.said);
+    world.until("the read models have it", || {
+        admin.ask(keys, Value::Null)["reviewerKeys"]["nodes"][0]["revokedPosition"] == told.json["position"]
+    });
+    world.audit();
+}
