@@ -144,7 +144,8 @@ fn advice(intervention: &interventions::Intervention) -> &'static str {
     }
     match intervention.kind {
         Kind::OutcomeUnknown => {
-            "Find out where the tool acts whether it happened, and say so with evidence: resolveOutcome. A turn that is not over cannot be committed before."
+            "Find out where the tool acts whether it happened, and say so with evidence: resolveOutcome. \
+             A turn that is not over cannot be committed before."
         }
         Kind::CompensationFailed => {
             "Put it back by hand or find that it stands, and say so with evidence: resolveOutcome, once the turn is over."

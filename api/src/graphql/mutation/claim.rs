@@ -1,8 +1,8 @@
 //! Claims: of the turn of a lane, or of whatever turn of an agent waits longest, with a wait for one that gets ready.
 //!
 //! For an agent the read model of lanes says which are worth a try, the longest waiting first. Of those who look at the same
-//! time on a node each tries another one; elsewhere another worker may be faster, and then the next one is tried. The key of the claim belongs to the request and not to the lane, so a claim that is repeated gets the turn that
-//! the first one got.
+//! time on a node each tries another one; elsewhere another worker may be faster, and then the next one is tried. The key of
+//! the claim belongs to the request and not to the lane, so a claim that is repeated gets the turn that the first one got.
 
 use std::time::Duration;
 
