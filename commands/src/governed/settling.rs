@@ -76,7 +76,7 @@ impl Command for SettleIntervention {
         let known = lane.turn(self.turn).zip(state.governed.owners.get(&self.turn));
         let (turn, (session, subject)) = known.ok_or(CommandError::NotFound { thing: "turn" })?;
         if turn.state != TurnState::Failed {
-            return Err(refusal(Rejection::illegal(turn.state)));
+            return Err(refusal(Rejection::illegal(turn.state), ground.now));
         }
         if let Some(said) = &state.said {
             return Ok(Decision::AlreadySo(vec![said.clone()]));
