@@ -101,6 +101,12 @@ impl Crew {
         self.each("refused", more, |seen| &seen.refused);
     }
 
+    /// Receipts that all callers got so far.
+    pub fn acknowledged(&self) -> u64 {
+        let counts = self.callers.iter().map(|caller| &caller.seen.acknowledged);
+        counts.map(|count| count.load(Ordering::SeqCst)).sum()
+    }
+
     fn each(&mut self, what: &str, more: u64, count: fn(&Seen) -> &AtomicU64) {
         let now = |crew: &Self| -> Vec<u64> {
             let counts = crew.callers.iter().map(|caller| count(&caller.seen));

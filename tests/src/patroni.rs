@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
-use xtask::postgres::{install, is_alive, kill_tree, programs};
+use xtask::postgres::{freeze_tree, install, is_alive, kill_tree, programs, thaw_tree};
 
 use crate::data::of_repository;
 
@@ -16,7 +16,7 @@ const PACKAGES: [&str; 3] = ["patroni", "etcd-server", "etcd-client"];
 /// Services of these packages, which a test machine does not need.
 const SERVICES: [&str; 2] = ["patroni", "etcd"];
 /// Names of the nodes.
-const NODES: [&str; 3] = ["a", "b", "c"];
+pub const NODES: [&str; 3] = ["a", "b", "c"];
 
 /// A running cluster. Stops and disappears when dropped.
 pub struct Patroni {
@@ -72,16 +72,40 @@ impl Patroni {
         self.script("psql", &["-c", &sql]).map(drop)
     }
 
-    /// SIGKILL to the server that is primary, with all its processes, and to its Patroni. Gives its name.
+    /// SIGKILL to the Patroni of a node, which then does nothing about its server.
     ///
     /// # Errors
-    /// When there is none.
-    pub fn kill_primary(&self) -> Result<&'static str, String> {
-        let name = self.primary()?;
-        // Patroni first, so that it cannot start the server again.
-        kill_tree(self.process(&format!("{name}/pid"))?)?;
-        kill_tree(self.process(&format!("{name}/data/postmaster.pid"))?)?;
-        Ok(name)
+    /// When it does not run.
+    pub fn kill_patroni(&self, name: &str) -> Result<(), String> {
+        kill_tree(self.process(&format!("{name}/pid"))?)
+    }
+
+    /// SIGKILL to the server of a node, with all its processes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&self, name: &str) -> Result<(), String> {
+        kill_tree(self.server(name)?)
+    }
+
+    /// SIGSTOP to the server of a node, with all its processes.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&self, name: &str) -> Result<(), String> {
+        freeze_tree(self.server(name)?)
+    }
+
+    /// SIGCONT after [`Self::freeze`].
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn thaw(&self, name: &str) -> Result<(), String> {
+        thaw_tree(self.server(name)?)
+    }
+
+    fn server(&self, name: &str) -> Result<u32, String> {
+        self.process(&format!("{name}/data/postmaster.pid"))
     }
 
     /// The node that is primary.
@@ -91,8 +115,7 @@ impl Patroni {
     pub fn primary(&self) -> Result<&'static str, String> {
         let mut primaries = NODES.into_iter().filter(|name| {
             let is_standby = self.folder.path().join(name).join("data/standby.signal").exists();
-            let server = self.process(&format!("{name}/data/postmaster.pid"));
-            !is_standby && server.is_ok_and(is_alive)
+            !is_standby && self.server(name).is_ok_and(is_alive)
         });
         primaries.next().ok_or_else(|| "no server is primary".to_owned())
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-pub use processes::{is_alive, kill_tree};
+pub use processes::{freeze_tree, is_alive, kill_tree, thaw_tree};
 pub use programs::{install, server as programs, unprivileged};
 
 use programs::as_user;

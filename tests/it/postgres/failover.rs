@@ -1,7 +1,7 @@
 //! The primary of a Patroni cluster is killed under load, with its Patroni: a standby takes over, and whoever used the
 //! cluster finds it by itself. Everything acknowledged is there. Two use it at the same time, each with databases of its
 //! own: a store in this process, and two `ruche serve` with their callers. So one failover, which takes most of the time,
-//! is a test of both.
+//! is a test of both. Every second kill, from the first on, comes in the middle of commits; the others at a random instant.
 
 mod served;
 
@@ -11,7 +11,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_ledger::testing::SeededRandom;
 use ruche_ledger_postgres::{Database, PostgresOptions};
 use ruche_tests::ledger_load::{Load, Told, lost};
-use ruche_tests::patroni::{Patroni, on_database};
+use ruche_tests::patroni::{NODES, Patroni, on_database};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -38,8 +38,14 @@ fn nothing_acknowledged_is_lost_in_a_failover_by_a_store_or_by_two_servers() {
     for failover in 0..failovers {
         store.load(failover);
         served.acknowledge();
-        let killed = cluster.kill_primary().expect("there is a primary");
+        let killed = cluster.primary().expect("there is a primary");
+        cluster.kill_patroni(killed).expect("it runs");
+        let is_in_mid_commit = failover % 2 == 0;
+        if is_in_mid_commit {
+            stop_in_mid_commit(&cluster, killed, &served);
+        }
         let gone = Instant::now();
+        cluster.kill(killed).expect("it runs");
         store.acknowledge();
         let by_store = gone.elapsed().as_secs_f64();
         served.acknowledge();
@@ -48,7 +54,7 @@ fn nothing_acknowledged_is_lost_in_a_failover_by_a_store_or_by_two_servers() {
         let primary = cluster.primary().expect("another primary");
         assert_ne!(primary, killed);
         let what = format!("failover {failover} from {killed} to {primary}");
-        store.nothing_lost(&what);
+        store.nothing_lost(&what, is_in_mid_commit);
         eprintln!(
             "{what}: appends go on after {by_store:.1} s, through both servers after {by_servers:.1} s"
         );
@@ -61,6 +67,20 @@ fn nothing_acknowledged_is_lost_in_a_failover_by_a_store_or_by_two_servers() {
     store.close(failovers);
     served.finish();
     eprintln!("{failovers} failovers in {:.1} s", began.elapsed().as_secs_f64());
+}
+
+/// Stops the primary when every caller has an append in hand that is stored there and that nobody confirms. The standbys
+/// then read what was sent to them before: what one of them has, will have been stored though nobody was told so.
+fn stop_in_mid_commit(cluster: &Patroni, primary: &str, served: &Served) {
+    let standbys = NODES.into_iter().filter(|name| *name != primary);
+    for standby in standbys.clone() {
+        cluster.freeze(standby).expect("it runs");
+    }
+    served.are_stuck();
+    cluster.freeze(primary).expect("it runs");
+    for standby in standbys {
+        cluster.thaw(standby).expect("it was frozen");
+    }
 }
 
 /// The store of this process, and what callers of it were told.
@@ -113,10 +133,12 @@ impl Stored {
         self.runtime.block_on(load.more(ACKNOWLEDGED_MIN));
     }
 
-    fn nothing_lost(&mut self, what: &str) {
+    fn nothing_lost(&mut self, what: &str, is_in_mid_commit: bool) {
         let (load, ledgers) = self.load.take().expect("it was started");
         let told = self.runtime.block_on(async {
             let told = load.finish().await;
+            let seen = told.unknown > 0 || !is_in_mid_commit;
+            assert!(seen, "{what}: nothing was under way: {}", told.summary());
             assert_eq!(lost(&*self.node.store, &told).await, 0, "{what}");
             self.node.verify(&ledgers).await;
             told

@@ -32,7 +32,10 @@ pub fn kill_tree(parent: u32) -> Result<(), String> {
 }
 
 /// SIGSTOP to a process and its children; none of them runs then.
-pub(super) fn freeze_tree(parent: u32) -> Result<(), String> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn freeze_tree(parent: u32) -> Result<(), String> {
     // The parent first: it makes no new ones then.
     signal("STOP", &[parent])?;
     match children(parent)? {
@@ -42,7 +45,10 @@ pub(super) fn freeze_tree(parent: u32) -> Result<(), String> {
 }
 
 /// SIGCONT to a process and its children, whether they were frozen or not.
-pub(super) fn thaw_tree(parent: u32) -> Result<(), String> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn thaw_tree(parent: u32) -> Result<(), String> {
     // The children first: none of them ends and becomes another's meanwhile.
     let mut all = children(parent)?;
     all.push(parent);
