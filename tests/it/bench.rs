@@ -1,5 +1,6 @@
 //! `ruche bench` counts what the ledger holds. Figures are read and never judged: how fast is no question of a test.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -323,18 +324,17 @@ fn what_a_server_answered_is_in_the_ledger_of_the_key() {
 
 #[test]
 fn agents_work_on_all_lanes_and_every_turn_is_in_the_ledger() {
-    every_turn_is_there(&[]);
+    every_turn_is_there((&[], 3));
 }
 
 #[test]
 fn agents_of_one_name_share_its_lanes() {
-    let report = every_turn_is_there(&["--names", "2"]);
-    assert_eq!(number(&report, "names"), 2, "{report}");
+    every_turn_is_there((&["--names", "2"], 2));
 }
 
-/// Three agents on seven lanes.
+/// Three agents of so many names on seven lanes.
 #[track_caller]
-fn every_turn_is_there(more: &[&str]) -> Value {
+fn every_turn_is_there((more, names): (&[&str], usize)) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
     let key = home.new_key("bench", &["admin"]).expect("a key");
@@ -407,11 +407,20 @@ fn every_turn_is_there(more: &[&str]) -> Value {
         };
         let found = wanted.map(|(name, _)| (name, records(name)));
         if found == wanted {
-            return report;
+            break;
         }
         assert!(Instant::now() < deadline, "{found:?} and not {wanted:?}");
         std::thread::yield_now();
     }
+    let query = "{ lanes(first: 100) { nodes { name { agent } } } }";
+    let lanes = graphql(&client, &server.url, &key, query, Value::Null).expect("an answer");
+    let lanes = lanes["lanes"]["nodes"].as_array().expect("a list");
+    let agents: BTreeSet<&str> = lanes
+        .iter()
+        .filter_map(|lane| lane["name"]["agent"].as_str())
+        .collect();
+    assert_eq!((lanes.len(), agents.len()), (7, names), "{lanes:?}");
+    assert_eq!(number(&report, "names"), names as u64, "{report}");
 }
 
 #[test]
