@@ -233,6 +233,36 @@ async fn an_append_that_waits_for_the_head_behind_a_halt_is_refused() {
     appended(node.append(ledger(1), one()).await);
 }
 
+/// The owner can do anything. A table that was emptied lets no append through.
+#[tokio::test]
+async fn halts_whose_rows_the_owner_took_away_still_stand_and_can_be_put_back() {
+    let Some(server) = server() else { return };
+    let url = database(&server).await;
+    let (node, owner, halts) = (open(&url).await, session(&url).await, at(&url).halts());
+    let author = open_ledger(&*node, 1).await;
+    let one = || author.append(vec![author.event(author.stream(1), "{}")]);
+    let halt = Halt {
+        ledger: ledger(1),
+        epoch: Epoch(1),
+        reason: "put back".to_owned(),
+    };
+    halts.halt(&halt).await.unwrap();
+    owner.batch_execute("TRUNCATE ruche.halt").await.unwrap();
+    assert_eq!(halts.halted().await, Ok(Vec::new()));
+    let refused = node.append(ledger(1), one()).await;
+    assert!(
+        matches!(refused, Err(StoreError::Unavailable { .. })),
+        "{refused:?}"
+    );
+    // As docs/operations/postgres.md says.
+    let put_back =
+        "INSERT INTO ruche.halt SELECT ledger, epoch, 'put back' FROM ruche.head WHERE halted = epoch";
+    owner.batch_execute(put_back).await.unwrap();
+    assert_eq!(halts.halted().await, Ok(vec![halt]));
+    halts.release(ledger(1)).await.unwrap();
+    appended(node.append(ledger(1), one()).await);
+}
+
 #[tokio::test]
 async fn nodes_share_the_ledgers_and_take_over_from_one_that_is_gone() {
     let Some(server) = server() else { return };

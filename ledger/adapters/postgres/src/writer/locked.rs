@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::StoreError;
+use tokio_postgres::types::Type;
 
 use super::{Decided, Group, Round, Writer};
 use crate::append;
@@ -87,6 +88,17 @@ impl Writer {
         known.remove(&ledger).ok_or(StoreError::NoSuchLedger)
     }
 
+    /// Whether the head of a ledger says that it is halted.
+    async fn is_halted(&self, session: &Session, ledger: LedgerId) -> Result<bool, StoreError> {
+        let sql = "SELECT FROM head WHERE ledger = $1 AND halted = epoch";
+        let parameters = [(&ledger.0 as _, Type::UUID)];
+        let look = async {
+            let row = session.line.client.query_typed_opt(sql, &parameters).await;
+            Ok(row.map_err(|e| store_error("table head", &e))?.is_some())
+        };
+        session.line.ask("table head", look).await
+    }
+
     /// Writes a batch into the open transaction. Without an answer it is certain that nothing will stand: the transaction
     /// is never committed.
     async fn write(&mut self, session: &Session, one: &Decided) -> Result<(), StoreError> {
@@ -99,7 +111,8 @@ impl Writer {
         if moved.ledgers.contains(&one.group.ledger) {
             return Ok(());
         }
-        if moved.wrong.contains(&one.group.ledger) {
+        // A halt whose row the owner took away stands in the head yet, where the statement compares it.
+        if moved.wrong.contains(&one.group.ledger) || self.is_halted(session, one.group.ledger).await? {
             // Under the lock nothing is guessed.
             let reason = "the ledger takes no appends in this epoch: it was restored from a backup and the next one is \
                           not open yet, or a node halted it, whose log says why"
