@@ -16,6 +16,7 @@ use tokio_postgres::types::Type;
 
 use crate::ends::Ends;
 use crate::error::OpenError;
+use crate::served::{ANSWER_WAIT, until_silent};
 use crate::session::{self, Database, Purpose, Session};
 
 const CHANNEL: &str = "ruche";
@@ -25,10 +26,6 @@ const TELL_INTERVAL: Duration = Duration::from_millis(15);
 const HINT_BYTES_MAX: usize = 7_900;
 /// Between two attempts to connect.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Who hears nothing asks this often whether anybody is there,
-const ASK_INTERVAL: Duration = Duration::from_secs(30);
-/// and waits this long for the answer; as long for what is told to others.
-const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Tells other nodes what this one appended, for as long as the store is open.
 pub(crate) async fn tell(ends: Arc<Ends>, database: Database) {
@@ -77,7 +74,7 @@ pub(crate) async fn listen(ends: Arc<Ends>, database: Database) {
         match subscribe(&ends, &database, &ended).await {
             Ok(session) => {
                 ends.set_listening(true);
-                until_deaf(&session, &ended).await;
+                until_silent(&session, &ended).await;
                 ends.set_listening(false);
             }
             Err(error) => {
@@ -86,20 +83,6 @@ pub(crate) async fn listen(ends: Arc<Ends>, database: Database) {
             }
         }
         sleep(RETRY_INTERVAL).await;
-    }
-}
-
-/// Returns when the session ends or its server does not answer: one that was replaced sends no hints, and is not always
-/// heard to end.
-async fn until_deaf(session: &Session, ended: &Notify) {
-    loop {
-        if timeout(ASK_INTERVAL, ended.notified()).await.is_ok() {
-            return;
-        }
-        if !matches!(timeout(ANSWER_WAIT, session.batch_execute("")).await, Ok(Ok(()))) {
-            session.cut();
-            return;
-        }
     }
 }
 

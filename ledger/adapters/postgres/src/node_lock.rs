@@ -19,6 +19,7 @@ use tokio_postgres::Transaction;
 
 use crate::Database;
 use crate::error::OpenError;
+use crate::served::until_silent;
 use crate::session::{self, Purpose, Session};
 
 /// "ruche" and "node" as one number.
@@ -98,7 +99,7 @@ impl NodeLock {
 
 /// The connection that the lock belongs to.
 struct Held {
-    _session: Session,
+    session: Session,
     /// Told when it ends.
     ended: Arc<Notify>,
     /// The table that was there when the lock was had: no restore puts another in its place before it is gone.
@@ -134,7 +135,7 @@ impl Held {
         }
         let tables = session.query_opt(TABLES, &[]).await.map_err(failed())?;
         Ok(Some(Self {
-            _session: session,
+            session,
             ended,
             tables: tables.map(|row| row.get(0)),
         }))
@@ -144,7 +145,7 @@ impl Held {
 /// Keeps the lock over connections that end. Returns when it cannot be had any more.
 async fn keep(database: &Database, kind: NodeKind, mut held: Held) {
     loop {
-        held.ended.notified().await;
+        until_silent(&held.session, &held.ended).await;
         tracing::warn!("the connection with the lock of this node ended; it is taken again");
         let tables = held.tables;
         drop(held);

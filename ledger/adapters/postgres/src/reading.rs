@@ -76,9 +76,12 @@ impl Reader {
         ledger: LedgerId,
         last: Option<Position>,
     ) -> Result<(), StoreError> {
-        let (Some(server), Some(last)) = (server, last) else {
+        let Some(last) = last else {
             return Ok(());
         };
+        let server = server.ok_or_else(|| StoreError::Unavailable {
+            reason: "it is not known where this was read".to_owned(),
+        })?;
         self.lender.hold(&self.durable, server, &[(ledger, last)]).await
     }
 

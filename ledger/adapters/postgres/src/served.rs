@@ -12,6 +12,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error, Row};
 
@@ -20,6 +21,11 @@ use crate::session::{self, Database, Purpose, Session};
 
 /// Between two looks at which server it is that others are led to.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A session on which nothing happens is asked this often whether anybody is there,
+const ASK_INTERVAL: Duration = Duration::from_secs(30);
+/// and the answer waited for this long.
+pub(crate) const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// A server between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +45,21 @@ impl ServerId {
 pub(crate) async fn server_of(client: &Client) -> Result<ServerId, Error> {
     let row = client.query_typed_one(&format!("SELECT {SERVER}"), &[]).await?;
     Ok(ServerId::of(&row, 0))
+}
+
+/// Returns when a session that is only kept open ends, which `ended` tells, or its server does not answer: one that was
+/// replaced is not always heard to end. Then the session is cut.
+pub(crate) async fn until_silent(session: &Session, ended: &Notify) {
+    loop {
+        if timeout(ASK_INTERVAL, ended.notified()).await.is_ok() {
+            return;
+        }
+        let answered = timeout(ANSWER_WAIT, session.batch_execute("")).await;
+        if !matches!(answered, Ok(Ok(()))) {
+            session.cut();
+            return;
+        }
+    }
 }
 
 /// Waits for something on a session for as long as its server is the one that new sessions lead to. Then the session is cut.
