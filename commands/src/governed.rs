@@ -29,20 +29,17 @@ mod calls;
 mod folded;
 mod timers;
 mod room;
+mod refusal;
 mod settling;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{ApprovalDecision, ApprovalVoted, ConfigScope, SessionStarted, ToolProposed};
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, SessionId, SubjectId, TurnId};
-use ruche_domain::limits::{
-    CALLS_PER_TURN_MAX, MESSAGES_TO_RETRACT_MAX, STATE_RETRY_AFTER_MS, STEPS_PER_TURN_MAX,
-};
 use ruche_domain::measures::Digest;
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::Position;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::references::ReferenceKey;
@@ -56,8 +53,7 @@ use crate::configuration::config_stream;
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{
-    self, ChannelSettings, Gate, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof, Rejection,
-    TurnState, legal,
+    self, ChannelSettings, Gate, Held, Intent, Lane, LaneCommand, LaneEvent, LeaseProof, TurnState,
 };
 use crate::session::SessionState;
 
@@ -437,113 +433,6 @@ impl From<Intent> for Asked {
     }
 }
 
-/// Commands of the machine that a client can send. The others come with tools and approvals.
-const SENDABLE: [&str; 15] = [
-    "CancelTurn",
-    "ClaimTurn",
-    "CommitTurn",
-    "CompleteStep",
-    "FailTurn",
-    "HeartbeatTurn",
-    "ProposeAction",
-    "ReportCompensation",
-    "ReportEffect",
-    "ResolveOutcome",
-    "SendMessage",
-    "StartCompensation",
-    "StartEffect",
-    "StartStep",
-    "SubmitMessage",
-];
-
-/// Names of the commands that a client can send in a state.
-pub fn sendable(state: TurnState) -> &'static [&'static str] {
-    static BY_STATE: LazyLock<Vec<Vec<&'static str>>> = LazyLock::new(|| {
-        let of = |state: TurnState| {
-            legal(state)
-                .iter()
-                .copied()
-                .filter(|name| SENDABLE.contains(name))
-                .collect()
-        };
-        TurnState::ALL.into_iter().map(of).collect()
-    });
-    let index = TurnState::ALL.iter().position(|known| *known == state);
-    index.map_or(&[], |index| &BY_STATE[index])
-}
-
-fn refusal(rejection: Rejection, now: Micros) -> CommandError {
-    let illegal = |field, thing, state, legal: &[&'static str]| CommandError::IllegalTransition {
-        field,
-        thing,
-        state,
-        obstacle: None,
-        legal: legal.to_vec(),
-        retry_after_ms: None,
-    };
-    // Where waiting helps: why, and how long if that is known.
-    let later = |told: CommandError, why: Option<Cow<'static, str>>, at: Option<Micros>| {
-        refused_for_now(told, why, at.map(|at| at.0.saturating_sub(now.0)))
-    };
-    match rejection {
-        Rejection::NoSuch { thing } => CommandError::NotFound { thing },
-        Rejection::IllegalTransition { state, waits, .. } => {
-            let told = illegal("/turn", "turn", state.name(), sendable(state));
-            match waits {
-                Some(why) => later(told, Some(why.into()), None),
-                None => told,
-            }
-        }
-        Rejection::Blocked { state, obstacle, .. } => {
-            let told = illegal("/turn", "turn", state.name(), sendable(state));
-            match obstacle.passes() {
-                true => later(told, Some(obstacle.words()), None),
-                false => explained(told, obstacle.words()),
-            }
-        }
-        Rejection::LeaseLost { .. } => illegal("/lease", "lease", "lost", &["ClaimTurn"]),
-        Rejection::LaneHeld { state } => {
-            let told = illegal("/lane", "lane", "held by a turn", sendable(state));
-            later(told, Some("the channel takes no message meanwhile".into()), None)
-        }
-        Rejection::NothingReady { not_before: at } | Rejection::NothingDue { next: at } => {
-            let told = illegal(
-                "/lane",
-                "lane",
-                "without a turn that is ready",
-                &["SubmitMessage"],
-            );
-            later(told, None, at)
-        }
-        Rejection::BusinessKeyMissing => CommandError::input("/businessKey", "is needed"),
-        Rejection::TooManyCalls => one_more("turn", CALLS_PER_TURN_MAX as u64, "calls"),
-        Rejection::TooManySent => one_more("turn", MESSAGES_TO_RETRACT_MAX as u64, "messages to take back"),
-        Rejection::TooManySteps => one_more("turn", STEPS_PER_TURN_MAX as u64, "steps"),
-        Rejection::TurnFull { limit } => one_more("turn (turns.carried_max)", limit.into(), "messages"),
-        Rejection::LaneFull { limit } => one_more("lane (turns.queue_max)", limit.into(), "turns that wait"),
-    }
-}
-
-/// The refusal with what stands in the way, in words.
-fn explained(mut told: CommandError, why: Cow<'static, str>) -> CommandError {
-    if let CommandError::IllegalTransition { obstacle, .. } = &mut told {
-        *obstacle = Some(why);
-    }
-    told
-}
-
-/// The refusal of what can be carried out later, as it is. Where nobody knows when, it is worth a try after a while.
-fn refused_for_now(told: CommandError, why: Option<Cow<'static, str>>, wait_us: Option<u64>) -> CommandError {
-    let mut told = match why {
-        Some(why) => explained(told, why),
-        None => told,
-    };
-    if let CommandError::IllegalTransition { retry_after_ms, .. } = &mut told {
-        *retry_after_ms = Some(wait_us.map_or(STATE_RETRY_AFTER_MS, |us| us.div_ceil(1_000).max(1)));
-    }
-    told
-}
-
 /// Commands about the turns of a lane: their fields, and what the machine is asked.
 macro_rules! lane_commands {
     ($($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty,)* }
@@ -582,7 +471,8 @@ macro_rules! lane_commands {
 }
 
 use lane_commands;
-use room::{Length, one_more};
+use refusal::{refusal, sendable};
+use room::Length;
 
 fn held<T>(turn: TurnId, lease: &LeaseRef, what: T) -> Held<T> {
     let LeaseRef { id, epoch } = lease.clone();
