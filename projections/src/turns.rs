@@ -5,6 +5,7 @@ mod query;
 use std::sync::LazyLock;
 
 use ruche_domain::event::AgentEvent;
+use ruche_domain::events::ApprovalMode;
 use ruche_domain::events::turn::{OutcomeCategory, TurnOpened};
 use ruche_domain::measures::{Cost, Usage};
 use ruche_domain::numbers::Micros;
@@ -41,7 +42,7 @@ const STARTED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_
     started_at = COALESCE(turn.started_at, excluded.started_at), attempts = turn.attempts + 1 \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const STATUS: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status, awaits_decision = 0 \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status, \
     outcome, error_type, error, ended_at, duration_us, usage_total, cost_total) \
@@ -50,6 +51,16 @@ const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_pos
     error_type = excluded.error_type, error = excluded.error, ended_at = excluded.ended_at, \
     duration_us = excluded.duration_us, usage_total = excluded.usage_total, cost_total = excluded.cost_total \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
+
+/// People are asked about a decision that the turn waits for, or about an outcome that nobody knows.
+const AWAITS_DECISION: &str = "UPDATE turn SET status = 'awaiting_approval', awaits_decision = 1 \
+    WHERE turn.ledger = $1 AND turn.turn = $2 AND turn.session IS NOT DISTINCT FROM $3";
+const AWAITS_OUTCOME: &str = "UPDATE turn SET status = 'awaiting_approval' \
+    WHERE turn.ledger = $1 AND turn.turn = $2 AND turn.session IS NOT DISTINCT FROM $3 AND turn.status = 'processing'";
+/// A turn waits for one decision at most, so the next one on it is that.
+const DECIDED: &str = "UPDATE turn SET awaits_decision = 0, \
+    status = CASE status WHEN 'awaiting_approval' THEN 'processing' ELSE status END \
+    WHERE turn.ledger = $1 AND turn.turn = $2 AND turn.session IS NOT DISTINCT FROM $3 AND turn.awaits_decision = 1";
 
 /// The messages of a turn whose place is taken belong to the turn that takes it. Which of them the interlocutor sent is not
 /// said again; those that came in move, so all that it sent do.
@@ -100,7 +111,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        7
+        8
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -121,6 +132,7 @@ impl Projection for Turns {
             None => vec![],
         };
         changes.extend(turn_attempts::change(event, turn)?);
+        changes.extend(waits(event, &id)?);
         changes.extend(carried(event, &id)?);
         changes.extend(turn_steps::change(event, turn)?);
         changes.push(Change::Add(Box::new(Add {
@@ -159,6 +171,28 @@ impl Projection for Turns {
 fn is_of_turn(event: &ProjectedEvent) -> bool {
     let in_lane = event.header().stream.category == Category::Lane;
     event.family() == "turn" || (in_lane && event.event_type() == "message.received")
+}
+
+/// Whether the turn begins to wait for people, or goes on.
+fn waits(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, PoisonReason> {
+    let sql = match (event.header().stream.category, event.event_type()) {
+        (Category::Approval, "approval.requested") => match event.agent()? {
+            Some(AgentEvent::ApprovalRequested(said)) if said.mode == ApprovalMode::Blocking => {
+                AWAITS_DECISION
+            }
+            _ => return Ok(None),
+        },
+        (
+            Category::Approval,
+            "approval.resolved" | "approval.expired" | "approval.cancelled" | "approval.voided"
+            | "approval.stale" | "approval.consumed",
+        ) => DECIDED,
+        (Category::Lane, "infra.manual_intervention_required") => AWAITS_OUTCOME,
+        _ => return Ok(None),
+    };
+    let session = event.header().session.map(|id| *id.as_bytes());
+    let params = vec![event.ledger_key().into(), (*id).into(), session.into()];
+    Ok(Some(Change::about(id, sql, params)))
 }
 
 /// What becomes of the counts of messages where a turn takes the place of another.
@@ -213,7 +247,7 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
     if event.event_type() == "turn.supersede_requested" {
         // What was counted before is looked at behind this one.
         let mut params = common(event, id)?;
-        params.push(TurnStatus::Draining.name().into());
+        params.push(TurnStatus::Cancelling.name().into());
         return Ok(Some(Change::about(id, STATUS, params)));
     }
     match event.agent()? {
@@ -221,19 +255,19 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
         Some(AgentEvent::TurnStarted(t)) => started(t.started_at),
         None if event.event_type() == "turn.started" => started(None),
         // Where no other attempt follows, the turn ends early. Otherwise the event that readies it says so.
-        Some(AgentEvent::TurnAttemptFailed(t)) if t.retry_at.is_none() => status(TurnStatus::Draining),
+        Some(AgentEvent::TurnAttemptFailed(t)) if t.retry_at.is_none() => status(TurnStatus::Cancelling),
         // Whether another one follows is gone. The event that readies it says so in the same append.
-        None if event.event_type() == "turn.attempt_failed" => status(TurnStatus::Draining),
+        None if event.event_type() == "turn.attempt_failed" => status(TurnStatus::Cancelling),
         _ => next_status(event.event_type()).map_or(Ok(None), status),
     }
 }
 
-/// Where a turn stands after an event that says nothing else of it. One that waits for people is its worker's all the same.
+/// Where a turn stands after an event that says nothing else of it.
 fn next_status(event_type: &str) -> Option<TurnStatus> {
     Some(match event_type {
         "turn.readied" => TurnStatus::Ready,
         "turn.queued" => TurnStatus::Queued,
-        "turn.cancel_requested" => TurnStatus::Draining,
+        "turn.cancel_requested" => TurnStatus::Cancelling,
         "turn.compensating" => TurnStatus::Compensating,
         _ => return None,
     })
@@ -339,15 +373,17 @@ impl<'a> Over<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TurnStatus {
     /// It takes messages.
-    Gathering,
+    Accumulating,
     /// It waits for another turn of its lane.
     Queued,
     /// It waits for a worker.
     Ready,
     /// A worker has it.
     Processing,
+    /// It waits for people: for a decision on a call, or for how one came out.
+    AwaitingApproval,
     /// It is to end early and waits for its effects to settle.
-    Draining,
+    Cancelling,
     /// It undoes what it did.
     Compensating,
     /// It is over and its answer stands.
@@ -362,12 +398,13 @@ pub enum TurnStatus {
 
 impl TurnStatus {
     /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::Gathering,
+    pub const ALL: [Self; 11] = [
+        Self::Accumulating,
         Self::Queued,
         Self::Ready,
         Self::Processing,
-        Self::Draining,
+        Self::AwaitingApproval,
+        Self::Cancelling,
         Self::Compensating,
         Self::Committed,
         Self::Superseded,
@@ -378,11 +415,12 @@ impl TurnStatus {
     /// The word in the column.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Gathering => "gathering",
+            Self::Accumulating => "gathering",
             Self::Queued => "queued",
             Self::Ready => "ready",
             Self::Processing => "processing",
-            Self::Draining => "draining",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Cancelling => "draining",
             Self::Compensating => "compensating",
             Self::Committed => "committed",
             Self::Superseded => "superseded",

@@ -269,14 +269,15 @@ impl Course {
     }
 }
 
-/// As the read model of turns says it: one that waits for people is its worker's all the same.
+/// As the read model of turns says it.
 fn status(state: TurnState) -> TurnStatus {
     match state {
-        TurnState::Accumulating => TurnStatus::Gathering,
+        TurnState::Accumulating => TurnStatus::Accumulating,
         TurnState::Queued => TurnStatus::Queued,
         TurnState::Ready => TurnStatus::Ready,
-        TurnState::Processing | TurnState::AwaitingApproval => TurnStatus::Processing,
-        TurnState::Cancelling => TurnStatus::Draining,
+        TurnState::Processing => TurnStatus::Processing,
+        TurnState::AwaitingApproval => TurnStatus::AwaitingApproval,
+        TurnState::Cancelling => TurnStatus::Cancelling,
         TurnState::Compensating => TurnStatus::Compensating,
         TurnState::Committed => TurnStatus::Committed,
         TurnState::Superseded => TurnStatus::Superseded,
@@ -291,7 +292,7 @@ fn holding(state: TurnState) -> Option<LaneTurnState> {
         TurnState::Ready => LaneTurnState::Ready,
         TurnState::Processing => LaneTurnState::Processing,
         TurnState::AwaitingApproval => LaneTurnState::AwaitingApproval,
-        TurnState::Cancelling => LaneTurnState::Draining,
+        TurnState::Cancelling => LaneTurnState::Cancelling,
         TurnState::Compensating => LaneTurnState::Compensating,
         _ => return None,
     })

@@ -20,7 +20,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 
 const MINE: &str =
     "query { ledger { origin size lastPosition } sessions { nodes { id externalId turns { nodes { id } } }
-    pageInfo { endCursor } } approvals { nodes { id } } }";
+    pageInfo { endCursor } } approvals { nodes { id } } lanes { nodes { id } } }";
 
 /// A server with two tenants. The first has a session with a turn, a tool call, a configuration, a request for approval;
 /// the second has nothing.
@@ -121,6 +121,7 @@ impl World {
             "tool": "find_order",
             "agent": "support",
             "lane": "support",
+            "laneId": mine["lanes"]["nodes"][0]["id"],
             "call": mine["approvals"]["nodes"][0]["id"],
             "position": mine["ledger"]["lastPosition"],
             "size": mine["ledger"]["size"],
@@ -206,6 +207,7 @@ fn unknown(ids: &Value) -> Value {
         "tool": "nobody's",
         "agent": "nobody's",
         "lane": "nobody's",
+        "laneId": id(&ids["laneId"]),
         "call": id(&ids["call"]),
         "position": format!("1:{}", size + 1_000),
         "size": (size + 1_000).to_string(),

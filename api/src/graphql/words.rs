@@ -211,15 +211,17 @@ mirror! {
     /// Where a turn stands.
     TurnStatus = turns::TurnStatus {
         /// It takes messages.
-        Gathering,
+        Accumulating,
         /// It waits for another turn of its lane.
         Queued,
         /// It waits for a worker.
         Ready,
         /// A worker has it.
         Processing,
+        /// It waits for people: for a decision on a call, or for how one came out.
+        AwaitingApproval,
         /// It is to end early and waits for its effects to settle.
-        Draining,
+        Cancelling,
         /// It undoes what it did.
         Compensating,
         /// It is over and its answer stands.
@@ -249,7 +251,7 @@ mirror! {
     /// Where a turn of a lane stands that is not over.
     LaneTurnState = lanes::LaneTurnState {
         /// It takes messages.
-        Gathering,
+        Accumulating,
         /// It waits for the turn that holds the lane.
         Queued,
         /// It holds the lane and waits for a worker.
@@ -259,7 +261,7 @@ mirror! {
         /// It waits for people.
         AwaitingApproval,
         /// It is to end early and waits for its effects to settle.
-        Draining,
+        Cancelling,
         /// It undoes what it did.
         Compensating,
     }

@@ -14,7 +14,7 @@ use crate::store::{ReadStore, ReadStoreError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LaneTurnState {
     /// It takes messages.
-    Gathering,
+    Accumulating,
     /// It waits for the turn that holds the lane.
     Queued,
     /// It holds the lane and waits for a worker.
@@ -24,7 +24,7 @@ pub enum LaneTurnState {
     /// It waits for people.
     AwaitingApproval,
     /// It is to end early and waits for its effects to settle.
-    Draining,
+    Cancelling,
     /// It undoes what it did.
     Compensating,
 }
@@ -32,24 +32,24 @@ pub enum LaneTurnState {
 impl LaneTurnState {
     /// All of them, in the order of a life.
     pub const ALL: [Self; 7] = [
-        Self::Gathering,
+        Self::Accumulating,
         Self::Queued,
         Self::Ready,
         Self::Processing,
         Self::AwaitingApproval,
-        Self::Draining,
+        Self::Cancelling,
         Self::Compensating,
     ];
 
     /// The word in the column.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Gathering => "gathering",
+            Self::Accumulating => "gathering",
             Self::Queued => "queued",
             Self::Ready => "ready",
             Self::Processing => "processing",
             Self::AwaitingApproval => "awaiting_approval",
-            Self::Draining => "draining",
+            Self::Cancelling => "draining",
             Self::Compensating => "compensating",
         }
     }

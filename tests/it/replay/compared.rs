@@ -144,12 +144,11 @@ async fn compare_turn(world: &World, turn: &TurnView, position: Position) {
         result: step.result,
     });
     assert_eq!(steps.collect::<Vec<_>>(), told.steps, "{position}");
-    // One that waits for people is its worker's all the same.
-    let state = match in_read_models(turn.state) {
-        "awaiting_approval" => "processing",
-        state => state,
-    };
-    assert_eq!(row.status.name(), state, "{position}: {turn:?}");
+    assert_eq!(
+        row.status.name(),
+        in_read_models(turn.state),
+        "{position}: {turn:?}"
+    );
     let ids: Vec<_> = turn.calls.iter().map(|call| call.id).collect();
     let effects = tool_effects::by_calls(store, world.ledger, &ids)
         .await

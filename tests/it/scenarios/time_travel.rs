@@ -349,7 +349,7 @@ fn compare_lane(at: &str, row: &Value, lane: &Value, turns: &[Value]) {
     };
     let holder = turns.iter().find(holds).map(|turn| {
         let state = match turn["state"].as_str() {
-            Some("cancelling") => json!("DRAINING"),
+            Some("cancelling") => json!("CANCELLING"),
             _ => upper(&turn["state"]),
         };
         let attempts = turn["attempts"].to_string();

@@ -54,15 +54,17 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
     (
         "turns",
         Open::Readers,
-        "query ($session: ID) { turns(filter: { sessionId: $session }) { nodes { id } } }",
+        "query ($session: ID, $laneId: ID) { turns(filter: { sessionId: $session }) { nodes { id } }
+            of_lane: turns(filter: { laneId: $laneId }) { nodes { id } } }",
     ),
     (
         "effects",
         Open::Readers,
-        "query ($session: ID, $turn: ID, $tool: String) {
+        "query ($session: ID, $turn: ID, $tool: String, $laneId: ID) {
             a: effects(filter: { sessionId: $session }) { nodes { tool } }
             b: effects(filter: { turnId: $turn }) { nodes { tool } }
-            c: effects(filter: { tool: $tool }) { nodes { tool } } }",
+            c: effects(filter: { tool: $tool }) { nodes { tool } }
+            d: effects(filter: { laneId: $laneId }) { nodes { tool } } }",
     ),
     ("tools", Open::Readers, "{ tools { name } }"),
     (

@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/read/0012_lanes_of_turns_and_calls.sql"),
     include_str!("../../../../migrations/postgres/read/0013_who_asserted_outcomes.sql"),
     include_str!("../../../../migrations/postgres/read/0014_effects_in_doubt.sql"),
+    include_str!("../../../../migrations/postgres/read/0015_turns_that_wait_for_people.sql"),
 ];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;

@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0014_lanes_of_turns_and_calls.sql"),
     include_str!("../../../../migrations/sqlite/read/0015_who_asserted_outcomes.sql"),
     include_str!("../../../../migrations/sqlite/read/0016_effects_in_doubt.sql"),
+    include_str!("../../../../migrations/sqlite/read/0017_turns_that_wait_for_people.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";
