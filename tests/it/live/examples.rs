@@ -290,7 +290,7 @@ fn a_worker_that_is_refused_gives_its_turn_back_and_another_goes_on_behind_its_s
         effects { nodes { status } } } } }";
     let turn = world.agent.ask(query, Value::Null)["turns"]["nodes"][0].take();
     let step = json!({ "stepId": "look", "state": "COMPLETED", "attempt": "1", "result": "7 is a bell" });
-    let attempts = json!([{ "number": "1", "outcome": "FAILED", "errorType": "NOT_FOUND" },
+    let attempts = json!([{ "number": "1", "outcome": "FAILED", "errorType": "Refused" },
         { "number": "2", "outcome": "COMMITTED", "errorType": null }]);
     let expected = json!({ "status": "COMMITTED", "attemptCount": "2", "attempts": attempts, "steps": [step],
         "effects": { "nodes": [{ "status": "COMPLETED" }] } });

@@ -12,7 +12,7 @@ async fn a_database_that_is_not_migrated_or_too_new_is_refused() {
     let url = database(&server).await;
     let error = PostgresReadStore::open(pool(&url)).await.err().unwrap();
     assert!(
-        matches!(error, OpenError::NotMigrated { found: 0, needed: 8 }),
+        matches!(error, OpenError::NotMigrated { found: 0, needed: 15 }),
         "{error}"
     );
     let mut client = session(&url).await;
