@@ -122,17 +122,17 @@ impl Commands {
                 // What was allowed the first time may be refused now because it was carried out.
                 Err(refusal) => {
                     let answer = self.earlier_answer(context, &claims, refusal).await;
-                    return answer.map(|receipt| receipt.with(command.beside(&state)));
+                    return answer.map(|receipt| told(command, &state, receipt));
                 }
             };
             let (events, refusal) = match decided {
                 Decision::Append(events) => (events, None),
                 Decision::AlreadySo(events) => {
                     let answer = self.already_so(context, &claims, events).await;
-                    return answer.map(|receipt| receipt.with(command.beside(&state)));
+                    return answer.map(|receipt| told(command, &state, receipt));
                 }
                 Decision::Refused { events, refusal } => match self.look_up(context, &claims).await? {
-                    Some(events) => return Ok(first_answer(events).with(command.beside(&state))),
+                    Some(events) => return Ok(told(command, &state, first_answer(events))),
                     None => (events, Some(refusal.of_command(C::NAME))),
                 },
             };
@@ -141,7 +141,7 @@ impl Commands {
             let claims = if refusal.is_none() { &claims[..] } else { &[] };
             match self.append(context, claims, guards, own, prepared).await? {
                 Tried::Written(receipt) => {
-                    return refusal.map_or_else(|| Ok(receipt.with(command.beside(&state))), Err);
+                    return refusal.map_or_else(|| Ok(told(command, &state, receipt)), Err);
                 }
                 Tried::Moved(stream) => {
                     tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
@@ -271,15 +271,7 @@ impl Commands {
         events: Vec<RecordedEvent>,
     ) -> Result<CommandReceipt, CommandError> {
         let earlier = self.look_up(context, claims).await?;
-        Ok(earlier.map_or(
-            CommandReceipt {
-                duplicate: false,
-                unchanged: true,
-                events,
-                beside: Vec::new(),
-            },
-            first_answer,
-        ))
+        Ok(earlier.map_or_else(|| unchanged(events), first_answer))
     }
 
     /// What the keys stand for, the first that does. Keys are looked at before expectations, so an append that can never
@@ -383,6 +375,24 @@ fn first_answer(events: Vec<RecordedEvent>) -> CommandReceipt {
         events,
         beside: Vec::new(),
     }
+}
+
+fn unchanged(events: Vec<RecordedEvent>) -> CommandReceipt {
+    CommandReceipt {
+        duplicate: false,
+        unchanged: true,
+        events,
+        beside: Vec::new(),
+    }
+}
+
+/// What a client is told: a first answer once more, unless it is outlived.
+fn told<C: Command>(command: &C, state: &C::State, receipt: CommandReceipt) -> CommandReceipt {
+    let outlived = receipt
+        .duplicate
+        .then(|| command.outlived(state, &receipt.events))
+        .flatten();
+    outlived.map_or(receipt, unchanged).with(command.beside(state))
 }
 
 fn written(prepared: Vec<PreparedEvent>, receipts: Vec<Receipt>) -> CommandReceipt {

@@ -129,6 +129,20 @@ impl Command for StartEffect {
         state.governed.holds(&self.lane, self.turn, &self.lease, ground)
     }
 
+    /// A repeat is leave to run for who was not answered, while that start is the last that is known of the call. Once its
+    /// outcome is unknown, or a person has said what became of it, nobody may run it on that start any more.
+    fn outlived(&self, state: &StartState, first: &[RecordedEvent]) -> Option<Vec<RecordedEvent>> {
+        let is_start = |event: &&RecordedEvent| event.event.event_type == "tool.started";
+        let start = first.iter().find(is_start)?.receipt.position;
+        let all = state.keyed.of(self.call)?;
+        let is_later = |event: &RecordedEvent| {
+            event.receipt.position > start
+                && event.event.event_type.starts_with("tool.")
+                && event.event.event_type != "tool.start_refused"
+        };
+        all.iter().any(is_later).then_some(all)
+    }
+
     fn evolve(&self, state: &mut StartState, event: &PastEvent) {
         match event.stream().category {
             Category::Tool => return state.catalogue.evolve(event),

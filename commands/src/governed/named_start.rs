@@ -115,6 +115,10 @@ impl Command for StartCall {
         self.start.may_hear_again(&state.start, ground)
     }
 
+    fn outlived(&self, state: &StartCallState, first: &[RecordedEvent]) -> Option<Vec<RecordedEvent>> {
+        self.start.outlived(&state.start, first)
+    }
+
     fn evolve(&self, state: &mut StartCallState, event: &PastEvent) {
         let stream = event.stream();
         if self.foreign().map(approval_stream) != Some(stream) {

@@ -57,7 +57,7 @@ impl World {
     }
 
     /// A person finds out that nothing came of a call.
-    async fn is_found_not_there(&self, key: &str, call: CallId) {
+    pub async fn is_found_not_there(&self, key: &str, call: CallId) {
         let evidence = "statement of the bank".to_owned();
         let asserted = ToolOutcomeAsserted::new(AssertedOutcome::NotExecuted, "ann".to_owned(), evidence);
         let lane = self.lane();

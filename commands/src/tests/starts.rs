@@ -262,3 +262,35 @@ async fn a_call_past_the_timeout_of_its_tool_is_in_doubt() {
         .unwrap();
     assert_eq!(types(&late), ["tool.completed"]);
 }
+
+/// The first answer was lost. Sent again it is leave to run the call, as long as that start is the last that is known of it.
+#[tokio::test]
+async fn a_start_that_was_not_heard_of_runs_nothing_once_the_call_is_in_doubt() {
+    let world = World::on("api").await;
+    let mut tool = RegisterTool::new("charge", SideEffectPolicy::Irreversible);
+    tool.tool.timeout_us = Some(5_000_000);
+    world.send("r", &tool).await.unwrap();
+    let call = world.proposed("a", "charge", "7").await;
+    world.decided("yes", call, ApprovalOutcome::Approved).await;
+    let start = world.send("b", &world.start(call)).await.unwrap();
+    let again = world.send("b", &world.start(call)).await.unwrap();
+    assert_eq!((again.duplicate, again.unchanged), (true, false));
+    assert_eq!(started(&again).0, started(&start).0);
+    world.wait_ms(5_000);
+    let fire = FireTimers {
+        lane: world.lane_id(),
+    };
+    world.send("c", &fire).await.unwrap();
+    for asserted in [false, true] {
+        if asserted {
+            world.is_found_not_there("found", call).await;
+        }
+        let late = world.send("b", &world.start(call)).await.unwrap();
+        assert_eq!((late.duplicate, late.unchanged), (false, true), "{asserted}");
+        let last = match asserted {
+            true => "tool.outcome_asserted",
+            false => "tool.outcome_unknown",
+        };
+        assert_eq!(types(&late).last(), Some(&last));
+    }
+}
