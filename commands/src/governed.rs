@@ -127,6 +127,11 @@ pub fn approval_of(call: CallId) -> ApprovalId {
     ApprovalId(call.0)
 }
 
+/// The turn that a decision on a request may open: one for each request.
+fn turn_of_approval(approval: ApprovalId, ground: &Ground<'_>) -> TurnId {
+    TurnId::governed(ground.references.id("turn-of-approval", &[approval.as_bytes()]))
+}
+
 /// The lease that a worker shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeaseRef {

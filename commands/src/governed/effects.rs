@@ -4,10 +4,10 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    MessageSent, StaleCause, StartRefusal, ToolCompleted, ToolFailed, ToolOutcomeAsserted,
-    ToolOutcomeUnknown, ToolStarted,
+    ApprovalOutcome, ApprovalResolved, MessageSent, StaleCause, StartRefusal, ToolCompleted, ToolFailed,
+    ToolOutcomeAsserted, ToolOutcomeUnknown, ToolStarted,
 };
-use ruche_domain::ids::{CallId, LaneId, MessageId, TurnId};
+use ruche_domain::ids::{ApprovalId, CallId, LaneId, MessageId, TurnId};
 use ruche_domain::numbers::{Epoch, Micros, Position};
 use ruche_domain::side_effect::EffectStatus;
 use ruche_domain::stream::{Category, StreamId};
@@ -20,12 +20,15 @@ use super::propose::{no_policy, sha256};
 use super::signed::Signed;
 use super::{
     Asked, GovernedState, LaneName, LeaseRef, approval_of, approval_stream, held, lane_commands, refusal,
-    sendable,
+    sendable, turn_of_approval,
 };
 use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
-use crate::lane::{self, Call, EffectOutcome, Intent, Lane, LaneEvent, SentMessage, refused_start};
+use crate::lane::{
+    self, ApprovalState, Call, EffectOutcome, Intent, Lane, LaneEvent, Rejection, SentMessage, TurnState,
+    obstacle, refused_start,
+};
 use crate::reviewer::KeyState;
 use crate::tool::{Catalogue, schema_digest};
 
@@ -61,6 +64,13 @@ pub struct StartState {
 }
 
 impl StartState {
+    /// The request for approval of a call that the lane has open, where the ledger went on in another epoch since.
+    fn outlived_request(&self, lane: &Lane, call: &Call) -> Option<ApprovalId> {
+        let (asked_in, now_in) = (self.signed.asked_in()?, self.epoch?);
+        let known = lane.approvals.get(&call.approval?)?;
+        (known.state == ApprovalState::Requested && asked_in < now_in).then_some(known.id)
+    }
+
     /// What is recorded instead of a start: that the call was done, or that another one holds its business key.
     fn recorded(
         &self,
@@ -102,7 +112,8 @@ impl Command for StartEffect {
         let key = voted.and_then(|voted| voted.key_id.parse().ok());
         loads.extend(key.map(|key| Load::whole(key_stream(key))));
         // Guarded, too: a ledger that goes on in another epoch meanwhile may have lost what was done with the approval.
-        loads.extend(voted.map(|_| Load::newest(ledger_stream(ground.ledger))));
+        let asked_in = state.signed.asked_in();
+        loads.extend(asked_in.map(|_| Load::newest(ledger_stream(ground.ledger))));
         let own = self.lane.id(ground.references);
         let name = self.effect_name(&state.governed);
         loads.extend(state.taken.loads(name, own, ground));
@@ -175,6 +186,9 @@ impl Command for StartEffect {
         if let Some(events) = state.taken.holder(ground.now)? {
             return Ok(Decision::AlreadySo(events));
         }
+        if let Some(approval) = state.outlived_request(&lane, call) {
+            return self.end_request(approval, governed, &lane, ground);
+        }
         let timeout_us = state
             .catalogue
             .tool(ground.references, &call.name)
@@ -226,6 +240,34 @@ fn refused_in(events: &[NewEvent]) -> Option<StartRefusal> {
 }
 
 impl StartEffect {
+    /// Nobody can decide on the request any more, and the turn would wait until it lapses. It is ended here, so that the call
+    /// is proposed anew and people are asked in this epoch.
+    fn end_request(
+        &self,
+        approval: ApprovalId,
+        governed: &GovernedState,
+        lane: &Lane,
+        ground: &Ground<'_>,
+    ) -> Result<Decision, CommandError> {
+        let known = lane.approvals.get(&approval);
+        let known = known.ok_or(CommandError::NotFound { thing: "approval" })?;
+        let resolve = lane::ResolveApproval {
+            approval,
+            resolved: ApprovalResolved::new(ApprovalOutcome::Approved),
+            binding: known.binding,
+            changed: vec![StaleCause::Epoch],
+            new_turn: turn_of_approval(approval, ground),
+        };
+        let asked = Asked::from(Intent::ResolveApproval(resolve));
+        let id = self.lane.id(ground.references);
+        let events = governed.decide_in(id, &self.lane.channel, ground, &asked)?;
+        let stale = Rejection::blocked(TurnState::Processing, obstacle(StartRefusal::Stale));
+        Ok(Decision::Refused {
+            events,
+            refusal: refusal(stale, ground.now),
+        })
+    }
+
     /// The effect that other lanes must not bring about as well. What changes nothing is none.
     fn effect_name<'a>(&'a self, governed: &'a GovernedState) -> Option<EffectName<'a>> {
         let call = governed.lane.calls.get(&self.call)?;

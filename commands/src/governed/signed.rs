@@ -42,6 +42,11 @@ impl Signed {
         }
     }
 
+    /// The epoch in which people were asked.
+    pub fn asked_in(&self) -> Option<Epoch> {
+        Some(self.request.as_ref()?.place.position.epoch)
+    }
+
     /// Why the approval does not hold for this proposal under this key in this epoch now; nothing if it does. That it has not
     /// lapsed the lane says first.
     pub fn changed(

@@ -14,7 +14,7 @@ use ruche_domain::events::{
     ApprovalDecision, ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved,
     ApprovalVoteRefused, ApprovalVoted, StaleCause, VoteRefusal,
 };
-use ruche_domain::ids::{ApprovalId, LaneId, TurnId};
+use ruche_domain::ids::{ApprovalId, LaneId};
 use ruche_domain::limits::{DSSE_ENVELOPE_BYTES_MAX, VOTE_REFUSALS_PER_REQUEST_MAX};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::Epoch;
@@ -27,7 +27,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::propose::{no_policy, sha256};
-use super::{Asked, GovernedState, approval_stream, lane_stream};
+use super::{Asked, GovernedState, approval_stream, lane_stream, turn_of_approval};
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
 use crate::context::Ground;
 use crate::error::CommandError;
@@ -261,15 +261,12 @@ impl VoteOnApproval {
         (state, request): (&VoteState, &Request),
         ground: &Ground<'_>,
     ) -> Result<Decision, CommandError> {
-        let new_turn = ground
-            .references
-            .id("turn-of-approval", &[self.approval.as_bytes()]);
         let resolve = ResolveApproval {
             approval: self.approval,
             resolved,
             binding: state.binding_now(request, ground),
             changed,
-            new_turn: TurnId::governed(new_turn),
+            new_turn: turn_of_approval(self.approval, ground),
         };
         let asked = Asked::from(Intent::ResolveApproval(resolve));
         let channel = request.said.channel.as_deref().unwrap_or_default();

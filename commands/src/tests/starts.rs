@@ -122,6 +122,34 @@ async fn restored(is_voted: bool) {
     started(&world.send("f", &world.start(anew)).await.unwrap());
 }
 
+/// Nobody can vote on what was asked for in an epoch that is over. Who waits for it and asks to start gets on, at once.
+#[tokio::test]
+async fn a_turn_that_waits_for_a_request_of_another_epoch_goes_on_when_it_asks() {
+    for channel in ["api", "chat"] {
+        let world = World::on(channel).await;
+        let call = world.proposed("a", "charge_card", "7").await;
+        let (store, ledger) = (&world.ledger.store, world.ledger.context.ledger);
+        let end = store.head(ledger).await.unwrap().unwrap().last_position();
+        store
+            .open_epoch(ledger, Author::new(2).opening(ledger, 2, end))
+            .await
+            .unwrap();
+        let refused = world.send("c", &world.start(call)).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.retry_after_ms()),
+            ("ILLEGAL_TRANSITION", None)
+        );
+        let records = store.read_ledger(ledger, Position::new(2, 1), 100).await.unwrap();
+        assert_eq!(records[0].leaf.event.event_type, "approval.stale", "{channel}");
+        if channel == "api" {
+            let anew = world.proposed("d", "charge_card", "7").await;
+            assert_ne!(anew, call);
+            world.decided("e", anew, ApprovalOutcome::Approved).await;
+            started(&world.send("f", &world.start(anew)).await.unwrap());
+        }
+    }
+}
+
 /// A key that nobody registered, or a decision without a vote, is no approval either.
 #[tokio::test]
 async fn an_approval_that_nobody_signed_starts_nothing() {
