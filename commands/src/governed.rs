@@ -282,6 +282,14 @@ impl GovernedState {
         })
     }
 
+    /// The turn that proposed a call. A decision may have given the call to another turn since.
+    fn proposed_in(&self, call: CallId) -> Option<TurnId> {
+        self.past.iter().find_map(|(_, event)| match &event.fact {
+            AgentEvent::ToolProposed(_) if event.call == Some(call) => Some(event.turn),
+            _ => None,
+        })
+    }
+
     /// The vote that approved a call.
     fn vote_on(&self, call: CallId) -> Option<&ApprovalVoted> {
         self.past.iter().rev().find_map(|(_, event)| match &event.fact {

@@ -25,10 +25,11 @@ impl HeldTurn {
         self.lane.load(ground)
     }
 
-    /// Whether a call is one of the turn.
+    /// Whether a call is one of the turn: one that it proposed, or one that it has from a turn which went on without the
+    /// decision of people.
     pub(crate) fn has_call(&self, state: &GovernedState, call: CallId) -> bool {
         let known = state.lane.calls.get(&call);
-        known.is_some_and(|known| known.turn == self.turn)
+        known.is_some_and(|known| known.turn == self.turn || state.proposed_in(call) == Some(self.turn))
     }
 
     /// Whether the worker holds the turn, and the turn is of the session that is meant.

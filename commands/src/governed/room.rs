@@ -13,7 +13,7 @@ use ruche_domain::limits::{
 use super::GovernedState;
 use crate::command::PastEvent;
 use crate::error::CommandError;
-use crate::lane::{ApprovalState, Call, EffectOutcome, Intent, Lane, LaneEvent, TurnState};
+use crate::lane::{ApprovalState, Call, EffectOutcome, Intent, Lane, LaneEvent, Turn, TurnState};
 use ruche_domain::events::TurnTrigger;
 
 /// How much stands of a lane, or of a turn in it.
@@ -107,7 +107,7 @@ fn only_lengthens(lane: &Lane, intent: &Intent, events: &[LaneEvent]) -> Option<
 }
 
 /// That people are asked for no more than they can be. A decision that its turn went on without opens another turn, so those
-/// that wait count as well.
+/// that wait count as well; each request counts once.
 fn require_reviewers(lane: &Lane) -> Result<(), CommandError> {
     let is_open = |state| matches!(state, ApprovalState::Requested | ApprovalState::Approved);
     let open = lane
@@ -115,8 +115,14 @@ fn require_reviewers(lane: &Lane) -> Result<(), CommandError> {
         .values()
         .filter(|approval| is_open(approval.state))
         .count();
-    let is_of_decision = |turn: &&crate::lane::Turn| {
-        turn.state == TurnState::Queued && turn.trigger == TurnTrigger::ApprovalResolution
+    let is_counted = |call: &Call| {
+        let known = call.approval.and_then(|id| lane.approvals.get(&id));
+        known.is_some_and(|approval| is_open(approval.state))
+    };
+    let is_of_decision = |turn: &&Turn| {
+        turn.state == TurnState::Queued
+            && turn.trigger == TurnTrigger::ApprovalResolution
+            && !lane.calls_of(turn.id).any(is_counted)
     };
     let decided = lane
         .queue
@@ -145,9 +151,10 @@ pub(super) fn one_more(what: &'static str, limit: u64, unit: &'static str) -> Co
 mod tests {
     use ruche_domain::envelope::Actor;
     use ruche_domain::events::{
-        ApprovalMode, ApprovalRequested, ApprovalRule, InterventionPoint, MessageReceived, MessageSent,
-        PolicyEvaluated, PolicyVerdict, Role, ToolCompleted, ToolOutcomeUnknown, ToolProposed, ToolStarted,
-        TurnCommitted, TurnOpened, TurnQueued, TurnReadied, TurnStarted,
+        ApprovalMode, ApprovalOutcome, ApprovalRequested, ApprovalResolved, ApprovalRule, InterventionPoint,
+        MessageReceived, MessageSent, PolicyEvaluated, PolicyVerdict, Role, ToolCompleted,
+        ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnCommitted, TurnOpened, TurnQueued, TurnReadied,
+        TurnStarted,
     };
     use ruche_domain::ids::{ApprovalId, CallId, LaneId, LedgerId, MessageId, TenantId};
     use ruche_domain::measures::Digest;
@@ -417,5 +424,38 @@ mod tests {
             let refused = require_reviewers(&asked_of_reviewers(open, waiting)).unwrap_err();
             assert_eq!(refused.code(), "LIMIT_EXCEEDED", "{refused}");
         }
+    }
+
+    /// A detached request stays one, from the question over the yes to the turn that is to start the call.
+    #[test]
+    fn a_decision_that_waits_for_its_turn_counts_once() {
+        let with_yes = |count: u128| {
+            let mut lane = asked_of_reviewers(count, 0);
+            for id in 0..count {
+                let call = Some(CallId(Uuid::from_u128(id)));
+                let mut apply = |turn: u128, approval: Option<u128>, fact: AgentEvent| {
+                    lane.apply(&LaneEvent {
+                        at: TEST_NOW,
+                        turn: TurnId(Uuid::from_u128(turn)),
+                        call,
+                        approval: approval.map(|id| ApprovalId(Uuid::from_u128(id))),
+                        fact,
+                    });
+                };
+                apply(
+                    1,
+                    Some(id),
+                    ApprovalResolved::new(ApprovalOutcome::Approved).into(),
+                );
+                let opened = TurnOpened::new(TurnTrigger::ApprovalResolution);
+                apply(1_000 + id, None, opened.into());
+                let behind = TurnId(Uuid::from_u128(1));
+                apply(1_000 + id, None, TurnQueued::new(behind).into());
+            }
+            lane
+        };
+        let most = OPEN_APPROVALS_PER_LANE_MAX as u128;
+        require_reviewers(&with_yes(most - 1)).unwrap();
+        require_reviewers(&with_yes(most)).unwrap_err();
     }
 }

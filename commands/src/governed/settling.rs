@@ -76,7 +76,12 @@ impl Command for SettleIntervention {
         let known = lane.turn(self.turn).zip(state.governed.owners.get(&self.turn));
         let (turn, (session, subject)) = known.ok_or(CommandError::NotFound { thing: "turn" })?;
         if turn.state != TurnState::Failed {
-            return Err(refusal(Rejection::illegal(turn.state), ground.now));
+            let winds_down = matches!(turn.state, TurnState::Cancelling | TurnState::Compensating);
+            let rejection = match winds_down {
+                true => Rejection::not_yet(turn.state, "the turn is still to end"),
+                false => Rejection::illegal(turn.state),
+            };
+            return Err(refusal(rejection, ground.now));
         }
         if let Some(said) = &state.said {
             return Ok(Decision::AlreadySo(vec![said.clone()]));

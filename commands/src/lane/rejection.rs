@@ -200,7 +200,7 @@ impl Rejection {
     }
 
     /// Illegal for now.
-    pub(super) fn not_yet(state: TurnState, waits: &'static str) -> Self {
+    pub(crate) fn not_yet(state: TurnState, waits: &'static str) -> Self {
         Self::IllegalTransition {
             state,
             legal: legal(state),

@@ -2,7 +2,7 @@
 
 use ruche_domain::envelope::Actor;
 use ruche_domain::event::AgentEvent;
-use ruche_domain::events::{InfraManualInterventionSettled, MessageReceived, Role};
+use ruche_domain::events::{ApprovalOutcome, InfraManualInterventionSettled, MessageReceived, Role};
 use ruche_domain::ids::TurnId;
 use ruche_domain::side_effect::SideEffectPolicy;
 use ruche_domain::stream::Category;
@@ -249,6 +249,17 @@ async fn the_turn_that_is_held_is_no_cover_for_the_call_of_another() {
     );
     assert_eq!(world.ledger.size().await, size);
     world.send("b", &of_both(own)).await.unwrap();
+}
+
+/// A decision gives the call to a turn of its own. Who proposed it goes on meanwhile, and says what it does for it.
+#[tokio::test]
+async fn who_proposed_a_call_writes_about_it_after_people_decided() {
+    let world = World::on("web").await;
+    let call = world.proposed("a", "charge_card", "7").await;
+    world.decided("b", call, ApprovalOutcome::Approved).await;
+    let mut append = in_session("llm.requested", world.turn);
+    append.events[0].call = Some(call);
+    world.send("c", &under(world.held(), append)).await.unwrap();
 }
 
 /// The answer was lost, and so is the turn by now: that the step began once is no leave to do it.

@@ -275,10 +275,11 @@ payloads! {
     StartEffectPayload {
         /// The call. If `deduplicated`, the one that holds the business key.
         call_id: Option<ID> = call_of,
-        /// The permit. If `deduplicated`, that of the earlier start: do not run anything.
+        /// The permit. If `unchanged`, that of another start: do not run anything. If `duplicate`, that of this request, sent
+        /// before: who heard nothing of it the first time has run nothing, and may run it now.
         permit: Option<Permit> = permit_of,
-        /// Whether the effect stands or is under way already: nothing was started now, and this is what is recorded. So it
-        /// is too where the same request was answered before: only who knows that the call was not run may run it then.
+        /// Whether nothing was started now: this is what is recorded. With `unchanged` the effect stands, is under way, or was
+        /// settled since this request was first answered. With `duplicate` this request started it, and nothing is known since.
         deduplicated: bool = started_before,
         /// Whether the call that holds the business key has other arguments than the one that was to start: what was to start did
         /// not, and what stands is another. Only if `deduplicated`.
