@@ -484,7 +484,8 @@ macro_rules! lane_commands {
 }
 
 use lane_commands;
-use refusal::{refusal, sendable};
+use refusal::refusal;
+pub use refusal::sendable;
 use room::Length;
 
 fn held<T>(turn: TurnId, lease: &LeaseRef, what: T) -> Held<T> {
