@@ -90,18 +90,21 @@ struct Appends {
     refused: Option<Instant>,
     /// Those without an answer yet.
     unanswered: usize,
-    /// Since when there are some and none had one.
+    /// Since when there are some and the store answered none.
     silent: Option<Instant>,
 }
 
-/// Counts an append for as long as it has no answer.
+/// Counts an append for as long as somebody waits for its answer.
 pub struct Unanswered<'a>(&'a AppendHealth);
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         let mut appends = lock(&self.0.appends);
         appends.unanswered -= 1;
-        appends.silent = (appends.unanswered > 0).then(Instant::now);
+        // A caller that hung up had no answer: the others go on waiting since then.
+        if appends.unanswered == 0 {
+            appends.silent = None;
+        }
     }
 }
 
@@ -200,12 +203,15 @@ impl AppendHealth {
 
     /// Remembers what became of an append. What is wrong with the request alone says nothing of the store.
     pub fn note(&self, outcome: &Result<AppendOutcome, StoreError>) {
+        let mut appends = lock(&self.appends);
+        // A queue that is full refuses without the store, which may hang behind it.
+        if !matches!(outcome, Err(StoreError::Overloaded { .. })) {
+            appends.silent = appends.silent.map(|_| Instant::now());
+        }
         match outcome {
-            Ok(AppendOutcome::Appended { duplicate: false, .. }) => {
-                lock(&self.appends).refused = None;
-            }
+            Ok(AppendOutcome::Appended { duplicate: false, .. }) => appends.refused = None,
             Ok(AppendOutcome::Unknown) | Err(StoreError::Unavailable { .. }) => {
-                lock(&self.appends).refused = Some(Instant::now());
+                appends.refused = Some(Instant::now());
             }
             _ => {}
         }
@@ -372,6 +378,12 @@ mod tests {
         }
     }
 
+    fn of_no_room() -> AppendHealth {
+        let test = Told::default();
+        test.no.store(true, Ordering::SeqCst);
+        of(Arc::new(test))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn that_all_was_well_before_an_append_was_refused_says_nothing_of_it() {
         let test = Arc::new(Told::default());
@@ -398,6 +410,7 @@ mod tests {
         let (first, second) = (health.begin(), health.begin());
         tokio::time::advance(READY_SILENCE_MAX / 2).await;
         assert_eq!(health.look().await, Ok(()), "it is slow");
+        health.note(&Err(StoreError::NoSuchLedger));
         drop(first);
         tokio::time::advance(READY_SILENCE_MAX / 2).await;
         assert_eq!(health.look().await, Ok(()), "another one was answered");
@@ -405,6 +418,35 @@ mod tests {
         tokio::time::advance(READY_SILENCE_MAX / 2).await;
         assert_eq!(health.look().await, Err("no room".to_owned()));
         drop(second);
+        assert_eq!(health.look().await, Ok(()), "nobody waits any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_full_queue_refuses_is_no_answer_of_the_store() {
+        let health = of_no_room();
+        let _waits = health.begin();
+        for _second in 0..READY_SILENCE_MAX.as_secs() {
+            assert_eq!(health.look().await, Ok(()), "it is slow");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            let refused = health.begin();
+            health.note(&Err(StoreError::Overloaded { retry_after_ms: 1 }));
+            drop(refused);
+        }
+        assert_eq!(health.look().await, Err("no room".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_hung_up_had_no_answer_of_the_store() {
+        let health = of_no_room();
+        let mut waits = health.begin();
+        for _second in 0..READY_SILENCE_MAX.as_secs() {
+            assert_eq!(health.look().await, Ok(()), "it is slow");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            // The next one comes before this one goes.
+            waits = health.begin();
+        }
+        assert_eq!(health.look().await, Err("no room".to_owned()));
+        drop(waits);
         assert_eq!(health.look().await, Ok(()), "nobody waits any more");
     }
 
