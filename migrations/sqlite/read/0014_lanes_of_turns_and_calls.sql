@@ -5,4 +5,4 @@ ALTER TABLE tool_effect ADD COLUMN lane BLOB;
 
 -- Imported turns and calls cost nothing here.
 CREATE INDEX turn_lane ON turn (ledger, lane, first_position, turn) WHERE lane IS NOT NULL;
-CREATE INDEX tool_effect_lane ON tool_effect (ledger, lane, first_position, call) WHERE lane IS NOT NULL;
+CREATE INDEX tool_effect_lane ON tool_effect (ledger, lane, urgency, first_position) WHERE lane IS NOT NULL;
