@@ -11,4 +11,10 @@ CREATE TABLE intervention_effect (
     PRIMARY KEY (ledger, call)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX intervention_effect_turn ON intervention_effect (ledger, turn);
+-- Without statistics an index is used before the primary key, which is the whole ledger, only where it covers what a statement
+-- asks for. So each has all the columns of those statements.
+CREATE INDEX intervention_effect_turn
+    ON intervention_effect (ledger, turn, side_effect, unknown_position, unknown_cause);
+DROP INDEX intervention_call;
+CREATE INDEX intervention_call ON intervention (ledger, call, settled_position, kind);
+CREATE INDEX intervention_turn ON intervention (ledger, turn, call, settled_position, session);
