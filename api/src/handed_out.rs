@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ruche_domain::ids::{LaneId, LedgerId};
+use ruche_domain::ids::{LaneId, LedgerId, TurnId};
 use ruche_domain::numbers::Position;
 
 use crate::limits::{CLAIM_LANES_HANDED_OUT_MAX, CLAIM_SEEN_WITHIN};
@@ -31,8 +31,8 @@ struct Lanes {
 pub enum Out {
     /// A claim tries it. It may come back.
     Tried,
-    /// A claim got its turn, by the record at this place.
-    Claimed(Position),
+    /// A claim got this turn, by the record at this place.
+    Claimed(Position, TurnId),
 }
 
 /// A lane in the hand of a claim. It comes back when this is dropped, unless its turn was claimed.
@@ -54,7 +54,7 @@ impl HandedOut {
         let Some(out) = lanes.out.get_mut(&agent) else {
             return 0;
         };
-        out.retain(|_, out| !matches!(out, Out::Claimed(at) if known >= Some(*at)));
+        out.retain(|_, out| !matches!(out, Out::Claimed(at, _) if known >= Some(*at)));
         let count = out.len();
         if count == 0 {
             lanes.out.remove(&agent);
@@ -62,16 +62,19 @@ impl HandedOut {
         count
     }
 
-    /// Hands out a lane.
+    /// Hands out a lane of which the read model says that this turn is ready. If another one was claimed, the read model has
+    /// moved on since, whatever is `known` here of how far it is: another node may be the one that makes it.
     ///
     /// # Errors
     /// Where it is, if somebody has it.
-    pub fn take(&self, ledger: LedgerId, agent: &str, lane: LaneId) -> Result<Hand<'_>, Out> {
+    pub fn take(&self, ledger: LedgerId, agent: &str, lane: LaneId, ready: TurnId) -> Result<Hand<'_>, Out> {
         let agent = (ledger, agent.to_owned());
         let mut lanes = self.lock();
         let out = lanes.out.entry(agent.clone()).or_default();
-        if let Some(out) = out.get(&lane) {
-            return Err(*out);
+        match out.get(&lane) {
+            Some(Out::Claimed(_, turn)) if *turn != ready => {}
+            Some(out) => return Err(*out),
+            None => {}
         }
         let is_known = out.len() < CLAIM_LANES_HANDED_OUT_MAX;
         if is_known {
@@ -118,12 +121,12 @@ impl Lanes {
 }
 
 impl Hand<'_> {
-    /// Its turn was claimed, by the record at this place.
-    pub fn claimed(mut self, at: Position, now: Instant) {
+    /// This turn of it was claimed, by the record at this place.
+    pub fn claimed(mut self, at: Position, turn: TurnId, now: Instant) {
         if std::mem::take(&mut self.is_known) {
             let mut lanes = self.all.lock();
             let out = lanes.out.entry(self.agent.clone()).or_default();
-            out.insert(self.lane, Out::Claimed(at));
+            out.insert(self.lane, Out::Claimed(at, turn));
             lanes.claimed.push_back((now, self.agent.clone(), self.lane));
         }
     }
@@ -150,6 +153,10 @@ mod tests {
         LaneId(Uuid::from_u128(number as u128))
     }
 
+    fn turn(number: u128) -> TurnId {
+        TurnId(Uuid::from_u128(number))
+    }
+
     fn known(handed: &HandedOut, index: u64, now: Instant) -> usize {
         handed.count(ledger(1), SHOP, Some(Position::new(1, index)), now)
     }
@@ -157,11 +164,17 @@ mod tests {
     #[test]
     fn a_lane_is_in_one_hand_and_comes_back_unless_it_was_claimed() {
         let (handed, now) = (HandedOut::default(), Instant::now());
-        let hand = handed.take(ledger(1), SHOP, lane(1)).unwrap();
-        assert_eq!(handed.take(ledger(1), SHOP, lane(1)).err(), Some(Out::Tried));
-        assert!(handed.take(ledger(2), SHOP, lane(1)).is_ok(), "of another ledger");
+        let hand = handed.take(ledger(1), SHOP, lane(1), turn(1)).unwrap();
+        assert_eq!(
+            handed.take(ledger(1), SHOP, lane(1), turn(1)).err(),
+            Some(Out::Tried)
+        );
         assert!(
-            handed.take(ledger(1), "bank", lane(1)).is_ok(),
+            handed.take(ledger(2), SHOP, lane(1), turn(1)).is_ok(),
+            "of another ledger"
+        );
+        assert!(
+            handed.take(ledger(1), "bank", lane(1), turn(1)).is_ok(),
             "of another agent"
         );
         assert_eq!(known(&handed, 99, now), 1, "nothing is known of what is tried");
@@ -169,24 +182,45 @@ mod tests {
         assert_eq!(known(&handed, 0, now), 0);
 
         let at = Position::new(1, 7);
-        handed.take(ledger(1), SHOP, lane(1)).unwrap().claimed(at, now);
+        handed
+            .take(ledger(1), SHOP, lane(1), turn(1))
+            .unwrap()
+            .claimed(at, turn(1), now);
         assert_eq!(
-            handed.take(ledger(1), SHOP, lane(1)).err(),
-            Some(Out::Claimed(at))
+            handed.take(ledger(1), SHOP, lane(1), turn(1)).err(),
+            Some(Out::Claimed(at, turn(1)))
         );
         assert_eq!((known(&handed, 6, now), known(&handed, 7, now)), (1, 0));
         assert!(
-            handed.take(ledger(1), SHOP, lane(1)).is_ok(),
+            handed.take(ledger(1), SHOP, lane(1), turn(1)).is_ok(),
             "its next turn may be ready"
         );
         assert!(handed.lock().out.is_empty(), "nothing is kept");
     }
 
+    /// Where another node makes the read model, this one does not know how far it is.
+    #[test]
+    fn a_lane_with_another_turn_than_the_one_that_was_claimed_is_handed_out() {
+        let (handed, now, at) = (HandedOut::default(), Instant::now(), Position::new(1, 7));
+        let take = |ready| handed.take(ledger(1), SHOP, lane(1), turn(ready));
+        take(1).unwrap().claimed(at, turn(1), now);
+        assert_eq!(handed.count(ledger(1), SHOP, None, now), 1);
+        assert_eq!(
+            take(1).err(),
+            Some(Out::Claimed(at, turn(1))),
+            "as before the claim"
+        );
+        let hand = take(2).expect("the read model has moved on");
+        assert_eq!(take(2).err(), Some(Out::Tried), "one claim tries it");
+        hand.claimed(Position::new(1, 9), turn(2), now);
+        assert_eq!(take(2).err(), Some(Out::Claimed(Position::new(1, 9), turn(2))));
+    }
+
     #[test]
     fn a_read_model_that_stands_still_hides_no_lane_for_ever() {
         let (handed, now) = (HandedOut::default(), Instant::now());
-        let hand = handed.take(ledger(1), SHOP, lane(1)).unwrap();
-        hand.claimed(Position::new(1, 7), now);
+        let hand = handed.take(ledger(1), SHOP, lane(1), turn(1)).unwrap();
+        hand.claimed(Position::new(1, 7), turn(1), now);
         let soon = CLAIM_SEEN_WITHIN - std::time::Duration::from_millis(1);
         assert_eq!(handed.count(ledger(1), SHOP, None, now + soon), 1);
         // Whoever asks: an agent that never claims again leaves nothing behind.
@@ -198,10 +232,10 @@ mod tests {
     #[test]
     fn an_agent_has_room_for_so_many_and_more_are_tried_all_the_same() {
         let (handed, now) = (HandedOut::default(), Instant::now());
-        let take = |number| handed.take(ledger(1), SHOP, lane(number)).unwrap();
+        let take = |number| handed.take(ledger(1), SHOP, lane(number), turn(1)).unwrap();
         let hands: Vec<_> = (0..CLAIM_LANES_HANDED_OUT_MAX).map(take).collect();
         let more = CLAIM_LANES_HANDED_OUT_MAX;
-        take(more).claimed(Position::new(1, 7), now);
+        take(more).claimed(Position::new(1, 7), turn(1), now);
         drop(take(more));
         assert_eq!(known(&handed, 0, now), CLAIM_LANES_HANDED_OUT_MAX);
         drop(hands);

@@ -11,7 +11,7 @@ use metrics::counter;
 use ruche_commands::governed::ClaimTurnOfAgent;
 use ruche_commands::{CommandContext, CommandError, CommandReceipt};
 use ruche_domain::envelope::Provenance;
-use ruche_domain::ids::{LaneId, LedgerId};
+use ruche_domain::ids::{LaneId, LedgerId, TurnId};
 use ruche_domain::numbers::{LeafIndex, Position};
 use ruche_projections::lanes;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -115,7 +115,7 @@ impl Writing<'_> {
         found.retain(|ready| !passed.contains(&ready.lane));
         let (mut tried, mut passes, mut tries) = (false, false, 0);
         for ready in found.iter().filter(|ready| ready.not_before <= now) {
-            let hand = match handed_out.take(ledger, &claim.agent, ready.lane) {
+            let hand = match handed_out.take(ledger, &claim.agent, ready.lane, ready.turn) {
                 Ok(hand) => hand,
                 Err(out) => {
                     // Who tries it may fail, and nobody is told of it then.
@@ -140,8 +140,8 @@ impl Writing<'_> {
                 }
                 done => {
                     let fresh = done.as_ref().ok().filter(|receipt| !receipt.duplicate);
-                    if let Some(at) = fresh.and_then(CommandReceipt::position) {
-                        hand.claimed(at, std::time::Instant::now());
+                    if let Some((at, turn)) = fresh.and_then(claimed) {
+                        hand.claimed(at, turn, std::time::Instant::now());
                     }
                     return Ok(Tried::Done(done));
                 }
@@ -222,6 +222,15 @@ impl Writing<'_> {
         let found = found.map_err(|error| of_read_store(&error))?;
         Ok(found.as_ref().map(LaneName::from))
     }
+}
+
+/// The turn that was claimed, and where that stands.
+fn claimed(receipt: &CommandReceipt) -> Option<(Position, TurnId)> {
+    let started = receipt
+        .events
+        .iter()
+        .find(|event| event.event.event_type == "turn.started");
+    receipt.position().zip(started?.event.turn)
 }
 
 /// Whether a claim that waits goes on waiting: another turn may get ready meanwhile.
