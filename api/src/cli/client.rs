@@ -93,17 +93,53 @@ impl Client {
 
     /// The nodes of all pages of a field. The query takes `$after` and asks for `pageInfo`.
     pub(super) async fn all(&mut self, query: &str, field: &str) -> Result<Vec<Value>, CliError> {
-        let (mut after, mut all) = (Value::Null, Vec::new());
+        let mut all = Vec::new();
+        self.pages(query, field, |nodes| {
+            all.extend(nodes);
+            true
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// The first node of a field that is the one. What is behind its page is not asked for.
+    pub(super) async fn find(
+        &mut self,
+        query: &str,
+        field: &str,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Result<Option<Value>, CliError> {
+        let mut found = None;
+        self.pages(query, field, |nodes| {
+            found = nodes.into_iter().find(&is_it);
+            found.is_none()
+        })
+        .await?;
+        Ok(found)
+    }
+
+    /// Gives the nodes of each page away, as long as more are wanted. Whether there are more pages.
+    async fn pages(
+        &mut self,
+        query: &str,
+        field: &str,
+        mut wants_more: impl FnMut(Vec<Value>) -> bool,
+    ) -> Result<bool, CliError> {
+        let mut after = Value::Null;
         loop {
-            let page = self.ask(query, json!({ "after": after })).await?;
-            let page = &page[field];
-            all.extend(page["nodes"].as_array().cloned().unwrap_or_default());
-            let next = &page["pageInfo"]["endCursor"];
+            let mut answer = self.ask(query, json!({ "after": after })).await?;
+            let page = &mut answer[field];
+            let nodes = match page["nodes"].take() {
+                Value::Array(nodes) => nodes,
+                _ => Vec::new(),
+            };
+            let next = page["pageInfo"]["endCursor"].take();
             // A page without rows names no place to go on from.
-            if page["pageInfo"]["hasNextPage"] != true || next.is_null() {
-                return Ok(all);
+            let is_more = page["pageInfo"]["hasNextPage"] == true && !next.is_null();
+            if !wants_more(nodes) || !is_more {
+                return Ok(is_more);
             }
-            after = next.clone();
+            after = next;
         }
     }
 }

@@ -54,6 +54,23 @@ const OPEN: &str = "query ($after: String) { interventions(filter: { settled: fa
     pageInfo { hasNextPage endCursor } nodes { kind raisedAt position advice settledBy settledAt turnId callId laneId
         lane { agent interlocutor channel thread } } } }";
 
+const CALLED: &str =
+    "query ($after: String) { interventions(filter: { settled: false }, first: 100, after: $after) {
+    pageInfo { hasNextPage endCursor } nodes { turnId callId lane { agent interlocutor channel thread } } } }";
+
+/// The lane of what somebody is called for. What is settled may be settled by the first of two equal requests, so those are
+/// looked at too.
+async fn lane_of(client: &mut Client, is_it: impl Fn(&Value) -> bool) -> Result<Option<Value>, CliError> {
+    for settled in ["false", "true"] {
+        let query = CALLED.replace("settled: false", &format!("settled: {settled}"));
+        let is_it = |one: &Value| is_it(one) && !one["lane"].is_null();
+        if let Some(mut one) = client.find(&query, "interventions", is_it).await? {
+            return Ok(Some(one["lane"].take()));
+        }
+    }
+    Ok(None)
+}
+
 /// Runs the command.
 pub async fn run(common: Common, args: InterventionsArgs) -> Result<ExitCode, CliError> {
     match &args.command {

@@ -232,9 +232,42 @@ fn a_turn_whose_attempts_are_used_up_is_looked_after() {
         world.refused("settleIntervention", &early)["code"],
         "ILLEGAL_TRANSITION"
     );
-    let settled = json!({ "lane": lane, "turnId": worker.turn, "by": "alice", "reason": "sent again" });
-    world.done("settleIntervention", &settled, "turnId position");
-    assert_eq!(world.interventions(), json!([]));
+    let admin = world.admin();
+    let settle = |turn: &str, reason: &str| {
+        let what = [
+            "interventions",
+            "settle",
+            turn,
+            "--by",
+            "alice",
+            "--reason",
+            reason,
+        ];
+        let server = ["--server", &admin.url, "--key", &admin.key];
+        world
+            .home
+            .end_of(&[&what[..], &server].concat())
+            .expect("it ends")
+    };
+    let strange = settle("01890000-0000-7000-8000-000000000000", "sent again");
+    assert!(strange.said.contains("ruche interventions"), "{}", strange.said);
+    let turn = worker.turn.as_str().expect("an id");
+    // The second is of a person who did not get the first answer, the third of one who says it in other words.
+    let told = ["sent again", "sent again", "in other words"].map(|reason| {
+        let told = settle(turn, reason);
+        assert_eq!(told.json["turnId"], turn, "{}", told.said);
+        assert_eq!(world.interventions(), json!([]), "the read models have caught up");
+        told.json
+    });
+    let so = |told: &Value| (told["duplicate"].clone(), told["unchanged"].clone());
+    let [first, second, third] = &told;
+    assert_eq!(so(first), (json!(false), json!(false)));
+    assert_eq!(so(second), (json!(true), json!(false)));
+    assert_eq!(so(third), (json!(false), json!(true)));
+    assert!(
+        told.iter().all(|one| one["position"] == first["position"]),
+        "{told:?}"
+    );
     world.commit(&again, "done");
     world.audit();
 }

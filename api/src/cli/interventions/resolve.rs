@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::client::Client;
 use super::super::{CliError, Common, print};
+use super::lane_of;
 use crate::out::harmless;
 
 /// What was found.
@@ -40,14 +41,14 @@ enum Outcome {
     NotExecuted,
 }
 
-const CALLED: &str =
-    "query ($after: String) { interventions(filter: { settled: false }, first: 100, after: $after) {
-    pageInfo { hasNextPage endCursor } nodes { callId lane { agent interlocutor channel thread } } } }";
-
 /// Runs the command, with a key that has the role admin.
 pub(super) async fn run(common: &Common, mut client: Client, args: &ResolveArgs) -> Result<(), CliError> {
     let call = args.call.to_string();
-    let lane = lane_of(&mut client, &call).await?;
+    let Some(lane) = lane_of(&mut client, |one| one["callId"] == call).await? else {
+        return Err(CliError::NotFound(format!(
+            "nobody was called for call {call}; `ruche interventions` lists what is open"
+        )));
+    };
     let outcome = match args.outcome {
         Outcome::Completed => "COMPLETED",
         Outcome::NotExecuted => "NOT_EXECUTED",
@@ -61,24 +62,6 @@ pub(super) async fn run(common: &Common, mut client: Client, args: &ResolveArgs)
         .mutate("resolveOutcome", &input, "callId state position duplicate")
         .await?;
     print(common, &told, text)
-}
-
-/// The lane of a call for which somebody is called. One that is settled may be settled by the first of two equal requests.
-async fn lane_of(client: &mut Client, call: &str) -> Result<Value, CliError> {
-    for settled in ["false", "true"] {
-        let query = CALLED.replace("settled: false", &format!("settled: {settled}"));
-        let called = client.all(&query, "interventions").await?;
-        let about = called.into_iter().find(|one| one["callId"] == call);
-        if let Some(lane) = about
-            .map(|mut one| one["lane"].take())
-            .filter(|lane| !lane.is_null())
-        {
-            return Ok(lane);
-        }
-    }
-    Err(CliError::NotFound(format!(
-        "nobody was called for call {call}; `ruche interventions` lists what is open"
-    )))
 }
 
 fn text(told: &Value) -> String {

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use ruche_domain::ids::TurnId;
-use serde_json::json;
+use ruche_ledger::hash::Hash;
+use serde_json::{Value, json};
 
 use super::super::client::Client;
 use super::super::{CliError, Common, print};
-use super::OPEN;
+use super::lane_of;
 
 /// What was done about it.
 #[derive(Args)]
@@ -21,23 +22,26 @@ pub struct SettleArgs {
     reason: String,
 }
 
-/// Runs the command, with a key that has the roles admin and reader or reviewer.
+/// Runs the command, with a key that has the role admin.
 pub(super) async fn run(common: &Common, mut client: Client, args: &SettleArgs) -> Result<(), CliError> {
     let turn = args.turn.to_string();
-    let open = client.all(OPEN, "interventions").await?;
-    let of_turn = open
-        .iter()
-        .find(|one| one["turnId"] == turn && one["callId"].is_null());
-    let Some(one) = of_turn else {
+    // Of its calls a turn is not the one that somebody is called for.
+    let is_it = |one: &Value| one["turnId"] == turn && one["callId"].is_null();
+    let Some(lane) = lane_of(&mut client, is_it).await? else {
         return Err(CliError::NotFound(format!(
-            "nobody is called for turn {turn}; `ruche interventions` lists what is open"
+            "nobody was called for turn {turn}; `ruche interventions` lists what is open"
         )));
     };
-    // One for each turn: sent again, it is told what was said.
-    let input = json!({ "idempotencyKey": format!("settle-{turn}"), "lane": one["lane"], "turnId": turn,
-        "by": args.by, "reason": args.reason });
+    let mut input = json!({ "lane": lane, "turnId": turn, "by": args.by, "reason": args.reason });
+    // Said twice in the same words it is said once, also where the first answer was lost.
+    let key = Hash::sha256(input.to_string().as_bytes());
+    input["idempotencyKey"] = json!(format!("settle-{key}"));
     let told = client
-        .mutate("settleIntervention", &input, "turnId position unchanged")
+        .mutate(
+            "settleIntervention",
+            &input,
+            "turnId position duplicate unchanged",
+        )
         .await?;
     print(common, &told, |_| format!("turn {turn} is looked after"))
 }
