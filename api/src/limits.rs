@@ -1,6 +1,7 @@
 //! Bounds of the network edge, with their units. Bounds of records, appends and queues stand in
 //! [`ruche_domain::limits`]; those of the edge relate to them, and the relations are proven at compile time.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ruche_domain::limits as domain;
@@ -44,6 +45,8 @@ pub const FIELD_DIRECTIVES_MAX: usize = 5;
 pub const PAGE_ITEMS_MAX: usize = 100;
 /// Items of a page whose `first` is not given.
 pub const PAGE_ITEMS_DEFAULT: usize = 20;
+/// Requests for approval that are settled, as many as `ruche approvals list --settled` lists when it is not told how many.
+pub const SETTLED_LISTED_DEFAULT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
 /// Records that one replay over the API reads. It goes over this and the next two by one page of reading at most.
 pub const REPLAY_RECORDS_MAX: u64 = 50_000;

@@ -403,6 +403,14 @@ fn requests_and_keys_are_listed_with_what_became_of_them() {
         "of no such session"
     );
 
+    let (_, voted) = world.approvals(&["deny", &b.id]);
+    list(json!({ "p": voted["position"] }));
+    for (limit, count, is_more) in [("1", 1, true), ("2", 2, false)] {
+        let settled = world.reviewer(&["list", "--settled", "--limit", limit]);
+        let told = (ids(settled.json).len(), settled.said.contains("--limit"));
+        assert_eq!(told, (count, is_more), "{}", settled.said);
+    }
+
     let input = json!({ "keyId": made["key_id"], "reason": "left" });
     let revoked = world.mutate(&world.admin, "revokeReviewerKey", "revoke", input, "position");
     let query = "query ($p: Position) { reviewerKeys(minPosition: $p) { nodes { keyId reviewer publicKey

@@ -5,6 +5,7 @@
 //! and never signed.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -27,6 +28,7 @@ use serde_json::{Value, json};
 use super::client::{Client, ServerArgs};
 use super::{CliError, Common, print};
 use crate::app::ReviewerKeyFile;
+use crate::limits::SETTLED_LISTED_DEFAULT;
 use crate::out::{Table, harmless, time};
 
 /// What to do with requests for approval.
@@ -50,6 +52,9 @@ pub struct ListArgs {
     /// Those that are settled in place of those that are open: how each ended, who decided and why
     #[arg(long)]
     settled: bool,
+    /// How many of those that are settled; it is said when there may be more
+    #[arg(long, requires = "settled", value_name = "N", default_value_t = SETTLED_LISTED_DEFAULT)]
+    limit: NonZeroUsize,
 }
 
 /// One request.
@@ -174,7 +179,7 @@ pub async fn run(common: Common, command: ApprovalsCommand) -> Result<ExitCode, 
 
 async fn list(common: &Common, args: &ListArgs) -> Result<(), CliError> {
     if args.settled {
-        return list_settled(common, &args.server).await;
+        return list_settled(common, args).await;
     }
     let query = "query ($after: String) { approvals(status: [REQUESTED], first: 20, after: $after) {
         pageInfo { hasNextPage endCursor } nodes { id tool agentId sideEffect expiresAt } } }";
@@ -192,11 +197,12 @@ fn cell(row: &Value, name: &str) -> String {
     row[name].as_str().unwrap_or_default().to_owned()
 }
 
-async fn list_settled(common: &Common, args: &ServerArgs) -> Result<(), CliError> {
+async fn list_settled(common: &Common, args: &ListArgs) -> Result<(), CliError> {
     let query = "query ($after: String) { approvals(status: [APPROVED, REJECTED, DECIDED, EXPIRED, CANCELLED, STALE,
         VOIDED, CONSUMED], first: 20, after: $after) { pageInfo { hasNextPage endCursor } nodes { id tool agentId state
         decidedBy decidedAt decisionReason } } }";
-    let settled = Client::of(args)?.all(query, "approvals").await?;
+    let mut client = Client::of(&args.server)?;
+    let (settled, is_more) = client.up_to(args.limit.get(), query, "approvals").await?;
     print(common, &settled, |settled| {
         let mut table = Table::new(["request", "tool", "agent", "state", "by", "at", "reason"]);
         for row in settled {
@@ -212,7 +218,16 @@ async fn list_settled(common: &Common, args: &ServerArgs) -> Result<(), CliError
             table.row(names.map(|name| cell(row, name)));
         }
         table.to_string()
-    })
+    })?;
+    if is_more {
+        // Beside the list, which programs read.
+        writeln!(
+            io::stderr(),
+            "note: there may be more than these {}; see --limit",
+            args.limit
+        )?;
+    }
+    Ok(())
 }
 
 /// Asks for the record of a request and computes everything from it.

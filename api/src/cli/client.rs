@@ -102,6 +102,25 @@ impl Client {
         Ok(all)
     }
 
+    /// No more than `most` nodes of a field, from its first page on, and whether there are more.
+    pub(super) async fn up_to(
+        &mut self,
+        most: usize,
+        query: &str,
+        field: &str,
+    ) -> Result<(Vec<Value>, bool), CliError> {
+        let mut some = Vec::new();
+        let is_more = self
+            .pages(query, field, |nodes| {
+                some.extend(nodes);
+                some.len() < most
+            })
+            .await?;
+        let is_cut = some.len() > most;
+        some.truncate(most);
+        Ok((some, is_more || is_cut))
+    }
+
     /// The first node of a field that is the one. What is behind its page is not asked for.
     pub(super) async fn find(
         &mut self,
