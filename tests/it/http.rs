@@ -210,8 +210,13 @@ fn what_costs_too_much_is_refused_before_it_runs() {
     let nested = "{ sessions(first: 100) { nodes { turns(first: 100) { nodes { messages(first: 100) { nodes { text } } } } } } }";
     assert_eq!(code(nested.to_owned()), "QUERY_LIMIT_EXCEEDED");
     // A list without pages counts with all that it may have.
-    let steps = "{ turns(first: 30) { nodes { steps { stepId state result } } } }";
-    assert_eq!(code(steps.to_owned()), "QUERY_LIMIT_EXCEEDED");
+    for list in [
+        "steps { stepId state result }",
+        "attempts { number outcome errorType }",
+    ] {
+        let all = format!("{{ turns(first: 100) {{ nodes {{ {list} }} }} }}");
+        assert_eq!(code(all), "QUERY_LIMIT_EXCEEDED", "{list}");
+    }
     let (open, close) = (
         "turns(first: 1) { nodes { session { ".repeat(5),
         " } } }".repeat(5),

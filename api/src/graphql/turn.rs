@@ -3,7 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, InputObject, Object, Result};
 use ruche_domain::ids::{LaneId, SessionId};
-use ruche_domain::limits::STEPS_PER_TURN_MAX;
+use ruche_domain::limits::{CHANNEL_ATTEMPTS_MAX, STEPS_PER_TURN_MAX};
 use ruche_projections::{messages, tool_effects, turn_attempts, turn_steps, turns};
 
 use super::attempt::TurnAttempt;
@@ -121,7 +121,9 @@ impl Turn {
 
     /// The attempts at it in the order in which they began: who tried, and how each try ended. Of a turn that a lane decides on
     /// all; of one that was recorded elsewhere the first 100.
-    #[graphql(complexity = "20 * child_complexity")]
+    #[graphql(
+        complexity = "1 + usize::try_from(CHANNEL_ATTEMPTS_MAX).unwrap_or(usize::MAX) * child_complexity"
+    )]
     async fn attempts(&self, ctx: &Context<'_>) -> Result<Vec<TurnAttempt>> {
         let reading = Reading::below(ctx, "turns")?;
         let attempts = turn_attempts::of_turn(reading.store(), reading.ledger, self.0.id).await;
