@@ -40,6 +40,10 @@ const UNKNOWN: &str = "UPDATE intervention_effect SET unknown_position = $1, unk
     WHERE intervention_effect.ledger = $3 AND intervention_effect.call = $4";
 const OVER: &str = "DELETE FROM intervention_effect \
     WHERE intervention_effect.ledger = $1 AND intervention_effect.call = $2";
+/// Whose start does not say any more what it does to the world, as after an erasure, calls a person from the start and may
+/// still be over by itself: then nobody can settle it.
+const NEEDLESS: &str = "DELETE FROM intervention WHERE intervention.ledger = $1 AND intervention.call = $2 \
+    AND kind = 'outcome_unknown' AND settled_position IS NULL";
 /// Only a person can say how it came out, from the start.
 const FOR_A_PERSON: &str = "INSERT INTO intervention \
     (ledger, position, kind, reason, lane, session, turn, call, raised_at) \
@@ -85,9 +89,11 @@ fn of_lane(event: &ProjectedEvent, name: &str) -> Result<Vec<Change>, PoisonReas
         ("infra.manual_intervention_required", _, _) => Ok(vec![raised(event)?]),
         ("tool.started", Some(call), _) => started(event, call),
         ("tool.outcome_unknown", Some(call), _) => unknown(event, call),
-        ("tool.completed" | "tool.failed" | "tool.compensated", Some(call), _) => Ok(vec![over(event, call)]),
+        ("tool.completed" | "tool.failed" | "tool.compensated", Some(call), _) => {
+            Ok(vec![over(event, call, OVER), over(event, call, NEEDLESS)])
+        }
         // Whatever a person found: that they said it stands in the name.
-        ("tool.outcome_asserted", Some(call), _) => Ok(vec![settled(event, call)?, over(event, call)]),
+        ("tool.outcome_asserted", Some(call), _) => Ok(vec![settled(event, call)?, over(event, call, OVER)]),
         ("turn.committed" | "turn.superseded" | "turn.cancelled" | "turn.failed", _, Some(turn)) => {
             turn_over(event, turn)
         }
@@ -182,9 +188,9 @@ fn unknown(event: &ProjectedEvent, call: CallId) -> Result<Vec<Change>, PoisonRe
     ])
 }
 
-fn over(event: &ProjectedEvent, call: CallId) -> Change {
+fn over(event: &ProjectedEvent, call: CallId, sql: &'static str) -> Change {
     let params = vec![event.ledger_key().into(), (*call.as_bytes()).into()];
-    of_call(event, call, OVER, params)
+    of_call(event, call, sql, params)
 }
 
 fn turn_over(event: &ProjectedEvent, turn: TurnId) -> Result<Vec<Change>, PoisonReason> {

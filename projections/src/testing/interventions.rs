@@ -259,3 +259,34 @@ pub async fn a_person_is_called_for_what_nobody_else_can_find_out(fresh: Fresh) 
         assert_eq!(numbers(&all), [1, 3, 17, 11], "batches of {batch}");
     }
 }
+
+/// Without its payload a start may be of anything, so people are called at once, here for four calls; the story goes on.
+pub async fn what_ends_by_itself_calls_nobody_though_its_start_is_gone(fresh: Fresh) {
+    let mut story = Story::new(1);
+    let session = story.session_id(1);
+    story.enter(session);
+    let turn = story.turn_id(session, 0);
+    story.enter_call(turn, story.call_id(turn));
+    let mut events = Vec::new();
+    for about in 1..=4 {
+        events.push(runs(&mut story, about, SideEffectPolicy::Idempotent));
+        events.push(in_doubt(&mut story, about));
+    }
+    events.push(of(&mut story, Some(1), ToolCompleted::default()));
+    events.push(of(&mut story, Some(2), ToolCompensated::default()));
+    let said = ToolOutcomeAsserted::new(AssertedOutcome::Completed, "ann".to_owned(), "seen".to_owned());
+    events.push(of(&mut story, Some(3), said));
+    for batch in [1, 3, 100] {
+        let world = World::new(fresh).await;
+        let ledger = world.feed.open(1).await;
+        world.feed.append(ledger, events.clone()).await;
+        let feed: Arc<dyn EventStore> = Arc::new(Erased(world.feed_store()));
+        let runner = Runner::new(feed, world.read_store()).batch_events_max(batch);
+        runner.catch_up(ledger).await.expect("nothing fails here");
+        let all = listed(&world, ledger, &InterventionFilter::default()).await;
+        let open = |one: &Intervention| (one.call, one.settled_position.is_none());
+        let found: Vec<_> = all.iter().map(open).collect();
+        let expected = [(Some(call(4)), true), (Some(call(3)), false)];
+        assert_eq!(found, expected, "batches of {batch}");
+    }
+}

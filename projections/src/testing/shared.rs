@@ -20,7 +20,8 @@ macro_rules! shared_tests {
             interventions: what_waits_most_urgently_comes_first_and_the_oldest_of_it,
                 a_turn_that_was_looked_after_is_settled_and_no_call_of_it,
                 a_call_for_a_person_whose_payload_is_gone_is_still_one,
-                a_person_is_called_for_what_nobody_else_can_find_out;
+                a_person_is_called_for_what_nobody_else_can_find_out,
+                what_ends_by_itself_calls_nobody_though_its_start_is_gone;
             owners: events_of_another_session_leave_a_turn_alone, only_events_of_turns_make_turns,
                 what_another_session_says_of_a_call_leaves_it_alone,
                 a_proposal_takes_a_call_from_who_named_it_without_proposing_it,
