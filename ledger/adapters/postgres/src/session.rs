@@ -185,11 +185,14 @@ impl Database {
     /// the log: a server that cannot write it ends.
     ///
     /// # Errors
-    /// As [`Database::connect`].
+    /// As [`Database::connect`]; `NoAnswer` if the server was replaced by another while it did not answer.
     pub async fn try_for_room(&self) -> Result<(), OpenError> {
-        let client = self.connect().await?;
-        let grown = client.batch_execute(GROW).await;
-        grown.map_err(OpenError::database("write a temporary file beside the tables"))
+        let session = self.session(Purpose::Owner, |_| ()).await?;
+        let grown = async {
+            let grown = session.batch_execute(GROW).await;
+            grown.map_err(OpenError::database("write a temporary file beside the tables"))
+        };
+        while_served(self, &session, grown).await
     }
 
     /// Direct connections with the rights of one purpose.

@@ -7,11 +7,13 @@ use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeHeadStoreError};
 use ruche_ledger::store::StoreError;
 use ruche_ledger::testing::ledger;
-use ruche_ledger_postgres::{PostgresHalts, PostgresLeases, PostgresTreeHeads, TREE_HEAD_CONNECTIONS};
+use ruche_ledger_postgres::{
+    OpenError, PostgresHalts, PostgresLeases, PostgresTreeHeads, TREE_HEAD_CONNECTIONS,
+};
 use uuid::Uuid;
 
 use super::many::{ORIGIN, at, signed, tree_heads};
-use super::proxy::Proxy;
+use super::proxy::{Fault, On, Proxy};
 use super::server::{Private, until};
 use super::support::soon;
 use super::{open, server, session};
@@ -114,4 +116,21 @@ async fn what_waits_for_a_server_that_was_replaced_is_given_up() {
     proxy.move_to(&new.url());
     until("the other one is used", || asked.answers()).await;
     assert_eq!(asked.heads.latest(ORIGIN).await, Ok(Some(promised)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_for_room_at_a_server_that_was_replaced_is_given_up() {
+    let Some(shared) = server() else { return };
+    let (old, new) = (
+        Private::start(&shared, "", |_| ()).await,
+        Private::start(&shared, "", |_| ()).await,
+    );
+    let proxy = Proxy::start(&old.url()).await;
+    proxy.arm(On::Run("generate_series"), Fault::StallRequest);
+    let database = at(&proxy.url(&old.url()));
+    let tried = tokio::spawn(async move { database.try_for_room().await });
+    until("it hangs", || async { proxy.happened() == 1 }).await;
+    proxy.move_to(&new.url());
+    let tried = soon(tried).await.unwrap();
+    assert!(matches!(tried, Err(OpenError::NoAnswer { .. })), "{tried:?}");
 }
