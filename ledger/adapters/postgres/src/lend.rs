@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::StoreError;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
@@ -21,6 +23,8 @@ pub(crate) struct Lender {
     pool: Pool,
     /// The last try to get a connection of the database failed. Nobody tries while all connections are lent.
     is_away: Arc<AtomicBool>,
+    /// How long an answer may take.
+    answer_wait: Duration,
 }
 
 impl Lender {
@@ -28,6 +32,7 @@ impl Lender {
         Self {
             pool,
             is_away: Arc::default(),
+            answer_wait: READ_TIMEOUT,
         }
     }
 
@@ -36,11 +41,17 @@ impl Lender {
     /// # Errors
     /// `Overloaded` where others have all of them for longer than one is waited for, `Unavailable` where the database
     /// gives none; nothing was sent.
-    pub(crate) async fn lend(&self) -> Result<Object, StoreError> {
+    pub(crate) async fn lend(&self) -> Result<Lent, StoreError> {
         let error = match self.pool.get().await {
             Ok(client) => {
                 self.is_away.store(false, Ordering::Relaxed);
-                return Ok(client);
+                return Ok(Lent {
+                    client: Some(client),
+                    pool: self.pool.clone(),
+                    answer_wait: self.answer_wait,
+                    is_due: AtomicBool::new(false),
+                    hangs: AtomicBool::new(false),
+                });
             }
             Err(error) => error,
         };
@@ -66,15 +77,11 @@ impl Lender {
         &self,
         work: impl AsyncFnOnce(&Client) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let client = self.lend().await?;
-        match timeout(READ_TIMEOUT, work(&client)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                drop(Object::take(client));
-                let reason = format!("no answer of the database after {} s", READ_TIMEOUT.as_secs());
-                Err(StoreError::Unavailable { reason })
-            }
-        }
+        let lent = self.lend().await?;
+        lent.answer(work(lent.client())).await.unwrap_or_else(|| {
+            let reason = format!("no answer of the database after {} s", self.answer_wait.as_secs());
+            Err(StoreError::Unavailable { reason })
+        })
     }
 
     /// Returns once what was read over its connections, on a server and up to these positions, is durable.
@@ -101,10 +108,69 @@ impl Lender {
     }
 }
 
+/// A connection while it is lent. It goes back when this is dropped, but not before the answers that are due.
+pub(crate) struct Lent {
+    /// `Some` until it is dropped.
+    client: Option<Object>,
+    pool: Pool,
+    answer_wait: Duration,
+    /// Something was asked, and is not answered yet.
+    is_due: AtomicBool,
+    /// No answer came in time: nobody else gets this connection.
+    hangs: AtomicBool,
+}
+
+impl Lent {
+    /// To ask with, inside [`Lent::answer`].
+    pub(crate) fn client(&self) -> &Client {
+        self.client.as_ref().expect("is there until it is dropped")
+    }
+
+    /// What the database answers; `None` if it does not in time.
+    pub(crate) async fn answer<T>(&self, asked: impl Future<Output = T>) -> Option<T> {
+        self.is_due.store(true, Ordering::Relaxed);
+        let answer = timeout(self.answer_wait, asked).await.ok();
+        self.is_due.store(false, Ordering::Relaxed);
+        if answer.is_none() {
+            self.hangs.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        let (pool, answer_wait) = (self.pool.clone(), self.answer_wait);
+        if self.hangs.load(Ordering::Relaxed) {
+            discard(client, &pool);
+        } else if self.is_due.load(Ordering::Relaxed) {
+            // The caller hung up. The server may be at work for it, or hang: whoever comes next would wait behind that. Closing
+            // it at once would leave the server at work beside a new connection, each time that a caller hangs up.
+            match Handle::try_current() {
+                Ok(runtime) => drop(runtime.spawn(async move {
+                    if timeout(answer_wait, client.batch_execute("")).await.is_err() {
+                        discard(client, &pool);
+                    }
+                })),
+                Err(_) => drop(Object::take(client)),
+            }
+        }
+    }
+}
+
+/// Ends a connection that does not answer, and those of its pool that wait for somebody: they may lead to the same server.
+fn discard(client: Object, pool: &Pool) {
+    drop(Object::take(client));
+    pool.retain(|_, _| false);
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::time::Duration;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
 
     use deadpool_postgres::{Manager, Runtime};
     use futures_util::future::join;
@@ -134,5 +200,78 @@ mod tests {
         }
         lender.close();
         assert!(matches!(lender.lend().await, Err(StoreError::Unavailable { .. })));
+    }
+
+    /// A server that lets everybody in and answers nothing then, and how many it let in.
+    fn silent_server() -> (String, Arc<AtomicUsize>) {
+        /// `AuthenticationOk` and `ReadyForQuery`.
+        const WELCOME: &[u8] = b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I";
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let let_in = Arc::new(AtomicUsize::new(0));
+        let count = let_in.clone();
+        thread::spawn(move || {
+            let mut kept = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let asked = stream.read(&mut [0; 1024]).unwrap();
+                assert!(asked > 0, "it says who it is");
+                count.fetch_add(1, Ordering::SeqCst);
+                stream.write_all(WELCOME).unwrap();
+                kept.push(stream);
+            }
+        });
+        (
+            format!("postgresql://ruche@127.0.0.1:{port}/ruche?sslmode=disable"),
+            let_in,
+        )
+    }
+
+    fn lender_of(url: &str, size: usize) -> Lender {
+        let pool = Pool::builder(Manager::new(url.parse().unwrap(), NoTls))
+            .max_size(size)
+            .wait_timeout(Some(Duration::from_millis(10)))
+            .runtime(Runtime::Tokio1);
+        Lender {
+            answer_wait: Duration::from_millis(200),
+            ..Lender::new(pool.build().unwrap())
+        }
+    }
+
+    async fn asked(lender: &Lender) -> Result<(), StoreError> {
+        let work = async |client: &Client| {
+            client.batch_execute("SELECT 1").await.unwrap();
+            Ok(())
+        };
+        lender.ask(work).await
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_caller_hung_up_is_lent_to_nobody_before_it_answers() {
+        let (url, let_in) = silent_server();
+        let lender = lender_of(&url, 1);
+        drop(lender.lend().await);
+        assert!(
+            timeout(Duration::from_millis(10), asked(&lender)).await.is_err(),
+            "it hung up"
+        );
+        let refused = lender.lend().await;
+        assert!(matches!(refused, Err(StoreError::Overloaded { .. })));
+        assert_eq!(let_in.load(Ordering::SeqCst), 1);
+        let another = async { while lender.lend().await.is_err() {} };
+        timeout(Duration::from_secs(10), another).await.unwrap();
+        assert_eq!(let_in.load(Ordering::SeqCst), 2, "another one");
+    }
+
+    #[tokio::test]
+    async fn one_that_does_not_answer_takes_those_along_that_nobody_has() {
+        let (url, let_in) = silent_server();
+        let lender = lender_of(&url, 2);
+        drop(join(lender.lend(), lender.lend()).await);
+        assert_eq!(let_in.load(Ordering::SeqCst), 2);
+        let unanswered = asked(&lender).await;
+        assert!(matches!(unanswered, Err(StoreError::Unavailable { .. })));
+        assert!(lender.lend().await.is_ok());
+        assert_eq!(let_in.load(Ordering::SeqCst), 3, "it is a new one");
     }
 }

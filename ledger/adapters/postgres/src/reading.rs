@@ -5,21 +5,18 @@
 //! transaction another session does not matter. What comes back is held until it is [durable](crate::durable) on the server
 //! that the transaction was on, which it says itself: only it knows where a pooler led.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use futures_util::future::join3;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::StoreError;
-use tokio::time::timeout;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 use crate::durable::Durable;
 use crate::error::store_error;
-use crate::lend::Lender;
+use crate::lend::{Lender, Lent};
 use crate::served::{SERVER, ServerId};
 use crate::session::STATEMENT_TIMEOUT;
 
@@ -39,11 +36,8 @@ pub(crate) struct Reader {
 
 /// A connection that is lent for reads of one ledger.
 pub(crate) struct Reading {
-    /// `Some` until it is dropped.
-    client: Option<Object>,
+    lent: Lent,
     begin: String,
-    /// No answer came in time: nobody else gets this connection.
-    hangs: AtomicBool,
     /// The server that the first transaction was on.
     server: OnceLock<ServerId>,
 }
@@ -55,16 +49,15 @@ impl Reader {
 
     /// Lends a connection for a ledger.
     pub(crate) async fn of(&self, ledger: LedgerId) -> Result<Reading, StoreError> {
-        let client = self.lender.lend().await?;
+        let lent = self.lender.lend().await?;
         let begin = format!(
             "BEGIN; {ON_PRIMARY}; SET LOCAL ROLE ruche_app; SET LOCAL search_path = ruche; \
              SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'; SET LOCAL ruche.ledger = '{}'; SELECT {SERVER}",
             ledger.0
         );
         Ok(Reading {
-            client: Some(client),
+            lent,
             begin,
-            hangs: AtomicBool::new(false),
             server: OnceLock::new(),
         })
     }
@@ -93,7 +86,7 @@ impl Reader {
 impl Reading {
     /// For the queries of [`Reading::run`] alone.
     pub(crate) fn client(&self) -> &Client {
-        self.client.as_ref().expect("is there until it is dropped")
+        self.lent.client()
     }
 
     /// Runs queries in a transaction of their own. They must be sent when they are polled first, so they cannot depend on
@@ -109,8 +102,7 @@ impl Reading {
             queries,
             client.batch_execute("COMMIT"),
         );
-        let Ok((begun, read, ended)) = timeout(READ_TIMEOUT, sent).await else {
-            self.hangs.store(true, Ordering::Relaxed);
+        let Some((begun, read, ended)) = self.lent.answer(sent).await else {
             let reason = format!("{place}: no answer after {} s", READ_TIMEOUT.as_secs());
             return Err(StoreError::Unavailable { reason });
         };
@@ -141,14 +133,4 @@ fn server_said(begun: &[SimpleQueryMessage]) -> Option<ServerId> {
         SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok().map(ServerId),
         _ => None,
     })
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take()
-            && self.hangs.load(Ordering::Relaxed)
-        {
-            drop(Object::take(client));
-        }
-    }
 }

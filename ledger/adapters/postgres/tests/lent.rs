@@ -8,9 +8,10 @@ use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger::testing::ledger;
 use ruche_ledger_postgres::PostgresStore;
 
-use super::server::Private;
+use super::proxy::{Fault, On, Proxy};
+use super::server::{Private, until};
 use super::support::{BLOCKED, open_with, soon, wait_for};
-use super::{Noon, open_ledger, server, session};
+use super::{Noon, database, open_ledger, server, session};
 
 /// A pool with one connection for readers.
 async fn one_reader(url: &str) -> Arc<PostgresStore> {
@@ -60,4 +61,22 @@ async fn a_pool_that_is_used_up_is_overload_and_a_database_that_is_gone_is_not()
     soon(async { while read(store.clone()).await.is_err() {} }).await;
     let refused = refused_meanwhile(&store, &url).await;
     assert_eq!(refused, overload, "that it was gone once is over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_behind_a_read_whose_caller_hung_up() {
+    let Some(shared) = server() else { return };
+    let url = database(&shared).await;
+    let proxy = Proxy::start(&url).await;
+    let store = one_reader(&proxy.url(&url)).await;
+    open_ledger(&*store, 1).await;
+    proxy.arm(On::Run("FROM record"), Fault::Hold);
+    let hung_up = tokio::spawn(read(store.clone()));
+    until("it hangs", || async { proxy.happened() == 1 }).await;
+    hung_up.abort();
+    let retry_after_ms = OVERLOADED_RETRY_AFTER_MS;
+    let refused = soon(read(store.clone())).await;
+    assert_eq!(refused, Err(StoreError::Overloaded { retry_after_ms }));
+    proxy.release();
+    soon(async { while read(store.clone()).await.is_err() {} }).await;
 }
