@@ -1,5 +1,6 @@
 //! `deploy/drill`: an operator rehearses a restore beside a deployment, which goes on as if nothing had been.
 
+use std::fs;
 use std::process::{Command, Output};
 
 use ruche_tests::data::of_repository;
@@ -88,4 +89,48 @@ fn a_drill_with_a_database_restores_into_an_empty_one() {
     );
     refused(Some(&scratch), "another master seed");
     assert_eq!(drill.epochs(), 1, "nothing was restored");
+}
+
+/// A drill whose server is not there, in a folder, and says these figures.
+fn rehearse_with(folder: &std::path::Path, figures: &str) -> Output {
+    fs::write(folder.join("figures"), figures).expect("figures");
+    let fakes = of_repository("tests/it/testdata/drill");
+    let path = std::env::var("PATH").expect("a path");
+    let mut script = Command::new("timeout");
+    script
+        .arg("60")
+        .arg(of_repository("deploy/drill"))
+        .arg(folder.join("drill"));
+    script
+        .env("PATH", format!("{}:{path}", fakes.display()))
+        .env("RUCHE", fakes.join("ruche"))
+        .env("FAKED", folder)
+        .env_remove("RUCHE_DATABASE_URL");
+    script.output().expect("it runs")
+}
+
+#[test]
+fn a_drill_fails_at_once_where_a_read_model_waits_for_a_person() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let figures = "ruche_projection_lag_events{projection=\"usage\"} 7\nruche_parked_projections 2\n";
+    let done = rehearse_with(folder.path(), figures);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("2 read models are parked"), "{said}");
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(!folder.path().join("drill").exists(), "payloads were left behind");
+}
+
+#[test]
+fn a_drill_does_not_say_that_appends_are_taken_while_a_ledger_is_halted() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let figures = "ruche_projection_lag_events{projection=\"usage\"} 0\nruche_parked_projections 0\n";
+    let done = rehearse_with(folder.path(), figures);
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("takes appends"), "{said}");
+    let asked = fs::read_to_string(folder.path().join("asked")).expect("it asked");
+    assert_eq!(
+        asked.lines().count(),
+        2,
+        "the first answer told of a halted ledger"
+    );
 }
