@@ -154,9 +154,12 @@ class Turn:
                     raise
                 return f"Error: {refused}"  # the arguments do not fit the tool's schema, and the model may do better
             if call["state"] == "COMPLETED":
-                return call["result"]  # by an earlier attempt: it is not done again
-            if call["gate"] == "APPROVAL" and self._decision(call["approval"]["id"]) in ("REJECTED", "EXPIRED"):
-                return "Nobody allowed this: a person said no, or did not say yes in time."
+                return told(call, call["result"])  # by an earlier attempt: it is not done again
+            approval = self._decision(call["approval"]["id"]) if call["gate"] == "APPROVAL" else None
+            if approval and approval["state"] in ("REJECTED", "EXPIRED"):
+                reason = approval["decisionReason"] or "no reason is given"
+                why = f"A person said no: {reason}" if approval["state"] == "REJECTED" else "Nobody said yes in time"
+                return f"This may not happen. {why}."
             try:
                 start = self.send("startEffect", PERMITTED, callId=call["callId"])
                 break
@@ -166,7 +169,7 @@ class Turn:
                 # What was proposed and signed does not hold any more, such as the tool's schema or the reviewer's key. This
                 # call never starts: it is proposed anew, once, and people are asked again.
         if start["unchanged"]:  # it was started before: nothing is to be run. A start that `send` had to repeat is not that
-            return start["result"] or f"This is {start['state']} already."
+            return told(call, start["result"] or f"This is {start['state']} already.")
         permit = start["permit"]
         known = {"callId": call["callId"], "permit": permit["position"]}
         self.effect_key = permit["effectKey"]
@@ -180,25 +183,32 @@ class Turn:
             self.send("reportEffect", "state", **known, outcome={"unknown": {"cause": repr(error)}})
             raise
         self.send("reportEffect", "state", **known, outcome={"completed": {"result": result}})
-        return result
+        return told(call, result)
 
     def _propose(self, tool, arguments, business_key):
-        fields = "callId gate state result approval { id }"
+        fields = "callId gate state result argumentsDiffer arguments approval { id }"
         return self.send("proposeAction", fields, tool=tool, arguments=arguments, businessKey=business_key)
 
     def _decision(self, approval):
         """What becomes of a request, once people have decided or it is over."""
-        query = "query ($id: ID!) { approval(id: $id) { state } }"
+        query = "query ($id: ID!) { approval(id: $id) { state decisionReason } }"
         while True:
-            state = self.ruche.ask(query, {"id": approval})["approval"]["state"]
-            if state != "REQUESTED":
-                return state
+            known = self.ruche.ask(query, {"id": approval})["approval"]
+            if known["state"] != "REQUESTED":
+                return known
             time.sleep(LOOK_S)
 
     def commit(self, answer):
         """The turn is over and this is its answer."""
         self.send("commitTurn", "turnId", outcome="ANSWERED", response={"text": answer})
         return answer
+
+
+def told(call, text):
+    """The text for the model. What stands under a business key may be of other arguments than it asks for now."""
+    if not call["argumentsDiffer"]:
+        return text
+    return f"{text} (That is of {call['arguments']}, asked for before under the same key. Nothing else was done.)"
 
 
 def look_up_order(order):

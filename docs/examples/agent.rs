@@ -136,6 +136,17 @@ fn carried_out(answer: Value) -> Outcome<Value> {
     }
 }
 
+/// The text for the model. What stands under a business key may be of other arguments than it asks for now.
+fn told(call: &Value, text: String) -> String {
+    match call["argumentsDiffer"] == true {
+        true => format!(
+            "{text} (That is of {}, asked for before under the same key. Nothing else was done.)",
+            call["arguments"].as_str().unwrap_or_default()
+        ),
+        false => text,
+    }
+}
+
 impl Turn<'_> {
     fn send(&self, name: &str, fields: &str, more: Value) -> Outcome<Value> {
         carried_out(self.ask_for(name, fields, more)?)
@@ -197,7 +208,7 @@ impl Turn<'_> {
         let (call, start) = loop {
             let action =
                 json!({ "tool": tool, "arguments": arguments.to_string(), "businessKey": business_key });
-            let fields = "callId gate state result approval { id }";
+            let fields = "callId gate state result argumentsDiffer arguments approval { id }";
             let call = self.ask_for("proposeAction", fields, action)?;
             if call["code"] == "INVALID_INPUT" && call["path"][0] == "arguments" {
                 // They do not fit the tool's schema, and the model may do better.
@@ -206,10 +217,12 @@ impl Turn<'_> {
             let call = carried_out(call)?;
             if call["state"] == "COMPLETED" {
                 // By an earlier attempt: it is not done again.
-                return Ok(text(&call["result"]));
+                return Ok(told(&call, text(&call["result"])));
             }
-            if call["gate"] == "APPROVAL" && self.is_forbidden(&call["approval"]["id"])? {
-                return Ok("Nobody allowed this: a person said no, or did not say yes in time.".to_owned());
+            if call["gate"] == "APPROVAL"
+                && let Some(why) = self.forbidden(&call["approval"]["id"])?
+            {
+                return Ok(format!("This may not happen. {why}."));
             }
             let fields = "unchanged state result permit { position effectKey arguments }";
             let start = self.ask_for("startEffect", fields, json!({ "callId": call["callId"] }))?;
@@ -223,13 +236,14 @@ impl Turn<'_> {
         if start["unchanged"] == true {
             // It was started before: nothing is to be run. A start that `mutate` had to repeat is not that.
             let state = format!("This is {} already.", text(&start["state"]));
-            return Ok(start["result"].as_str().map_or(state, str::to_owned));
+            let known = start["result"].as_str().map_or(state, str::to_owned);
+            return Ok(told(&call, known));
         }
         let permit = &start["permit"];
         // What was proposed and signed: under one business key that may be what an earlier attempt wanted.
         let signed: Value = serde_json::from_str(permit["arguments"].as_str().unwrap_or_default())?;
         // A process that dies from here on leaves an effect in doubt, which a person settles.
-        let (outcome, told) = match run(&signed, permit["effectKey"].as_str().unwrap_or_default()) {
+        let (outcome, answer) = match run(&signed, permit["effectKey"].as_str().unwrap_or_default()) {
             Ok(result) => (json!({ "completed": { "result": result } }), result),
             Err(ToolError::NothingDone(error)) => (
                 json!({ "failed": { "errorType": "tool_error", "error": error } }),
@@ -242,17 +256,21 @@ impl Turn<'_> {
         };
         let report = json!({ "callId": call["callId"], "permit": permit["position"], "outcome": outcome });
         self.send("reportEffect", "state", report)?;
-        Ok(told)
+        Ok(told(&call, answer))
     }
 
-    /// Waits until people have decided on a request, or it is over, and says whether that is a no.
-    fn is_forbidden(&self, approval: &Value) -> Outcome<bool> {
-        let query = "query ($id: ID!) { approval(id: $id) { state } }";
+    /// Waits until people have decided on a request, or it is over, and says why if that is a no.
+    fn forbidden(&self, approval: &Value) -> Outcome<Option<String>> {
+        let query = "query ($id: ID!) { approval(id: $id) { state decisionReason } }";
         loop {
             let answer = self.ruche.ask(query, &json!({ "id": approval }))?;
-            let state = &answer["approval"]["state"];
-            if state != "REQUESTED" {
-                return Ok(state == "REJECTED" || state == "EXPIRED");
+            let known = &answer["approval"];
+            let reason = known["decisionReason"].as_str().unwrap_or("no reason is given");
+            match known["state"].as_str() {
+                Some("REQUESTED") => {}
+                Some("REJECTED") => return Ok(Some(format!("A person said no: {reason}"))),
+                Some("EXPIRED") => return Ok(Some("Nobody said yes in time".to_owned())),
+                _ => return Ok(None),
             }
             std::thread::sleep(LOOK_INTERVAL);
         }

@@ -116,6 +116,31 @@ fn the_client_in_rust_goes_through_a_turn() {
     goes_through_a_turn(&mut Command::new(env!("CARGO_BIN_EXE_example-agent")));
 }
 
+/// A person says no: the tool does not run, and the model reads why.
+fn tells_the_model_why_a_person_said_no(client: &mut Command) {
+    let world = World::new();
+    message(&world);
+    let child = started(&world, client);
+    let (approval, _) = open_request(&world, "");
+    world
+        .reviewer
+        .reject(&world.desk, &approval, "order 7 was never paid");
+    let ended = child.wait_with_output().expect("it ends");
+    let (printed, said) = texts(&ended);
+    assert!(ended.status.success(), "{}: {said}", ended.status);
+    assert_eq!(said, "", "nothing runs");
+    assert!(
+        printed.contains("A person said no: order 7 was never paid"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn the_clients_tell_the_model_why_a_person_said_no() {
+    tells_the_model_why_a_person_said_no(&mut python("agent.py"));
+    tells_the_model_why_a_person_said_no(&mut Command::new(env!("CARGO_BIN_EXE_example-agent")));
+}
+
 /// A person approves what the client asks for, and the tool is another one before the client starts it. Gives the request.
 fn approved_and_stale(world: &World, client: &Child, seen: &str, title: &str) -> String {
     let (approval, arguments) = open_request(world, seen);

@@ -67,6 +67,19 @@ impl Reviewer {
         )
     }
 
+    /// Says no, and why.
+    pub fn reject(&self, desk: &Client, approval: &str, reason: &str) {
+        let query = "query ($id: ID!, $who: String!, $key: Hash!, $why: String!) { approval(id: $id) {
+            statement(reviewer: $who, keyId: $key, decision: REJECT, reason: $why) } }";
+        let (who, key) = (&self.file.reviewer, self.file.key.public().id());
+        let shown = desk.ask(query, json!({ "id": approval, "who": who, "key": key, "why": reason }));
+        let statement = shown["approval"]["statement"].as_str().expect("a statement");
+        let envelope = self.file.key.sign(STATEMENT_TYPE, statement.as_bytes());
+        let input = json!({ "approvalId": approval, "envelope": envelope.expect("it is short").to_json() });
+        let voted = desk.sent("voteOnApproval", &format!("no-{approval}"), input, "outcome");
+        assert_eq!(voted["outcome"], "REJECTED", "{voted}");
+    }
+
     /// The vote as it is sent.
     pub fn signed(&self, desk: &Client, approval: &str, tool: &str, arguments: &str) -> Value {
         let query = "query ($id: ID!, $who: String!, $key: Hash!) { approval(id: $id) { tool arguments
