@@ -372,7 +372,12 @@ pub trait Command: Serialize + Send + Sync {
 
     /// What stands by now, where the answer that a key stands for (`first`, its events) would be read as leave to do what was
     /// done or settled since. It is told in the place of that answer, `unchanged`.
-    fn outlived(&self, _state: &Self::State, _first: &[RecordedEvent]) -> Option<Vec<RecordedEvent>> {
+    fn outlived(
+        &self,
+        _state: &Self::State,
+        _first: &[RecordedEvent],
+        _ground: &Ground<'_>,
+    ) -> Option<Vec<RecordedEvent>> {
         None
     }
 

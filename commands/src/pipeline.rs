@@ -122,17 +122,17 @@ impl Commands {
                 // What was allowed the first time may be refused now because it was carried out.
                 Err(refusal) => {
                     let answer = self.earlier_answer(context, &claims, refusal).await;
-                    return answer.map(|receipt| told(command, &state, receipt));
+                    return answer.map(|receipt| told(command, &state, &ground, receipt));
                 }
             };
             let (events, refusal) = match decided {
                 Decision::Append(events) => (events, None),
                 Decision::AlreadySo(events) => {
                     let answer = self.already_so(context, &claims, events).await;
-                    return answer.map(|receipt| told(command, &state, receipt));
+                    return answer.map(|receipt| told(command, &state, &ground, receipt));
                 }
                 Decision::Refused { events, refusal } => match self.look_up(context, &claims).await? {
-                    Some(events) => return Ok(told(command, &state, first_answer(events))),
+                    Some(events) => return Ok(told(command, &state, &ground, first_answer(events))),
                     None => (events, Some(refusal.of_command(C::NAME))),
                 },
             };
@@ -141,7 +141,7 @@ impl Commands {
             let claims = if refusal.is_none() { &claims[..] } else { &[] };
             match self.append(context, claims, guards, own, prepared).await? {
                 Tried::Written(receipt) => {
-                    return refusal.map_or_else(|| Ok(told(command, &state, receipt)), Err);
+                    return refusal.map_or_else(|| Ok(told(command, &state, &ground, receipt)), Err);
                 }
                 Tried::Moved(stream) => {
                     tracing::debug!(command = C::NAME, %stream, attempt, "conflict");
@@ -387,10 +387,15 @@ fn unchanged(events: Vec<RecordedEvent>) -> CommandReceipt {
 }
 
 /// What a client is told: a first answer once more, unless it is outlived.
-fn told<C: Command>(command: &C, state: &C::State, receipt: CommandReceipt) -> CommandReceipt {
+fn told<C: Command>(
+    command: &C,
+    state: &C::State,
+    ground: &Ground<'_>,
+    receipt: CommandReceipt,
+) -> CommandReceipt {
     let outlived = receipt
         .duplicate
-        .then(|| command.outlived(state, &receipt.events))
+        .then(|| command.outlived(state, &receipt.events, ground))
         .flatten();
     outlived.map_or(receipt, unchanged).with(command.beside(state))
 }

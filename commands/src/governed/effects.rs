@@ -64,11 +64,13 @@ pub struct StartState {
 }
 
 impl StartState {
-    /// The request for approval of a call that the lane has open, where the ledger went on in another epoch since.
-    fn outlived_request(&self, lane: &Lane, call: &Call) -> Option<ApprovalId> {
+    /// The request for approval of a call that the lane has open, where the ledger went on in another epoch since. One that
+    /// has lapsed too ends as those do.
+    fn outlived_request(&self, lane: &Lane, call: &Call, ground: &Ground<'_>) -> Option<ApprovalId> {
         let (asked_in, now_in) = (self.signed.asked_in()?, self.epoch?);
         let known = lane.approvals.get(&call.approval?)?;
-        (known.state == ApprovalState::Requested && asked_in < now_in).then_some(known.id)
+        let is_open = known.state == ApprovalState::Requested && ground.now < known.expires_at;
+        (is_open && asked_in < now_in).then_some(known.id)
     }
 
     /// What is recorded instead of a start: that the call was done, or that another one holds its business key.
@@ -141,17 +143,27 @@ impl Command for StartEffect {
     }
 
     /// A repeat is leave to run for who was not answered, while that start is the last that is known of the call. Once its
-    /// outcome is unknown, or a person has said what became of it, nobody may run it on that start any more.
-    fn outlived(&self, state: &StartState, first: &[RecordedEvent]) -> Option<Vec<RecordedEvent>> {
+    /// time is over, its outcome is unknown, or a person has said what became of it, nobody may run it on that start any more.
+    fn outlived(
+        &self,
+        state: &StartState,
+        first: &[RecordedEvent],
+        ground: &Ground<'_>,
+    ) -> Option<Vec<RecordedEvent>> {
         let is_start = |event: &&RecordedEvent| event.event.event_type == "tool.started";
-        let start = first.iter().find(is_start)?.receipt.position;
-        let all = state.keyed.of(self.call)?;
+        let start = first.iter().find(is_start)?;
+        // The timer that says so may be late.
+        let is_over = match start.agent_event() {
+            Ok(Some(AgentEvent::ToolStarted(said))) => said.lapses_at.is_some_and(|at| at <= ground.now),
+            _ => false,
+        };
+        let all = state.keyed.of(self.call).unwrap_or_else(|| first.to_vec());
         let is_later = |event: &RecordedEvent| {
-            event.receipt.position > start
+            event.receipt.position > start.receipt.position
                 && event.event.event_type.starts_with("tool.")
                 && event.event.event_type != "tool.start_refused"
         };
-        all.iter().any(is_later).then_some(all)
+        (is_over || all.iter().any(is_later)).then_some(all)
     }
 
     fn evolve(&self, state: &mut StartState, event: &PastEvent) {
@@ -186,7 +198,9 @@ impl Command for StartEffect {
         if let Some(events) = state.taken.holder(ground.now)? {
             return Ok(Decision::AlreadySo(events));
         }
-        if let Some(approval) = state.outlived_request(&lane, call) {
+        // Another turn's request is none of this worker's business.
+        let outlived = state.outlived_request(&lane, call, ground);
+        if let Some(approval) = outlived.filter(|_| call.turn == self.turn) {
             return self.end_request(approval, governed, &lane, ground);
         }
         let timeout_us = state

@@ -115,8 +115,13 @@ impl Command for StartCall {
         self.start.may_hear_again(&state.start, ground)
     }
 
-    fn outlived(&self, state: &StartCallState, first: &[RecordedEvent]) -> Option<Vec<RecordedEvent>> {
-        self.start.outlived(&state.start, first)
+    fn outlived(
+        &self,
+        state: &StartCallState,
+        first: &[RecordedEvent],
+        ground: &Ground<'_>,
+    ) -> Option<Vec<RecordedEvent>> {
+        self.start.outlived(&state.start, first, ground)
     }
 
     fn evolve(&self, state: &mut StartCallState, event: &PastEvent) {

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::effects::as_text;
 use super::{Asked, GovernedState, LaneName};
-use crate::command::{Command, Decision, Load, PastEvent};
+use crate::command::{Command, Decision, Load, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
 use crate::error::CommandError;
 use crate::lane::{self, Intent, Undone};
@@ -32,6 +32,8 @@ pub struct StartCompensation {
 pub struct UndoState {
     governed: GovernedState,
     catalogue: Catalogue,
+    /// The last that is known of the call.
+    last: Option<RecordedEvent>,
 }
 
 impl Command for StartCompensation {
@@ -54,9 +56,34 @@ impl Command for StartCompensation {
         state.catalogue.is_settled(stream)
     }
 
+    /// As of a start: a repeat is leave to undo only while that try is the last that is known, and its time is not over.
+    fn outlived(
+        &self,
+        state: &UndoState,
+        first: &[RecordedEvent],
+        ground: &Ground<'_>,
+    ) -> Option<Vec<RecordedEvent>> {
+        let is_start = |event: &&RecordedEvent| event.event.event_type == "tool.compensation_started";
+        let start = first.iter().find(is_start)?;
+        let is_over = match start.agent_event() {
+            Ok(Some(AgentEvent::ToolCompensationStarted(said))) => {
+                said.lapses_at.is_some_and(|at| at <= ground.now)
+            }
+            _ => false,
+        };
+        let last = state.last.as_ref().unwrap_or(start);
+        let is_last = last.receipt.position <= start.receipt.position;
+        (is_over || !is_last).then(|| vec![last.clone()])
+    }
+
     fn evolve(&self, state: &mut UndoState, event: &PastEvent) {
         if event.stream().category == Category::Tool {
             return state.catalogue.evolve(event);
+        }
+        let is_of_call = event.recorded.event.call == Some(self.call);
+        if is_of_call && event.stream().category == Category::Lane && event.event_type().starts_with("tool.")
+        {
+            state.last = Some(event.recorded.clone());
         }
         state.governed.evolve(event);
     }

@@ -305,6 +305,9 @@ async fn a_start_that_was_not_heard_of_runs_nothing_once_the_call_is_in_doubt() 
     assert_eq!((again.duplicate, again.unchanged), (true, false));
     assert_eq!(started(&again).0, started(&start).0);
     world.wait_ms(5_000);
+    // The time is over, and the timer that says so is late.
+    let late = world.send("b", &world.start(call)).await.unwrap();
+    assert_eq!((late.duplicate, late.unchanged), (false, true));
     let fire = FireTimers {
         lane: world.lane_id(),
     };

@@ -103,11 +103,18 @@ async fn a_try_at_undoing_takes_as_long_as_its_tool_may() {
     world.send("e", &quick).await.unwrap();
     let lane = world.lane();
     let start = StartCompensation { lane, call };
-    world.send("f", &start).await.unwrap();
+    let first = world.send("f", &start).await.unwrap();
     world.wait_ms(6_999);
     assert!(world.send("g", &start).await.is_err());
+    // Who was not answered may undo it as long as that try lasts, and not on it any more.
+    let again = world.send("f", &start).await.unwrap();
+    assert_eq!((again.duplicate, again.receipts()), (true, first.receipts()));
     world.wait_ms(1);
-    world.send("g", &start).await.unwrap();
+    let late = world.send("f", &start).await.unwrap();
+    assert_eq!((late.duplicate, late.unchanged), (false, true));
+    let second = world.send("g", &start).await.unwrap();
+    let late = world.send("f", &start).await.unwrap();
+    assert_eq!((late.unchanged, late.receipts()), (true, second.receipts()));
 }
 
 #[tokio::test]
