@@ -90,7 +90,7 @@ struct Appends {
     refused: Option<Instant>,
     /// Those without an answer yet.
     unanswered: usize,
-    /// Since when there are some and the store answered none.
+    /// Since when the store has answered none. Stays when their callers hang up, until it answers one or can be written.
     silent: Option<Instant>,
 }
 
@@ -99,12 +99,8 @@ pub struct Unanswered<'a>(&'a AppendHealth);
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        let mut appends = lock(&self.0.appends);
-        appends.unanswered -= 1;
-        // A caller that hung up had no answer: the others go on waiting since then.
-        if appends.unanswered == 0 {
-            appends.silent = None;
-        }
+        // A caller that hung up had no answer, so how long the store has been silent stays as it is.
+        lock(&self.0.appends).unanswered -= 1;
     }
 }
 
@@ -206,7 +202,8 @@ impl AppendHealth {
         let mut appends = lock(&self.appends);
         // A queue that is full refuses without the store, which may hang behind it.
         if !matches!(outcome, Err(StoreError::Overloaded { .. })) {
-            appends.silent = appends.silent.map(|_| Instant::now());
+            // Whoever has this answer is still counted.
+            appends.silent = (appends.unanswered > 1).then(Instant::now);
         }
         match outcome {
             Ok(AppendOutcome::Appended { duplicate: false, .. }) => appends.refused = None,
@@ -239,6 +236,7 @@ impl AppendHealth {
         }
         let mut appends = lock(&self.appends);
         appends.refused = appends.refused.filter(|refused| *refused > tried.begun);
+        appends.silent = appends.silent.filter(|_| appends.unanswered > 0);
         drop(appends);
         if let Some(hanging) = self.tries().hanging.take() {
             // Whatever it waits for, the store can be written without it.
@@ -418,7 +416,30 @@ mod tests {
         tokio::time::advance(READY_SILENCE_MAX / 2).await;
         assert_eq!(health.look().await, Err("no room".to_owned()));
         drop(second);
-        assert_eq!(health.look().await, Ok(()), "nobody waits any more");
+        assert_eq!(
+            health.look().await,
+            Err("no room".to_owned()),
+            "it hung up without an answer"
+        );
+        test.no.store(false, Ordering::SeqCst);
+        tokio::time::advance(READY_TRY_SHARED).await;
+        assert_eq!(health.look().await, Ok(()));
+        let begun = test.begun.load(Ordering::SeqCst);
+        tokio::time::advance(READY_SILENCE_MAX).await;
+        assert_eq!(health.look().await, Ok(()));
+        assert_eq!(test.begun.load(Ordering::SeqCst), begun, "nobody waits any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_caller_after_the_other_that_hangs_up_does_not_hide_a_store_that_hangs() {
+        let health = of_no_room();
+        for _again in 0..2 {
+            assert_eq!(health.look().await, Ok(()), "it is slow");
+            let waits = health.begin();
+            tokio::time::advance(READY_SILENCE_MAX / 2).await;
+            drop(waits);
+        }
+        assert_eq!(health.look().await, Err("no room".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -447,7 +468,6 @@ mod tests {
         }
         assert_eq!(health.look().await, Err("no room".to_owned()));
         drop(waits);
-        assert_eq!(health.look().await, Ok(()), "nobody waits any more");
     }
 
     #[tokio::test]
