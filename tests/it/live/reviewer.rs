@@ -72,7 +72,10 @@ impl Reviewer {
         let query = "query ($id: ID!, $who: String!, $key: Hash!, $why: String!) { approval(id: $id) {
             statement(reviewer: $who, keyId: $key, decision: REJECT, reason: $why) } }";
         let (who, key) = (&self.file.reviewer, self.file.key.public().id());
-        let shown = desk.ask(query, json!({ "id": approval, "who": who, "key": key, "why": reason }));
+        let shown = desk.ask(
+            query,
+            json!({ "id": approval, "who": who, "key": key, "why": reason }),
+        );
         let statement = shown["approval"]["statement"].as_str().expect("a statement");
         let envelope = self.file.key.sign(STATEMENT_TYPE, statement.as_bytes());
         let input = json!({ "approvalId": approval, "envelope": envelope.expect("it is short").to_json() });
