@@ -6,7 +6,7 @@
 //! 1. A message comes in (`messages`). A worker takes the turn that is ready, of a lane (`turns`) or of an agent (`claims`).
 //! 2. It wants a call (`propose`); of an irreversible one a reviewer decides first (`votes`).
 //!    What it does in steps it says by `steps`.
-//! 3. It starts the call and says how it came out (`effects`); `calls` knows who holds a business key, and `signed` judges
+//! 3. It starts the call (`effects`) and says how it came out (`report`); `calls` knows who holds a business key, and `signed` judges
 //!    once more what was approved. A turn that ends early undoes what it did (`undoing`).
 //! 4. Meanwhile it says that it is still there (`heartbeat`), and nothing gets longer than it may (`room`). It answers and
 //!    commits, or fails (`turns`). What happens by itself is fired by whoever watches the time (`timers`), and in front of a
@@ -30,6 +30,7 @@ mod folded;
 mod timers;
 mod room;
 mod refusal;
+mod report;
 mod settling;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -58,12 +59,13 @@ use crate::lane::{
 use crate::session::SessionState;
 
 pub use claims::ClaimTurnOfAgent;
-pub use effects::{ReportEffect, Reported, ResolveOutcome, SendMessage, StartEffect};
+pub use effects::{ResolveOutcome, SendMessage, StartEffect};
 pub use heartbeat::HeartbeatTurn;
 pub use held_turn::HeldTurn;
 pub use messages::SubmitMessage;
 pub use named_start::StartCall;
 pub use propose::ProposeAction;
+pub use report::{ReportEffect, Reported};
 pub use settling::SettleIntervention;
 pub use steps::{CompleteStep, StartStep};
 pub use timers::FireTimers;

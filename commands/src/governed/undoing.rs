@@ -10,7 +10,7 @@ use ruche_domain::numbers::{Micros, Position};
 use ruche_domain::stream::{Category, StreamId};
 use serde::Serialize;
 
-use super::effects::as_text;
+use super::report::as_text;
 use super::{Asked, GovernedState, LaneName};
 use crate::command::{Command, Decision, Load, PastEvent, RecordedEvent};
 use crate::context::{Ground, check_external_id};
