@@ -19,23 +19,28 @@ use ruche_commands::{Commands, LedgerSecrets, SecretsOf};
 use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::ids::{LedgerId, TenantId};
 use ruche_domain::ports::{Clock, Random};
+use ruche_ledger::archive::ArchivesAtHand;
 use ruche_ledger::epoch::{OpenError, Opener, RestoredLedger};
 use ruche_ledger::guard::GuardedStore;
 use ruche_ledger::seal::{SealError, Sealer, TreeHeadStoreError, TreeStore};
 use ruche_ledger::store::{EventStore, StoreError};
 use ruche_ledger_keys::{MasterSeedFile, OsRandom, SystemClock, TreeHeadFiles};
 use ruche_ledger_sqlite::{self as sqlite, DataLock};
-use ruche_projections::rebuild::{OnDifference, RebuildReport};
+use ruche_projections::rebuild::{OnDifference, RebuildProgress, RebuildReport};
 use ruche_projections::runner::Runner;
+use ruche_projections::store::{ReadStoreError, Snapshot};
 
 use crate::append_health::AppendHealth;
-use crate::auth::{Access, Credential};
+use crate::archived::{ArchivedBundles, ArchivedStore};
+use crate::auth::{Access, Credential, Passes};
 use crate::cli::Common;
 use crate::handed_out::HandedOut;
 use crate::metered::MeteredStore;
 use crate::passed_over::PassedOver;
 use crate::publish::Publisher;
+use crate::read_models;
 use crate::ready_turns::ReadyTurns;
+use crate::rebuilds::Rebuilds;
 use crate::replays::Replays;
 use crate::restore::{self, BackupEnd};
 use crate::seal_loop::SealProgress;
@@ -43,7 +48,9 @@ use crate::services::{Services, Shutdown};
 use crate::tending::Tending;
 use crate::timer_loop::Timers;
 
+mod archive;
 mod backup;
+mod bi;
 mod embedded;
 mod engine;
 mod error;
@@ -54,15 +61,18 @@ mod limit;
 pub mod promised;
 mod settings;
 
+pub use archive::{ArchiveStep, Taken, open_archive};
 pub use backup::{backup, put_backup_in_place};
+pub use bi::{bi_grant, bi_logins, bi_revoke};
 pub use error::AppError;
 pub use files::{check_records, files_must_exist, has_seed, ledger_file, lock};
 pub use postgres::{copy_tree_heads, migrate};
 pub use settings::{SettingsFound, check_settings};
 
+use archive::ArchiveDir;
 use backup::Pending;
 use engine::Engine;
-pub use limit::{has_ledgers, random};
+pub use limit::{Stored, has_ledgers, random};
 
 use files::no_restore_pending;
 
@@ -107,8 +117,10 @@ fn master_seed(common: &Common, is_used: bool) -> Result<Arc<MasterSeedFile>, Ap
 
 /// Everything, put together on one of the engines.
 pub struct App {
-    /// The records.
+    /// The records, whole: what is in an archive is read from there, and is refused where the archive is not at hand.
     pub events: Arc<dyn EventStore>,
+    /// The same records for who shows them: a payload whose archive is not at hand is told as archived.
+    pub stored: Arc<dyn EventStore>,
     /// Tiles and tree heads.
     pub trees: Arc<dyn TreeStore>,
     /// Signs tree heads.
@@ -121,6 +133,8 @@ pub struct App {
     pub runner: Arc<Runner>,
     /// API keys.
     pub access: Arc<Access>,
+    /// What browsers of people bring in place of them.
+    passes: Passes,
     /// The clock of the process.
     pub clock: Arc<dyn Clock>,
     /// The random source of the process.
@@ -131,6 +145,9 @@ pub struct App {
     pub restored: Vec<(BackupEnd, Result<RestoredLedger, String>)>,
     /// Whether this process signs tree heads and renews read models, or only looks.
     writes: bool,
+    /// The records as they are stored, archives left aside.
+    unfilled: Arc<dyn EventStore>,
+    at_hand: Option<Arc<dyn ArchivesAtHand>>,
     append_health: Arc<AppendHealth>,
     guarded: Arc<GuardedStore>,
     engine: Engine,
@@ -142,6 +159,16 @@ impl App {
     /// # Errors
     /// See [`AppError`]. Nothing is left locked.
     pub async fn open(common: &Common, what: &str) -> Result<Self, AppError> {
+        let app = Self::open_with_models_as_they_are(common, what).await?;
+        app.renew_read_models().await?;
+        Ok(app)
+    }
+
+    /// As [`App::open`], but read models of another version stay as they are: for who brings back what they are made of.
+    ///
+    /// # Errors
+    /// See [`AppError`]. Nothing is left locked.
+    pub async fn open_with_models_as_they_are(common: &Common, what: &str) -> Result<Self, AppError> {
         settings::fit_together(common)?;
         let pending;
         let (engine, seed) = match &common.database_url {
@@ -166,7 +193,6 @@ impl App {
             app.finish_restore(&common.data_dir, pending).await?;
         }
         app.finish_sealing().await;
-        app.renew_read_models().await?;
         Ok(app)
     }
 
@@ -229,7 +255,12 @@ impl App {
             engine.write_test.clone(),
             engine.writers.clone(),
         ));
-        let events: Arc<dyn EventStore> = Arc::new(MeteredStore::new(guarded.clone(), append_health.clone()));
+        let unfilled: Arc<dyn EventStore> =
+            Arc::new(MeteredStore::new(guarded.clone(), append_health.clone()));
+        let at_hand = common.archive_dir.as_deref().map(ArchiveDir::at_hand);
+        let bundles = at_hand.clone().map(ArchivedBundles::of);
+        let stored = Arc::new(ArchivedStore::telling(unfilled.clone(), bundles.clone()));
+        let events: Arc<dyn EventStore> = Arc::new(ArchivedStore::refusing(unfilled.clone(), bundles));
         let deployment = promised::deployment(common.deployment.as_deref(), &*events, &*engine.heads).await?;
         let sealer = Arc::new(Sealer {
             events: events.clone(),
@@ -244,18 +275,24 @@ impl App {
             deployment,
         };
         let validator = Arc::new(CatalogueValidator::new()?);
+        let passes = Passes::new(*seed.seed().pass_key());
         let secrets = Arc::new(SeedSecrets(seed));
         let commands = Commands::new(events.clone(), clock.clone(), random.clone(), secrets, validator);
+        let commands = commands.reading_back_from(stored.clone());
         let runner = Arc::new(Runner::new(events.clone(), engine.reads.clone()));
         let access = Arc::new(Access::open(events.clone(), clock.clone(), random.clone()).await?);
         Ok(Self {
             events,
+            stored,
+            unfilled,
+            at_hand,
             trees: engine.trees.clone(),
             sealer,
             opener,
             commands: Arc::new(commands),
             runner,
             access,
+            passes,
             clock,
             random,
             sealing: Arc::default(),
@@ -330,33 +367,30 @@ impl App {
     /// Rebuilds read models that another version of a projection made: after an upgrade nothing else could follow them.
     async fn renew_read_models(&self) -> Result<(), AppError> {
         for ledger in self.events.ledgers().await? {
-            for projection in ruche_projections::projection::all() {
-                let status = self.runner.store().status(ledger, projection.name()).await?;
-                // Where other nodes run, newer ones may have made them: theirs are not made old again.
-                let outdated = |stored: u32| match self.engine.is_shared() {
-                    true => stored < projection.version(),
-                    false => stored != projection.version(),
-                };
-                if status.version.is_some_and(outdated) {
-                    tracing::info!(
-                        projection = projection.name(),
-                        "rebuilding read models of another version"
-                    );
-                    self.rebuild().await?;
-                    return Ok(());
-                }
+            let found = read_models::to_renew(&self.runner, ledger, self.engine.is_shared()).await?;
+            if let Some(projection) = found {
+                tracing::info!(
+                    projection,
+                    "rebuilding read models: this one is of another version, or new"
+                );
+                self.rebuild(&RebuildProgress::default()).await?;
+                return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Makes all read models anew from the ledgers and switches to them. Returns what differed from the old ones.
+    /// Makes all read models anew from the ledgers and switches to them, and tells how far it is. Returns what differed from
+    /// the old ones.
     ///
     /// # Errors
-    /// See [`AppError`]. Then the old ones are as they were.
-    pub async fn rebuild(&self) -> Result<RebuildReport, AppError> {
+    /// See [`AppError`]; `Archived` before it begins, where payloads are in an archive that is not at hand. Then the old ones
+    /// are as they were.
+    pub async fn rebuild(&self, progress: &RebuildProgress) -> Result<RebuildReport, AppError> {
+        self.archives_must_be_at_hand().await?;
         let rebuild = &self.engine.rebuild;
-        Ok(rebuild.rebuild(self.events.clone(), OnDifference::Switch).await?)
+        let rebuilt = rebuild.rebuild(self.events.clone(), OnDifference::Switch, progress);
+        Ok(rebuilt.await?)
     }
 
     /// Brings the read models of a ledger up to its end, or to what is parked.
@@ -365,6 +399,14 @@ impl App {
     /// See [`AppError`].
     pub async fn catch_up(&self, ledger: LedgerId) -> Result<(), AppError> {
         Ok(self.runner.catch_up(ledger).await?)
+    }
+
+    /// Holds this moment of the read models of a ledger.
+    ///
+    /// # Errors
+    /// Those of the read models.
+    pub async fn snapshot(&self, ledger: LedgerId) -> Result<Box<dyn Snapshot>, ReadStoreError> {
+        self.engine.snapshots.snapshot(ledger).await
     }
 
     /// Makes the main ledger of a tenant if it has none. Returns whether it was made.
@@ -437,6 +479,7 @@ impl App {
         let ready_turns = ReadyTurns::new(events, runner, clock, shutdown.clone());
         Services {
             events: self.events.clone(),
+            stored: self.stored.clone(),
             guard: self.guarded.clone(),
             append_health: self.append_health.clone(),
             trees: self.trees.clone(),
@@ -447,7 +490,15 @@ impl App {
             passed_over: PassedOver::default(),
             handed_out: HandedOut::default(),
             replays: Replays::new(shutdown.clone()),
+            rebuilds: Arc::new(Rebuilds::new(
+                self.engine.rebuild.clone(),
+                self.events.clone(),
+                self.commands.clone(),
+                self.clock.clone(),
+                shutdown.clone(),
+            )),
             access: self.access.clone(),
+            passes: self.passes.clone(),
             clock: self.clock.clone(),
             random: self.random.clone(),
             sealing: self.sealing.clone(),

@@ -13,7 +13,8 @@
 //!
 //! 1. [`append`] makes ledgers of its own and writes to them for a moment, to have rows and the size of commits; or
 //!    [`api`] connects to a server and makes one append, so that what is wrong is told at once; or [`fabric`] opens
-//!    lanes on a server and has agents work on them. Where it is asked for, [`read_lag`] looks at the read models all along.
+//!    lanes on a server and has agents work on them; or [`read`] makes a data set and asks it. Where it is asked for,
+//!    [`read_lag`] looks at the read models all along.
 //! 2. [`limit`] inserts the same rows barely, and flushes the disk.
 //! 3. [`drive`] runs the callers: warm-up, then what is measured. [`pace`] says when an append begins, [`tally`] and
 //!    [`latency`] hold what came of it; each caller has its own, and they are merged at the end.
@@ -27,6 +28,7 @@ mod engine_caller;
 pub mod api;
 pub mod read_lag;
 pub mod fabric;
+pub mod read;
 pub(crate) mod connection;
 pub mod drive;
 pub mod pace;

@@ -21,7 +21,9 @@ use crate::settings::{self, Settings};
 use crate::telemetry::{LogFormat, Telemetry, TelemetrySettings};
 
 mod approvals;
+mod archive;
 mod backup;
+mod bi;
 mod config;
 mod bench;
 mod client;
@@ -34,11 +36,13 @@ mod keys;
 mod ledger;
 mod migrate;
 mod projections;
+mod query;
 mod rebuild;
 mod replay;
 mod reviewer;
 mod seed;
 mod serve;
+mod table;
 mod verify;
 
 pub use error::CliError;
@@ -80,6 +84,9 @@ pub struct Common {
     /// Folder of the master seed and of the last tree heads; apart from the data, never restored with it
     #[arg(long, env = "RUCHE_KEYS_DIR", default_value = "ruche-keys", global = true, help_heading = GLOBAL)]
     pub keys_dir: PathBuf,
+    /// Folder of archives: payloads that left the store are read from there
+    #[arg(long, env = "RUCHE_ARCHIVE_DIR", global = true, help_heading = GLOBAL)]
+    pub archive_dir: Option<PathBuf>,
     /// Name of the deployment in origins, by custom a domain you own; chosen when the first ledger is made, and kept
     /// [default then: unnamed.ruche.example]
     #[arg(long, env = "RUCHE_DEPLOYMENT", global = true, help_heading = GLOBAL)]
@@ -140,14 +147,22 @@ enum Command {
     Approvals(approvals::ApprovalsCommand),
     /// See what people are called for, most urgent first, and what to do about it
     Interventions(interventions::InterventionsArgs),
+    /// Ask for a figure by agent, model, tool, outcome and time: cost, tokens, latency, errors
+    #[command(after_help = query::EXAMPLES)]
+    Query(query::QueryArgs),
+    /// Write tables of sessions, calls, costs and others to files for other tools: CSV or Parquet
+    #[command(subcommand, after_help = table::EXAMPLES)]
+    Table(table::TableCommand),
+    /// Say which users of PostgreSQL read the views of which tenant
+    #[command(subcommand, after_help = bi::EXAMPLES)]
+    Bi(bi::BiCommand),
     /// Go back to any position, or hold a range of the ledger against all rules, signatures and decisions among them
     #[command(subcommand)]
     Replay(replay::ReplayCommand),
-    /// Make all read models anew from the ledgers, compare, and switch to them
-    Rebuild,
+    /// Make all read models anew from the ledgers, compare, and switch to them: on the store, or while a server runs
+    Rebuild(rebuild::RebuildArgs),
     /// See and settle events that a read model cannot take in
-    #[command(subcommand)]
-    Projections(projections::ProjectionsCommand),
+    Projections(projections::ProjectionsArgs),
     /// Bring the databases up to date, as the user who owns them; nodes may then log in as somebody who owns nothing
     Migrate(migrate::MigrateArgs),
     /// See the settings there are, and whether they fit together
@@ -157,6 +172,9 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Copy the store and check the copy, also while a server runs; keys and tree heads are not in it
     Backup(backup::BackupArgs),
+    /// Take old payloads out of the store into an archive, and put them back
+    #[command(subcommand)]
+    Archive(archive::ArchiveCommand),
     /// Put a backup in the place of the store, and open the next epoch of every ledger in it
     Restore(backup::RestoreArgs),
     /// Look at a ledger, or open its next epoch
@@ -185,6 +203,9 @@ pub struct ServeArgs {
     /// Where to send traces (OTLP over HTTP), such as http://127.0.0.1:4318
     #[arg(long, env = "RUCHE_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
+    /// Seconds after the last telemetry of a session at which a call that was not seen to run counts as one that did not
+    #[arg(long, env = "RUCHE_TELEMETRY_WAIT", default_value_t = 30)]
+    pub telemetry_wait: u16,
     /// Log lines as JSON
     #[arg(long, env = "RUCHE_LOG_JSON")]
     pub log_json: bool,
@@ -264,13 +285,17 @@ impl Cli {
             Command::Keys(command) => block_on(keys::run(common, command)),
             Command::Approvals(command) => block_on(approvals::run(common, command)),
             Command::Interventions(args) => block_on(interventions::run(common, args)),
+            Command::Query(args) => block_on(query::run(common, args)),
+            Command::Table(command) => block_on(table::run(common, command)),
+            Command::Bi(command) => block_on(bi::run(common, command)),
             Command::Replay(command) => block_on(replay::run(common, command)),
-            Command::Rebuild => block_on(rebuild::run(common)),
-            Command::Projections(command) => block_on(projections::run(common, command)),
+            Command::Rebuild(args) => block_on(rebuild::run(common, args)),
+            Command::Projections(args) => block_on(projections::run(common, args)),
             Command::Migrate(args) => block_on(migrate::run(common, args)),
             Command::Config(command) => block_on(config::run(common, command)),
             Command::Doctor(args) => block_on(doctor::run(common, args)),
             Command::Backup(args) => block_on(backup::backup(common, args)),
+            Command::Archive(command) => block_on(archive::run(common, command)),
             Command::Restore(args) => block_on(backup::restore(common, args)),
             Command::Ledger(command) => block_on(ledger::run(common, command)),
             Command::Bench(command) => block_on(bench::run(common, self.named, command)),

@@ -31,9 +31,9 @@ use crate::limits::{SEED_SESSIONS_MAX, SESSIONS_AT_ONCE_MAX};
 use crate::out::progress;
 use story::DemoSession;
 
-mod dice;
-mod record;
-mod settings;
+pub(crate) mod dice;
+pub(crate) mod record;
+pub(crate) mod settings;
 pub mod story;
 
 /// Sessions of the demo that starts by itself.

@@ -39,6 +39,8 @@ pub const READ_MODEL_BEHIND: &str = "READ_MODEL_BEHIND";
 pub const NOT_SEALED: &str = "NOT_SEALED";
 /// Too much is being worked on; the same request can succeed later.
 pub const OVERLOADED: &str = "OVERLOADED";
+/// A payload that is needed is in an archive that is not at hand.
+pub const ARCHIVED: &str = "ARCHIVED";
 /// A store cannot be reached, or the process is closing.
 pub const UNAVAILABLE: &str = "UNAVAILABLE";
 /// A defect of Ruche. The log says more.
@@ -64,6 +66,7 @@ pub const API: &[&str] = &[
     READ_MODEL_BEHIND,
     NOT_SEALED,
     OVERLOADED,
+    ARCHIVED,
     UNAVAILABLE,
     INTERNAL,
 ];
@@ -72,6 +75,7 @@ pub const API: &[&str] = &[
 /// with what stands in this file.
 pub const COMMANDS: &[&str] = &[
     "APPROVAL_MISMATCH",
+    "ARCHIVED",
     "CONTENTION",
     "IDEMPOTENCY_MISMATCH",
     "ILLEGAL_TRANSITION",

@@ -125,6 +125,36 @@ pub const FIGURES: &[Figure] = &[
         "Events recorded by /v1/events; repetitions are not counted.",
     ),
     figure(
+        "ruche_otlp_spans_total",
+        C,
+        &["outcome"],
+        "Spans and log records taken in: classified, structure, unclassified, duplicate.",
+    ),
+    figure(
+        "ruche_otlp_rejected_total",
+        C,
+        &["signal"],
+        "Spans and log records refused by themselves while the rest of their request was recorded: traces, logs.",
+    ),
+    figure(
+        "ruche_otlp_logs_passed_over_total",
+        C,
+        &[],
+        "Log records that are of no agent, and were not kept.",
+    ),
+    figure(
+        "ruche_otlp_metrics_discarded_total",
+        C,
+        &[],
+        "Requests with metrics, which are answered and not kept.",
+    ),
+    figure(
+        "ruche_otlp_derivations_total",
+        C,
+        &["outcome"],
+        "Sessions looked at for what follows from their telemetry: derived, nothing, too_long, failed, put_off.",
+    ),
+    figure(
         "ruche_appends_total",
         C,
         &["outcome"],
@@ -294,6 +324,18 @@ pub const FIGURES: &[Figure] = &[
         "Projections that wait for a person, over all ledgers.",
     ),
     figure(
+        "ruche_parked_age_seconds",
+        G,
+        &[],
+        "How long ago the oldest event was recorded that a projection waits before.",
+    ),
+    figure(
+        "ruche_paused_projections",
+        G,
+        &[],
+        "Projections that a person has paused, over all ledgers; their lag is in no other figure.",
+    ),
+    figure(
         "ruche_projection_failures_total",
         C,
         &[],
@@ -403,7 +445,8 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
     let projections = ruche_projections::projection::all();
     let mut lags: HashMap<&'static str, (u64, u64)> =
         projections.iter().map(|p| (p.name(), (0, 0))).collect();
-    let (mut unsealed_records, mut parked) = (0, 0_usize);
+    let (mut unsealed_records, mut parked, mut paused) = (0, 0_usize, 0_usize);
+    let mut oldest_parked: Option<Micros> = None;
     for ledger in services.events.ledgers().await? {
         let Some(head) = services.events.head(ledger).await? else {
             continue;
@@ -421,12 +464,21 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
         if states.len() == projections.len()
             && states
                 .iter()
-                .all(|s| s.parked.is_none() && is_near(s.checkpoint.position))
+                .all(|s| s.parked.is_none() && !s.paused && is_near(s.checkpoint.position))
         {
             continue;
         }
         for lag in services.runner.lag(ledger).await? {
-            parked += usize::from(lag.parked.is_some());
+            if lag.parked.is_some() {
+                parked += 1;
+                let status = services.runner.store().status(ledger, lag.projection).await?;
+                let recorded_at = status.parked.map(|letter| letter.recorded_at);
+                oldest_parked = oldest_parked.into_iter().chain(recorded_at).min();
+            }
+            paused += usize::from(lag.paused);
+            if lag.paused {
+                continue;
+            }
             let (events, us) = lags.entry(lag.projection).or_default();
             *events = lag.records.max(*events);
             *us = lag.recorded_us.max(*us);
@@ -437,6 +489,9 @@ pub async fn look(services: &Services) -> Result<(), LookError> {
         gauge!("ruche_projection_lag_seconds", "projection" => projection).set(us as f64 / 1e6);
     }
     gauge!("ruche_parked_projections").set(parked as f64);
+    let parked_us = oldest_parked.map_or(0, |at| services.clock.now().0.saturating_sub(at.0));
+    gauge!("ruche_parked_age_seconds").set(parked_us as f64 / 1e6);
+    gauge!("ruche_paused_projections").set(paused as f64);
     gauge!("ruche_unsealed_records").set(unsealed_records as f64);
     // Last: what needs the read models does not keep the others from being seen.
     let mut waiting = Waiting::default();

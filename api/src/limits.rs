@@ -39,12 +39,19 @@ pub const DOCUMENT_EXPANSION_MAX: usize = 2 * DOCUMENT_TOKENS_MAX;
 pub const QUERY_DEPTH_MAX: usize = 16;
 /// Cost of an operation: one per field, times the page size below a connection.
 pub const QUERY_COST_MAX: usize = 20_000;
+/// Bytes of rows of read models, and of records that facts and the like name, that one operation reads, over all its fields. It
+/// goes over by one page at most.
+pub const OPERATION_READ_BYTES_MAX: u64 = 128 * 1_048_576;
+/// Bytes of texts and values in one answer to an operation.
+pub const ANSWER_BYTES_MAX: u64 = 64 * 1_048_576;
 /// Directives on one field.
 pub const FIELD_DIRECTIVES_MAX: usize = 5;
 /// Items of one page of a connection.
 pub const PAGE_ITEMS_MAX: usize = 100;
 /// Items of a page whose `first` is not given.
 pub const PAGE_ITEMS_DEFAULT: usize = 20;
+/// Turns that run longest and are told with the queue.
+pub const RUNNING_TURNS_TOLD: usize = 10;
 /// Requests for approval that are settled, as many as `ruche approvals list --settled` lists when it is not told how many.
 pub const SETTLED_LISTED_DEFAULT: NonZeroUsize = NonZeroUsize::new(100).unwrap();
 
@@ -61,6 +68,16 @@ pub const REPLAYS_MAX: usize = 4;
 pub const REPLAY_QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// When who was answered so is told to ask again, milliseconds.
 pub const REPLAY_RETRY_AFTER_MS: u64 = 1_000;
+
+/// Bytes of bundles of archives that are read at the same time, in files and again in memory, in one process. A bundle that
+/// takes more is read alone.
+pub const ARCHIVE_READ_BYTES_MAX: usize = 64 * 1_048_576;
+/// Longest wait for room for one; longer is answered `OVERLOADED`.
+pub const ARCHIVE_READ_WAIT_MAX: Duration = Duration::from_secs(5);
+/// When who was answered so is told to ask again, milliseconds.
+pub const ARCHIVE_READ_RETRY_AFTER_MS: u64 = 1_000;
+/// Bytes of bundles of archives that are kept in memory, the last read ones.
+pub const ARCHIVE_BUNDLES_KEPT_BYTES_MAX: usize = 64 * 1_048_576;
 
 /// Bytes of one message from a WebSocket client.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 1_048_576;
@@ -172,6 +189,19 @@ pub const TENANT_NAME_BYTES_MAX: usize = 128;
 /// Bytes of the label of an API key.
 pub const KEY_LABEL_BYTES_MAX: usize = 128;
 
+/// How long a pass holds that a browser is given for a key: a working day.
+pub const PASS_LIFE: Duration = Duration::from_secs(8 * 3_600);
+/// Bytes of a form that a browser sends.
+pub const FORM_BYTES_MAX: usize = 4_096;
+/// Times that a chart shows at most; more are too narrow to be looked at.
+pub const CHART_BUCKETS_MAX: i64 = 400;
+/// Rows of the table below a chart. A page has four to five of them.
+pub const CHART_ROWS_MAX: usize = 2_000;
+/// Values of a dimension that a chart tells apart by colour; the others are shown as one.
+pub const CHART_SERIES_MAX: usize = 8;
+/// Values of a dimension that a page offers for choice; of more the name is typed.
+pub const CHOICES_MAX: usize = 100;
+
 /// Sessions that the demo makes up at most.
 pub const SEED_SESSIONS_MAX: u64 = 100_000;
 /// Sessions that seeding and importing record at the same time. Enough for every group commit to be full, few enough
@@ -186,9 +216,31 @@ pub const INGEST_EVENTS_MAX: usize = 10 * domain::EVENTS_PER_APPEND_MAX;
 pub const INGEST_APPENDS_MAX: usize = 1_000;
 /// Appends of one request to `/v1/events` that are carried out at the same time.
 pub const INGEST_APPENDS_AT_ONCE_MAX: usize = 64;
+/// Bytes of a body of telemetry, as sent and again without its compression.
+pub const OTLP_BODY_BYTES_MAX: usize = BODY_BYTES_MAX;
+/// Messages of a body of telemetry, those within others among them: spans, attributes, values. They take much more room in
+/// memory than in a body.
+pub const OTLP_MESSAGES_MAX: usize = 500_000;
+/// Spans or log records of one request.
+pub const OTLP_SPANS_MAX: usize = 10_000;
+/// Requests with telemetry of one tenant that are taken at the same time.
+pub const OTLP_REQUESTS_PER_TENANT_MAX: usize = 4;
+/// Sessions of one request that are recorded at the same time.
+pub const OTLP_SESSIONS_AT_ONCE_MAX: usize = 64;
+/// Sessions of a node that wait for what follows from their telemetry to be derived; one more has to wait for more telemetry.
+pub const OTLP_SESSIONS_SETTLING_MAX: usize = 16_384;
+/// Those of one tenant.
+pub const OTLP_SESSIONS_SETTLING_PER_TENANT_MAX: usize = OTLP_SESSIONS_SETTLING_MAX / 4;
+/// Sessions of a node that are read at the same time, to derive what follows from their telemetry.
+pub const OTLP_DERIVATIONS_AT_ONCE_MAX: usize = 2;
+/// Sessions of a node that are remembered to be started.
+pub const OTLP_SESSIONS_KNOWN_MAX: usize = 65_536;
 
 /// Lag of a projection beyond which `/ready` counts the ledger as behind, records.
 pub const READY_LAG_RECORDS_MAX: u64 = 100_000;
+/// Records that a projection which is new catches up with beside the others of its ledger; beyond it read models are made anew
+/// at the start. Those who follow together wait for it that long.
+pub const NEW_PROJECTION_RECORDS_MAX: u64 = 100_000;
 /// Ledgers whose read models `/ready` looks at; the others are served by the same loops.
 pub const READY_LEDGERS_MAX: usize = 32;
 /// Halted ledgers that `/ready` names to who may know of all tenants; more are counted.
@@ -255,6 +307,14 @@ pub const BENCH_LIMIT_TIME_MAX: Duration = Duration::from_secs(2);
 pub const BENCH_FLUSH_TIME: Duration = Duration::from_secs(1);
 /// Time from one look at the read models to the next, under the load of a bench.
 pub const BENCH_READ_LAG_INTERVAL: Duration = Duration::from_millis(50);
+/// Events of the data set of a bench of reads.
+pub const BENCH_READ_EVENTS_MAX: u64 = 100_000_000;
+/// Fewest of them: with less there is nobody of whom anything is known.
+pub const BENCH_READ_EVENTS_MIN: u64 = 200;
+/// Sessions, and people, of the data set that are asked for; up to twice as many sessions.
+pub const BENCH_READ_SAMPLE_MAX: usize = 1_000;
+/// Questions in a second that an open loop asks for.
+pub const BENCH_QUESTIONS_RATE_MAX: u64 = 1_000_000;
 /// Nodes that a bench opens in its own process on one database.
 pub const BENCH_ENGINES_MAX: usize = 8;
 
@@ -275,6 +335,10 @@ const _: () = assert!(
 const _: () = assert!(
     SOCKETS_PER_TENANT_MAX < SOCKETS_MAX,
     "one tenant cannot take all connections"
+);
+const _: () = assert!(
+    2 * OTLP_REQUESTS_PER_TENANT_MAX * OTLP_BODY_BYTES_MAX < BODY_BYTES_IN_FLIGHT_MAX,
+    "one tenant's telemetry, as sent and without its compression, leaves room for others"
 );
 const _: () = assert!(SOCKET_PING_INTERVAL.as_secs() * 2 < SOCKET_SILENCE_MAX.as_secs());
 const _: () = assert!(

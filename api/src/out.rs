@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::IsTerminal;
 
 use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment};
 use indicatif::{ProgressBar, ProgressStyle};
 use ruche_domain::numbers::Micros;
 
@@ -18,6 +19,25 @@ impl Table {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING).set_header(columns);
         Self(table)
+    }
+
+    /// With as many columns as are asked for.
+    pub fn of(columns: impl IntoIterator<Item = String>) -> Self {
+        let mut table = comfy_table::Table::new();
+        table.load_style(NOTHING).set_header(columns);
+        Self(table)
+    }
+
+    /// One more row of such a table. A cell that is said to be a number stands to the right.
+    pub fn row_of(&mut self, cells: impl IntoIterator<Item = (String, bool)>) {
+        let cell = |(text, is_number): (String, bool)| {
+            let side = match is_number {
+                true => CellAlignment::Right,
+                false => CellAlignment::Left,
+            };
+            Cell::new(harmless(&text)).set_alignment(side)
+        };
+        self.0.add_row(cells.into_iter().map(cell).collect::<Vec<_>>());
     }
 
     /// One more row, on one line whatever its cells hold.

@@ -22,6 +22,10 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// for every ledger of all others.
 const IDLE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Between two looks whether a person had something go on that is held, by a node that does not follow the ledger or by
+/// the command line.
+const HELD_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Looks how far another node is with one ledger.
 pub async fn observe(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receiver<bool>) {
     loop {
@@ -53,6 +57,7 @@ pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receive
             ended = runner.follow(ledger) => match ended {
                 Err(error) => error,
             },
+            () = look_again(&runner, ledger) => return,
             _ = stop.wait_for(|stop| *stop) => return,
         };
         metrics::counter!("ruche_projection_failures_total").increment(1);
@@ -72,5 +77,13 @@ pub async fn run(runner: Arc<Runner>, ledger: LedgerId, mut stop: watch::Receive
             () = tokio::time::sleep(retry) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
+    }
+}
+
+/// Looks at what is held for as long as it is awaited.
+async fn look_again(runner: &Runner, ledger: LedgerId) {
+    loop {
+        tokio::time::sleep(HELD_INTERVAL).await;
+        runner.look_again(ledger);
     }
 }

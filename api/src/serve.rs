@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use ruche_ledger::writer_life;
@@ -30,6 +31,8 @@ pub struct Settings {
     pub publisher: Publisher,
     /// Key that reads `/metrics` of all tenants.
     pub operator: Option<Credential>,
+    /// Time after the last telemetry of a session at which what follows from it is derived.
+    pub telemetry_wait: Duration,
 }
 
 /// Why the server did not start or ended badly.
@@ -89,7 +92,7 @@ pub async fn run(app: App, settings: Settings, ready: impl FnOnce(SocketAddr)) -
     let (lost, broken, ended) = (app.lost(), app.writer_given_up(), Arc::new(Mutex::new(None)));
     let why = Arc::clone(&ended);
     let end = move |error: ServeError| *why.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-    let router = http::router(services);
+    let router = http::router(services, settings.telemetry_wait);
     let server = connections::serve(listener, router, ConnectionLimits::default(), async move {
         tokio::select! {
             () = first_signal => {

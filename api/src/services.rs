@@ -12,17 +12,20 @@ use ruche_projections::runner::Runner;
 use tokio::sync::watch;
 
 use crate::append_health::AppendHealth;
-use crate::auth::{Access, Credential};
+use crate::auth::{Access, Credential, Passes};
 use crate::handed_out::HandedOut;
 use crate::passed_over::PassedOver;
 use crate::ready_turns::ReadyTurns;
+use crate::rebuilds::Rebuilds;
 use crate::replays::Replays;
 use crate::seal_loop::SealProgress;
 
 /// Everything that handlers and resolvers call. Shared by all of them.
 pub struct Services {
-    /// Records.
+    /// Records, whole: what is in an archive that is not at hand is refused.
     pub events: Arc<dyn EventStore>,
+    /// The same records for who shows them: a payload whose archive is not at hand is told as archived.
+    pub stored: Arc<dyn EventStore>,
     /// The same records as their guard sees them: it knows which ledgers take no appends.
     pub guard: Arc<GuardedStore>,
     /// Whether the store takes appends.
@@ -43,8 +46,12 @@ pub struct Services {
     pub handed_out: HandedOut,
     /// Who replays for those who ask.
     pub replays: Replays,
+    /// Makes read models anew for those who ask.
+    pub rebuilds: Arc<Rebuilds>,
     /// API keys.
     pub access: Arc<Access>,
+    /// What browsers of people bring in place of them.
+    pub passes: Passes,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -32,6 +32,7 @@ pub struct Settings {
 struct Store {
     data_dir: Option<PathBuf>,
     keys_dir: Option<PathBuf>,
+    archive_dir: Option<PathBuf>,
     deployment: Option<String>,
 }
 
@@ -53,6 +54,7 @@ struct Serve {
     publish_dir: Option<PathBuf>,
     publish_url: Option<String>,
     otlp_endpoint: Option<String>,
+    telemetry_wait: Option<u16>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -118,9 +120,10 @@ impl Settings {
             serve,
             log,
         } = self;
-        let global: [(&str, Option<OsString>); 9] = [
+        let global: [(&str, Option<OsString>); 10] = [
             ("data_dir", store.data_dir.map(Into::into)),
             ("keys_dir", store.keys_dir.map(Into::into)),
+            ("archive_dir", store.archive_dir.map(Into::into)),
             ("deployment", store.deployment.map(Into::into)),
             ("database_url", database.url.map(Into::into)),
             ("database_read_url", database.read_url.map(Into::into)),
@@ -129,11 +132,12 @@ impl Settings {
             ("database_readers", text(database.readers)),
             ("nodes", text(database.nodes)),
         ];
-        let of_serve: [(&str, Option<OsString>); 6] = [
+        let of_serve: [(&str, Option<OsString>); 7] = [
             ("listen", text(serve.listen)),
             ("publish_dir", serve.publish_dir.map(Into::into)),
             ("publish_url", serve.publish_url.map(Into::into)),
             ("otlp_endpoint", serve.otlp_endpoint.map(Into::into)),
+            ("telemetry_wait", text(serve.telemetry_wait)),
             ("log_json", text(log.json)),
             ("log", log.filter.map(Into::into)),
         ];

@@ -10,12 +10,16 @@ mod trace_context;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
 pub use otlp::{OtlpError, OtlpGuard};
 pub use trace_context::{adopt, current, parse_traceparent};
+
+/// Target of spans that are logged and never exported.
+pub const NOT_EXPORTED: &str = "ruche_api::http::telemetry";
 
 /// Form of the log on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -94,9 +98,11 @@ impl Telemetry {
             .boxed()
         };
         let otlp = settings.otlp_endpoint.as_deref().map(otlp::start).transpose()?;
-        let traces = otlp
-            .as_ref()
-            .map(|otlp| tracing_opentelemetry::layer().with_tracer(otlp.tracer()));
+        let exported = filter_fn(|metadata| metadata.target() != NOT_EXPORTED);
+        let traces = otlp.as_ref().map(|otlp| {
+            let layer = tracing_opentelemetry::layer().with_tracer(otlp.tracer());
+            layer.with_filter(exported)
+        });
         tracing_subscriber::registry()
             .with(filter)
             .with(log)

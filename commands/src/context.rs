@@ -129,3 +129,21 @@ fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), CommandEr
     }
     Ok(())
 }
+
+/// Bytes of what a person says in words: a reason, evidence.
+const WORDS_BYTES_MAX: usize = 4_096;
+
+/// Checks what a person says in words.
+///
+/// # Errors
+/// `InvalidInput` where it is empty or too long.
+pub(crate) fn check_words(field: &str, text: &str) -> Result<(), CommandError> {
+    if text.trim().is_empty() {
+        return Err(CommandError::input(field, "must not be empty"));
+    }
+    if text.len() > WORDS_BYTES_MAX {
+        let reason = format!("longer than {WORDS_BYTES_MAX} bytes");
+        return Err(CommandError::input(field, reason));
+    }
+    Ok(())
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ruche_domain::error::DomainError;
 use ruche_domain::ids::ApprovalId;
-use ruche_domain::numbers::StreamVersion;
+use ruche_domain::numbers::{Position, StreamVersion};
 use ruche_domain::stream::StreamId;
 use ruche_ledger::LedgerError;
 use ruche_ledger::store::{ExpectedVersion, StoreError};
@@ -17,6 +17,7 @@ use ruche_ledger::store::{ExpectedVersion, StoreError};
 /// Codes that [`CommandError::code`] can give, in alphabetical order.
 pub const ERROR_CODES: &[&str] = &[
     "APPROVAL_MISMATCH",
+    "ARCHIVED",
     "CONTENTION",
     "IDEMPOTENCY_MISMATCH",
     "ILLEGAL_TRANSITION",
@@ -165,6 +166,14 @@ pub enum CommandError {
     /// The store cannot be reached.
     #[error("the ledger is not available; try again later")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What would have to be decided on is in an archive that is not at hand. Nothing was written.
+    #[error("the payload of record {position} is in the archive {archive}, which is not at hand here")]
+    Archived {
+        /// The first such record.
+        position: Position,
+        /// Name of the archive.
+        archive: String,
+    },
     /// It cannot be said whether the events were written.
     #[error("the outcome is not known; send the same command with the same idempotency key again")]
     UnknownOutcome,
@@ -211,6 +220,7 @@ impl CommandError {
             Self::Overloaded { .. } => "OVERLOADED",
             Self::Contention { .. } => "CONTENTION",
             Self::Unavailable(_) => "UNAVAILABLE",
+            Self::Archived { .. } => "ARCHIVED",
             Self::UnknownOutcome => "UNKNOWN_OUTCOME",
             Self::Internal(_) => "INTERNAL",
         }
@@ -234,6 +244,7 @@ impl CommandError {
             | Self::ApprovalMismatch { .. }
             | Self::LimitExceeded { .. }
             | Self::NotFound { .. }
+            | Self::Archived { .. }
             | Self::Internal(_) => false,
         }
     }
@@ -270,6 +281,7 @@ impl CommandError {
             | Self::Overloaded { .. }
             | Self::Contention { .. }
             | Self::Unavailable(_)
+            | Self::Archived { .. }
             | Self::UnknownOutcome
             | Self::Internal(_) => None,
         }
@@ -352,6 +364,7 @@ impl From<StoreError> for CommandError {
             StoreError::NoSuchLedger => Self::NotFound { thing: "ledger" },
             StoreError::Refused(refused) => refused.into(),
             StoreError::Unavailable { .. } | StoreError::EpochMoved => Self::Unavailable(Box::new(error)),
+            StoreError::Archived { position, archive } => Self::Archived { position, archive },
             StoreError::Corrupt { .. } => Self::Internal(Box::new(error)),
         }
     }

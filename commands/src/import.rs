@@ -18,6 +18,8 @@ pub mod mapping;
 pub mod plan;
 mod agentdojo;
 mod export;
+mod letta;
+pub mod memory;
 mod record;
 mod split;
 mod tau2;
@@ -49,11 +51,13 @@ pub enum Format {
     AgentDojo,
     /// tau2-bench results: one JSON object.
     Tau2,
+    /// Letta's set for the update of memory: JSON lines.
+    Letta,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 3] = [Self::TauBench, Self::AgentDojo, Self::Tau2];
+    pub const ALL: [Self; 4] = [Self::TauBench, Self::AgentDojo, Self::Tau2, Self::Letta];
 
     /// Name on the command line.
     pub const fn name(self) -> &'static str {
@@ -61,6 +65,7 @@ impl Format {
             Self::TauBench => "tau-bench",
             Self::AgentDojo => "agentdojo",
             Self::Tau2 => "tau2",
+            Self::Letta => "letta",
         }
     }
 
@@ -70,6 +75,7 @@ impl Format {
             Self::TauBench => "a JSON array of runs",
             Self::AgentDojo => "JSON lines, one run each",
             Self::Tau2 => "a JSON object with `simulations`",
+            Self::Letta => "JSON lines with `agent_args`, an update of memory each",
         }
     }
 
@@ -79,8 +85,9 @@ impl Format {
         match self {
             Self::TauBench => begins_with(b'['),
             // Some line has to be whole: an object over several lines is another format.
-            Self::AgentDojo => begins_with(b'{') && bytes.split(|byte| *byte == b'\n').any(is_object),
+            Self::AgentDojo => begins_with(b'{') && rows(bytes).any(is_object) && !Self::Letta.is_of(bytes),
             Self::Tau2 => has_simulations(bytes),
+            Self::Letta => begins_with(b'{') && rows(bytes).any(has_agent_arguments),
         }
     }
 }
@@ -123,6 +130,7 @@ pub fn read(format: Format, bytes: &[u8]) -> Sessions<'_> {
             session.transpose()
         })),
         Format::Tau2 => tau2(bytes, None),
+        Format::Letta => Box::new(lines(bytes).map(|record| letta::session(&record?))),
     }
 }
 
@@ -136,6 +144,15 @@ pub fn read_with_log<'a>(bytes: &'a [u8], log: &[u8]) -> Sessions<'a> {
 /// Whether a file is a tau2 event log, which adds to a results file and holds no sessions of its own.
 pub fn is_event_log(bytes: &[u8]) -> bool {
     tau2::log::is_log(bytes)
+}
+
+fn rows(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n')
+}
+
+fn has_agent_arguments(line: &[u8]) -> bool {
+    let row = serde_json::from_slice::<std::collections::HashMap<&str, &RawValue>>(line);
+    row.is_ok_and(|row| row.contains_key("agent_args"))
 }
 
 fn is_object(line: &[u8]) -> bool {

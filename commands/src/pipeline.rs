@@ -42,6 +42,8 @@ use recent::Recent;
 /// Carries out commands. Cheap to share; what it holds saves work and decides nothing.
 pub struct Commands {
     store: Arc<dyn EventStore>,
+    /// Where receipts are read back: there, a payload that is in an archive keeps nobody from the first answer.
+    receipts: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     secrets: Arc<dyn SecretsOf>,
@@ -66,6 +68,7 @@ impl Commands {
         validator: Arc<dyn PayloadValidator>,
     ) -> Self {
         Self {
+            receipts: store.clone(),
             store,
             clock,
             random,
@@ -74,6 +77,12 @@ impl Commands {
             recent: Recent::new(),
             gates: Gates::default(),
         }
+    }
+
+    /// Reads first answers back from `receipts`, which is the same store and gives records whose payloads are archived.
+    #[must_use]
+    pub fn reading_back_from(self, receipts: Arc<dyn EventStore>) -> Self {
+        Self { receipts, ..self }
     }
 
     /// The keyed hashes of a ledger, for callers that look things up by clients' own ids.
@@ -110,7 +119,13 @@ impl Commands {
         for attempt in 1..=COMMAND_ATTEMPTS_MAX {
             // Whoever waited for its turn decides later than it came, behind what was decided meanwhile.
             ground.now = self.clock.now();
-            let loaded = self.load(context, command, &loads, &ground).await?;
+            let loaded = match self.load(context, command, &loads, &ground).await {
+                // It cannot be decided again; whether it was carried out before, the keys say without any payload.
+                Err(archived @ CommandError::Archived { .. }) => {
+                    return self.earlier_answer(context, &claims, archived).await;
+                }
+                loaded => loaded?,
+            };
             let (state, guards) = (loaded.state, loaded.guards);
             if loaded.lane_time.0.saturating_sub(ground.now.0) <= CLOCKS_APART_US_MAX {
                 ground.now = ground.now.max(loaded.lane_time);
@@ -321,7 +336,7 @@ impl Commands {
         let mut from = first.position;
         while from <= last.position {
             let wanted = receipts.len() - events.len();
-            let page = self.store.read_ledger(context.ledger, from, wanted).await?;
+            let page = self.receipts.read_ledger(context.ledger, from, wanted).await?;
             let Some(end) = page.last() else {
                 return Err(CommandError::Internal(
                     format!("record {from} was acknowledged and is not there").into(),

@@ -5,7 +5,7 @@ use ruche_domain::envelope::{ACFEvent, Actor};
 use ruche_domain::error::DomainError;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::{CorrelationId, EventId};
-use ruche_domain::limits::{EVENTS_PER_APPEND_MAX, PAYLOAD_BYTES_MAX};
+use ruche_domain::limits::{EVENTS_PER_APPEND_MAX, MEMORY_LIST_ITEMS_MAX, PAYLOAD_BYTES_MAX};
 use ruche_domain::numbers::Micros;
 use ruche_domain::ports::{Clock, Random, event_id};
 use ruche_domain::strict_json::{self, JsonFaultKind, Profile};
@@ -166,11 +166,17 @@ fn read_strictly(number: usize, given: bool, payload: &GivenPayload) -> Result<V
     })
 }
 
-/// What passes the schema must also be readable by every projection: `1.0` is an integer to a schema and none to us.
+/// What passes the schema must also be readable by every projection: `1.0` is an integer to a schema and none to us. And its
+/// lists must not make one event as much work as a million.
 fn readable(payload: &GivenPayload) -> Result<(), Unfit> {
     let read = AgentEvent::from_payload(&payload.event_type, payload.schema_version, &payload.bytes);
     match read {
-        Ok(_) => Ok(()),
+        Ok(event) => event.too_long().map_or(Ok(()), |(pointer, items)| {
+            Err(Unfit::Violations(vec![Violation {
+                pointer: pointer.to_owned(),
+                reason: format!("has {items} items, and at most {MEMORY_LIST_ITEMS_MAX} are taken"),
+            }]))
+        }),
         Err(DomainError::InvalidPayload { pointer, reason, .. }) => {
             Err(Unfit::Violations(vec![Violation { pointer, reason }]))
         }

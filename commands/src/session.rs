@@ -83,6 +83,7 @@ impl SessionStatus {
                 "RecordTurn",
                 "AppendEvents",
                 "ScoreSession",
+                "RecordScenario",
                 "EndSession",
             ],
             Self::Ended => &["AppendEvents", "ScoreSession"],

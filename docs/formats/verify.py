@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Independent verifier for Ruche exports, written from record.md and bundle.md alone.
 
-    verify.py DIR [--key VKEY]... [--since FILE] [--at-least N] [--json]
+    verify.py DIR [--key VKEY]... [--since FILE] [--at-least N] [--archive DIR]... [--json]
 
-Exit codes: 0 VERIFIED, 1 COULD_NOT_RUN, 2 TAMPERED, 3 PAYLOADS_MISSING, 4 SELF_CONSISTENT. Python 3.11, standard
-library only; the PyPI package `cryptography` checks Ed25519 where it is installed, else the few lines below do.
+Exit codes: 0 VERIFIED, 1 COULD_NOT_RUN, 2 TAMPERED, 3 PAYLOADS_MISSING, 4 SELF_CONSISTENT, 5 PAYLOADS_ARCHIVED. Python
+3.11, standard library only; the PyPI package `cryptography` checks Ed25519 where it is installed, else the few lines below do.
 Lines marked READING are places where the documents leave a choice; the comment says which one was taken.
 """
 import argparse
@@ -16,7 +16,7 @@ import os
 import re
 import stat
 import sys
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, namedtuple
 
 NOTE_LIMIT = 1 << 18        # bytes of a signed note or a key file that we are ready to read
@@ -567,16 +567,21 @@ class Epoch:
                     if leaf is None:                    # how many fragments it has is not known: the rest is unreadable
                         return
                     for number, fragment in enumerate(leaf.payload):
-                        self.read_fragment(place, number, fragment, take)
+                        self.read_fragment(place, number, leaf, take)
                 if complete and left:
                     raise Malformed("bytes behind the last fragment")
             except Malformed as e:
                 self.finding("PAYLOAD_MALFORMED", place, f"payload/{path}: {e}")
 
-    def read_fragment(self, place, number, fragment, take):
-        algorithm, _, stored_length, commitment = fragment[:4]
+    def read_fragment(self, place, number, leaf, take):
+        algorithm, _, stored_length, commitment = leaf.payload[number][:4]
+        category = leaf.stream.partition("-")[0]
         opening_record = place == 0 and number == 0
+        tells = number == 0 and category == "ledger" and leaf.event_type == "infra.payloads_archived"
         tag = take(1)
+        if tag == b"\0" and category in MAY_LEAVE:      # the whole ledger says whether an archive explains it
+            self.ledger.absent.append(((self.number, place), number, algorithm, stored_length, commitment))
+            return
         if tag == b"\0":
             self.opening_missing |= opening_record
             self.finding("PAYLOAD_MISSING", place, f"fragment {number}")
@@ -590,7 +595,7 @@ class Epoch:
             part = take(min(left, 1 << 16))
             mac.update(part)
             left -= len(part)
-            if opening_record and len(kept) <= JSON_LIMIT:
+            if (opening_record or tells) and len(kept) <= JSON_LIMIT:
                 kept += part
         if algorithm == 1:                              # READING: framed like the others in the bundle
             self.finding("PAYLOAD_NOT_CHECKED", place, f"fragment {number} has algorithm 1")
@@ -598,6 +603,8 @@ class Epoch:
             self.finding("PAYLOAD_MISMATCH", place, f"fragment {number}")
         elif opening_record:
             self.opening_payload = bytes(kept)
+        elif tells and (told := parse_told(bytes(kept))):
+            self.ledger.told.append(told)
 
     # -- places: which record stands where
 
@@ -781,10 +788,96 @@ def lost_range(link):
     return tuple(places) or None
 
 
+# ---------------------------------------------------------------- archives
+
+# streams whose payloads may be in an archive: what else is missing, no archive explains
+MAY_LEAVE = {"lane", "observed", "memory", "goal", "plan", "scenario", "artifact", "state"}
+ARCHIVE_RECORDS_LIMIT = 1 << 20
+
+
+class Archive:
+    """A range of payload bundles. Its index has, for each of them, a SHA-256 and the number of fragments of each record."""
+
+    def __init__(self, directory):
+        self.dir = directory
+        try:
+            manifest = parse_json(read_file(os.path.join(directory, "manifest.json"), 1 << 16) or b"")
+            if not isinstance(manifest, dict) or manifest.get("format") != "ruche-archive" or repr(manifest.get("version")) != "1":
+                raise Malformed("not an archive of version 1")
+            self.epoch, self.origin, self.start, self.end = (manifest.get(k) for k in ("epoch", "origin", "from", "to"))
+            if not all(type(n) is int for n in (self.epoch, self.start, self.end)) or self.start % 256 or self.end % 256 \
+                    or not 0 <= self.start < self.end <= self.start + ARCHIVE_RECORDS_LIMIT:
+                raise Malformed("its range is none")
+            size = (self.end - self.start) // 256 * 288
+            self.index = read_file(os.path.join(directory, "index"), size) or b""
+            self.digest = hashlib.sha256(self.index).hexdigest()
+            if len(self.index) != size or self.digest != manifest.get("digest"):
+                raise Malformed("its index is not the one of its manifest")
+            self.name = f"{str(manifest.get('ledger')).replace('-', '')}-e{self.epoch}-{self.start}-{self.end}"
+        except Malformed as e:
+            raise CouldNotRun(f"{directory!r}: {e}")
+
+    def bundle(self, n):
+        """For each of 256 records a list with (opening, bytes), or None, for each fragment."""
+        at = (n - self.start // 256) * 288
+        digest, counts = self.index[at:at + 32], self.index[at + 32:at + 288]
+        path = os.path.join(self.dir, f"e{self.epoch}", "payload", tile_of(n, 256 * (n + 1))[0])
+        f = open_file(path)
+        if f is None:
+            raise Malformed("a bundle is missing")
+        with f:
+            data = f.read()
+        if hashlib.sha256(data).digest() != digest:
+            raise Malformed("the bytes of a bundle are not those that were archived")
+        records, at = [], 0
+        for count in counts:
+            fragments = []
+            for _ in range(count):
+                mark, at = data[at:at + 1], at + 1
+                if mark == b"\1":
+                    end = at + 36 + int.from_bytes(data[at + 32:at + 36], "big")
+                    fragments.append((data[at:at + 32], data[at + 36:end]))
+                    at = end
+                elif mark == b"\0":
+                    fragments.append(None)
+                if mark not in (b"\0", b"\1") or at > len(data):
+                    raise Malformed("a fragment cannot be read")
+            records.append(fragments)
+        if at != len(data):
+            raise Malformed("bytes behind the last fragment")
+        return records
+
+
+def archives_in(directory):
+    """The archive in a folder, or those in its folders."""
+    if os.path.exists(os.path.join(directory, "manifest.json")):
+        return [Archive(directory)]
+    try:
+        names = sorted(e.name for e in os.scandir(directory) if e.is_dir() and "." not in e.name)
+    except OSError as e:
+        raise CouldNotRun(f"{directory!r}: {e.strerror}")
+    found = [os.path.join(directory, n) for n in names if os.path.exists(os.path.join(directory, n, "manifest.json"))]
+    if not found:
+        raise CouldNotRun(f"{directory!r} is not an archive: no manifest.json")
+    return [Archive(path) for path in found]
+
+
+def parse_told(data):
+    """What a record tells of an archive: name, digest, first and last place. None if it cannot be read."""
+    try:
+        told = parse_json(data)
+        places = [re.fullmatch("([1-9][0-9]{0,8}):(0|[1-9][0-9]{0,18})", told[k]) for k in ("from", "to")]
+        first, last = ((int(m[1]), int(m[2])) for m in places)
+        return (first, last, told["archive"], told["digest"]) if first[0] == last[0] else None
+    except (Malformed, TypeError, KeyError):
+        return None
+
+
 # ---------------------------------------------------------------- the whole export
 
-SOFT = {"PAYLOAD_MISSING", "PAYLOAD_NOT_CHECKED"}       # verdict 3; every other finding is verdict 2
-VERDICTS = ["VERIFIED", "COULD_NOT_RUN", "TAMPERED", "PAYLOADS_MISSING", "SELF_CONSISTENT"]
+ARCHIVED = {"PAYLOAD_ARCHIVED"}                         # verdict 5
+SOFT = ARCHIVED | {"PAYLOAD_MISSING", "PAYLOAD_NOT_CHECKED"}    # verdict 3; every other finding is verdict 2
+VERDICTS = ["VERIFIED", "COULD_NOT_RUN", "TAMPERED", "PAYLOADS_MISSING", "SELF_CONSISTENT", "PAYLOADS_ARCHIVED"]
 
 
 def stem_of(origin):
@@ -794,12 +887,15 @@ def stem_of(origin):
 
 
 class Ledger:
-    def __init__(self, directory, keys):
+    def __init__(self, directory, keys, archives=()):
         self.dir, self.keys = directory, keys
         self.findings, self.counts, self.epochs = [], Counter(), {}
         self.event_ids, self.streams, self.started = set(), {}, {}
         self.time, self.id = 0, None
         self.gap = False        # records before are not known: a new stream or call may have begun among them
+        self.brought = [a for path in archives for a in archives_in(path)]
+        self.told, self.absent = [], []     # archives that records tell of; fragments that are not there and may be in one
+        self.not_told = []      # archives of this ledger that were brought, and that no record tells of
 
     def finding(self, name, epoch, index=None, detail=""):
         self.counts[name, epoch] += 1
@@ -820,6 +916,7 @@ class Ledger:
             self.epochs[number].verify(before)
             if number - 1 in self.epochs and since is None:
                 self.epochs[number - 1].hashes = []     # not needed any more
+        self.check_archives()
         self.check_manifest(manifest)
         self.check_keys(max(numbers))
         heads = [e for e in self.epochs.values() if e.head]
@@ -827,6 +924,50 @@ class Ledger:
             self.finding("SMALLER_THAN_EXPECTED", None, detail=f"{sum(e.head.size for e in heads)} records")
         if since:
             self.check_since(since, [e for e in heads if e.head.origin == since.origin])
+
+    def check_archives(self):
+        """Fragments that are not there: those that an archive explains are one finding, each other one is one."""
+        found, searched = self.search_archives()        # an archive that was searched does not explain what it lacks
+        self.told = sorted((t for t in self.told if t[2:] not in searched), key=lambda told: told[0])
+        starts, explained = [told[0] for told in self.told], {}
+        for place, number, *_ in (f for i, f in enumerate(self.absent) if i not in found):
+            told = next((t for t in self.told[bisect_right(starts, place) - 1::-1] if t[1] >= place), None) \
+                if starts and starts[0] <= place else None
+            if told:
+                explained.setdefault(told, place)
+            else:
+                self.finding("PAYLOAD_MISSING", *place, f"fragment {number}")
+        for told, place in explained.items():
+            self.finding("PAYLOAD_ARCHIVED", *place, f"up to {told[1][0]}:{told[1][1]}, in the archive {told[2]}, SHA-256 {told[3]}")
+
+    def search_archives(self):
+        """Looks for these fragments in the archives that were brought and that records tell of; others are left aside."""
+        epochs, told = {(n, e.head.origin) for n, e in self.epochs.items() if e.head}, {t[2:] for t in self.told}
+        found, searched = set(), set()
+        for archive in (a for a in self.brought if (a.epoch, a.origin) in epochs):
+            if (archive.name, archive.digest) not in told:
+                self.not_told.append(archive.name)
+                continue
+            whole = True
+            for start in range(archive.start, archive.end, 256):
+                try:
+                    bundle = archive.bundle(start // 256)
+                except Malformed as e:
+                    whole = False
+                    self.finding("PAYLOAD_MISMATCH", archive.epoch, start, f"archive {archive.name}: {e}")
+                    continue
+                first, end = (bisect_left(self.absent, ((archive.epoch, place),)) for place in (start, start + 256))
+                for i in (i for i in range(first, end) if i not in found):
+                    place, number, algorithm, length, commitment = self.absent[i]
+                    for opening, body in filter(None, bundle[place[1] - start][number:number + 1]):
+                        found.add(i)
+                        if algorithm == 1:
+                            self.finding("PAYLOAD_NOT_CHECKED", *place, f"fragment {number} has algorithm 1")
+                        elif len(body) != length or not hmac.compare_digest(hmac.digest(opening, body, "sha256"), commitment):
+                            self.finding("PAYLOAD_MISMATCH", *place, f"fragment {number}, from an archive")
+            if whole:
+                searched.add((archive.name, archive.digest))
+        return found, searched
 
     def check_manifest(self, data):
         try:                                            # numbers are compared as written: 1, not true or 1.0
@@ -874,7 +1015,7 @@ class Ledger:
 
     def exit_code(self):
         names = {f["kind"] for f in self.findings}
-        return 2 if names - SOFT else 3 if names else 0 if self.keys else 4
+        return 2 if names - SOFT else 3 if names - ARCHIVED else 5 if names else 0 if self.keys else 4
 
 
 # ---------------------------------------------------------------- command line
@@ -890,6 +1031,7 @@ def arguments(argv):
     parser.add_argument("--key", metavar="VKEY", action="append", default=[], help="trusted verifier key; one per epoch")
     parser.add_argument("--since", metavar="FILE", help="a signed tree head seen before, which the export must extend")
     parser.add_argument("--at-least", metavar="N", type=int, default=0, help="records that must be there")
+    parser.add_argument("--archive", metavar="DIR", action="append", default=[], help="an archive, or a folder of archives")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     if args.key and not any(keys.split() for keys in args.key):
@@ -908,10 +1050,12 @@ def report(code, message, ledger, as_json):
               for n, e in (ledger.epochs.items() if ledger else ()) if e.head]
     if as_json:
         out = json.dumps({"verdict": VERDICTS[code], "exit_code": code, "message": message, "epochs": epochs,
-                          "findings": findings, "not_shown": more}, indent=1)
+                          "findings": findings, "not_shown": more,
+                          "archives_not_told": ledger.not_told if ledger else []}, indent=1)
     else:
         out = "\n".join([VERDICTS[code] + (f": {message}" if message else "")]
                         + [f"epoch {e['epoch']}: {e['size']} records, {e['origin']!r}" for e in epochs]
+                        + [f"archive {name} was not used: no record tells of it" for name in (ledger.not_told if ledger else ())]
                         + [f"{f['kind']} epoch={f['epoch']} index={f['index']} {f['detail']}" for f in findings]
                         + [f"{name}: {n} more" for name, n in more.items()])
     # what an export says never reaches the terminal as anything but printable ASCII
@@ -933,7 +1077,7 @@ def main(argv):
                 since = parse_head(data)
         except (Malformed, UnicodeEncodeError) as e:    # READING: what the auditor brings is part of the call
             raise CouldNotRun(f"--key or --since: {e}")
-        ledger = Ledger(args.dir, keys)
+        ledger = Ledger(args.dir, keys, args.archive)
         ledger.verify(since, args.at_least)
         code = ledger.exit_code()
     except CouldNotRun as e:

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::error::DomainError;
 use crate::events::*;
+use crate::limits::MEMORY_LIST_ITEMS_MAX;
 use crate::numbers::SchemaVersion;
 use crate::upcast;
 use crate::words::words;
@@ -265,6 +266,7 @@ catalogue! {
         "scenario.step_entered" 1 ScenarioStepEntered;
         "scenario.step_exited" 1 ScenarioStepExited;
         "scenario.checkpoint_passed" 1 ScenarioCheckpointPassed;
+        "scenario.migrated" 1 ScenarioMigrated;
         "scenario.completed" 1 ScenarioCompleted;
         "scenario.abandoned" 1 ScenarioAbandoned;
     }
@@ -327,6 +329,12 @@ catalogue! {
         "infra.outbox_dispatched" 1 InfraOutboxDispatched;
         "infra.outbox_dead_lettered" 1 InfraOutboxDeadLettered;
         "infra.projection_rebuilt" 1 InfraProjectionRebuilt;
+        "infra.projection_redriven" 1 InfraProjectionRedriven;
+        "infra.projection_discarded" 1 InfraProjectionDiscarded;
+        "infra.projection_paused" 1 InfraProjectionPaused;
+        "infra.projection_resumed" 1 InfraProjectionResumed;
+        "infra.rebuild_requested" 1 InfraRebuildRequested;
+        "infra.rebuild_completed" 1 InfraRebuildCompleted;
         "infra.ingest_gap" 1 InfraIngestGap;
         "infra.span_unclassified" 1 InfraSpanUnclassified;
         "infra.schema_registered" 1 InfraSchemaRegistered;
@@ -338,6 +346,7 @@ catalogue! {
         "infra.effect_recorded" 1 InfraEffectRecorded;
         "infra.business_key_taken" 1 InfraBusinessKeyTaken;
         "infra.retention_applied" 1 InfraRetentionApplied;
+        "infra.payloads_archived" 1 InfraPayloadsArchived;
     }
 }
 
@@ -374,6 +383,26 @@ impl AgentEvent {
     /// The descriptor of this event's type.
     pub fn descriptor(&self) -> &'static EventDescriptor {
         descriptor(self.event_type()).expect("every variant stands in the catalogue")
+    }
+
+    /// The first list of the event that is longer than clients may send it: its JSON pointer (RFC 6901) and how many items it
+    /// has. Schemas say nothing of lengths, since what is stored already has to fit them for ever.
+    pub fn too_long(&self) -> Option<(&'static str, usize)> {
+        let lists = match self {
+            Self::Simulated(live) => return live.too_long(),
+            Self::MemoryWritten(told) => told.lists(),
+            Self::MemoryUpdated(told) => told.lists(),
+            Self::MemoryUpserted(told) => told.lists(),
+            Self::MemoryInvalidated(told) => told.lists(),
+            Self::MemorySearched(told) => told.lists(),
+            Self::MemoryRetrieved(told) => told.lists(),
+            Self::MemoryCompacted(told) => told.lists(),
+            Self::MemoryReextracted(told) => told.lists(),
+            _ => return None,
+        };
+        lists
+            .into_iter()
+            .find(|(_, items)| *items > MEMORY_LIST_ITEMS_MAX)
     }
 
     /// Version of the schema that [`AgentEvent::to_payload`] writes.

@@ -50,6 +50,10 @@ pub const STATE_RETRY_AFTER_MS: u64 = 1_000;
 pub const READ_RECORDS_MAX: usize = 1_000;
 /// Stored bytes after which one read from the ledger ends early; one record is always given.
 pub const READ_BYTES_MAX: usize = 16 * 1_048_576;
+/// Records of one archive; a multiple of 256.
+pub const ARCHIVE_RECORDS_MAX: u64 = 1 << 20;
+/// Records whose payloads leave the store in one transaction; a multiple of 256.
+pub const DETACH_RECORDS_MAX: u64 = 2_048;
 /// Reads waiting for one engine; one more is refused with `OVERLOADED`.
 pub const READER_QUEUE_MAX: usize = 16_384;
 /// Records that a subscription holds in memory.
@@ -127,6 +131,13 @@ pub const LEASE_RENEWAL_MS: u64 = 2_500;
 pub const PROJECTION_ATTEMPTS_MAX: u32 = 5;
 /// Events that a projection applies in one transaction.
 pub const PROJECTION_BATCH_EVENTS_MAX: usize = 1_000;
+/// Statements after which a transaction of a projection takes no further event. One event is always applied as a whole.
+pub const PROJECTION_BATCH_STATEMENTS_MAX: usize = 20_000;
+/// Longest time of one statement of a query of read models, milliseconds. The waits before it do not count.
+pub const READ_STATEMENT_MS_MAX: u64 = 30_000;
+/// Items of one list of an event of memory: sources, results, documents, records. A client's event with more is refused; of
+/// one that was imported, or stored before, the read model of memory looks at so many different ones.
+pub const MEMORY_LIST_ITEMS_MAX: usize = 1_000;
 /// Ledgers of which a node brings the read models forward at the same time. More than stores have connections for steps, and
 /// few enough that none of them is refused.
 pub const LEDGERS_PROJECTED_AT_ONCE_MAX: usize = 16;

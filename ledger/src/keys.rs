@@ -9,6 +9,7 @@
 //! | label in origins, first 16 bytes | `ruche/origin-label/v1` 0x00 ledger id |
 //! | reference key | `ruche/reference-key/v1` 0x00 ledger id (16 bytes) |
 //! | idempotency key | `ruche/idempotency-key/v1` 0x00 ledger id (16 bytes) |
+//! | key of passes, which browsers keep | `ruche/pass-key/v1` 0x00 |
 //!
 //! Who has the master seed can sign for every log of the deployment.
 
@@ -87,6 +88,12 @@ impl MasterSeed {
     #[must_use]
     pub fn idempotency_hasher(&self, ledger: LedgerId) -> IdempotencyHasher {
         IdempotencyHasher::new(*self.derive(b"ruche/idempotency-key/v1", ledger.as_bytes()))
+    }
+
+    /// Key of the passes that browsers of people are given; the same on every node.
+    #[must_use]
+    pub fn pass_key(&self) -> Zeroizing<[u8; SEED_BYTES]> {
+        self.derive(b"ruche/pass-key/v1", b"")
     }
 
     fn derive(&self, label: &[u8], subject: &[u8]) -> Zeroizing<[u8; SEED_BYTES]> {

@@ -31,6 +31,7 @@ pub mod payload;
 pub mod leaf;
 pub mod references;
 pub mod store;
+pub mod archive;
 pub mod sequencer;
 pub mod wake;
 pub mod writer_life;

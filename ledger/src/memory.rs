@@ -11,6 +11,7 @@ use ruche_domain::numbers::{Epoch, Position, StreamVersion};
 use ruche_domain::ports::Clock;
 use ruche_domain::stream::StreamId;
 
+use crate::archive::{ArchivedRange, tell_archived};
 use crate::leaf::KeyLayer;
 use crate::payload::StoredFragment;
 use crate::right_edge::HashTile;
@@ -22,6 +23,7 @@ use crate::store::{
 use crate::tree_head::SignedTreeHead;
 use crate::wake::Wakeups;
 
+mod archive;
 mod trees;
 
 pub use trees::MemoryTreeHeads;
@@ -42,6 +44,7 @@ struct Ledger {
     keys: HashMap<(KeyLayer, [u8; 32]), KeyEntry>,
     tiles: HashMap<(Epoch, u8, u64), HashTile>,
     tree_heads: HashMap<Epoch, SignedTreeHead>,
+    archived: Vec<Arc<ArchivedRange>>,
 }
 
 impl Heads for &Ledger {
@@ -86,6 +89,14 @@ impl Ledger {
         self.epochs.insert(head.epoch, info);
         self.head = Some(batch.head);
         Ok(())
+    }
+
+    /// A record as it is read.
+    fn read(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        let category = record.leaf.event.stream.category;
+        tell_archived(record.position, category, &mut record.payload, &self.archived);
+        record
     }
 
     fn receipts(&self, first: Position, count: u32) -> Vec<Receipt> {
@@ -197,7 +208,7 @@ impl EventStore for MemoryStore {
             .records
             .range(from..)
             .take(limit.min(READ_RECORDS_MAX))
-            .map(|(_, r)| r.clone())
+            .map(|(_, r)| state.read(r))
             .collect())
     }
 
@@ -213,7 +224,9 @@ impl EventStore for MemoryStore {
         let positions = state.streams.get(&stream).map_or(&[][..], Vec::as_slice);
         let from = usize::try_from(from.0).unwrap_or(usize::MAX).min(positions.len());
         let wanted = positions[from..].iter().take(limit.min(READ_RECORDS_MAX));
-        Ok(wanted.map(|position| state.records[position].clone()).collect())
+        Ok(wanted
+            .map(|position| state.read(&state.records[position]))
+            .collect())
     }
 
     async fn stream_version(

@@ -4,12 +4,15 @@
 //! anyone who still has payload and opening check them, and tells nothing to anyone who has not: the opening is 32
 //! random bytes, so a short message cannot be guessed from the tree.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use ruche_domain::limits::{FRAGMENTS_PER_RECORD_MAX, MEDIA_TYPE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use ruche_domain::ports::Random;
 use sha2::Sha256;
 
+use crate::archive::ArchivedRange;
 use crate::error::LedgerError;
 
 /// Media type of event payloads.
@@ -134,6 +137,8 @@ pub enum StoredFragment {
     },
     /// The eraser deleted bytes and opening, or they were lost; the leaf still stands.
     Missing,
+    /// Bytes and opening are in an archive ([`crate::archive`]), and nobody had the archive at hand.
+    Archived(Arc<ArchivedRange>),
 }
 
 impl StoredFragment {
@@ -141,7 +146,15 @@ impl StoredFragment {
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Present { bytes, .. } => Some(bytes),
-            Self::Missing => None,
+            Self::Missing | Self::Archived(_) => None,
+        }
+    }
+
+    /// The archive that has them, if they are there.
+    pub fn archived_in(&self) -> Option<&ArchivedRange> {
+        match self {
+            Self::Archived(range) => Some(range),
+            Self::Present { .. } | Self::Missing => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use ruche_domain::limits as limit;
 use ruche_domain::numbers::{Epoch, LeafIndex, Micros, Position, StreamVersion, TreeSize};
 use ruche_domain::stream::StreamId;
 
+use crate::archive::ArchivedRange;
 use crate::error::LedgerError;
 use crate::hash::{Hash, leaf_hash};
 use crate::leaf::{self, AppendRange, KeyClaim, KeyLayer, Leaf};
@@ -409,6 +410,11 @@ impl Record {
         self.payload.first().and_then(StoredFragment::bytes)
     }
 
+    /// The archive that has a fragment of the payload which is not here.
+    pub fn archived_in(&self) -> Option<&ArchivedRange> {
+        self.payload.iter().find_map(StoredFragment::archived_in)
+    }
+
     /// Where it stands, as its author was told.
     pub fn receipt(&self) -> Receipt {
         Receipt {
@@ -443,6 +449,18 @@ pub enum StoreError {
         /// For the operator's log, not for clients.
         reason: String,
     },
+    /// The payload of a record is in an archive that is not at hand here. Nothing was written; it helps to name the folder
+    /// of archives, or to restore that archive.
+    #[error(
+        "the payload of record {position} is in the archive {archive}, which is not at hand: name the folder that it is in \
+         with --archive-dir (RUCHE_ARCHIVE_DIR), or put it back with `ruche archive restore`"
+    )]
+    Archived {
+        /// The first such record of what was asked for.
+        position: Position,
+        /// Name of the archive.
+        archive: String,
+    },
     /// Stored bytes contradict each other. Stop and verify; trying again does not help.
     #[error("{place} is corrupt: {reason}")]
     Corrupt {
@@ -466,7 +484,7 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Overloaded { .. } | Self::Unavailable { .. } | Self::EpochMoved => true,
-            Self::NoSuchLedger | Self::Refused(_) | Self::Corrupt { .. } => false,
+            Self::NoSuchLedger | Self::Refused(_) | Self::Archived { .. } | Self::Corrupt { .. } => false,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::store::{
 #[allow(clippy::unwrap_used, reason = "a panic here is the finding of a test")]
 pub mod contract;
 pub mod faults;
+pub mod archives;
 pub mod watched;
 
 /// A clock that stands still until it is moved.

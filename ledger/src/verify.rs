@@ -15,7 +15,8 @@
 //! Memory: 16 bytes of event id for each record, 33 for each tool call and 25 for each stream, and a byte of bookkeeping
 //! for each of them, in hash tables that are between seven sixteenths and seven eighths full. That is at most 39 bytes
 //! per record where streams have many events, and half as much again for the moment in which a table grows. Ids are
-//! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library. Governed turns
+//! chosen by whoever wrote the records, so the tables keep the keyed hash function of the standard library.
+//! A payload that is not there and may be in an archive costs 24 bytes until the ledger ends. Governed turns
 //! cost some hundred bytes more for each turn, call, key and request, as their rules say, and 32 for each outcome that a person asserted.
 
 use std::collections::{HashMap, HashSet};
@@ -24,11 +25,13 @@ use ruche_domain::ids::{CallId, TurnId};
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, TreeSize};
 use ruche_domain::stream::Category;
 
+use crate::archive::{ARCHIVED_EVENT, may_leave};
 use crate::hash::{Hash, leaf_hash};
 use crate::leaf::Leaf;
 use crate::payload::{Algorithm, StoredFragment, commit};
 use crate::store::Record;
 
+mod absent;
 mod approvals;
 mod finding;
 mod order;
@@ -36,9 +39,11 @@ mod reviewers;
 mod turns;
 mod view;
 
+pub use absent::ArchiveTold;
 pub use finding::{Finding, FindingKind, Findings, KindCount};
 pub use reviewers::{ReviewerUse, TrustedReviewers, TrustedReviewersError};
 
+use absent::Absent;
 use approvals::ApprovalRules;
 use order::{Entry, Order};
 use turns::{Kind, Step, TurnRules};
@@ -79,6 +84,8 @@ struct History {
     last_recorded_at: u64,
     approvals: ApprovalRules,
     turns: TurnRules,
+    /// Payloads that are not there and may be in an archive, and which archives the ledger tells of.
+    absent: Absent,
     /// Where a person said how a call in doubt came out.
     asserted: Vec<(Position, CallId)>,
     /// Records before this point could not be read. What they would explain is not a finding.
@@ -128,6 +135,10 @@ struct EpochState {
     pending: Option<(Box<Leaf>, Position, Hash)>,
     /// The same for those that the rules of turns look at.
     step: Option<Step>,
+    /// Whether the payload of the leaf that was read last may have left for an archive.
+    may_leave: bool,
+    /// Whether the leaf that was read last tells of an archive.
+    tells: bool,
 }
 
 impl EpochState {
@@ -218,6 +229,8 @@ impl RecordChecker {
             fragment: 0,
             pending: None,
             step: None,
+            may_leave: false,
+            tells: false,
         });
     }
 
@@ -250,6 +263,7 @@ impl RecordChecker {
         let hash = leaf_hash(bytes);
         state.at = state.order.next_index();
         state.fragment = 0;
+        (state.may_leave, state.tells) = (false, false);
         let Some(view) = LeafView::read(bytes) else {
             let reason = Leaf::decode(bytes)
                 .err()
@@ -302,6 +316,8 @@ impl RecordChecker {
             self.history.approvals.ledger(view.stream.id().id);
         }
         let (event_type, category) = (view.event_type, view.stream.category());
+        state.may_leave = may_leave(category);
+        state.tells = category == Category::Ledger && event_type == ARCHIVED_EVENT;
         if let Some(call) = view.call
             && self.history.strays(event_type, category, *call)
         {
@@ -350,6 +366,10 @@ impl RecordChecker {
             .expect("the caller counts the fragments");
         state.fragment += 1;
         let (kind, reason) = match found {
+            FragmentFound::Missing if state.may_leave => {
+                self.history.absent.fragment(state.position(state.at), number);
+                return;
+            }
             FragmentFound::Missing => (FindingKind::PayloadMissing, "is not there"),
             FragmentFound::Present { .. } if committed.algorithm == Algorithm::Encrypted => (
                 FindingKind::PayloadNotChecked,
@@ -363,6 +383,9 @@ impl RecordChecker {
                 (FindingKind::PayloadMismatch, "does not open its commitment")
             }
             FragmentFound::Present { bytes, .. } => {
+                if number == 0 && state.tells {
+                    self.history.absent.told(bytes);
+                }
                 if number == 0 {
                     state.settle(Some(bytes), &mut self.history, findings);
                 }
@@ -383,7 +406,7 @@ impl RecordChecker {
         for fragment in record.payload.iter().take(checked.fragments.unwrap_or(0)) {
             let found = match fragment {
                 StoredFragment::Present { opening, bytes } => FragmentFound::Present { opening, bytes },
-                StoredFragment::Missing => FragmentFound::Missing,
+                StoredFragment::Missing | StoredFragment::Archived(_) => FragmentFound::Missing,
             };
             self.fragment(found, findings);
         }
@@ -401,6 +424,29 @@ impl RecordChecker {
         if state.append_end == state.at.saturating_add(1) {
             self.history.approvals.append_is(None, findings);
         }
+    }
+
+    /// Ends the ledger: of payloads that are not there and might be archived, the whole ledger says whether they are.
+    pub fn end(&mut self, findings: &mut Findings) {
+        std::mem::take(&mut self.history.absent).judge(findings);
+    }
+
+    /// Whether payloads of the leaf that was read last may be in an archive.
+    #[must_use]
+    pub fn may_be_archived(&self) -> bool {
+        self.epoch.as_ref().is_some_and(|state| state.may_leave)
+    }
+
+    /// Says that an archive was brought, and that all fragments that are not there were looked for in it. What it lacks, it
+    /// does not explain.
+    pub fn archive_searched(&mut self, archive: String, digest: Hash) {
+        self.history.absent.searched(archive, digest);
+    }
+
+    /// Archives that the ledger tells of, in its order, up to [`RecordChecker::end`].
+    #[must_use]
+    pub fn archives(&self) -> &[ArchiveTold] {
+        self.history.absent.archives()
     }
 
     /// Calls of governed turns that were asked for and did not start, with the places where they were asked for, in

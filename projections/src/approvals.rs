@@ -8,7 +8,7 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::infra::InfraKeyRegistered;
-use ruche_domain::events::{ApprovalOutcome, ApprovalRequested};
+use ruche_domain::events::{ApprovalDecision, ApprovalOutcome, ApprovalRequested};
 use ruche_domain::ids::{ApprovalId, LedgerId, SessionId};
 use ruche_domain::measures::Digest;
 use ruche_domain::numbers::{Micros, Position};
@@ -222,6 +222,10 @@ pub struct ApprovalFilter {
     pub status: Vec<RequestStatus>,
     /// Of this session.
     pub session: Option<SessionId>,
+    /// Decided by this reviewer, as the key is registered.
+    pub decided_by: Option<String>,
+    /// Decided so.
+    pub decision: Option<ApprovalDecision>,
 }
 
 /// Requests: those that are open first, and of those and of the others the oldest first. One that is settled while
@@ -236,7 +240,9 @@ pub async fn list(
     page: &PageRequest,
 ) -> Result<Page<ApprovalId>, ReadStoreError> {
     let mut select = Select::of("is_settled, position, approval", "approval", ledger)
-        .and_if("session = ", filter.session.map(|id| *id.as_bytes()));
+        .and_if("session = ", filter.session.map(|id| *id.as_bytes()))
+        .and_if("decided_by = ", filter.decided_by.clone())
+        .and_if("decision = ", filter.decision.map(ApprovalDecision::name));
     if !filter.status.is_empty() {
         select = select.and_in("status", filter.status.iter().map(|status| status.name()));
     }

@@ -221,6 +221,11 @@ impl Changes {
         Ok(())
     }
 
+    /// How many statements they will be, about: additions that are summed up count once.
+    pub fn count(&self) -> usize {
+        self.statements.len() + self.places.len()
+    }
+
     /// The statements, in an order in which they can run.
     ///
     /// # Errors

@@ -15,6 +15,8 @@ pub enum KeyColumn {
     Param(&'static str),
     /// An expression with as many parameters as it has `?`.
     Lookup(&'static str, &'static str),
+    /// An expression of the columns of a short list of rows, which stands third: the addition is to a row for each of them.
+    Each(&'static str, &'static str, &'static str),
 }
 
 /// A table whose rows are added to.
@@ -59,7 +61,7 @@ impl Counter {
 
     /// Whether additions with different keys can be to one row: a column of the key is looked up when they are written.
     pub fn looks_up(&self) -> bool {
-        let looked_up = |column: &KeyColumn| matches!(column, KeyColumn::Lookup(..));
+        let looked_up = |column: &KeyColumn| !matches!(column, KeyColumn::Param(_));
         self.key.iter().any(looked_up)
     }
 
@@ -78,6 +80,9 @@ impl Counter {
         let values = values.join(", ");
         let values = if self.of_turn {
             format!("SELECT {values} WHERE {OWN_TURN}{})", param())
+        } else if let Some(rows) = self.each() {
+            // Without a condition one engine takes what follows for one of a join.
+            format!("SELECT {values} FROM {rows} WHERE TRUE")
         } else {
             format!("VALUES ({values})")
         };
@@ -87,9 +92,17 @@ impl Counter {
     /// Columns of the key.
     pub fn key_names(&self) -> Vec<&'static str> {
         let name = |column: &KeyColumn| match column {
-            KeyColumn::Param(name) | KeyColumn::Lookup(name, _) => *name,
+            KeyColumn::Param(name) | KeyColumn::Lookup(name, _) | KeyColumn::Each(name, ..) => *name,
         };
         self.key.iter().map(name).collect()
+    }
+
+    /// The list of rows for each of which an addition is made, if there is one.
+    pub fn each(&self) -> Option<&'static str> {
+        self.key.iter().find_map(|column| match column {
+            KeyColumn::Each(_, _, rows) => Some(*rows),
+            _ => None,
+        })
     }
 
     /// Their values, as expressions of parameters.
@@ -98,7 +111,9 @@ impl Counter {
         for column in self.key {
             values.push(match column {
                 KeyColumn::Param(_) => param(),
-                KeyColumn::Lookup(_, expression) => numbered(expression, param),
+                KeyColumn::Lookup(_, expression) | KeyColumn::Each(_, expression, _) => {
+                    numbered(expression, param)
+                }
             });
         }
         values
@@ -174,6 +189,33 @@ mod tests {
             "INSERT INTO t (ledger, turn, a) SELECT $1, $2, $3 WHERE EXISTS (SELECT 1 FROM turn own \
              WHERE own.ledger = $1 AND own.turn = $2 AND own.session IS NOT DISTINCT FROM $4) \
              ON CONFLICT (ledger, turn) DO UPDATE SET a = t.a + excluded.a"
+        );
+    }
+
+    #[test]
+    fn an_addition_can_be_to_a_row_for_each_of_a_list() {
+        let counter = Counter {
+            table: "t",
+            key: &[
+                KeyColumn::Param("ledger"),
+                KeyColumn::Each(
+                    "start",
+                    "? - ? % g.width",
+                    "(SELECT 60 AS width UNION ALL SELECT 3600) g",
+                ),
+            ],
+            first: &[],
+            of_turn: false,
+            last: &[],
+            sums: [&["a"], &[]],
+            money: false,
+            also: "",
+        };
+        assert!(counter.looks_up());
+        assert_eq!(
+            counter.sql(),
+            "INSERT INTO t (ledger, start, a) SELECT $1, $2 - $3 % g.width, $4 FROM (SELECT 60 AS width UNION ALL \
+             SELECT 3600) g WHERE TRUE ON CONFLICT (ledger, start) DO UPDATE SET a = t.a + excluded.a"
         );
     }
 

@@ -18,8 +18,8 @@ use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 
 pub use query::{
-    Due, Holder, Lane, LaneFilter, LaneName, LaneTurnState, Queue, Ready, Timers, by_id, list, name_of_agent,
-    names, queue, ready, timers,
+    Due, Holder, Lane, LaneFilter, LaneName, LaneTurnState, Queue, Ready, Running, Timers, by_id, list,
+    name_of_agent, names, queue, ready, running, timers,
 };
 
 /// Tables of this read model.

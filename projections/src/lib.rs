@@ -32,6 +32,11 @@
 //! - whether a start that was refused closed its call: other events of its append, or the end of its turn, say so;
 //! - whether an attempt that failed was the last: the turn is shown as ending early unless its append readies it again;
 //! - which step a turn began or completed, and which version of a configuration is active;
+//! - what is said of memory: which record it speaks of. A version whose end was erased counts again after a rebuild;
+//! - what policy said, for which rules, and how unsure the agent was;
+//! - which scenario or goal is meant: a scenario or goal stays where it stood before what is gone;
+//! - of figures, which model, tool, configuration or reason they are about, and what was told: tokens, costs, durations
+//!   (`analytics`);
 //! - timers, and who holds a lane, in a lane that nobody can decide on any more (`lanes`).
 
 pub mod store;
@@ -45,18 +50,25 @@ pub mod tally;
 pub mod select;
 pub mod sessions;
 pub mod scores;
+pub mod scenarios;
+pub mod goals;
 pub mod turns;
 pub mod turn_attempts;
 pub mod turn_steps;
 pub mod lanes;
 pub mod timeline;
 pub mod messages;
+pub mod search;
 pub mod tool_effects;
 pub mod approvals;
+pub mod policy;
 pub mod interventions;
+pub mod memory;
 pub mod configuration;
 pub mod usage;
+pub mod analytics;
 pub mod ledger_health;
+pub mod bi;
 pub mod runner;
 pub mod rebuild;
 #[cfg(any(test, feature = "testing"))]
@@ -66,15 +78,21 @@ pub mod testing;
 pub fn tables() -> Vec<&'static str> {
     [
         sessions::TABLES,
+        scenarios::TABLES,
+        goals::TABLES,
         turns::TABLES,
         lanes::TABLES,
         timeline::TABLES,
         messages::TABLES,
+        search::TABLES,
         tool_effects::TABLES,
         approvals::TABLES,
+        policy::TABLES,
         interventions::TABLES,
+        memory::TABLES,
         configuration::TABLES,
         usage::TABLES,
+        analytics::TABLES,
         ledger_health::TABLES,
     ]
     .concat()

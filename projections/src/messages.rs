@@ -25,7 +25,9 @@ const INSERT: &str = "INSERT INTO message (ledger, session, place, position, ord
 
 /// Messages of a turn whose place is taken belong to the turn that takes it, which may be of another session. What other
 /// sessions said under the turn is left alone, unless the turn itself had it from another one.
-const CARRIED: &str = "UPDATE message SET turn = $1, carried = 1 WHERE message.ledger = $2 AND message.turn = $3 \
+const CARRIED: &str = "UPDATE message SET turn = $1, carried = 1 WHERE message.ledger = $2 \
+    AND (message.session, message.place, message.position) IN (SELECT m.session, m.place, m.position FROM message m \
+    WHERE m.ledger = $2 AND m.turn = $3) \
     AND (message.session = $4 OR message.carried = 1) AND message.event_type = 'message.received'";
 
 /// Whether a draft is a message of the conversation: it has a number in it, or it only calls tools. Other drafts are
@@ -298,6 +300,28 @@ pub async fn of_session(
         .rows(store)
         .await?;
     Page::read(page, rows, read)
+}
+
+/// The messages of these records of sessions, in no particular order.
+///
+/// # Errors
+/// Those of the store.
+pub async fn at(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    places: &[(SessionId, Position)],
+) -> Result<Vec<Message>, ReadStoreError> {
+    let packed = places
+        .iter()
+        .filter_map(|(_, position)| crate::event::pack(*position).ok());
+    let sessions: std::collections::BTreeSet<_> = places.iter().map(|(id, _)| *id.as_bytes()).collect();
+    let rows = Select::of(COLUMNS, "message", ledger)
+        .and_in("session", sessions)
+        .and_in("position", packed)
+        .rows(store)
+        .await?;
+    let read = |row| Ok(read(&mut Fields::new(row))?.1);
+    rows.into_iter().map(read).collect()
 }
 
 /// Messages of a turn of a session in the order of the conversation: those of its session, and those that came to the turn

@@ -110,6 +110,13 @@ impl Money {
         }
     }
 
+    /// The sum in units of 10^-27, if there are not too many of them.
+    pub fn scaled(self) -> Option<i128> {
+        self.nanos
+            .checked_mul(i128::from(REST))?
+            .checked_add(i128::from(self.rest))
+    }
+
     /// The sum that three columns hold.
     pub fn of_columns(units: i64, nanos: i64, rest: i64) -> Self {
         Self {

@@ -40,15 +40,21 @@ pub enum PoisonReason {
 pub fn all() -> Vec<&'static dyn Projection> {
     vec![
         &crate::sessions::Sessions,
+        &crate::scenarios::Scenarios,
+        &crate::goals::Goals,
         &crate::turns::Turns,
         &crate::lanes::Lanes,
         &crate::timeline::Timeline,
         &crate::messages::Messages,
+        &crate::search::Search,
         &crate::tool_effects::ToolEffects,
         &crate::approvals::Approvals,
+        &crate::policy::Policy,
         &crate::interventions::Interventions,
+        &crate::memory::Memory,
         &crate::configuration::Configuration,
         &crate::usage::UsageAndOutcome,
+        &crate::analytics::Analytics,
         &crate::ledger_health::LedgerHealth,
     ]
 }

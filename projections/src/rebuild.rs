@@ -1,6 +1,8 @@
 //! Rebuilding, as far as it is the same for every engine: what is asked, what is found, and what is done to the store
 //! that is filled beside the current one.
 
+mod progress;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use ruche_ledger::store::{EventStore, StoreError};
 use crate::projection;
 use crate::runner::{RunError, Runner};
 use crate::store::{DeadLetterState, ReadStore, ReadStoreError};
+
+pub use progress::{RebuildPhase, RebuildProgress, RebuildStanding};
 
 /// What to do if the rebuilt read models differ from the current ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +138,12 @@ pub enum RebuildError {
     CutOff,
 }
 
-/// A store of read models that can make them anew.
+/// What can make read models anew: a store of them.
 #[async_trait]
-pub trait Rebuild: ReadStore {
+pub trait Rebuild: Send + Sync {
     /// Rebuilds all read models from the ledgers, compares them with the current ones, and switches. Queries and steps
-    /// go on throughout; for a moment steps are refused with an error that is worth trying again.
+    /// go on throughout; for a moment steps are refused with an error that is worth trying again. Dropped before it is done,
+    /// it leaves the current ones as they were; what it filled is removed by the next one.
     ///
     /// # Errors
     /// `RebuildError`; the current read models stay.
@@ -146,7 +151,14 @@ pub trait Rebuild: ReadStore {
         &self,
         feed: Arc<dyn EventStore>,
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError>;
+
+    /// Whether this process can rebuild at all, asked before anything is decided.
+    ///
+    /// # Errors
+    /// `NotOwner`; `Generation` if that cannot be found out.
+    async fn may_rebuild(&self) -> Result<(), RebuildError>;
 }
 
 /// How far each projection of each ledger is.
@@ -195,6 +207,19 @@ pub async fn events(store: &dyn ReadStore, ledgers: &[LedgerId]) -> Result<u64, 
     Ok(events)
 }
 
+/// Counts what is ahead of a rebuild of these read models.
+///
+/// # Errors
+/// `Checkpoints`.
+pub async fn count_ahead(
+    current: &dyn ReadStore,
+    ledgers: &[LedgerId],
+    progress: &RebuildProgress,
+) -> Result<(), RebuildError> {
+    progress.expect(events(current, ledgers).await?);
+    Ok(())
+}
+
 /// Whether a projection of another version made rows of these ledgers. What it made is replaced, not compared.
 ///
 /// # Errors
@@ -235,17 +260,40 @@ pub async fn copy_letters(
     Ok(())
 }
 
-/// Brings each projection of each ledger exactly to its end.
+/// Copies what was decided about pauses. Only once the rebuilt models stand where they are switched to: what is paused takes no step.
+///
+/// # Errors
+/// `Checkpoints`.
+pub async fn copy_pauses(
+    from: &dyn ReadStore,
+    to: &dyn ReadStore,
+    ledgers: &[LedgerId],
+) -> Result<(), RebuildError> {
+    for ledger in ledgers {
+        for projection in projection::all() {
+            let status = from.status(*ledger, projection.name()).await;
+            let status = status.map_err(RebuildError::Checkpoints)?;
+            if let Some(decided) = status.decided {
+                let set = to.set_paused(*ledger, projection.name(), status.paused, decided);
+                set.await.map_err(RebuildError::Checkpoints)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Brings each projection of each ledger exactly to its end, and tells how far that is.
 ///
 /// # Errors
 /// `Run`, and `Parked` for an event that cannot be applied.
-pub async fn run_to(runner: &Runner, ends: &Ends) -> Result<(), RebuildError> {
+pub async fn run_to(runner: &Runner, ends: &Ends, progress: &RebuildProgress) -> Result<(), RebuildError> {
     for (ledger, ends) in ends {
         if ends.is_empty() {
             continue;
         }
         loop {
             let run = runner.run_until(*ledger, ends).await.map_err(RebuildError::Run)?;
+            progress.add(run.records_read as u64);
             if run.is_idle() {
                 break;
             }

@@ -7,32 +7,28 @@
 //! committed although an error came back. So dropping a future half-way, a second worker and a lost answer are one case.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{LEDGERS_PROJECTED_AT_ONCE_MAX, PROJECTION_BATCH_EVENTS_MAX};
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::{EventStore, StoreError};
 
-use crate::event::ProjectedEvent;
 use crate::projection::Projection;
-use crate::store::{DeadLetter, DeadLetterState, ReadStore, ReadStoreError};
+use crate::store::{ReadStore, ReadStoreError};
 
+mod batch;
 mod gate;
 mod lane;
 mod progress;
 
 pub use progress::{Lag, Progress, ProjectionState, WaitError};
 
+use batch::Ahead;
 use gate::Gate;
-use lane::{Advance, Lane};
-
-/// Events that are read from their bytes at once, before steps that are under way are seen to.
-const EVENTS_AT_ONCE: usize = 64;
+use lane::Lane;
 
 /// Why a run stopped. The read models are as far as their checkpoints say.
 #[derive(Debug, thiserror::Error)]
@@ -93,12 +89,6 @@ struct Kept {
     lanes: Vec<Lane>,
     /// The batch behind the last one, read while that one was written.
     ahead: Option<Ahead>,
-}
-
-/// Events that were read before they were needed.
-struct Ahead {
-    from: Position,
-    events: Vec<ProjectedEvent>,
 }
 
 /// Follows ledgers with a set of projections.
@@ -180,13 +170,13 @@ impl Runner {
         let decisions = self.decisions.load(Ordering::SeqCst);
         let mut kept = self.take_lanes(ledger).await?;
         let run = self.batch(ledger, &mut kept, until).await;
-        for lane in &kept.lanes {
-            self.progress.set(ledger, lane.state());
-        }
-        // A lane whose step failed does not know where it stands and is read again by the next run; so are all if a
-        // dead letter was dealt with meanwhile.
+        // A lane whose step failed does not know where it stands and is read again by the next run; so are all if
+        // something was decided meanwhile, which has been told already.
         let mut lanes = self.lock();
         if self.decisions.load(Ordering::SeqCst) == decisions {
+            for lane in &kept.lanes {
+                self.progress.set(ledger, lane.state());
+            }
             lanes.insert(ledger, kept);
         }
         drop(lanes);
@@ -200,7 +190,7 @@ impl Runner {
     /// `RunError`.
     pub async fn follow(&self, ledger: LedgerId) -> Result<std::convert::Infallible, RunError> {
         loop {
-            let resumed = self.progress.resumed();
+            let resumed = self.progress.resumed(ledger);
             let place = self.at_once.enter().await;
             let run = self.run_once(ledger).await?;
             drop(place);
@@ -217,7 +207,7 @@ impl Runner {
                         futures_util::future::Either::Right(_) => {}
                     }
                 }
-                // Everything is parked: only a person gets it going again.
+                // Everything is held: only a person gets it going again.
                 None => resumed.await,
             }
         }
@@ -261,7 +251,7 @@ impl Runner {
         position: Position,
     ) -> Result<bool, ReadStoreError> {
         let found = self.store.drop_dead_letter(ledger, projection, position).await?;
-        self.forget(ledger);
+        self.decided(ledger, projection).await?;
         Ok(found)
     }
 
@@ -275,18 +265,29 @@ impl Runner {
         projection: &'static str,
         position: Position,
     ) -> Result<bool, ReadStoreError> {
-        let letters = self.store.dead_letters(ledger).await?;
-        let letter = letters
-            .into_iter()
-            .find(|l| l.projection == projection && l.position == position);
-        let Some(letter) = letter else { return Ok(false) };
-        let discarded = DeadLetter {
-            state: DeadLetterState::Discarded,
-            ..letter
-        };
-        self.store.put_dead_letter(discarded).await?;
-        self.forget(ledger);
-        Ok(true)
+        let found = self
+            .store
+            .discard_dead_letter(ledger, projection, position)
+            .await?;
+        self.decided(ledger, projection).await?;
+        Ok(found)
+    }
+
+    /// Pauses a projection of a ledger, or lets it go on, as the record at `decided` says. False if a later one was carried
+    /// out before.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError> {
+        let changed = self.store.set_paused(ledger, projection, paused, decided).await?;
+        self.decided(ledger, projection).await?;
+        Ok(changed)
     }
 
     /// How far each projection is behind the end of the ledger.
@@ -316,83 +317,6 @@ impl Runner {
         Ok(lags)
     }
 
-    async fn batch(
-        &self,
-        ledger: LedgerId,
-        kept: &mut Kept,
-        until: &HashMap<&'static str, Position>,
-    ) -> Result<Run, RunError> {
-        let Kept { lanes, ahead } = kept;
-        let goes_on = |lane: &Lane| {
-            let end = until.get(lane.name());
-            let limited = !until.is_empty();
-            lane.next().filter(|next| end.map_or(!limited, |end| next <= end))
-        };
-        let parked = lanes.iter().filter(|lane| lane.is_parked()).count();
-        let mut run = Run {
-            parked,
-            ..Run::default()
-        };
-        let Some(from) = lanes.iter().filter_map(goes_on).min() else {
-            return Ok(run);
-        };
-        let events = match ahead.take().filter(|ahead| ahead.from == from) {
-            Some(ahead) => ahead.events,
-            None => self.read(ledger, from).await.map_err(RunError::Ledger)?,
-        };
-        run.records_read = events.len();
-        // One lane after the other makes its step, and the next batch is read behind them. After each of these the steps
-        // that were handed over before are seen to: the store waits for nothing while we are at work.
-        let behind_all = lanes.len();
-        let steps = lanes.iter_mut().enumerate().map(|(turn, lane)| {
-            let end = until.get(lane.name()).copied();
-            let stays = !until.is_empty() && end.is_none();
-            let events = if stays { &[][..] } else { up_to(&events, end) };
-            async move {
-                give_way(turn).await;
-                lane.advance(self.store.as_ref(), ledger, events).await
-            }
-        });
-        let ahead_of = async {
-            give_way(behind_all).await;
-            self.read_ahead(ledger, &events).await
-        };
-        let (advances, next) = join(join_all(steps), ahead_of).await;
-        *ahead = next;
-        let mut first_error = None;
-        for advance in advances {
-            match advance {
-                Ok(Advance { applied, failing }) => {
-                    run.events_applied += applied;
-                    run.failing += usize::from(failing);
-                }
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        run.parked = lanes.iter().filter(|lane| lane.is_parked()).count();
-        first_error.map_or(Ok(run), |error| Err(RunError::ReadModels(error)))
-    }
-
-    async fn read(&self, ledger: LedgerId, from: Position) -> Result<Vec<ProjectedEvent>, StoreError> {
-        let records = self.feed.read_ledger(ledger, from, self.batch_events_max).await?;
-        let mut events = Vec::with_capacity(records.len());
-        for (n, record) in records.into_iter().enumerate() {
-            if n % EVENTS_AT_ONCE == 0 {
-                give_way(1).await;
-            }
-            events.push(ProjectedEvent::new(ledger, record));
-        }
-        Ok(events)
-    }
-
-    /// Reads what is behind a full batch. An error is left to the run that needs the events and reads them again.
-    async fn read_ahead(&self, ledger: LedgerId, events: &[ProjectedEvent]) -> Option<Ahead> {
-        let full = events.len() == self.batch_events_max;
-        let from = events.last().filter(|_| full)?.record.position.next();
-        let events = self.read(ledger, from).await.ok()?;
-        Some(Ahead { from, events })
-    }
-
     /// The lanes of a ledger as they were left, with checkpoints that are known.
     async fn take_lanes(&self, ledger: LedgerId) -> Result<Kept, RunError> {
         let taken = self.lock().remove(&ledger);
@@ -406,7 +330,9 @@ impl Runner {
             lanes: lanes(),
             ahead: None,
         });
-        for lane in kept.lanes.iter_mut().filter(|lane| !lane.is_known()) {
+        // What a person decided on another node is only in the store.
+        let unsure = |lane: &&mut Lane| !lane.is_known() || lane.is_held();
+        for lane in kept.lanes.iter_mut().filter(unsure) {
             lane.load(self.store.as_ref(), ledger).await?;
         }
         Ok(kept)
@@ -419,13 +345,31 @@ impl Runner {
         kept.get(&ledger).map_or(Some(Position::START), next)
     }
 
-    /// Reads the lanes of a ledger again from the store, and wakes whoever follows it.
+    /// Tells where a projection stands after a decision, has the lanes of its ledger read again from the store, and wakes
+    /// whoever follows it.
+    async fn decided(&self, ledger: LedgerId, projection: &'static str) -> Result<(), ReadStoreError> {
+        // From here on no run tells what it knew before.
+        self.forget(ledger);
+        let status = self.store.status(ledger, projection).await?;
+        self.progress
+            .set(ledger, Some(ProjectionState::of(projection, &status)));
+        self.progress.resume(ledger);
+        Ok(())
+    }
+
     fn forget(&self, ledger: LedgerId) {
         let mut lanes = self.lock();
         self.decisions.fetch_add(1, Ordering::SeqCst);
         lanes.remove(&ledger);
-        drop(lanes);
-        self.progress.resume();
+    }
+
+    /// Has whoever follows a ledger look again at what is held there: a person may have decided on another node. Does
+    /// nothing where nothing is held.
+    pub fn look_again(&self, ledger: LedgerId) {
+        let is_held = |state: &ProjectionState| state.paused || state.parked.is_some();
+        if self.progress.states(ledger).iter().any(is_held) {
+            self.progress.resume(ledger);
+        }
     }
 
     /// The map is whole after each statement, so a panic of another holder changes nothing.
@@ -434,24 +378,6 @@ impl Runner {
     }
 }
 
-/// Lets the other futures of the same task run, so often.
-async fn give_way(mut times: usize) {
-    poll_fn(|context| {
-        if times == 0 {
-            return Poll::Ready(());
-        }
-        times -= 1;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 /// The events up to a position.
-fn up_to(events: &[ProjectedEvent], end: Option<Position>) -> &[ProjectedEvent] {
-    let Some(end) = end else { return events };
-    &events[..events.partition_point(|event| event.record.position <= end)]
-}
-
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::session::{SessionEndReason, SessionStarted};
-use ruche_domain::ids::{LedgerId, SessionId};
+use ruche_domain::ids::{LedgerId, SessionId, SubjectId};
 use ruche_domain::numbers::{Micros, Position};
 
 use crate::bounds;
@@ -21,8 +21,10 @@ use crate::tally::{self, CostTotal, Tally};
 pub const TABLES: &[&str] = &["session", "session_cost", "session_score"];
 
 const STARTED: &str = "UPDATE session SET external_id = $1, app = $2, agent = $3, agent_version = $4, \
-    interlocutor = $5, channel = $6, scenario = $7, trial = $8, attributes = $9, provenance = $10, started_at = $11 \
-    WHERE ledger = $12 AND session = $13";
+    interlocutor = $5, channel = $6, scenario = $7, trial = $8, attributes = $9, provenance = $10, started_at = $11, \
+    subject = $12 WHERE ledger = $13 AND session = $14";
+/// Whose data it is, which the envelope says though the payload is gone.
+const SUBJECT: &str = "UPDATE session SET subject = $1 WHERE ledger = $2 AND session = $3";
 const ENDED: &str = "UPDATE session SET status = 'ended', ended_at = $1, end_reason = $2, end_detail = $3 \
     WHERE ledger = $4 AND session = $5";
 const STATUS: &str = "UPDATE session SET status = $1 WHERE ledger = $2 AND session = $3";
@@ -69,7 +71,7 @@ impl Projection for Sessions {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -138,6 +140,10 @@ fn lifecycle(event: &ProjectedEvent, session: SessionId) -> Result<Option<Change
         Some(AgentEvent::SessionInputRequired(_)) => Ok(Some(status("input_required"))),
         // Where a session stands is in the names of its events.
         None => match event.event_type() {
+            "session.started" => {
+                let params = vec![subject(event), event.ledger_key().into(), id.into()];
+                Ok(Some(Change::about(&id, SUBJECT, params)))
+            }
             "session.ended" => ended(None, SqlValue::Null, None),
             "session.continued_as" => Ok(Some(status("continued"))),
             "session.input_required" => Ok(Some(status("input_required"))),
@@ -145,6 +151,10 @@ fn lifecycle(event: &ProjectedEvent, session: SessionId) -> Result<Option<Change
         },
         Some(_) => Ok(None),
     }
+}
+
+fn subject(event: &ProjectedEvent) -> SqlValue {
+    event.header().subject.map(|id| id.0.into_bytes()).into()
 }
 
 fn started(event: &ProjectedEvent, id: &[u8; 16], started: &SessionStarted) -> Result<Change, PoisonReason> {
@@ -161,6 +171,7 @@ fn started(event: &ProjectedEvent, id: &[u8; 16], started: &SessionStarted) -> R
         attributes.into(),
         event.header().provenance.name().into(),
         event.time_or_occurred(started.started_at)?.into(),
+        subject(event),
         event.ledger_key().into(),
         (*id).into(),
     ];
@@ -286,8 +297,8 @@ fn read(fields: &mut Fields) -> Result<(Cursor, Session), ReadStoreError> {
 pub struct SessionFilter {
     /// Of this agent.
     pub agent: Option<String>,
-    /// Of this interlocutor.
-    pub interlocutor: Option<String>,
+    /// Of the interlocutor whose data it is, on whatever channel: found though what the session says of it is gone.
+    pub subject: Option<SubjectId>,
     /// With this id of the client.
     pub external_id: Option<String>,
     /// Of this channel.
@@ -298,14 +309,43 @@ pub struct SessionFilter {
     pub started_from: Option<Micros>,
     /// Started before this time.
     pub started_before: Option<Micros>,
+    /// With goals that are to be reached, or without.
+    pub open_goals: Option<bool>,
+    /// Whose lane holds a turn, and where something happened lately or nothing did.
+    pub activity: Option<Activity>,
 }
+
+/// Where a lane holds a turn of a session: whether something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Something happened in the session at this time or later.
+    ActiveSince(Micros),
+    /// Nothing did: whoever has the turn says nothing.
+    FrozenSince(Micros),
+}
+
+/// Turns that are not over are few, so the sessions are found by them. $1 is the ledger.
+const HELD: &str = " AND session.session IN (SELECT t.session FROM lane_turn t WHERE t.ledger = $1 \
+    AND t.state NOT IN ('gathering', 'queued'))";
+const HAS_GOALS: &str = "EXISTS (SELECT 1 FROM goal g WHERE g.ledger = session.ledger AND g.session = session.session \
+    AND g.status = 'open')";
 
 impl SessionFilter {
     fn narrow(&self, select: Select) -> Select {
         let time = |time: Micros| i64::try_from(time.0).unwrap_or(i64::MAX);
+        let select = match self.activity {
+            None => select,
+            Some(Activity::ActiveSince(at)) => select.text(HELD).and("last_at >= ", time(at)),
+            Some(Activity::FrozenSince(at)) => select.text(HELD).and("last_at < ", time(at)),
+        };
+        let select = match self.open_goals {
+            None => select,
+            Some(true) => select.text(&format!(" AND {HAS_GOALS}")),
+            Some(false) => select.text(&format!(" AND NOT {HAS_GOALS}")),
+        };
         select
             .and_if("agent = ", bounds::key(self.agent.as_ref()))
-            .and_if("interlocutor = ", self.interlocutor.clone())
+            .and_if("subject = ", self.subject.map(|id| id.0.into_bytes()))
             .and_if("external_id = ", self.external_id.clone())
             .and_if("channel = ", self.channel.clone())
             .and_if("status = ", self.status.map(SessionStatus::name))
@@ -325,8 +365,13 @@ pub async fn list(
     page: &PageRequest,
 ) -> Result<Page<Session>, ReadStoreError> {
     let select = filter.narrow(Select::of(&COLUMNS, "session", ledger));
+    // In the order of an index SQLite would go through all sessions, of whatever state; those that are held are sorted.
+    let started_at = match filter.activity {
+        None => "started_at",
+        Some(_) => "started_at + 0",
+    };
     let rows = select
-        .page(["started_at", "session"], Cursor::id_value, page)
+        .page([started_at, "session"], Cursor::id_value, page)
         .rows(store)
         .await?;
     let mut page = Page::read(page, rows, read)?;

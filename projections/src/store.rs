@@ -1,16 +1,17 @@
 //! Port: what projections ask of a store of read models. Adapters implement it.
 //!
 //! The contract is written for two parties. Implementations MUST: commit the statements of a batch and the checkpoint
-//! in one transaction, and only if the checkpoint stands where the worker says it stands; show a query only what is
-//! committed; leave everything as it was when they answer `StaleCheckpoint` or `Refused`. Callers MUST NOT: take
-//! `Unavailable` for proof that nothing was written (ask for the checkpoint again); run a statement that does not name
-//! the ledger.
+//! in one transaction, and only if the checkpoint stands where the worker says it stands and nobody has paused the
+//! projection (`StaleCheckpoint` either way); show a query only what is committed; leave everything as it was when they
+//! answer `StaleCheckpoint` or `Refused`. Callers MUST NOT: take `Unavailable` for proof that nothing was written (ask for
+//! the checkpoint again); run a statement that does not name the ledger.
 
 use async_trait::async_trait;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Micros, Position};
 
 use crate::change::{SqlValue, Statement};
+use crate::search::Wanted;
 
 /// How far a projection has come in one ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +94,10 @@ pub struct ProjectionStatus {
     pub parked: Option<DeadLetter>,
     /// Events that it goes on without, behind the checkpoint or not.
     pub discarded: Vec<Position>,
+    /// Whether a person has paused it.
+    pub paused: bool,
+    /// The record of the last decision about that, if there was any.
+    pub decided: Option<Position>,
 }
 
 /// One row of an answer.
@@ -101,7 +106,8 @@ pub type Row = Vec<SqlValue>;
 /// Why the store of read models could not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadStoreError {
-    /// The checkpoint stands elsewhere: another worker was first, or this one repeats itself. Nothing was written.
+    /// The checkpoint stands elsewhere: another worker was first, or this one repeats itself. Or a person has paused the
+    /// projection. Nothing was written; read the status again.
     #[error("the checkpoint stands at {found:?}")]
     StaleCheckpoint {
         /// Where it stands.
@@ -119,6 +125,12 @@ pub enum ReadStoreError {
     /// The store cannot be reached or is closing; whether a step was committed is unknown. Try again later.
     #[error("the read models are not available: {0}")]
     Unavailable(String),
+    /// One operation would read more than it may. Nothing is wrong; ask for less.
+    #[error("one operation reads at most {limit_bytes} bytes")]
+    TooMuch {
+        /// Bytes of rows.
+        limit_bytes: u64,
+    },
     /// Stored bytes contradict each other. Rebuild the read models.
     #[error("the read models are corrupt: {0}")]
     Corrupt(String),
@@ -129,7 +141,7 @@ impl ReadStoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Overloaded { .. } | Self::Unavailable(_) | Self::StaleCheckpoint { .. } => true,
-            Self::Refused(_) | Self::Corrupt(_) => false,
+            Self::Refused(_) | Self::TooMuch { .. } | Self::Corrupt(_) => false,
         }
     }
 }
@@ -150,7 +162,7 @@ pub trait ReadStore: Send + Sync {
     /// Keeps a dead letter, replacing one of the same ledger, projection and position.
     async fn put_dead_letter(&self, letter: DeadLetter) -> Result<(), ReadStoreError>;
 
-    /// Forgets a dead letter, so that its event is applied like any other. False if there is none.
+    /// Forgets the letter of a parked event, so that it is applied like any other. False if none is parked there.
     async fn drop_dead_letter(
         &self,
         ledger: LedgerId,
@@ -158,9 +170,45 @@ pub trait ReadStore: Send + Sync {
         position: Position,
     ) -> Result<bool, ReadStoreError>;
 
+    /// Has a projection go on without a parked event. False if none is parked there: somebody had it tried again.
+    async fn discard_dead_letter(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        position: Position,
+    ) -> Result<bool, ReadStoreError>;
+
+    /// Pauses a projection in a ledger, or lets it go on, as the record at `decided` says. False, and nothing changed, where
+    /// the same or a later record was carried out before.
+    async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError>;
+
     /// Dead letters of a ledger, by projection and position.
     async fn dead_letters(&self, ledger: LedgerId) -> Result<Vec<DeadLetter>, ReadStoreError>;
 
     /// Reads rows. `sql` is a query that names the ledger first and keeps to what every engine runs.
     async fn query(&self, sql: &str, params: Vec<SqlValue>) -> Result<Vec<Row>, ReadStoreError>;
+
+    /// The newest texts that have all words, from the last position to the first: kind, id, session and position of each. What
+    /// was committed with a step is found once the step is.
+    async fn search(&self, wanted: &Wanted) -> Result<Vec<Row>, ReadStoreError>;
+}
+
+/// The read models of one ledger as they stood at one moment. While it is held the store keeps what it has replaced since.
+#[async_trait]
+pub trait Snapshot: Send + Sync {
+    /// Reads rows, as [`ReadStore::query`] does, as they stood at that moment.
+    async fn query(&self, sql: &str, params: Vec<SqlValue>) -> Result<Vec<Row>, ReadStoreError>;
+}
+
+/// Who can hold a moment of the read models.
+#[async_trait]
+pub trait Snapshots: Send + Sync {
+    /// Holds this moment of one ledger, until what is given is dropped.
+    async fn snapshot(&self, ledger: LedgerId) -> Result<Box<dyn Snapshot>, ReadStoreError>;
 }

@@ -23,6 +23,7 @@ use ruche_ledger::references::ReferenceKey;
 use ruche_ledger::store::{AppendRequest, EventStore, PreparedEvent, Receipt};
 use ruche_ledger::testing::{Author, FixedClock, SeededRandom, appended};
 
+pub mod analytics;
 pub mod approvals;
 pub mod attempts;
 pub mod carried;
@@ -35,10 +36,19 @@ pub mod faults;
 pub mod figures;
 pub mod interventions;
 pub mod limits;
+pub mod memory;
+pub mod memory_edges;
+pub mod memory_found;
 pub mod names;
 pub mod outcomes;
 pub mod owners;
+pub mod questions;
+pub mod pages;
+pub mod pauses;
+pub mod policies;
 pub mod rebuilds;
+pub mod scenarios;
+pub mod searches;
 pub mod shared;
 pub mod steps;
 pub mod timers;
@@ -226,6 +236,9 @@ impl Story {
             };
         }
         (self.session, self.turn, self.call) = (None, None, None);
+        let mut prices = self.event(ruche_domain::events::ConfigPriceTableChanged::new(digest));
+        prices.event.stream.category = Category::Config;
+        events.push(prices);
         let proof = "{}".to_owned();
         let mut key = self.event(InfraKeyRegistered::new(digest, "alice".to_owned(), digest, proof));
         key.event.stream.category = Category::Key;

@@ -11,6 +11,7 @@ use crate::event::{Payload, ProjectedEvent};
 use crate::projection::{PoisonReason, Projection};
 use crate::select::{Cursor, Fields, Page, PageRequest, Select};
 use crate::store::{ReadStore, ReadStoreError};
+use crate::tally::{self, CostTotal};
 
 /// Tables of this read model.
 pub const TABLES: &[&str] = &["timeline"];
@@ -19,8 +20,8 @@ pub const TABLES: &[&str] = &["timeline"];
 const SUMMARY_CHARS_MAX: usize = 160;
 
 const INSERT: &str = "INSERT INTO timeline (ledger, session, position, event_id, event_type, actor_kind, actor, turn, \
-    call, summary, payload_bytes, payload_state, provenance, occurred_at, recorded_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    call, summary, payload_bytes, payload_state, provenance, occurred_at, recorded_at, currency, cost_units, cost_nanos, \
+    cost_rest) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
 /// The projection. It takes events of types that it does not know: they happened too.
 pub struct Timeline;
@@ -31,7 +32,7 @@ impl Projection for Timeline {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -44,6 +45,12 @@ impl Projection for Timeline {
             Payload::Erased => (None, PayloadState::Erased),
             Payload::Unreadable(_) => (None, PayloadState::Unreadable),
         };
+        // What cannot be read costs nothing that is known.
+        let cost = match state {
+            PayloadState::Present => tally::cost_of(event)?,
+            PayloadState::Erased | PayloadState::Unreadable => None,
+        };
+        let columns = cost.as_ref().map(|(_, amount)| amount.columns()).transpose()?;
         let bytes = event.record.payload_bytes().map(|bytes| bytes.len() as i64);
         let params = vec![
             event.ledger_key().into(),
@@ -61,8 +68,28 @@ impl Projection for Timeline {
             header.provenance.name().into(),
             event.occurred_at()?.into(),
             event.recorded_at()?.into(),
+            cost.map(|(currency, _)| currency).into(),
+            columns.map(|(units, _, _)| units).into(),
+            columns.map(|(_, nanos, _)| nanos).into(),
+            columns.map(|(_, _, rest)| rest).into(),
         ];
         Ok(vec![Change::alone(INSERT, params)])
+    }
+}
+
+/// The whole text of what happened, where it is one: what was said, what a tool was asked and what it answered.
+pub fn text_of(event: &AgentEvent) -> Option<&str> {
+    match event {
+        AgentEvent::MessageReceived(m) => m.text.as_deref(),
+        AgentEvent::MessageSent(m) => m.text.as_deref(),
+        AgentEvent::MessageDrafted(m) => m.text.as_deref(),
+        AgentEvent::ToolProposed(t) => Some(&t.arguments),
+        AgentEvent::ToolCompleted(t) => t.result.as_deref(),
+        AgentEvent::ToolFailed(t) => t.result.as_deref().or(t.error.as_deref()),
+        AgentEvent::LlmFailed(l) => Some(&l.error_type),
+        AgentEvent::TurnFailed(t) => t.error.as_deref().or(Some(&t.error_type)),
+        AgentEvent::Simulated(event) => text_of(event),
+        _ => None,
     }
 }
 
@@ -197,10 +224,12 @@ pub struct TimelineEntry {
     pub occurred_at: Micros,
     /// When the ledger took it.
     pub recorded_at: Micros,
+    /// What a model call cost, where it says so and the sum can be held.
+    pub cost: Option<CostTotal>,
 }
 
 const COLUMNS: &str = "session, position, event_id, event_type, actor_kind, actor, turn, call, summary, payload_bytes, \
-    payload_state, provenance, occurred_at, recorded_at";
+    payload_state, provenance, occurred_at, recorded_at, currency, cost_units, cost_nanos, cost_rest";
 
 fn read(fields: &mut Fields) -> Result<(Cursor, TimelineEntry), ReadStoreError> {
     let session = fields.id()?;
@@ -220,6 +249,20 @@ fn read(fields: &mut Fields) -> Result<(Cursor, TimelineEntry), ReadStoreError> 
         provenance: fields.text()?,
         occurred_at: fields.time()?,
         recorded_at: fields.time()?,
+        cost: match fields.optional_text()? {
+            Some(currency) => Some(CostTotal {
+                currency,
+                amount: fields.money()?,
+                known: 1,
+            }),
+            None => {
+                // The three columns of no money.
+                for _ in 0..3 {
+                    fields.optional_int()?;
+                }
+                None
+            }
+        },
     };
     Ok((Cursor::of_number(position, position), entry))
 }

@@ -19,7 +19,7 @@ use crate::change::{Change, SqlValue};
 use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 
-pub use query::{EffectFilter, Tool, ToolEffect, by_calls, list, same_arguments, tools, urgent};
+pub use query::{EffectFilter, Tool, ToolEffect, by_calls, list, retried_as, same_arguments, tools, urgent};
 pub use state::{EffectState, NotExecutedCause};
 
 /// Tables of this read model.
@@ -36,7 +36,8 @@ const REGISTERED: &str = "INSERT INTO tool (ledger, name, side_effect, tool_kind
     timeout_us = excluded.timeout_us, owner = excluded.owner, position = excluded.position, registered_at = excluded.registered_at, \
     imported = excluded.imported WHERE excluded.imported <= tool.imported";
 /// A call belongs to the session that proposed it, and until then to the session that named it first. So a proposal
-/// takes away what other sessions said of the call before it.
+/// takes away what other sessions said of the call before it. What was observed may tell of the run before the proposal; then
+/// the call stays as far as it is.
 const CLAIMED: &str = "DELETE FROM tool_effect WHERE ledger = $1 AND call = $2 AND session IS DISTINCT FROM $3 \
     AND intent_position IS NULL";
 /// Each of these makes the row if it is not there, and changes it only if the call belongs to the session of the event.
@@ -45,7 +46,9 @@ const PROPOSED: &str = "INSERT INTO tool_effect (ledger, call, session, turn, fi
     tool, side_effect, tool_kind, arguments, arguments_form, ordinal, message_ordinal, provider_call_id, requestor, \
     business_key, action_digest, argument_digest, proposed_at, intent_position, erased, lane) \
     VALUES ($1, $2, $3, $4, $5, $6, 'proposed', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22) \
-    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, status = excluded.status, \
+    ON CONFLICT (ledger, call) DO UPDATE SET last_position = excluded.last_position, \
+    status = CASE WHEN tool_effect.intent_position IS NULL AND tool_effect.started_position IS NOT NULL \
+    THEN tool_effect.status ELSE excluded.status END, \
     tool = excluded.tool, side_effect = excluded.side_effect, tool_kind = excluded.tool_kind, \
     arguments = excluded.arguments, arguments_form = excluded.arguments_form, ordinal = excluded.ordinal, \
     message_ordinal = excluded.message_ordinal, provider_call_id = excluded.provider_call_id, \
@@ -96,7 +99,7 @@ impl Projection for ToolEffects {
     }
 
     fn version(&self) -> u32 {
-        7
+        8
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {

@@ -1,5 +1,6 @@
 //! Read model: logical turns, from opened to over.
 
+mod gathering;
 mod query;
 
 use std::sync::LazyLock;
@@ -19,6 +20,7 @@ use crate::projection::{PoisonReason, Projection};
 use crate::tally::{self, Tally};
 use crate::{turn_attempts, turn_steps};
 
+pub use gathering::{Gathering, TURNS_LOOKED_AT_MAX, gathering};
 pub use query::{Turn, TurnFilter, by_ids, get, list};
 
 /// Tables of this read model.
@@ -44,6 +46,9 @@ const STARTED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_
 const STATUS: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status) \
     VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET status = excluded.status, awaits_decision = 0 \
     WHERE turn.session IS NOT DISTINCT FROM excluded.session";
+const SEALED: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, sealed_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (ledger, turn) DO UPDATE SET \
+    sealed_at = COALESCE(turn.sealed_at, excluded.sealed_at) WHERE turn.session IS NOT DISTINCT FROM excluded.session";
 const OVER: &str = "INSERT INTO turn (ledger, turn, session, first_at, first_position, last_position, status, \
     outcome, error_type, error, ended_at, duration_us, usage_total, cost_total) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
@@ -111,7 +116,7 @@ impl Projection for Turns {
     }
 
     fn version(&self) -> u32 {
-        8
+        9
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -243,6 +248,11 @@ fn lifecycle(event: &ProjectedEvent, id: &[u8; 16]) -> Result<Option<Change>, Po
     };
     if let Some(over) = Over::of(event)? {
         return over.change(event, id).map(Some);
+    }
+    if event.event_type() == "turn.sealed" {
+        let mut params = common(event, id)?;
+        params.push(event.occurred_at()?.into());
+        return Ok(Some(Change::of(About::Made(*id), SEALED, params)));
     }
     if event.event_type() == "turn.supersede_requested" {
         // What was counted before is looked at behind this one.

@@ -219,7 +219,7 @@ fn of_turn(
 }
 
 /// The model of a model call, else nothing.
-fn model(event: &ProjectedEvent) -> Result<String, PoisonReason> {
+pub(crate) fn model(event: &ProjectedEvent) -> Result<String, PoisonReason> {
     let model = match event.agent()? {
         Some(AgentEvent::LlmRequested(l)) => Some(&l.model),
         Some(AgentEvent::LlmResponded(l)) => l.response_model.as_ref().or(l.model.as_ref()),
@@ -231,7 +231,7 @@ fn model(event: &ProjectedEvent) -> Result<String, PoisonReason> {
 }
 
 /// The tool that the event names itself, else nothing.
-fn tool(event: &ProjectedEvent) -> Result<String, PoisonReason> {
+pub(crate) fn tool(event: &ProjectedEvent) -> Result<String, PoisonReason> {
     let tool = match event.agent()? {
         Some(AgentEvent::ToolProposed(t)) => Some(&t.name),
         Some(AgentEvent::ToolStarted(t)) => Some(&t.name),
@@ -243,7 +243,7 @@ fn tool(event: &ProjectedEvent) -> Result<String, PoisonReason> {
 }
 
 /// How a turn came out: the category of a committed one, `unspecified` if the source does not say, else how it ended.
-fn outcome(event: &ProjectedEvent) -> Result<Option<&'static str>, PoisonReason> {
+pub(crate) fn outcome(event: &ProjectedEvent) -> Result<Option<&'static str>, PoisonReason> {
     Ok(match (event.agent()?, event.event_type()) {
         (Some(AgentEvent::TurnCommitted(t)), _) => {
             Some(t.outcome_category.map_or("unspecified", |outcome| outcome.name()))

@@ -33,6 +33,7 @@ pub use error::ReplayError;
 pub use read::position_at;
 pub use read_only::ReadOnlyLedger;
 pub use state::{
-    ApprovalView, CallView, ConfigurationView, LaneApproval, LaneView, LeaseView, SessionBegun, SessionView,
-    State, StateAt, StepView, ToolView, TurnOfSession, TurnTold, TurnView, View, VoteView, What,
+    ApprovalView, CallView, ConfigurationView, LaneApproval, LaneView, LeaseView, ScenarioOfSession,
+    SessionBegun, SessionView, State, StateAt, StepView, ToolView, TurnOfSession, TurnTold, TurnView, View,
+    VoteView, What,
 };

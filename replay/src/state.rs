@@ -32,7 +32,7 @@ use crate::read_only::ReadOnlyLedger;
 
 pub use approval::{ApprovalView, VoteView};
 pub use lane::{LaneApproval, LaneView};
-pub use session::{SessionBegun, SessionView, TurnOfSession};
+pub use session::{ScenarioOfSession, SessionBegun, SessionView, TurnOfSession};
 pub use settings::{ConfigurationView, ToolView};
 pub use told::{StepView, TurnTold};
 pub use turn::{CallView, LeaseView, TurnView};

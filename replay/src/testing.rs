@@ -13,8 +13,8 @@ use ruche_commands::governed::{
     SendMessage, StartCompensation, StartEffect, StartStep, SubmitMessage,
 };
 use ruche_commands::{
-    CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RegisterTool, SessionRef,
-    StartSession,
+    CommandContext, CommandError, Commands, EndSession, PublishConfiguration, RecordScenario, RegisterTool,
+    ScenarioMove, SessionRef, StartSession,
 };
 use ruche_domain::envelope::{Actor, ActorKind};
 use ruche_domain::event::AgentEvent;
@@ -205,6 +205,51 @@ impl Crowd {
             _ => {}
         }
         self.must(&config).await;
+    }
+
+    /// A scenario of the first session goes on; over five numbers it is entered, goes through steps, passes a point, goes over
+    /// to another version, and ends. Draws nothing, so that what the others do stays the same.
+    ///
+    /// # Panics
+    /// If the ledger does not take that.
+    pub async fn tell_scenario(&mut self, number: usize) {
+        let step = |step: &str| ScenarioMove::EnterStep {
+            step: step.to_owned(),
+        };
+        let moves = match number % 5 {
+            0 => vec![
+                ScenarioMove::Enter {
+                    version: Some("1".to_owned()),
+                    reason: None,
+                },
+                step("ask"),
+            ],
+            1 => vec![ScenarioMove::ExitStep {
+                step: "ask".to_owned(),
+                outcome: None,
+                duration_us: None,
+            }],
+            2 => vec![
+                step("check"),
+                ScenarioMove::PassCheckpoint {
+                    checkpoint: "known".to_owned(),
+                },
+            ],
+            3 => vec![ScenarioMove::Migrate {
+                version: "2".to_owned(),
+                step: Some("pay".to_owned()),
+                behind: vec!["known".to_owned()],
+                reason: None,
+            }],
+            _ => vec![ScenarioMove::Complete { outcome: None }],
+        };
+        self.must(&RecordScenario {
+            session: SessionRef::External(CHANNELS[0].to_owned()),
+            scenario: "refund".to_owned(),
+            moves,
+            occurred_at: None,
+        })
+        .await;
     }
 
     /// The session on a channel is over.

@@ -123,6 +123,9 @@ impl Verification {
             let last = epoch.size.0.checked_sub(1);
             before = last.map(|last| Position::new(epoch.epoch.0, last));
         }
+        let mut findings = Findings::keeping(usize::MAX);
+        walk.checker.end(&mut findings);
+        walk.collected.take(&findings);
         walk.decisions.end(&mut walk.collected);
         Ok(walk.collected.report(read))
     }

@@ -41,8 +41,23 @@ def failed(form, message):
     return bool(message.get("error"))
 
 
+def updates(path):
+    """What is in a file of updates of memory: lines, statements of all kinds, statements that an old answer stood on."""
+    total = {"rows": 0, "facts": 0, "takenBack": 0}
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            extra = json.loads(line)["agent_args"]["extra"]
+            total["rows"] += 1
+            total["facts"] += len(extra["facts"]) + 1
+            total["takenBack"] += len(extra["supporting_fact_indices"])
+    return total
+
+
 def main():
     form, path, mapping = sys.argv[1:4]
+    if form == "letta":
+        print(json.dumps(updates(path)))
+        return
     with open(mapping, encoding="utf-8") as file:
         tools = json.load(file)["tools"]
     named = {tool["name"]: tool["side_effect"] for tool in tools if "name" in tool}

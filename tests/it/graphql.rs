@@ -1,7 +1,10 @@
 //! GraphQL against a real server: what is written is read back, refusals are data, proofs verify, tenants are apart.
 
+mod memory;
+mod analytics;
 mod proofs;
 mod reading;
+mod sessions;
 mod writing;
 
 use std::time::{Duration, Instant};

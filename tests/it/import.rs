@@ -2,6 +2,8 @@
 //! stop the others. Counts are those of a script that shares no line with Ruche; messages are compared with a walk of
 //! the source's JSON that does not use the importer.
 
+mod letta;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -10,6 +10,7 @@ use ruche_api::app::App;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use ruche_ledger::testing::check_ledger;
+use ruche_projections::rebuild::RebuildProgress;
 use ruche_tests::server::{Home, graphql};
 use serde_json::{Value, json};
 
@@ -243,7 +244,7 @@ pub async fn read_models_equal_a_rebuild(app: &App) {
     for ledger in app.events.ledgers().await.expect("ledgers") {
         app.catch_up(ledger).await.expect("the read models catch up");
     }
-    let report = app.rebuild().await.expect("a rebuild");
+    let report = app.rebuild(&RebuildProgress::default()).await.expect("a rebuild");
     assert!(report.compared && report.switched, "{report:?}");
     assert_eq!(report.differences, []);
 }

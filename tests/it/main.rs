@@ -2,6 +2,7 @@
 
 mod repository;
 mod markdown;
+mod tables_of_tests;
 
 mod architecture;
 mod tidy;
@@ -17,9 +18,13 @@ mod io_fault;
 mod full_disk;
 mod postgres;
 mod import;
+mod analytics;
+mod tables;
 mod verification;
 mod tenants;
 mod http;
+mod console;
+mod otlp;
 mod publishing;
 mod metrics;
 mod graphql;
@@ -30,8 +35,11 @@ mod live;
 mod steps;
 mod refusals;
 mod scenarios;
+mod questions;
 mod replay;
 mod websocket;
 mod bench;
+mod bench_read;
+mod archive;
 mod restore;
 mod parked;

@@ -57,7 +57,14 @@ fn every_figure_of_a_server_is_explained_and_says_what_was_done() {
     let heads = folder.path().join("heads");
     let heads = heads.to_str().expect("a path in UTF-8");
     // Nobody listens on port 1.
-    let publish = ["--publish-dir", heads, "--publish-url", "http://127.0.0.1:1"];
+    let publish = [
+        "--publish-dir",
+        heads,
+        "--publish-url",
+        "http://127.0.0.1:1",
+        "--telemetry-wait",
+        "0",
+    ];
     let server = home.serve_with(&publish, &[]).expect("the server starts");
     let client = Client::new();
     let start = "mutation ($input: StartSessionInput!) { startSession(input: $input) { __typename } }";
@@ -75,6 +82,23 @@ fn every_figure_of_a_server_is_explained_and_says_what_was_done() {
         let entry: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(entry["duplicate"], duplicate, "{entry}");
     }
+    for path in ["/v1/traces", "/v1/logs"] {
+        let span = json!({ "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": "s" });
+        let body = match path {
+            "/v1/traces" => json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }),
+            _ => json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [{ "eventName": "e" }] }] }] }),
+        };
+        let request = client.post(format!("{}{path}", server.url)).bearer_auth(&key);
+        let request = request.header("content-type", "application/json");
+        assert!(
+            request
+                .body(body.to_string())
+                .send()
+                .expect("an answer")
+                .status()
+                .is_success()
+        );
+    }
     caught_up(&client, &server.url, &key).expect("the read models catch up");
 
     let since = Instant::now();
@@ -86,7 +110,10 @@ fn every_figure_of_a_server_is_explained_and_says_what_was_done() {
         let refused = scrape
             .values
             .contains_key(r#"ruche_publish_failures_total{target="url"}"#);
-        if published && refused && scrape.value("ruche_unsealed_records") == 0.0 {
+        let derived = scrape
+            .values
+            .contains_key(r#"ruche_otlp_derivations_total{outcome="nothing"}"#);
+        if published && refused && derived && scrape.value("ruche_unsealed_records") == 0.0 {
             break scrape;
         }
         assert!(since.elapsed() < BOUND, "{scrape:?}");
@@ -113,6 +140,12 @@ fn every_figure_of_a_server_is_explained_and_says_what_was_done() {
         1.0,
         "repetitions do not count"
     );
+    assert_eq!(
+        scrape.value(r#"ruche_otlp_spans_total{outcome="unclassified"}"#),
+        1.0
+    );
+    assert_eq!(scrape.value(r#"ruche_otlp_rejected_total{signal="traces"}"#), 0.0);
+    assert_eq!(scrape.value("ruche_otlp_logs_passed_over_total"), 1.0);
     assert_eq!(scrape.value(r#"ruche_appends_total{outcome="duplicate"}"#), 1.0);
     assert!(scrape.value("ruche_append_duration_seconds_count") >= 2.0);
     assert!(scrape.value(r#"ruche_append_duration_seconds_bucket{le="+Inf"}"#) >= 2.0);

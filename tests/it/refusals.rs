@@ -16,15 +16,18 @@ mod story;
 
 use std::collections::BTreeSet;
 
+use ruche_tests::server::graphql;
 use serde_json::{Value, json};
 
-use known::MUTATIONS;
+use crate::live::client;
+
+use known::{MUTATIONS, OF_THE_ONLY_TENANT};
 use spoilt::spoilt;
 use story::{Came, Seen, Story};
 
 /// Stories, and the random requests of each before and after everything is tried in order.
 const SEEDS: std::ops::Range<u64> = 0..2;
-const STEPS: usize = 120;
+const STEPS: usize = 200;
 /// What may be recorded of what is refused: docs/tool-calls.md.
 const RECORDED: [&str; 5] = [
     "approval.stale tool.start_refused",
@@ -301,5 +304,27 @@ fn every_mutation_of_the_schema_is_tried() {
         .iter()
         .map(|field| field["name"].as_str().expect("a name"))
         .collect();
-    assert_eq!(fields, MUTATIONS.into());
+    let mut known: BTreeSet<&str> = MUTATIONS.into();
+    known.extend(OF_THE_ONLY_TENANT);
+    assert_eq!(fields, known);
+}
+
+/// A key of one tenant does nothing to what all tenants share.
+#[test]
+fn what_is_about_all_tenants_is_refused_where_there_are_two() {
+    let mut seen = Seen::default();
+    let story = Story::new(1, &mut seen);
+    let stage = &story.stage;
+    let before = stage.end();
+    for mutation in OF_THE_ONLY_TENANT {
+        let (query, variables) = client::mutation(mutation, "all", json!({ "reason": "mine" }), "position");
+        let admin = &stage.who.admin;
+        let refused = graphql(&admin.http, &admin.url, &admin.key, &query, variables);
+        let refused = refused.expect_err("there is another tenant").to_string();
+        assert!(
+            refused.contains("FORBIDDEN") && refused.contains("several"),
+            "{refused}"
+        );
+    }
+    assert_eq!(stage.end(), before, "nothing was recorded");
 }

@@ -93,6 +93,7 @@ impl World {
             crowd.step().await;
             if step % 20 == 7 {
                 crowd.publish(step as u64).await;
+                crowd.tell_scenario(step / 20).await;
             }
         }
         crowd.end("voice").await.expect("a session ends");
@@ -267,6 +268,7 @@ async fn in_memory(seed: u64, master: MasterSeed, start: Micros) -> (Arc<MemoryS
         crowd.step().await;
         if step % 20 == 7 {
             crowd.publish(step as u64).await;
+            crowd.tell_scenario(step / 20).await;
         }
     }
     (store, crowd)

@@ -15,4 +15,6 @@ mod doubts;
 mod one_at_a_time;
 mod fairness;
 mod crowd;
+mod remembering;
+mod rebuilding;
 mod table;

@@ -74,6 +74,7 @@ impl Home {
         Common {
             data_dir: self.data.clone(),
             keys_dir: self.keys.clone(),
+            archive_dir: None,
             deployment: None,
             database_url: databases.map(|databases| databases.ledgers.clone()),
             database_read_url: None,

@@ -26,14 +26,14 @@ Examples:
 const SOAK_HELP: &str = "\
 The long form of the crash tests, of which `cargo xtask test` runs a slice: kills of the server under load and power cuts
 of the store; kills of nodes on PostgreSQL, kills and power cuts of PostgreSQL itself, failovers of a cluster of three, and
-a database that is away, is frozen, or whose read models are locked or slow.
+a database that is away, is frozen, or whose read models are locked or slow; and read models made anew under load.
 Every run starts from the same seeds; the one that failed is named in the message. Failovers need the Debian packages
 patroni, etcd-server and etcd-client, which are installed where that is possible.
 
 Examples:
   cargo xtask soak                          everything; about an hour
   cargo xtask soak --kills 20 --cuts 0 --node-kills 0 --postgres-kills 0 --postgres-cuts 0 --failovers 0 \
-      --outage-seconds 0                    a short one";
+      --outage-seconds 0 --rebuild-records 0                    a short one";
 
 const LINT_HELP: &str = "\
 Steps: rustfmt, clippy and rustdoc without warnings, then cargo-deny for licences, bans and sources.
@@ -107,6 +107,9 @@ pub struct SoakArguments {
     /// Seconds that PostgreSQL is away or frozen, and a read model locked or slow
     #[arg(long, default_value_t = 30)]
     pub outage_seconds: u64,
+    /// Records of a ledger whose read models are made anew while 64 clients read and write
+    #[arg(long, default_value_t = 1_000_000)]
+    pub rebuild_records: u64,
 }
 
 /// Reads the command line, program name first; prints help or the mistake and exits where there is nothing to do.

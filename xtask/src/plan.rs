@@ -9,7 +9,12 @@ use crate::steps::Step;
 const DENY_HINT: &str = "If cargo-deny itself is missing: cargo install --locked --version 0.20.2 cargo-deny";
 const PYTHON_HINT: &str =
     "The second verifier needs Python 3.11 or newer as `python3`: https://www.python.org";
+const CLIENTS_HINT: &str =
+    "The clients need Python 3.11 or newer with venv, and Node.js 20 or newer with npm";
 const NODE_HINT: &str = "The audit needs Node.js 20 or newer with npm: https://nodejs.org";
+
+const BROWSER_HINT: &str =
+    "The check needs Node.js 20 or newer with npm, and Chromium as `chromium` in the path or in CHROMIUM";
 
 /// The steps of a command; tests find a PostgreSQL at `postgres`. Reads the environment, runs nothing.
 pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Vec<Step> {
@@ -25,7 +30,11 @@ pub fn for_command(command: &Command, root: &Path, postgres: Option<&str>) -> Ve
             if arguments.cargo.is_empty() && arguments.harness.is_empty() {
                 steps.push(on_postgres(root, arguments, &steps[1]));
                 steps.push(python_verifier(root));
-                steps.extend(graphql_audit(root, audit_runs(find_node(), is_ci())));
+                let has_node = audit_runs(find("node"), is_ci());
+                steps.extend(graphql_audit(root, has_node));
+                steps.extend(otlp_clients(root, has_node));
+                steps.extend(console(root, audit_runs(has_node && find("chromium"), is_ci())));
+                steps.extend(table_readers(root, has_node));
             }
             steps
         }
@@ -82,7 +91,7 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
 /// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program. The others
 /// have PostgreSQL of themselves (`nodes`, `crowded`, `restore`, `postgres`, where also the power cuts, faults and full disks
 /// of that engine are), ask no engine (`command_line`, `documents`), or count commits in the files of SQLite (`refusals`).
-const ON_EVERY_ENGINE: [&str; 16] = [
+const ON_EVERY_ENGINE: [&str; 18] = [
     "graphql::",
     "lanes::",
     "scenarios::",
@@ -91,6 +100,8 @@ const ON_EVERY_ENGINE: [&str; 16] = [
     "steps::",
     "replay::",
     "http::",
+    "console::",
+    "otlp::",
     "websocket::",
     "tenants::",
     "import::",
@@ -135,32 +146,139 @@ fn graphql_audit(root: &Path, runs: bool) -> Vec<Step> {
         return Vec::new();
     }
     let folder = root.join("tests").join("graphql-http");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let ruche = target
-        .join("debug")
-        .join(format!("ruche{}", std::env::consts::EXE_SUFFIX));
     vec![
         cargo(
             "build ruche",
             root,
             &["build", "--locked", "--package", "ruche-api"],
         ),
-        Step {
-            name: "npm packages",
-            program: "npm".into(),
-            arguments: vec!["ci".into(), "--no-audit".into(), "--no-fund".into()],
-            variables: Vec::new(),
-            folder: folder.clone(),
-            hint: NODE_HINT,
-        },
+        npm_packages("npm packages", &folder),
         Step {
             name: "graphql audit",
             program: "node".into(),
-            arguments: vec!["audit.mjs".into(), ruche.into_os_string()],
+            arguments: vec!["audit.mjs".into(), built_ruche(root)],
             variables: Vec::new(),
             folder,
             hint: NODE_HINT,
         },
+    ]
+}
+
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+fn built_ruche(root: &Path) -> OsString {
+    let name = format!("ruche{}", std::env::consts::EXE_SUFFIX);
+    target(root).join("debug").join(name).into_os_string()
+}
+
+fn npm_packages(name: &'static str, folder: &Path) -> Step {
+    Step {
+        name,
+        program: "npm".into(),
+        arguments: vec!["ci".into(), "--no-audit".into(), "--no-fund".into()],
+        variables: Vec::new(),
+        folder: folder.to_owned(),
+        hint: NODE_HINT,
+    }
+}
+
+/// Three agents of other people's SDKs that send their telemetry to a server which the script starts and ends. Behind the
+/// audit, which builds the server.
+fn otlp_clients(root: &Path, runs: bool) -> Vec<Step> {
+    if !runs {
+        eprintln!("skipped: otlp clients, node is absent");
+        return Vec::new();
+    }
+    let folder = root.join("tests").join("otlp-clients");
+    let packages = target(root).join("otlp-clients");
+    let python = packages.join("bin").join("python").into_os_string();
+    let step = |name, program: OsString, arguments: Vec<OsString>| Step {
+        name,
+        program,
+        arguments,
+        variables: vec![("PYTHONDONTWRITEBYTECODE", "1".into())],
+        folder: folder.clone(),
+        hint: CLIENTS_HINT,
+    };
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        "requirements.txt",
+    ];
+    vec![
+        step(
+            "python of clients",
+            "python3".into(),
+            vec!["-m".into(), "venv".into(), packages.into_os_string()],
+        ),
+        step(
+            "python packages",
+            python.clone(),
+            install.map(OsString::from).to_vec(),
+        ),
+        npm_packages("npm packages of clients", &folder),
+        step(
+            "otlp clients",
+            "python3".into(),
+            vec!["check.py".into(), built_ruche(root), python],
+        ),
+    ]
+}
+
+/// The pages for people in a real browser, which looks at a server that the script starts and ends. Behind the audit, which
+/// builds the server.
+fn console(root: &Path, runs: bool) -> Vec<Step> {
+    if !runs {
+        eprintln!("skipped: console, node or chromium is absent");
+        return Vec::new();
+    }
+    let folder = root.join("tests").join("console");
+    vec![
+        npm_packages("npm packages of console", &folder),
+        Step {
+            name: "console",
+            program: "node".into(),
+            arguments: vec!["check.mjs".into(), built_ruche(root)],
+            variables: Vec::new(),
+            folder,
+            hint: BROWSER_HINT,
+        },
+    ]
+}
+
+/// Programs of other people that read exported tables. Behind the clients, in whose Python they are installed.
+fn table_readers(root: &Path, runs: bool) -> Vec<Step> {
+    if !runs {
+        eprintln!("skipped: table readers, node is absent, and so is the Python of clients");
+        return Vec::new();
+    }
+    let python = target(root).join("otlp-clients").join("bin").join("python");
+    let step = |name, arguments: Vec<OsString>| Step {
+        name,
+        program: python.clone().into_os_string(),
+        arguments,
+        variables: vec![("PYTHONDONTWRITEBYTECODE", "1".into())],
+        folder: root.join("tests").join("table-readers"),
+        hint: CLIENTS_HINT,
+    };
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        "requirements.txt",
+    ];
+    vec![
+        step("packages of table readers", install.map(OsString::from).to_vec()),
+        step("table readers", vec!["check.py".into(), built_ruche(root)]),
     ]
 }
 
@@ -169,9 +287,10 @@ const fn audit_runs(has_node: bool, is_ci: bool) -> bool {
     has_node || is_ci
 }
 
-fn find_node() -> bool {
+/// Whether a program is in the path.
+fn find(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let name = format!("node{}", std::env::consts::EXE_SUFFIX);
+    let name = format!("{name}{}", std::env::consts::EXE_SUFFIX);
     std::env::split_paths(&path).any(|folder| folder.join(&name).is_file())
 }
 
@@ -232,6 +351,12 @@ fn soak_steps(root: &Path, soak: &SoakArguments, postgres: Option<&str>) -> Vec<
             "postgres::projections::",
             "RUCHE_SOAK_OUTAGE_SECONDS",
             soak.outage_seconds,
+        ),
+        (
+            "rebuild under load",
+            "scenarios::rebuilding::",
+            "RUCHE_SOAK_REBUILD_RECORDS",
+            soak.rebuild_records,
         ),
     ];
     steps
@@ -404,6 +529,12 @@ mod tests {
             .map(|step| step.name)
             .collect();
         assert_eq!(names, ["build ruche", "npm packages", "graphql audit"]);
+        let clients = otlp_clients(Path::new("/a"), true);
+        assert_eq!(clients.last().map(|step| step.name), Some("otlp clients"));
+        let console = console(Path::new("/a"), true);
+        assert_eq!(console.last().map(|step| step.name), Some("console"));
+        let readers = table_readers(Path::new("/a"), true);
+        assert_eq!(readers.last().map(|step| step.name), Some("table readers"));
         assert!(audit_runs(false, true) && audit_runs(true, false) && !audit_runs(false, false));
     }
 
@@ -424,6 +555,7 @@ mod tests {
                 postgres_cuts: 0,
                 failovers,
                 outage_seconds,
+                rebuild_records: 0,
             };
             let steps = for_command(&Command::Soak(soak), Path::new("/a"), None);
             steps.iter().map(|step| step.name).collect()

@@ -20,9 +20,11 @@ pub(super) fn open(common: &Common, lock: Arc<DataLock>, clock: Arc<dyn Clock>) 
     let reads = Arc::new(SqliteReadStore::open(&common.data_dir)?);
     Ok(Engine {
         events: store.clone(),
+        archives: store.clone(),
         trees: store.clone(),
         heads,
         reads: reads.clone(),
+        snapshots: reads.clone(),
         rebuild: reads,
         leases: Arc::new(OnlyNode),
         halts: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use ruche_ledger::archive::ArchiveStore;
 use ruche_ledger::halts::Halts;
 use ruche_ledger::lease::Leases;
 use ruche_ledger::seal::{TreeHeadStore, TreeStore};
@@ -12,7 +13,7 @@ use ruche_ledger::writer_life::WriterLife;
 use ruche_ledger_postgres::{NodeLock, PostgresStore};
 use ruche_ledger_sqlite::SqliteStore;
 use ruche_projections::rebuild::Rebuild;
-use ruche_projections::store::ReadStore;
+use ruche_projections::store::{ReadStore, Snapshots};
 
 use super::AppError;
 use crate::append_health::WriteTest;
@@ -21,12 +22,16 @@ use crate::append_health::WriteTest;
 pub(super) struct Engine {
     /// The records.
     pub events: Arc<dyn EventStore>,
+    /// What is known of payloads that are in archives.
+    pub archives: Arc<dyn ArchiveStore>,
     /// Tiles and copies of tree heads.
     pub trees: Arc<dyn TreeStore>,
     /// What was promised.
     pub heads: Arc<dyn TreeHeadStore>,
     /// The read models.
     pub reads: Arc<dyn ReadStore>,
+    /// Holds a moment of the read models.
+    pub snapshots: Arc<dyn Snapshots>,
     /// Makes the read models anew.
     pub rebuild: Arc<dyn Rebuild>,
     /// Who tends which ledger.

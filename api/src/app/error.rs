@@ -24,6 +24,9 @@ pub enum AppError {
     /// The read models of the database cannot be opened.
     #[error(transparent)]
     ReadModelsDatabase(#[from] ruche_projections_postgres::OpenError),
+    /// Who may read the views for tools cannot be said.
+    #[error(transparent)]
+    Readers(#[from] ruche_projections_postgres::BiError),
     /// Another node of this database has another master seed.
     #[error(
         "the ledgers of this database belong to another master seed than the one in {keys_dir}: give every node the same \
@@ -118,6 +121,12 @@ pub enum AppError {
     /// An export cannot be written.
     #[error(transparent)]
     Export(#[from] WriteError),
+    /// An archive cannot be written or read.
+    #[error(transparent)]
+    Archive(#[from] ruche_ledger_bundle::ArchiveError),
+    /// Payloads are not archived or put back; says why, and what to try.
+    #[error("{0}")]
+    ArchiveRefused(String),
     /// A backup goes to a new file.
     #[error("{} is there already; choose another name for the backup", path.display())]
     BackupExists {

@@ -46,6 +46,36 @@ impl App {
     }
 }
 
+/// The engine, and how much it has stored.
+pub struct Stored {
+    /// Its name.
+    pub engine: &'static str,
+    /// Bytes of its files or of its database, records and read models.
+    pub bytes: u64,
+}
+
+impl App {
+    /// What the engine of this application has stored by now.
+    ///
+    /// # Errors
+    /// When the files or the database cannot be looked at.
+    pub async fn stored(&self, common: &Common) -> Result<Stored, BenchError> {
+        let Some(url) = &common.database_url else {
+            let bytes = disk::bytes_in(&common.data_dir);
+            return Ok(Stored {
+                engine: "sqlite",
+                bytes: bytes.map_err(|error| BenchError::because("the size of the files", &error))?,
+            });
+        };
+        let failed = |error| BenchError::because("the size of the database", &error);
+        let database = Database::parse(&PostgresOptions::new(url)).map_err(failed)?;
+        Ok(Stored {
+            engine: "postgres",
+            bytes: database.size().await.map_err(failed)?,
+        })
+    }
+}
+
 /// Whether a database has ledgers. Changes nothing in it.
 ///
 /// # Errors

@@ -60,9 +60,11 @@ pub(super) async fn open(
     let node = event_id(&*clock, random).0;
     Ok(Engine {
         events: store.clone(),
+        archives: store.clone(),
         trees: store.clone(),
         heads,
         reads: reads.clone(),
+        snapshots: reads.clone(),
         rebuild: reads,
         leases: Arc::new(database.leases(node)),
         halts: Some(Arc::new(database.halts())),

@@ -134,6 +134,17 @@ struct Entry {
     summary: KeySummary,
 }
 
+impl Entry {
+    fn principal(&self) -> Principal {
+        Principal {
+            tenant: self.summary.tenant,
+            key_id: self.summary.key_id,
+            roles: self.summary.roles,
+            user: self.summary.user.as_deref().map(Arc::from),
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     keys: HashMap<ApiKeyId, Entry>,
@@ -178,16 +189,19 @@ impl Access {
     /// # Errors
     /// When the key is not known and the store cannot say whether it was made meanwhile.
     pub async fn authenticate(&self, credential: &Credential) -> Result<Option<Principal>, StoreError> {
-        if !self.knows(credential.key_id) {
-            let asked_at = Instant::now();
-            let mut refreshed = self.refreshed.lock().await;
-            let fresh = refreshed.is_some_and(|at| at >= asked_at || at.elapsed() < ACCESS_REFRESH_INTERVAL);
-            if !fresh {
-                self.read_on().await?;
-                *refreshed = Some(Instant::now());
-            }
-        }
+        self.look_for(credential.key_id).await?;
         Ok(self.check(credential))
+    }
+
+    /// The holder of a key that was authenticated before, as a pass says. `None` once it is lapsed or revoked.
+    ///
+    /// # Errors
+    /// Those of [`Access::authenticate`].
+    pub async fn holder(&self, key_id: ApiKeyId) -> Result<Option<Principal>, StoreError> {
+        self.look_for(key_id).await?;
+        let state = self.state.read().expect(LOCK);
+        let entry = state.keys.get(&key_id).filter(|entry| self.usable(entry));
+        Ok(entry.map(Entry::principal))
     }
 
     /// Whether a key that was good is still good.
@@ -277,6 +291,21 @@ impl Access {
         self.state.read().expect(LOCK).next.len()
     }
 
+    /// Reads on if the key is not known: another process may have made it. At most once in [`ACCESS_REFRESH_INTERVAL`].
+    async fn look_for(&self, key_id: ApiKeyId) -> Result<(), StoreError> {
+        if self.knows(key_id) {
+            return Ok(());
+        }
+        let asked_at = Instant::now();
+        let mut refreshed = self.refreshed.lock().await;
+        let fresh = refreshed.is_some_and(|at| at >= asked_at || at.elapsed() < ACCESS_REFRESH_INTERVAL);
+        if !fresh {
+            self.read_on().await?;
+            *refreshed = Some(Instant::now());
+        }
+        Ok(())
+    }
+
     fn knows(&self, key_id: ApiKeyId) -> bool {
         self.state.read().expect(LOCK).keys.contains_key(&key_id)
     }
@@ -289,12 +318,7 @@ impl Access {
         // An unknown id is compared as well, so that it takes as long as a wrong secret.
         let equal = equal_in_constant_time(&given, entry.map_or(&NOBODY, |entry| &entry.digest));
         let entry = entry.filter(|entry| equal && self.usable(entry))?;
-        Some(Principal {
-            tenant: entry.summary.tenant,
-            key_id: credential.key_id,
-            roles: entry.summary.roles,
-            user: entry.summary.user.as_deref().map(Arc::from),
-        })
+        Some(entry.principal())
     }
 
     fn usable(&self, entry: &Entry) -> bool {

@@ -153,6 +153,11 @@ async fn revoked_and_lapsed_keys_open_nothing() {
     }
     assert_eq!(world.access.authenticate(&credential(&text)).await.unwrap(), None);
     assert!(!world.access.is_live(revoked.key_id));
+    assert_eq!(
+        world.access.holder(revoked.key_id).await.unwrap(),
+        None,
+        "nor do its passes"
+    );
 
     let lapse = Some(Micros(2_000_000));
     let (lapsing, text) = world
@@ -167,6 +172,11 @@ async fn revoked_and_lapsed_keys_open_nothing() {
         .await
         .unwrap();
     assert!(world.access.is_live(lapsing.key_id));
+    let holder = world.access.holder(lapsing.key_id).await.unwrap();
+    assert_eq!(
+        holder,
+        world.access.authenticate(&credential(&text)).await.unwrap()
+    );
     world.clock.0.store(2_000_000, Ordering::SeqCst);
     assert_eq!(world.access.authenticate(&credential(&text)).await.unwrap(), None);
 }

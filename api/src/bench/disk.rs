@@ -30,6 +30,19 @@ fn flushes(path: &Path, time: Duration) -> io::Result<f64> {
     Ok(flushes as f64 / started.elapsed().as_secs_f64())
 }
 
+/// Bytes of the files in a folder, those in folders below it aside.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn bytes_in(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?.metadata()?;
+        bytes += if entry.is_file() { entry.len() } else { 0 };
+    }
+    Ok(bytes)
+}
+
 /// Type of the file system that holds a folder, such as `ext4`; `None` where the system does not say it.
 pub fn file_system(folder: &Path) -> Option<String> {
     let folder = folder.canonicalize().ok()?;

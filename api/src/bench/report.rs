@@ -391,7 +391,7 @@ fn nothing(first_error: Option<&String>, stop: &Stop) -> BenchError {
 }
 
 /// With commas between thousands.
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3);
     for (n, digit) in digits.chars().enumerate() {
@@ -403,7 +403,8 @@ fn count(number: u64) -> String {
     text
 }
 
-fn whole(number: f64) -> String {
+/// A rate, to the next whole number.
+pub(super) fn whole(number: f64) -> String {
     count(number.round() as u64)
 }
 

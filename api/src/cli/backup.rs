@@ -142,7 +142,7 @@ async fn report(
     let lost_ledgers = app.lost_ledgers().await.ok();
     let mut effects_without_result = Vec::new();
     for (end, _) in &app.restored {
-        let found = unsettled::without_result(&*app.events, end.ledger, None).await;
+        let found = unsettled::without_result(&*app.stored, end.ledger, None).await;
         effects_without_result.extend(found.map_err(|error| {
             CliError::Failed(format!(
                 "the store is restored, but which effects of ledger {} have no result cannot be seen ({error}); `ruche \

@@ -1,5 +1,7 @@
 //! `ruche bench`: how fast an engine or a server is, and how near to its limit.
 
+mod read;
+
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::bench::append::AppendBench;
 use crate::bench::drive::Load;
 use crate::bench::fabric::{FabricBench, FabricReport};
 use crate::bench::pace::{Schedule, Stop};
+use crate::bench::read::report::ReadReport;
 use crate::bench::report::{Report, Shape};
 use crate::limits::{
     BENCH_CALLERS_MAX, BENCH_ENGINES_MAX, BENCH_LANES_MAX, BENCH_LEDGERS_MAX, BENCH_PAYLOAD_BYTES_MIN,
@@ -45,6 +48,8 @@ Ledgers are append-only:
   environment names is ignored. In a database the ledgers stay; their keys are in a temporary folder and go, unless
   --keys-dir names one. Bare inserts go into a schema ruche_bench_<random> of the same database, which is dropped.
   `api` appends to the ledger of the key: give it a key of a tenant of its own.
+  `read` makes a data set in a temporary folder, or in the folder or database that the call names; there it stays, and the
+  next call with the same --events and --seed asks it again. With --url it appends nothing.
 
 Examples:
   ruche bench append                                       32 callers, one event each, for 10 s
@@ -55,7 +60,9 @@ Examples:
   ruche bench append --database-url $DB --tree-heads-url $HEADS --engines 2   two nodes, one ledger
   ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --connections 256
   ruche bench api --url http://127.0.0.1:4000 --key \"$KEY\" --rate 5000 --read-lag   how far read models are behind
-  ruche bench fabric --url http://127.0.0.1:4000 --key \"$KEY\" --agents 1000 --lanes 10000 --rate 200";
+  ruche bench fabric --url http://127.0.0.1:4000 --key \"$KEY\" --agents 1000 --lanes 10000 --rate 200
+  ruche bench read --events 100000                         make 100,000 events, then ask for pages, figures and memory
+  ruche bench read --events 1000000 --data-dir /mnt/disk/read --rate 50     the same data set again, at 50 questions/s";
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -66,6 +73,8 @@ pub enum BenchCommand {
     Api(ApiArgs),
     /// Take turns, run tools and answer, as many agents do, on a server that runs
     Fabric(FabricArgs),
+    /// Ask read models of many events, and check the answers
+    Read(read::ReadArgs),
 }
 
 #[derive(Args)]
@@ -194,6 +203,18 @@ pub struct Named {
     pub tree_heads_url: bool,
 }
 
+impl Named {
+    /// Without the databases that the environment names: they are those of a server.
+    fn only(self, common: Common) -> Common {
+        Common {
+            database_url: common.database_url.filter(|_| self.database_url),
+            database_read_url: common.database_read_url.filter(|_| self.database_read_url),
+            tree_heads_url: common.tree_heads_url.filter(|_| self.tree_heads_url),
+            ..common
+        }
+    }
+}
+
 impl LoadArgs {
     fn shape(&self) -> Result<Shape, CliError> {
         if self.batch * self.payload_bytes > APPEND_BYTES_MAX as u64 {
@@ -225,6 +246,11 @@ pub async fn run(common: Common, named: Named, command: BenchCommand) -> Result<
         BenchCommand::Fabric(args) => {
             let report = fabric(&args, &stop).await?;
             print(&common, &report, FabricReport::text)?;
+            return Ok(ended_with(report.errors));
+        }
+        BenchCommand::Read(args) => {
+            let report = read::run(common.clone(), named, &args, &stop).await?;
+            print(&common, &report, ReadReport::text)?;
             return Ok(ended_with(report.errors));
         }
     };
@@ -306,17 +332,7 @@ async fn append(common: Common, named: Named, args: &AppendArgs, stop: &Stop) ->
         streams: streams(args)?,
         keys: !args.no_keys,
     };
-    let mut common = common;
-    if !named.database_url {
-        // What the environment names is the database of a server.
-        common.database_url = None;
-    }
-    if !named.database_read_url {
-        common.database_read_url = None;
-    }
-    if !named.tree_heads_url {
-        common.tree_heads_url = None;
-    }
+    let common = named.only(common);
     if args.engines > 1 && (common.database_url.is_none() || common.tree_heads_url.is_none()) {
         return Err(CliError::Usage(
             "--engines is of nodes on one database: give --database-url and --tree-heads-url with it"

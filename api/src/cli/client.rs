@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clap::Args;
+use ruche_ledger::hash::Hash;
 use serde_json::{Value, json};
 
 use super::CliError;
@@ -161,4 +162,12 @@ impl Client {
             after = next;
         }
     }
+}
+
+/// An idempotency key that no other call has.
+pub(super) fn fresh_key(mutation: &str) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_nanos());
+    let key = Hash::sha256(format!("{mutation} {now} {}", std::process::id()).as_bytes());
+    format!("{mutation}-{key}")
 }

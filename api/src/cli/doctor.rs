@@ -270,7 +270,7 @@ fn records(findings: &mut Findings, common: &Common) {
 /// The same for the ledgers of a database. One that is not as it was keeps nobody from the others.
 async fn records_of(findings: &mut Findings, app: &App, ledgers: &[LedgerId]) {
     let check = RecordCheck {
-        events: app.events.clone(),
+        events: app.stored.clone(),
         trees: app.trees.clone(),
     };
     let bar = progress(0, "reading records");
@@ -348,6 +348,7 @@ async fn ledgers(findings: &mut Findings, common: &Common, full: bool) -> Result
                 sealing(findings, &app, ledger).await;
                 read_models(findings, &app, ledger).await;
                 effects(findings, &app, ledger).await;
+                archives(findings, &app, ledger).await;
             }
         }
         Err(error) => findings.wrong("ledgers", error.to_string()),
@@ -425,8 +426,8 @@ async fn sealing(findings: &mut Findings, app: &App, ledger: LedgerId) {
 /// After a restore: what was started before it and has no result. Reads the whole ledger then.
 async fn effects(findings: &mut Findings, app: &App, ledger: LedgerId) {
     let found = async {
-        match unsettled::last_restore(&*app.events, ledger).await? {
-            Some(restore) => unsettled::without_result(&*app.events, ledger, Some(restore)).await,
+        match unsettled::last_restore(&*app.stored, ledger).await? {
+            Some(restore) => unsettled::without_result(&*app.stored, ledger, Some(restore)).await,
             None => Ok(Vec::new()),
         }
     };
@@ -437,6 +438,26 @@ async fn effects(findings: &mut Findings, app: &App, ledger: LedgerId) {
             }
         }
         Err(error) => findings.wrong(format!("effects of {ledger}"), error.to_string()),
+    }
+}
+
+/// Whether what is archived is at hand, and all of it what it was. Without it nothing is lost, and some things are refused.
+async fn archives(findings: &mut Findings, app: &App, ledger: LedgerId) {
+    let check = format!("archives of {ledger}");
+    match app.check_archives(ledger).await {
+        Ok((0, _)) => {}
+        Ok((all, missing)) if missing.is_empty() => {
+            findings.ok(check, format!("{all} at hand, all of their bundles read"))
+        }
+        Ok((all, missing)) => {
+            let missing: Vec<_> = missing.into_iter().map(|range| range.archive).collect();
+            let (count, names) = (missing.len(), missing.join(", "));
+            findings.note(
+                check,
+                format!("{count} of {all} not at hand, see --archive-dir: {names}"),
+            );
+        }
+        Err(error) => findings.wrong(check, crate::error::chain(&error)),
     }
 }
 

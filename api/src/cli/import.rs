@@ -44,7 +44,7 @@ pub struct ImportArgs {
     #[arg(long, value_parser = tenant_name)]
     tenant: String,
     /// Format of the files
-    #[arg(long, value_name = "tau-bench|agentdojo|tau2")]
+    #[arg(long, value_name = "tau-bench|agentdojo|tau2|letta")]
     format: Format,
     /// File that says what each tool does to the world; tools that it does not name count as irreversible
     #[arg(long, value_name = "FILE")]

@@ -135,7 +135,7 @@ async fn new_epoch(app: &App, common: &Common, args: NewEpochArgs) -> Result<(),
     if !args.restored {
         return show(app, common, &args.ledger).await;
     }
-    let found = unsettled::without_result(&*app.events, ledger, None).await;
+    let found = unsettled::without_result(&*app.stored, ledger, None).await;
     let restored = RestoredEpochs {
         epochs: lines(app, &args.ledger).await?,
         effects_without_result: found.map_err(|e| failed(&e))?,

@@ -1,40 +1,106 @@
-//! `ruche projections`: events that a projection could not apply, and what becomes of them.
+//! `ruche projections`: how far read models are, what holds them up, and what becomes of it. On the store itself, or through
+//! a server that runs (`--server`).
+
+mod served;
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use ruche_commands::CommandContext;
+use ruche_domain::envelope::{Actor, ActorKind, Provenance};
 use ruche_domain::numbers::Position;
 use ruche_projections::projection;
 use ruche_projections::store::{DeadLetter, DeadLetterState};
 use serde::Serialize;
 
-use super::{CliError, Common, main_ledger, print, tenant_name};
+use super::client::fresh_key;
+use super::{CliError, Common, main_ledger, print, tenant, tenant_name};
 use crate::app::{self, App, AppError};
 use crate::out::{Table, harmless};
+use crate::read_models::{DecideError, ReadModels, Wish};
 
-/// What to do with parked events.
+/// What to see or to do.
+#[derive(Args)]
+pub struct ProjectionsArgs {
+    #[command(subcommand)]
+    command: ProjectionsCommand,
+    /// The server, such as http://127.0.0.1:4000; without it the store itself is opened
+    #[arg(long, value_name = "URL", global = true)]
+    server: Option<String>,
+    /// API key for the server: with the role reader to see, with the role admin to change
+    #[arg(long, env = "RUCHE_KEY", hide_env_values = true, global = true)]
+    key: Option<String>,
+}
+
+/// What to see or to do.
 #[derive(Subcommand)]
-pub enum ProjectionsCommand {
+enum ProjectionsCommand {
+    /// How far each projection is, of the tenant of the key (with --server)
+    Status,
     /// Events that projections could not apply, in all ledgers: parked ones, which hold a read model up, and discarded ones
     List,
-    /// Let every parked projection try its event again, after an upgrade that knows it for example
-    Redrive,
+    /// Let a parked projection try its event again, after an upgrade that knows it for example; without --server all of
+    /// them
+    Redrive(RedriveArgs),
     /// Go on without a parked event, for ever: its read model then lacks what the event says. The ledger keeps it
     Discard(DiscardArgs),
+    /// Let a projection stand still, with its read model as it is (with --server)
+    Pause(PauseArgs),
+    /// Let a paused projection go on (with --server)
+    Resume(ResumeArgs),
+}
+
+/// Which parked events to try again.
+#[derive(Args)]
+struct RedriveArgs {
+    /// Projection that waits (with --server)
+    #[arg(long, value_parser = projection_name, requires = "position")]
+    projection: Option<&'static str>,
+    /// Position of the event, such as `1:17` (with --server)
+    #[arg(long, requires = "projection")]
+    position: Option<Position>,
+    /// What is expected of it now; stands in the record (with --server)
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 /// A parked event.
 #[derive(Args)]
-pub struct DiscardArgs {
-    /// Tenant whose ledger it is in
+struct DiscardArgs {
+    /// Tenant whose ledger it is in; with --server that of the key
     #[arg(long, value_parser = tenant_name)]
-    tenant: String,
+    tenant: Option<String>,
     /// Projection that waits
     #[arg(long, value_parser = projection_name)]
     projection: &'static str,
     /// Position of the event, such as `1:17`
     #[arg(long)]
     position: Position,
+    /// Why the read model goes without it; stands in the record
+    #[arg(long)]
+    reason: String,
+}
+
+/// A projection to pause.
+#[derive(Args)]
+struct PauseArgs {
+    /// Which projection
+    #[arg(value_parser = projection_name)]
+    projection: &'static str,
+    /// Why; stands in the record
+    #[arg(long)]
+    reason: String,
+}
+
+/// A projection to go on.
+#[derive(Args)]
+struct ResumeArgs {
+    /// Which projection
+    #[arg(value_parser = projection_name)]
+    projection: &'static str,
+    /// Why; stands in the record
+    #[arg(long)]
+    reason: Option<String>,
 }
 
 fn projection_name(text: &str) -> Result<&'static str, String> {
@@ -57,24 +123,37 @@ struct Line {
 }
 
 /// Runs the command. Exit code 1 if an event is still parked after `redrive`.
-pub async fn run(common: Common, command: ProjectionsCommand) -> Result<ExitCode, CliError> {
+pub async fn run(common: Common, args: ProjectionsArgs) -> Result<ExitCode, CliError> {
+    if let Some(server) = &args.server {
+        return served::run(&common, server, args.key.as_deref(), &args.command).await;
+    }
+    if let ProjectionsCommand::Redrive(one) = &args.command
+        && (one.projection.is_some() || one.reason.is_some())
+    {
+        let needed = "--projection, --position and --reason go with --server; without it all that is parked is tried again";
+        return Err(CliError::Usage(needed.to_owned()));
+    }
     app::must_exist(&common).await?;
-    let app = match command {
+    let app = match &args.command {
+        ProjectionsCommand::Status | ProjectionsCommand::Pause(_) | ProjectionsCommand::Resume(_) => {
+            return Err(CliError::Usage(
+                "--server is needed; see `ruche projections --help`".to_owned(),
+            ));
+        }
         ProjectionsCommand::List => App::open_to_read(&common, "ruche projections").await?,
-        ProjectionsCommand::Redrive | ProjectionsCommand::Discard(_) => {
+        ProjectionsCommand::Redrive(_) | ProjectionsCommand::Discard(_) => {
             App::open(&common, "ruche projections").await?
         }
     };
-    let done = on_app(&app, &common, command).await;
+    let done = on_app(&app, &common, args.command).await;
     app.close().await?;
     done
 }
 
 async fn on_app(app: &App, common: &Common, command: ProjectionsCommand) -> Result<ExitCode, CliError> {
-    let is_redrive = matches!(command, ProjectionsCommand::Redrive);
+    let is_redrive = matches!(command, ProjectionsCommand::Redrive(_));
     match command {
-        ProjectionsCommand::List => {}
-        ProjectionsCommand::Redrive => {
+        ProjectionsCommand::Redrive(_) => {
             for letter in letters(app).await?.iter().filter(|letter| is_parked(letter)) {
                 let name = projection_name(&letter.projection).map_err(CliError::Failed)?;
                 let tried = app.runner.redrive(letter.ledger, name, letter.position);
@@ -82,17 +161,8 @@ async fn on_app(app: &App, common: &Common, command: ProjectionsCommand) -> Resu
                 app.catch_up(letter.ledger).await?;
             }
         }
-        ProjectionsCommand::Discard(args) => {
-            let ledger = main_ledger(&args.tenant);
-            let found = app.runner.discard(ledger, args.projection, args.position).await;
-            if !found.map_err(AppError::from)? {
-                return Err(CliError::NotFound(format!(
-                    "{} does not wait before {} of tenant {}; `ruche projections list` shows what waits",
-                    args.projection, args.position, args.tenant
-                )));
-            }
-            app.catch_up(ledger).await?;
-        }
+        ProjectionsCommand::Discard(args) => discard(app, args).await?,
+        _ => {}
     }
     let letters = letters(app).await?;
     let lines: Vec<Line> = letters.iter().map(line).collect();
@@ -102,6 +172,39 @@ async fn on_app(app: &App, common: &Common, command: ProjectionsCommand) -> Resu
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Records it as whoever has the store in hand decides it: no credential says who that is.
+async fn discard(app: &App, args: DiscardArgs) -> Result<(), CliError> {
+    let Some(name) = args.tenant else {
+        return Err(CliError::Usage("--tenant is needed without --server".to_owned()));
+    };
+    let operator = Actor {
+        kind: ActorKind::Client,
+        reference: None,
+    };
+    // Each call is a decision of its own: an event that is parked again can be discarded again.
+    let key = fresh_key("discardEvent");
+    let context = CommandContext::new(tenant(&name), operator, Provenance::Attested, &key);
+    let models = ReadModels {
+        commands: &app.commands,
+        runner: &app.runner,
+    };
+    let wish = Wish::Discard {
+        position: args.position,
+        reason: args.reason,
+    };
+    match models.decide(&context, args.projection, wish).await {
+        Ok(_) => Ok(app.catch_up(main_ledger(&name)).await?),
+        Err(DecideError::Refused(error)) => Err(match error.code() {
+            "NOT_FOUND" => CliError::NotFound(format!(
+                "{} does not wait before {} of tenant {name}; `ruche projections list` shows what waits",
+                args.projection, args.position
+            )),
+            code => CliError::Failed(format!("{code}: {error}")),
+        }),
+        Err(DecideError::ReadModels(error)) => Err(AppError::from(error).into()),
+    }
 }
 
 fn is_parked(letter: &DeadLetter) -> bool {

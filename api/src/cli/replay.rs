@@ -14,7 +14,8 @@ use ruche_replay::{Budget, ReplayError, StateAt, position_at};
 use super::{CliError, Common, known_tenant, print, tenant_name};
 use crate::app::{App, AppError};
 use crate::out::progress;
-use arguments::{Moment, Subject};
+use arguments::Subject;
+pub(super) use arguments::{Moment, moment};
 
 /// What is replayed.
 #[derive(Subcommand)]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ruche_domain::ids::TenantId;
 
@@ -79,6 +80,7 @@ async fn run(app: App, args: ServeArgs, ready: impl FnOnce(SocketAddr)) -> Resul
         listen: args.listen,
         publisher: Publisher::new(args.publish_dir, args.publish_url.as_deref()).map_err(CliError::Usage)?,
         operator,
+        telemetry_wait: Duration::from_secs(args.telemetry_wait.into()),
     };
     serve::run(app, settings, ready)
         .await
@@ -101,7 +103,8 @@ fn announce(json: bool, address: SocketAddr, key: Option<&str>, hint: Option<&st
                  Try:\n  curl -s http://{address}/graphql -H \"Authorization: Bearer $KEY\" \\\n    \
                  -H 'Content-Type: application/json' \\\n    \
                  -d '{{\"query\":\"{{ sessions(first: 3) {{ nodes {{ {FIELDS} }} }} }}\"}}'\n\n\
-                 In a browser: http://{address}/graphql (user: any, password: the key)\n\
+                 In a browser: http://{address}/console/analytics (log in with the key),\n\
+                 \x20 http://{address}/graphql (user: any, password: the key)\n\
                  Stop with Ctrl-C.\n"
             ),
         }

@@ -67,7 +67,7 @@ pub fn turn(session: &DemoSession, turn: &DemoTurn, prices: Digest) -> RecordTur
     let mut opened = TurnOpened::new(TurnTrigger::User);
     opened.agent_id = Some(session.agent.to_owned());
     let mut asked = MessageReceived::new(Role::User);
-    asked.text = Some(turn.text.to_owned());
+    asked.text = Some(turn.text.to_string());
     asked.channel = Some(session.channel.to_owned());
     let mut steps = vec![TurnStep::Received(Timed {
         what: asked,

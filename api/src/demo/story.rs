@@ -3,6 +3,8 @@
 //! Three agents of an invented bicycle shop, tools of all four side-effect policies, failures, retries, unknown
 //! outcomes and costs over six weeks. Nothing here is a real person, order or price.
 
+use std::borrow::Cow;
+
 use ruche_domain::numbers::Micros;
 use ruche_domain::side_effect::{SideEffectPolicy, ToolKind};
 
@@ -142,7 +144,7 @@ pub struct DemoSession {
 /// One beat: a message, what the agent did, at most one answer.
 pub struct DemoTurn {
     /// What the customer wrote.
-    pub text: &'static str,
+    pub text: Cow<'static, str>,
     /// When.
     pub at: Micros,
     /// What the agent did.
@@ -265,7 +267,7 @@ fn turn(dice: &mut Dice, topic: &'static Topic, clock: &mut u64) -> DemoTurn {
     let ended_at = Micros(*clock);
     *clock += (20 + dice.below(300)) * SECOND_US;
     DemoTurn {
-        text: topic.asks,
+        text: topic.asks.into(),
         at,
         steps,
         reply,

@@ -229,21 +229,31 @@ fn state_after(state: ApprovalState, fact: &AgentEvent) -> ApprovalState {
     }
 }
 
+/// Which requests; all conditions have to hold.
+pub(super) struct Wanted {
+    pub status: Option<Vec<ApprovalState>>,
+    pub session: Option<ID>,
+    pub decided_by: Option<String>,
+    pub decision: Option<ApprovalDecision>,
+}
+
 /// Requests in the order of the read model, which finds them; each is read from its stream.
 pub(super) async fn list(
     ctx: &Context<'_>,
-    status: Option<Vec<ApprovalState>>,
-    session: Option<ID>,
+    wanted: Wanted,
     (first, after): (Option<i32>, Option<&str>),
     min_position: Option<PositionScalar>,
 ) -> Result<ApprovalConnection> {
     let reading = Reading::for_roles(ctx, ROLES)?;
     let reading = reading.when(&["approvals"], min_position).await?;
     let asked = Asked::new("approval", first, after)?;
-    let session = session.map(|session| parse_id("sessionId", &session));
+    let status = wanted.status;
+    let session = wanted.session.map(|session| parse_id("sessionId", &session));
     let filter = approvals::ApprovalFilter {
         status: status.iter().flatten().map(|state| (*state).into()).collect(),
         session: session.transpose()?,
+        decided_by: wanted.decided_by,
+        decision: wanted.decision.map(Into::into),
     };
     let found = approvals::list(reading.store(), reading.ledger, &filter, &asked.request).await;
     let found = found.map_err(|error| of_read_store(&error))?;

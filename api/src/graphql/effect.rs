@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use ruche_domain::ids::{LaneId, SessionId, TurnId};
+use ruche_domain::numbers::Position;
 use ruche_projections::tool_effects;
 
 use super::lane::{LaneName, name_of};
@@ -29,10 +30,33 @@ pub(super) struct EffectFilter {
     status: Option<EffectState>,
     /// What the call does to the world.
     side_effect: Option<SideEffectPolicy>,
+    /// Only what cannot be undone, ran, and used up no approval, as far as the approvals are read. Of calls that Ruche governs
+    /// there are none; those without a `laneId` were made elsewhere, and told of.
+    #[graphql(default)]
+    unapproved: bool,
+    /// Only what policy or a reviewer said no to, and another tool was tried for behind that: see `retriedAs`.
+    #[graphql(default)]
+    retried_elsewhere: bool,
 }
 
 impl EffectFilter {
-    pub(super) fn read(self) -> Result<tool_effects::EffectFilter> {
+    /// Whether it asks for what the read model of approvals knows.
+    pub(super) fn reads_approvals(&self) -> bool {
+        self.unapproved
+    }
+
+    /// The filter of a reading. An approval is used up in front of the start, so of calls that started behind what the read
+    /// model of approvals has reached nothing can be said yet.
+    pub(super) fn read(self, reading: &Reading) -> Result<tool_effects::EffectFilter> {
+        let reached = || {
+            let states = reading.services.runner.progress().states(reading.ledger);
+            let approvals = states.into_iter().find(|state| state.projection == "approvals");
+            approvals.and_then(|state| state.checkpoint.position)
+        };
+        let unapproved_up_to = self.unapproved.then(|| reached().unwrap_or(Position::new(0, 0)));
+        if self.unapproved {
+            reading.note(&["approvals"]);
+        }
         let session = self.session_id.map(|id| parse_id::<SessionId>("sessionId", &id));
         let turn = self.turn_id.map(|id| parse_id::<TurnId>("turnId", &id));
         let lane = self.lane_id.map(|id| parse_id::<LaneId>("laneId", &id));
@@ -43,6 +67,8 @@ impl EffectFilter {
             tool: self.tool,
             status: self.status.map(Into::into),
             side_effect: self.side_effect.map(Into::into),
+            unapproved_up_to,
+            retried_elsewhere: self.retried_elsewhere,
         })
     }
 }
@@ -177,6 +203,16 @@ impl ToolEffect {
         let calls = tool_effects::same_arguments(reading.store(), reading.ledger, &self.0).await;
         let calls = calls.map_err(|error| of_read_store(&error))?;
         Ok(calls.into_iter().map(id).collect())
+    }
+
+    /// Where policy or a reviewer said no: what was tried for it with other tools behind that, in the same turn, or in the same
+    /// session under the same business key or with the same arguments; oldest first, 16 at most. None of it need be wrong.
+    #[graphql(complexity = "5 + 16 * child_complexity")]
+    async fn retried_as(&self, ctx: &Context<'_>) -> Result<Vec<ToolEffect>> {
+        let reading = Reading::below(ctx, "tool_effects")?;
+        let tried = tool_effects::retried_as(reading.store(), reading.ledger, &self.0).await;
+        let tried = tried.map_err(|error| of_read_store(&error))?;
+        Ok(tried.into_iter().map(ToolEffect).collect())
     }
 
     /// Stable word for the kind of error.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_graphql::extensions::{
-    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextValidation,
+    Extension, ExtensionContext, ExtensionFactory, NextExecute, NextParseQuery, NextResolve, NextValidation,
+    ResolveInfo,
 };
 use async_graphql::parser::types::{
     DocumentOperations, ExecutableDocument, OperationDefinition, OperationType,
@@ -16,13 +17,14 @@ use futures_util::stream::{BoxStream, StreamExt};
 use metrics::counter;
 use serde_json::{Value, json};
 
+use super::budget::Budget;
 use super::document::DocumentFault;
 use super::documents::Documents;
 use super::errors::with_code;
 use super::mutation::Mutations;
 use super::params::Params;
 use super::parked::ParkedModels;
-use super::query::Query;
+use super::query::Queries;
 use super::read::{Loading, ReadLoader, Reading};
 use super::refusals::Refusal;
 use super::root_field;
@@ -33,7 +35,7 @@ use crate::http::Caller;
 use crate::limits::{FIELD_DIRECTIVES_MAX, QUERY_COST_MAX, QUERY_DEPTH_MAX};
 use crate::services::Services;
 
-type RucheSchema = Schema<Query, Mutations, Subscription>;
+type RucheSchema = Schema<Queries, Mutations, Subscription>;
 
 /// Runs operations. Cheap to clone.
 #[derive(Clone)]
@@ -109,27 +111,25 @@ impl Engine {
     }
 
     /// Loads what fields name, once for many, for one caller.
-    fn loading(&self, caller: &Caller, parked: &ParkedModels) -> Loading {
-        let reading = Reading {
-            services: self.services.clone(),
-            ledger: caller.principal.ledger(),
-            parked: parked.clone(),
-        };
+    fn loading(&self, caller: &Caller, parked: &ParkedModels, budget: &Budget) -> Loading {
+        let (services, ledger) = (self.services.clone(), caller.principal.ledger());
+        let reading = Reading::new(services, ledger, parked.clone(), budget.clone());
         Loading::new(ReadLoader(reading), tokio::spawn)
     }
 
     /// Runs a query or a mutation.
     pub async fn execute(&self, prepared: Prepared, caller: Caller, transport: &'static str) -> Answer {
         count(prepared.kind, transport);
-        let (begun, parked) = (Begun::default(), ParkedModels::default());
+        let (begun, parked, budget) = (Begun::default(), ParkedModels::default(), Budget::default());
         let request = prepared
             .request
-            .data(self.loading(&caller, &parked))
+            .data(self.loading(&caller, &parked, &budget))
             .data(parked.clone())
+            .data(budget.clone())
             .data(caller)
             .data(begun.clone());
         let response = self.schema.execute(request).await;
-        Answer::of(parked.tell(response), begun.is_set())
+        Answer::of(parked.tell(budget.bound(response)), begun.is_set())
     }
 
     /// Runs any operation; a query or a mutation gives one answer.
@@ -142,10 +142,15 @@ impl Engine {
         count(prepared.kind, transport);
         let (begun, parked) = (Begun::default(), ParkedModels::default());
         let subscription = prepared.kind == Some(OperationType::Subscription);
+        let budget = match subscription {
+            true => Budget::endless(),
+            false => Budget::default(),
+        };
         let request = prepared
             .request
-            .data(self.loading(&caller, &parked))
+            .data(self.loading(&caller, &parked, &budget))
             .data(parked.clone())
+            .data(budget.clone())
             .data(caller)
             .data(begun.clone());
         let answers = self.schema.execute_stream(request);
@@ -153,15 +158,15 @@ impl Engine {
             .map(move |response| {
                 // Subscriptions pass no execute stage; what they yield with data has run.
                 let ran = subscription && (response.is_ok() || response.data != async_graphql::Value::Null);
-                Answer::of(parked.tell(response), begun.is_set() || ran)
+                Answer::of(parked.tell(budget.bound(response)), begun.is_set() || ran)
             })
             .boxed()
     }
 }
 
-fn builder() -> SchemaBuilder<Query, Mutations, Subscription> {
+fn builder() -> SchemaBuilder<Queries, Mutations, Subscription> {
     // Nothing returns the interface itself, so it is made known here.
-    Schema::build(Query, Mutations::default(), Subscription).register_output_type::<Refusal>()
+    Schema::build(Queries::default(), Mutations::default(), Subscription).register_output_type::<Refusal>()
 }
 
 /// The operation that is meant.
@@ -275,7 +280,7 @@ impl Begun {
     }
 }
 
-/// Says which stage an error came from, and whether execution began.
+/// Says which stage an error came from, and whether execution began; counts what is answered.
 struct Stages;
 
 impl ExtensionFactory for Stages {
@@ -317,5 +322,24 @@ impl Extension for Stages {
             begun.0.store(true, Ordering::Release);
         }
         next.run(ctx, operation_name).await
+    }
+
+    async fn resolve(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<async_graphql::Value>> {
+        let is_leaf = info.field.selection_set.node.items.is_empty();
+        let budget = ctx.data_opt::<Budget>();
+        // What is left of an operation that is refused does no more work.
+        if let Some(budget) = budget.filter(|budget| budget.is_spent()) {
+            return Err(budget.error());
+        }
+        let value = next.run(ctx, info).await?;
+        match budget.filter(|_| is_leaf) {
+            Some(budget) => budget.answer(value.as_ref()).map(|()| value),
+            None => Ok(value),
+        }
     }
 }

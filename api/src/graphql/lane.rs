@@ -2,13 +2,14 @@
 
 use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
 use ruche_domain::ids::LaneId;
-use ruche_projections::lanes;
+use ruche_projections::{lanes, turns};
 
-use super::read::Loading;
+use super::read::{Loading, Reading, of_read_store};
 use super::scalars::{DateTime, Long, PositionScalar};
 use super::session::id;
 use super::turn::Turn;
 use super::words::LaneTurnState;
+use crate::limits::RUNNING_TURNS_TOLD;
 
 /// Which lanes; all conditions have to hold.
 #[derive(InputObject, Default)]
@@ -105,6 +106,11 @@ impl LaneHolder {
         self.0.lease_expires_at.map(DateTime)
     }
 
+    /// While a worker has it: when it had begun if it had never waited for people.
+    async fn running_since(&self) -> Option<DateTime> {
+        self.0.running_since.map(DateTime)
+    }
+
     /// Attempts that began.
     async fn attempt_count(&self) -> Long {
         Long::count(self.0.attempts)
@@ -142,6 +148,14 @@ impl Lane {
         self.0.due_at.map(DateTime)
     }
 
+    /// What gathering messages did for its turns.
+    #[graphql(complexity = "10 + child_complexity")]
+    async fn gathering(&self, ctx: &Context<'_>) -> Result<Gathering> {
+        let reading = Reading::below(ctx, "turns")?;
+        let found = turns::gathering(reading.store(), reading.ledger, self.0.id).await;
+        Ok(found.map_err(|error| of_read_store(&error))?.into())
+    }
+
     /// The turn that holds it.
     async fn holder(&self) -> Option<LaneHolder> {
         self.0.holder.clone().map(LaneHolder)
@@ -150,5 +164,92 @@ impl Lane {
     /// Its first record.
     async fn first_position(&self) -> PositionScalar {
         PositionScalar(self.0.first_position)
+    }
+}
+
+/// How many messages the turns of a lane answer at once, and how long they waited for it: of its last 1,000 turns, those that took
+/// their last message.
+#[derive(SimpleObject)]
+pub(super) struct Gathering {
+    /// How many turns.
+    turns: Long,
+    /// Messages of interlocutors in them.
+    messages: Long,
+    /// Messages for each turn; nothing where there is no turn.
+    messages_per_turn: Option<f64>,
+    /// From the opening of a turn until it took no more messages, µs: half of the turns took no longer.
+    added_wait_p50_us: Option<Long>,
+    /// Of a hundred turns 95 took no longer.
+    added_wait_p95_us: Option<Long>,
+}
+
+impl From<turns::Gathering> for Gathering {
+    fn from(found: turns::Gathering) -> Self {
+        #[allow(clippy::cast_precision_loss, reason = "there are at most a thousand turns")]
+        let factor = |messages: u64, turns: u64| messages as f64 / turns as f64;
+        Self {
+            turns: Long::count(found.turns),
+            messages: Long::count(found.messages),
+            messages_per_turn: (found.turns > 0).then(|| factor(found.messages, found.turns)),
+            added_wait_p50_us: found.added_wait_p50_us.map(Long::count),
+            added_wait_p95_us: found.added_wait_p95_us.map(Long::count),
+        }
+    }
+}
+
+/// A turn that a worker has.
+pub(super) struct RunningTurn(lanes::Running);
+
+/// A turn that a worker has.
+#[Object]
+impl RunningTurn {
+    /// The turn.
+    async fn turn_id(&self) -> ID {
+        id(self.0.turn)
+    }
+
+    /// The turn, as its read model has it.
+    async fn turn(&self, ctx: &Context<'_>) -> Result<Option<Turn>> {
+        let found = ctx.data_unchecked::<Loading>().load_one(self.0.turn).await?;
+        Ok(found.map(Turn))
+    }
+
+    /// Its lane.
+    async fn lane(&self, ctx: &Context<'_>) -> Result<Option<LaneName>> {
+        name_of(ctx, Some(self.0.lane)).await
+    }
+
+    /// When it had begun if it had never waited for people.
+    async fn since(&self) -> DateTime {
+        DateTime(self.0.since)
+    }
+}
+
+/// Turns that wait, and turns that run.
+#[derive(SimpleObject)]
+pub(super) struct Queue {
+    /// Turns that wait for a worker, those among them that wait for a while after an attempt that failed.
+    ready: Long,
+    /// Turns that wait for the turn that holds their lane.
+    queued: Long,
+    /// Since when the one that waits longest for a worker could have been claimed.
+    oldest_ready_at: Option<DateTime>,
+    /// Turns that run, those that run longest first; at most 10.
+    running: Vec<RunningTurn>,
+}
+
+impl Queue {
+    pub(super) async fn load(reading: &Reading) -> Result<Self> {
+        let (store, ledger) = (reading.store(), reading.ledger);
+        let queue = lanes::queue(store, ledger).await;
+        let queue = queue.map_err(|error| of_read_store(&error))?;
+        let running = lanes::running(store, ledger, RUNNING_TURNS_TOLD).await;
+        let running = running.map_err(|error| of_read_store(&error))?;
+        Ok(Self {
+            ready: Long::count(queue.ready),
+            queued: Long::count(queue.queued),
+            oldest_ready_at: queue.oldest_ready.map(DateTime),
+            running: running.into_iter().map(RunningTurn).collect(),
+        })
     }
 }

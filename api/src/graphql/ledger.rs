@@ -13,9 +13,9 @@ use ruche_ledger::store::{EpochInfo, LedgerHead};
 use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_projections::ledger_health;
 
+use super::budget::Budget;
 use super::errors::{fault, of_store};
 use super::page::{Cursor, Page, bad_cursor, cost};
-use super::parked::ParkedModels;
 use super::read::{Reading, of_read_store};
 use super::record::Record;
 use super::scalars::{DateTime, Hash, Long, PositionScalar};
@@ -256,11 +256,7 @@ impl Ledger {
             PositionScalar,
         >,
     ) -> Result<LedgerHealth> {
-        let reading = Reading {
-            services: self.services.clone(),
-            ledger: self.ledger,
-            parked: ctx.data_unchecked::<ParkedModels>().clone(),
-        };
+        let reading = Reading::in_ledger(ctx, self.ledger);
         reading.wait_if(&["ledger_health"], min_position).await?;
         reading.note(&["ledger_health"]);
         let holdings = ledger_health::of_ledger(reading.store(), self.ledger).await;
@@ -295,24 +291,31 @@ pub(super) async fn sealed(services: &Services, ledger: LedgerId, epoch: Epoch) 
 /// Up to `limit` records from a position on, each with how far its proof has come. One read of the store may end
 /// early, so several may be needed.
 async fn read(services: &Services, ledger: LedgerId, from: Position, limit: usize) -> Result<Vec<Record>> {
-    let stored = stored_from(services, ledger, from, limit).await?;
+    let stored = stored_from(services, ledger, from, limit, None).await?;
     with_states(services, ledger, stored).await
 }
 
+/// The same without that. If an operation is named, it pays for their bytes.
 async fn stored_from(
     services: &Services,
     ledger: LedgerId,
     from: Position,
     limit: usize,
+    budget: Option<&Budget>,
 ) -> Result<Vec<ruche_ledger::store::Record>> {
     let mut stored = Vec::new();
     let mut next = from;
     while stored.len() < limit {
         let read = services
-            .events
+            .stored
             .read_ledger(ledger, next, limit - stored.len())
             .await;
         let read = read.map_err(|error| of_store(&error))?;
+        if let Some(budget) = budget {
+            budget
+                .read_records(&read)
+                .map_err(|error| of_read_store(&error))?;
+        }
         let Some(last) = read.last() else { break };
         next = last.position.next();
         stored.extend(read);
@@ -359,6 +362,7 @@ pub(super) async fn records_at(
     services: &Services,
     ledger: LedgerId,
     positions: &[Position],
+    budget: &Budget,
 ) -> Result<HashMap<Position, Record>> {
     let mut sorted = positions.to_vec();
     sorted.sort_unstable();
@@ -367,7 +371,7 @@ pub(super) async fn records_at(
     for run in sorted.chunk_by(near) {
         let (first, last) = (run[0], run[run.len() - 1]);
         let count = usize::try_from(last.index.0 - first.index.0 + 1).unwrap_or(usize::MAX);
-        stored.extend(stored_from(services, ledger, first, count).await?);
+        stored.extend(stored_from(services, ledger, first, count, Some(budget)).await?);
     }
     let records = with_states(services, ledger, stored).await?;
     let wanted = |record: &Record| sorted.binary_search(&record.position()).is_ok();

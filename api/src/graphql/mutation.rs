@@ -7,9 +7,11 @@ mod fields;
 mod inputs;
 mod interventions;
 mod lane_input;
+mod projections;
 mod turn_input;
 mod tool_calls;
 mod tool_input;
+mod scenarios;
 mod steps;
 
 pub(super) use lane_input::LaneInput;
@@ -40,6 +42,8 @@ use inputs::{
 };
 use interventions::InterventionMutation;
 use lane_input::{CancelTurnInput, ClaimTurnInput, CommitTurnInput, FailTurnInput, HeartbeatTurnInput};
+use projections::ProjectionMutation;
+use scenarios::ScenarioMutation;
 use steps::StepMutation;
 use tool_calls::ToolCallMutation;
 use turn_input::RecordTurnInput;
@@ -55,6 +59,8 @@ pub(super) struct Mutations(
     StepMutation,
     ApprovalMutation,
     InterventionMutation,
+    ScenarioMutation,
+    ProjectionMutation,
 );
 
 /// Proof that a record is stored, and how far its proof has come.

@@ -1,20 +1,23 @@
 //! The root of queries. Thin: role, arguments, one call, conversion.
 
+mod figures;
+mod memory;
+mod policy;
+mod projections;
+
 use async_graphql::connection::Connection;
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, MergedObject, Object, Result, SimpleObject};
 use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::numbers::Epoch;
-use ruche_projections::{configuration, lanes, sessions, tool_effects, turns, usage};
+use ruche_projections::{configuration, lanes, scenarios, sessions, tool_effects, turns};
 
-use super::analysis::{
-    ConfigurationChange, ConfigurationFilter, OutcomeFilter, OutcomeRow, UsageFilter, UsageRow, bounded,
-};
+use super::analysis::{ConfigurationChange, ConfigurationFilter, bounded};
 use super::approval::{self, Approval, ApprovalConnection, ApprovalState};
 use super::counts::Counts;
 use super::effect::{EffectFilter, Tool, ToolEffect};
 use super::errors::of_refusal;
 use super::intervention::{self, Intervention, InterventionFilter};
-use super::lane::{Lane, LaneFilter};
+use super::lane::{Lane, LaneFilter, Queue};
 use super::ledger::{self, ConsistencyProof, InclusionProof, Ledger, services};
 use super::page::{Cursor, cost};
 use super::read::{Asked, Reading, of_read_store};
@@ -22,11 +25,19 @@ use super::record::Record;
 use super::replay::{self, RangeVerification, StateAtPosition, StateOf};
 use super::reviewer_key::{self, ReviewerKey};
 use super::scalars::{DateTime, Long, PositionScalar};
+use super::scenario::{Scenario, ScenarioFilter};
+use super::search::{self, SearchHit};
 use super::session::{Session, SessionFilter, Totals, parse_id};
 use super::turn::{Turn, TurnFilter};
-use super::words::Dimension;
+use super::words::{ApprovalDecision, SearchKind};
 use crate::auth::{Principal, Role};
 use crate::http::Caller;
+use crate::limits::RUNNING_TURNS_TOLD;
+
+use figures::FiguresQuery;
+use memory::MemoryQuery;
+use policy::PolicyQuery;
+use projections::ProjectionsQuery;
 
 /// Who is asking, as the key says.
 #[derive(SimpleObject)]
@@ -48,14 +59,38 @@ pub(super) fn require(ctx: &Context<'_>, roles: &[Role]) -> Result<Principal> {
     Ok(caller.principal.clone())
 }
 
+/// The read models that a field with sessions and those below it read.
+const BELOW_SESSIONS: &[&str] = &[
+    "sessions",
+    "turns",
+    "messages",
+    "timeline",
+    "tool_effects",
+    "lanes",
+    "scenarios",
+    "goals",
+];
+
 const RECORDS: &[Role] = &[Role::Reader, Role::Auditor];
 
 /// Reads.
-pub struct Query;
+#[derive(MergedObject, Default)]
+#[graphql(name = "Query")]
+pub(super) struct Queries(
+    RecordsQuery,
+    MemoryQuery,
+    FiguresQuery,
+    PolicyQuery,
+    ProjectionsQuery,
+);
+
+/// Reads of sessions and of what happens in them, of configuration, and of the ledger.
+#[derive(Default)]
+pub(super) struct RecordsQuery;
 
 /// Reads.
 #[Object]
-impl Query {
+impl RecordsQuery {
     /// Who is asking.
     async fn me(&self, ctx: &Context<'_>) -> Me {
         let principal = &ctx.data_unchecked::<Caller>().principal;
@@ -80,15 +115,7 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Option<Session>> {
-        let names = &[
-            "sessions",
-            "turns",
-            "messages",
-            "timeline",
-            "tool_effects",
-            "lanes",
-        ];
-        let reading = Reading::at(ctx, names, min_position).await?;
+        let reading = Reading::at(ctx, BELOW_SESSIONS, min_position).await?;
         let id = parse_id::<SessionId>("id", &id)?;
         let found = sessions::get(reading.store(), reading.ledger, id).await;
         Ok(found.map_err(|error| of_read_store(&error))?.map(Session))
@@ -107,18 +134,10 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Connection<Cursor, Session>> {
-        let names = &[
-            "sessions",
-            "turns",
-            "messages",
-            "timeline",
-            "tool_effects",
-            "lanes",
-        ];
-        let reading = Reading::at(ctx, names, min_position).await?;
+        let reading = Reading::at(ctx, BELOW_SESSIONS, min_position).await?;
         let asked = Asked::new("session", first, after.as_deref())?;
         let asked = if ascending { asked } else { asked.descending() };
-        let filter = filter.unwrap_or_default().into();
+        let filter = filter.unwrap_or_default().read(&reading.references())?;
         let rows = sessions::list(reading.store(), reading.ledger, &filter, &asked.request).await;
         asked.connection(rows, Session)
     }
@@ -132,14 +151,66 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Totals> {
-        let reading = Reading::at(ctx, &["sessions"], min_position).await?;
-        let filter = filter.unwrap_or_default().into();
+        let reading = Reading::at(ctx, &["sessions", "lanes", "goals"], min_position).await?;
+        let filter = filter.unwrap_or_default().read(&reading.references())?;
         let totals = sessions::totals(reading.store(), reading.ledger, &filter).await;
         let (count, tally) = totals.map_err(|error| of_read_store(&error))?;
         Ok(Totals {
             sessions: Long::count(count),
             counts: Counts::from(&tally),
         })
+    }
+
+    /// Scenarios of sessions by their first record, newest first.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn scenarios(
+        &self,
+        ctx: &Context<'_>,
+        filter: Option<ScenarioFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, Scenario>> {
+        let reading = Reading::at(ctx, &["scenarios", "sessions"], min_position).await?;
+        let asked = Asked::new("scenario", first, after.as_deref())?.descending();
+        let filter = filter.unwrap_or_default().read()?;
+        let rows = scenarios::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, Scenario)
+    }
+
+    /// Texts that have all of these words, in any order, newest first. Words are runs of letters and digits; upper and lower case
+    /// are the same; nothing in the text is an operator.
+    #[graphql(complexity = "10 + cost(first, child_complexity)")]
+    #[allow(clippy::too_many_arguments, reason = "arguments of a field")]
+    async fn search(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "From 1 to 16 different words.")] text: String,
+        kind: Option<SearchKind>,
+        #[graphql(desc = "Only in this session.")] session_id: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Connection<Cursor, SearchHit>> {
+        let reading = Reading::at(ctx, &["search", "messages", "sessions"], min_position).await?;
+        search::find(&reading, &text, kind, session_id, (first, after.as_deref())).await
+    }
+
+    /// How many turns nobody has begun, since when, and which turns run longest.
+    #[graphql(complexity = "10 + child_complexity * RUNNING_TURNS_TOLD")]
+    async fn queue(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<Queue> {
+        let reading = Reading::at(ctx, &["lanes", "turns"], min_position).await?;
+        Queue::load(&reading).await
     }
 
     /// One turn; nothing where there is none.
@@ -220,9 +291,12 @@ impl Query {
             PositionScalar,
         >,
     ) -> Result<Connection<Cursor, ToolEffect>> {
-        let reading = Reading::at(ctx, &["tool_effects", "sessions", "turns", "lanes"], min_position).await?;
+        let filter = filter.unwrap_or_default();
+        let models = ["tool_effects", "sessions", "turns", "lanes", "approvals"];
+        let models = &models[..if filter.reads_approvals() { 5 } else { 4 }];
+        let reading = Reading::at(ctx, models, min_position).await?;
         let asked = Asked::new("effects", first, after.as_deref())?;
-        let filter = filter.unwrap_or_default().read()?;
+        let filter = filter.read(&reading)?;
         let rows = tool_effects::urgent(reading.store(), reading.ledger, &filter, &asked.request).await;
         asked.connection(rows, ToolEffect)
     }
@@ -253,20 +327,29 @@ impl Query {
 
     /// Requests that people decide on: those that are open first, the oldest of them first, then the others. A page may
     /// have fewer than asked for, even none, and be followed by more; a request that is decided meanwhile comes again.
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
     #[graphql(complexity = "20 * cost(first, child_complexity)")]
     async fn approvals(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that stand so; all if absent.")] status: Option<Vec<ApprovalState>>,
         #[graphql(desc = "Only those of this session.")] session_id: Option<ID>,
+        #[graphql(desc = "Only those that this reviewer decided, as the key is registered.")]
+        decided_by: Option<String>,
+        #[graphql(desc = "Only those that were decided so.")] decision: Option<ApprovalDecision>,
         first: Option<i32>,
         after: Option<String>,
         #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
             PositionScalar,
         >,
     ) -> Result<ApprovalConnection> {
-        let page = (first, after.as_deref());
-        approval::list(ctx, status, session_id, page, min_position).await
+        let wanted = approval::Wanted {
+            status,
+            session: session_id,
+            decided_by,
+            decision,
+        };
+        approval::list(ctx, wanted, (first, after.as_deref()), min_position).await
     }
 
     /// Keys that people decide with, in the order in which they were registered, with where they came and went.
@@ -314,47 +397,6 @@ impl Query {
         let filter = filter.unwrap_or_default().into();
         let rows = configuration::history(reading.store(), reading.ledger, &filter, &asked.request).await;
         asked.connection(rows, ConfigurationChange::from)
-    }
-
-    /// What happened and what it cost, summed up by day, agent, model and tool as asked for.
-    #[graphql(complexity = "100 * child_complexity")]
-    async fn usage(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "One row for each combination of these; one row in all if empty.")] group_by: Vec<
-            Dimension,
-        >,
-        filter: Option<UsageFilter>,
-        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
-            PositionScalar,
-        >,
-    ) -> Result<Vec<UsageRow>> {
-        let reading = Reading::at(ctx, &["usage"], min_position).await?;
-        let dimensions: Vec<_> = group_by.into_iter().map(Into::into).collect();
-        let filter = filter.unwrap_or_default().into();
-        let rows = usage::by(reading.store(), reading.ledger, &dimensions, &filter).await;
-        bounded(rows.map_err(|error| of_read_store(&error))?)
-    }
-
-    /// How turns came out. A turn counts under each model that it used and each tool that it called, so turns of
-    /// different models or tools must not be added up. How the calls of a tool came out: `usage(groupBy: [TOOL])`.
-    #[graphql(complexity = "100 * child_complexity")]
-    async fn outcomes(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "One row for each outcome and combination of these; by day and agent if absent.")]
-        group_by: Option<Vec<Dimension>>,
-        filter: Option<OutcomeFilter>,
-        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
-            PositionScalar,
-        >,
-    ) -> Result<Vec<OutcomeRow>> {
-        let reading = Reading::at(ctx, &["usage"], min_position).await?;
-        let dimensions = group_by.unwrap_or_else(|| vec![Dimension::Day, Dimension::Agent]);
-        let dimensions: Vec<_> = dimensions.into_iter().map(Into::into).collect();
-        let filter = filter.unwrap_or_default().into();
-        let rows = usage::outcomes(reading.store(), reading.ledger, &dimensions, &filter).await;
-        bounded(rows.map_err(|error| of_read_store(&error))?)
     }
 
     /// The tenant's ledger: origin, size, tree head, records.

@@ -7,15 +7,17 @@ use std::time::Duration;
 use async_graphql::connection::Connection;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::{Context, Error, ErrorExtensions as _, OutputType, Result};
-use ruche_domain::ids::{CallId, LaneId, LedgerId, SessionId, TurnId};
+use ruche_domain::ids::{CallId, EventId, LaneId, LedgerId, SessionId, TurnId};
 use ruche_domain::limits::MIN_POSITION_WAIT_MS_MAX;
 use ruche_domain::numbers::{Epoch, Position};
+use ruche_ledger::references::ReferenceKey;
 use ruche_projections::runner::WaitError;
 use ruche_projections::select::{self, PageRequest};
 use ruche_projections::store::{ReadStore, ReadStoreError};
-use ruche_projections::{lanes, sessions, tool_effects, turns};
+use ruche_projections::{lanes, memory, sessions, tool_effects, turns};
 use tokio::time::timeout;
 
+use super::budget::{Budget, Counted};
 use super::errors::{fault, of_refusal, of_store};
 use super::ledger;
 use super::page::{Cursor, Page, bad_cursor};
@@ -34,9 +36,36 @@ pub(super) struct Reading {
     pub services: Arc<Services>,
     pub ledger: LedgerId,
     pub parked: ParkedModels,
+    store: Arc<Counted>,
 }
 
 impl Reading {
+    /// The reading of one operation in a ledger that its caller may read.
+    pub(super) fn new(
+        services: Arc<Services>,
+        ledger: LedgerId,
+        parked: ParkedModels,
+        budget: Budget,
+    ) -> Self {
+        let store = services.runner.store().clone();
+        Self {
+            services,
+            ledger,
+            parked,
+            store: Arc::new(Counted { store, budget }),
+        }
+    }
+
+    /// The same of the operation of a field.
+    pub(super) fn in_ledger(ctx: &Context<'_>, ledger: LedgerId) -> Self {
+        Self::new(
+            ctx.data_unchecked::<Arc<Services>>().clone(),
+            ledger,
+            ctx.data_unchecked::<ParkedModels>().clone(),
+            ctx.data_unchecked::<Budget>().clone(),
+        )
+    }
+
     /// The reading of an operation whose caller may read.
     pub(super) fn of(ctx: &Context<'_>) -> Result<Self> {
         Self::for_roles(ctx, &[Role::Reader])
@@ -45,11 +74,7 @@ impl Reading {
     /// The reading of an operation whose caller has one of these roles.
     pub(super) fn for_roles(ctx: &Context<'_>, roles: &[Role]) -> Result<Self> {
         let principal = require(ctx, roles)?;
-        Ok(Self {
-            services: ctx.data_unchecked::<Arc<Services>>().clone(),
-            ledger: principal.ledger(),
-            parked: ctx.data_unchecked::<ParkedModels>().clone(),
-        })
+        Ok(Self::in_ledger(ctx, principal.ledger()))
     }
 
     /// The same, once the named projections hold the record at `min_position`. The field reads the first of them; the
@@ -106,9 +131,14 @@ impl Reading {
         self.parked.note(&states, projections);
     }
 
+    /// Clients' own ids of the tenant as envelopes name them.
+    pub(super) fn references(&self) -> ReferenceKey {
+        self.services.commands.secrets_of(self.ledger).references
+    }
+
     /// Where the rows are.
     pub(super) fn store(&self) -> &dyn ReadStore {
-        self.services.runner.store().as_ref()
+        &*self.store
     }
 
     /// Refuses a position that no waiting leads to. Epochs are opened by operators, so one that is not there is not
@@ -140,9 +170,9 @@ impl Reading {
         self.require_epoch(position).await?;
         let progress = self.services.runner.progress();
         let wait = progress.wait_for(self.ledger, projections, position);
-        let parked = match timeout(Duration::from_millis(MIN_POSITION_WAIT_MS_MAX), wait).await {
+        let held = match timeout(Duration::from_millis(MIN_POSITION_WAIT_MS_MAX), wait).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(WaitError::Parked { projection, parked })) => Some((projection, parked)),
+            Ok(Err(held)) => Some(held),
             Err(_) => None,
         };
         let states = progress.states(self.ledger);
@@ -155,11 +185,14 @@ impl Reading {
             .flatten();
         let applied = states.iter().filter(|state| wanted(&state.projection));
         let applied = applied.map(|state| state.checkpoint.applied).min().unwrap_or(0);
-        let message = match (parked, reached) {
-            (Some((projection, at)), _) => {
+        let message = match (&held, reached) {
+            (Some(WaitError::Parked { projection, parked }), _) => {
                 format!(
-                    "the read model {projection} stands before {at}, which it cannot read; an operator has to look"
+                    "the read model {projection} stands before {parked}, which it cannot read; an operator has to look"
                 )
+            }
+            (Some(WaitError::Paused { projection }), _) => {
+                format!("the read model {projection} is paused; an operator has it go on")
             }
             (None, Some(reached)) => format!("the read model has reached {reached} and not yet {position}"),
             (None, None) => format!("the read model has reached nothing and not yet {position}"),
@@ -172,7 +205,7 @@ impl Reading {
                     reached.map_or_else(String::new, |reached| reached.to_string()),
                 );
                 extensions.set("appliedRecords", applied.to_string());
-                extensions.set("retryable", parked.is_none());
+                extensions.set("retryable", held.is_none());
             }),
         )
     }
@@ -180,20 +213,7 @@ impl Reading {
 
 /// The error that a failing store of read models leads to.
 pub(super) fn of_read_store(error: &ReadStoreError) -> Error {
-    let refusal = match error {
-        ReadStoreError::Overloaded { retry_after_ms } => {
-            Refusal::overloaded(error.to_string(), *retry_after_ms)
-        }
-        ReadStoreError::Unavailable(_) | ReadStoreError::StaleCheckpoint { .. } => {
-            tracing::warn!(error = %error, "the read models are not available");
-            Refusal::unavailable("the read models are not available")
-        }
-        ReadStoreError::Refused(_) | ReadStoreError::Corrupt(_) => {
-            tracing::error!(error = %error, "the read models cannot be read");
-            Refusal::internal()
-        }
-    };
-    of_refusal(refusal)
+    of_refusal(Refusal::of_read_store(error))
 }
 
 /// A page of a read model, as asked for.
@@ -288,12 +308,24 @@ impl Loader<LaneId> for ReadLoader {
     }
 }
 
+/// Where events stand, as far as the read models know.
+impl Loader<EventId> for ReadLoader {
+    type Value = Position;
+    type Error = Error;
+
+    async fn load(&self, keys: &[EventId]) -> Loaded<EventId, Position> {
+        self.0.note(&["memory", "timeline"]);
+        let found = memory::positions_of(self.0.store(), self.0.ledger, keys).await;
+        found.map_err(|error| of_read_store(&error))
+    }
+}
+
 impl Loader<Position> for ReadLoader {
     type Value = Record;
     type Error = Error;
 
     async fn load(&self, keys: &[Position]) -> Loaded<Position, Record> {
-        ledger::records_at(&self.0.services, self.0.ledger, keys).await
+        ledger::records_at(&self.0.services, self.0.ledger, keys, &self.0.store.budget).await
     }
 }
 

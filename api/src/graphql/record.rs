@@ -4,6 +4,7 @@ use async_graphql::{Enum, ID, Object, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ruche_domain::envelope;
+use ruche_domain::event::AgentEvent;
 use ruche_domain::numbers::{Position, TreeSize};
 use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::store as ledger;
@@ -41,6 +42,16 @@ pub(super) enum PayloadState {
     Present,
     /// The bytes are gone: erased, or lost. The leaf still stands.
     Missing,
+    /// The bytes are in an archive, which is not at hand here. `archive` says which.
+    Archived,
+}
+
+fn state_of(stored: &StoredFragment) -> PayloadState {
+    match stored {
+        StoredFragment::Present { .. } => PayloadState::Present,
+        StoredFragment::Missing => PayloadState::Missing,
+        StoredFragment::Archived(_) => PayloadState::Archived,
+    }
 }
 
 /// Who acted: a kind and an opaque reference.
@@ -100,6 +111,13 @@ impl Record {
 
     pub(super) fn event(&self) -> &envelope::ACFEvent {
         &self.record.leaf.event
+    }
+
+    /// What happened; nothing where the payload is gone or this program cannot read it.
+    pub(super) fn agent_event(&self) -> Option<AgentEvent> {
+        let event = self.event();
+        let bytes = self.record.payload_bytes()?;
+        AgentEvent::from_payload(&event.event_type, event.schema_version, bytes).ok()
     }
 }
 
@@ -256,10 +274,15 @@ impl Record {
 
     /// Whether the payload is there.
     async fn payload_state(&self) -> PayloadState {
-        match self.record.payload_bytes() {
-            Some(_) => PayloadState::Present,
-            None => PayloadState::Missing,
-        }
+        self.record
+            .payload
+            .first()
+            .map_or(PayloadState::Missing, state_of)
+    }
+
+    /// Name of the archive that has what is not here of the payload. The ledger's event `infra.payloads_archived` says more of it.
+    async fn archive(&self) -> Option<&str> {
+        self.record.archived_in().map(|range| range.archive.as_str())
     }
 
     /// The payload as a value; for reading. Numbers may be changed by the client's library.
@@ -278,16 +301,16 @@ impl Record {
     async fn fragments(&self) -> Vec<Fragment> {
         let both = self.record.leaf.payload.iter().zip(&self.record.payload);
         both.map(|(commitment, stored)| {
-            let (opening, state) = match stored {
-                StoredFragment::Present { opening, .. } => (Some(Hash(*opening)), PayloadState::Present),
-                StoredFragment::Missing => (None, PayloadState::Missing),
+            let opening = match stored {
+                StoredFragment::Present { opening, .. } => Some(Hash(*opening)),
+                StoredFragment::Missing | StoredFragment::Archived(_) => None,
             };
             Fragment {
                 media_type: commitment.media_type.clone(),
                 stored_bytes: Long::count(commitment.stored_length),
                 commitment: Hash(commitment.commitment),
                 opening,
-                state,
+                state: state_of(stored),
             }
         })
         .collect()

@@ -240,6 +240,7 @@ pub(super) fn of(error: &CommandError) -> async_graphql::Result<Refusal> {
         CommandError::Overloaded { .. } | CommandError::Contention { .. } | CommandError::UnknownOutcome => {
             Refusal::TryAgain(TryAgain::of(error))
         }
+        CommandError::Archived { .. } => return Err(of_refusal(HttpRefusal::archived(error.to_string()))),
         CommandError::Internal(source) => {
             tracing::error!(error = %crate::error::chain(source.as_ref()), "a command failed");
             return Err(of_refusal(HttpRefusal::internal()));
@@ -256,6 +257,7 @@ fn mutation_of(command: &'static str) -> &'static str {
         "RecordTurn" => "recordTurn",
         "AppendEvents" => "appendEvents",
         "ScoreSession" => "scoreSession",
+        "RecordScenario" => "recordScenario",
         "SubmitMessage" => "submitMessage",
         "ClaimTurn" => "claimTurn",
         "HeartbeatTurn" => "heartbeatTurn",

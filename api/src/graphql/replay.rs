@@ -304,7 +304,7 @@ fn of_busy(Busy: &Busy) -> Error {
     of_refusal(Refusal::overloaded(message, REPLAY_RETRY_AFTER_MS))
 }
 
-fn of_replay(error: &ReplayError) -> Error {
+pub(super) fn of_replay(error: &ReplayError) -> Error {
     match error {
         ReplayError::Store(error) => of_store(error),
         ReplayError::TreeHeads(error) => {

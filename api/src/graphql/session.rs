@@ -1,20 +1,23 @@
 //! Sessions, and everything below one.
 
 use async_graphql::connection::Connection;
-use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use ruche_domain::ids::{CallId, TurnId};
-use ruche_projections::{messages, scores, sessions, timeline, tool_effects, turns};
+use ruche_ledger::references::ReferenceKey;
+use ruche_projections::{goals, messages, scenarios, scores, sessions, timeline, tool_effects, turns};
 
 use super::counts::{Cost, Counts};
 use super::effect::ToolEffect;
+use super::goal::Goal;
 use super::message::Message;
 use super::page::{Cursor, cost};
 use super::read::{Asked, Reading};
 use super::scalars::{DateTime, Json, Long, PositionScalar};
+use super::scenario::Scenario;
 use super::score::Score;
 use super::timeline::TimelineEntry;
 use super::turn::Turn;
-use super::words::{SessionEndReason, SessionStatus};
+use super::words::{GoalStatus, ScenarioStatus, SessionEndReason, SessionStatus};
 
 /// A conversation between an agent and an interlocutor.
 pub(super) struct Session(pub sessions::Session);
@@ -26,7 +29,8 @@ pub(super) struct SessionFilter {
     external_id: Option<String>,
     /// The client's own id of the agent.
     agent: Option<String>,
-    /// The client's own id of the interlocutor.
+    /// The client's own id of the interlocutor, on whatever channel. A session is found by it though the payload that named it
+    /// is erased.
     interlocutor: Option<String>,
     /// Channel, such as `web`.
     channel: Option<String>,
@@ -36,19 +40,50 @@ pub(super) struct SessionFilter {
     started_from: Option<DateTime>,
     /// Started before this time.
     started_before: Option<DateTime>,
+    /// With goals that are still to be reached, or without.
+    open_goals: Option<bool>,
+    /// Whose lane holds a turn, and where something happened since `idleSince`, or nothing did.
+    state: Option<SessionActivity>,
+    /// With `state`: what happened at this time or later counts as activity.
+    idle_since: Option<DateTime>,
 }
 
-impl From<SessionFilter> for sessions::SessionFilter {
-    fn from(filter: SessionFilter) -> Self {
-        Self {
-            agent: filter.agent,
-            interlocutor: filter.interlocutor,
-            external_id: filter.external_id,
-            channel: filter.channel,
-            status: filter.status.map(Into::into),
-            started_from: filter.started_from.map(|time| time.0),
-            started_before: filter.started_before.map(|time| time.0),
-        }
+/// Whether something happens in a session whose lane holds a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum SessionActivity {
+    /// Something happened in it lately.
+    Active,
+    /// Nothing did: who has the turn, or is to decide on it, does nothing.
+    Frozen,
+}
+
+impl SessionFilter {
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a `state` without a time, or a time without a `state`.
+    pub(super) fn read(self, references: &ReferenceKey) -> Result<sessions::SessionFilter> {
+        let activity = match (self.state, self.idle_since) {
+            (None, None) => None,
+            (Some(SessionActivity::Active), Some(at)) => Some(sessions::Activity::ActiveSince(at.0)),
+            (Some(SessionActivity::Frozen), Some(at)) => Some(sessions::Activity::FrozenSince(at.0)),
+            _ => {
+                let message = "`state` and `idleSince` go together";
+                return Err(super::errors::fault(
+                    crate::error_codes::INVALID_ARGUMENT,
+                    message,
+                ));
+            }
+        };
+        Ok(sessions::SessionFilter {
+            agent: self.agent,
+            subject: self.interlocutor.map(|name| references.subject(&name)),
+            external_id: self.external_id,
+            channel: self.channel,
+            status: self.status.map(Into::into),
+            started_from: self.started_from.map(|time| time.0),
+            started_before: self.started_before.map(|time| time.0),
+            open_goals: self.open_goals,
+            activity,
+        })
     }
 }
 
@@ -226,11 +261,13 @@ impl Session {
         ctx: &Context<'_>,
         #[graphql(desc = "Of this turn only.")] turn_id: Option<ID>,
         #[graphql(desc = "Of this tool call only.")] call_id: Option<ID>,
+        #[graphql(desc = "From the last record back.", default)] newest_first: bool,
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<Cursor, TimelineEntry>> {
         let reading = Reading::below(ctx, "timeline")?;
         let asked = Asked::new("timeline", first, after.as_deref())?;
+        let asked = if newest_first { asked.descending() } else { asked };
         let filter = timeline::TimelineFilter {
             turn: turn_id.map(|id| parse_id::<TurnId>("turnId", &id)).transpose()?,
             call: call_id.map(|id| parse_id::<CallId>("callId", &id)).transpose()?,
@@ -238,6 +275,44 @@ impl Session {
         let rows =
             timeline::of_session(reading.store(), reading.ledger, self.0.id, filter, &asked.request).await;
         asked.connection(rows, TimelineEntry)
+    }
+
+    /// The scenarios that it ran, in the order in which they were entered.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn scenarios(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that stand so.")] status: Option<ScenarioStatus>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<Cursor, Scenario>> {
+        let reading = Reading::below(ctx, "scenarios")?;
+        let asked = Asked::new("scenario", first, after.as_deref())?;
+        let filter = scenarios::ScenarioFilter {
+            session: Some(self.0.id),
+            status: status.map(Into::into),
+            ..Default::default()
+        };
+        let rows = scenarios::list(reading.store(), reading.ledger, &filter, &asked.request).await;
+        asked.connection(rows, Scenario)
+    }
+
+    /// The goals that were told of in it, in the order in which they were first told of. A goal with a stream of its own belongs
+    /// to no session.
+    #[graphql(complexity = "cost(first, child_complexity)")]
+    async fn goals(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only those that stand so.")] status: Option<GoalStatus>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<Cursor, Goal>> {
+        let reading = Reading::below(ctx, "goals")?;
+        let asked = Asked::new("goal", first, after.as_deref())?;
+        let status = status.map(Into::into);
+        let rows =
+            goals::of_session(reading.store(), reading.ledger, self.0.id, status, &asked.request).await;
+        asked.connection(rows, Goal::from)
     }
 
     /// What was scored in it, in the order of the ledger: the session as a whole, its turns, messages and calls.

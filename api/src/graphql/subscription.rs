@@ -44,7 +44,7 @@ impl Subscription {
             None => first_position(&reading, session).await?,
         };
         let services = reading.services;
-        let records = subscribe(services.events.clone(), ledger, from);
+        let records = subscribe(services.stored.clone(), ledger, from);
         let of_session = records.filter(move |record| {
             let wanted = match record {
                 Ok(record) => record.leaf.event.session == Some(session),
@@ -85,7 +85,7 @@ impl Subscription {
                 head.map_or(Position::START, |head| Position::new(head.epoch.0, head.size.0))
             }
         };
-        let records = subscribe(services.events.clone(), ledger, from);
+        let records = subscribe(services.stored.clone(), ledger, from);
         let of_requests = records.filter(|record| {
             std::future::ready(match record {
                 Ok(record) => record.leaf.event.stream.category == Category::Approval,

@@ -3,6 +3,7 @@
 use async_graphql::{Context, ID, Object, Result};
 use ruche_projections::timeline;
 
+use super::counts::Cost;
 use super::read::Loading;
 use super::record::Record;
 use super::scalars::{DateTime, Long, PositionScalar};
@@ -39,6 +40,20 @@ impl TimelineEntry {
     /// What happened, in a line for people.
     async fn summary(&self) -> Option<&str> {
         self.0.summary.as_deref()
+    }
+
+    /// The whole text, read from the ledger: what was said, what a tool was asked and what it answered. Nothing where it is no
+    /// text, or the payload is erased.
+    #[graphql(complexity = 5)]
+    async fn text(&self, ctx: &Context<'_>) -> Result<Option<String>> {
+        let record = ctx.data_unchecked::<Loading>().load_one(self.0.position).await?;
+        let event = record.and_then(|record| record.agent_event());
+        Ok(event.as_ref().and_then(timeline::text_of).map(str::to_owned))
+    }
+
+    /// What a model call cost, where it says so.
+    async fn cost(&self) -> Option<Cost> {
+        self.0.cost.clone().map(Cost::from)
     }
 
     /// Kind of actor.

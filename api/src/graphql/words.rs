@@ -4,7 +4,8 @@
 use async_graphql::Enum;
 use ruche_domain::{events, side_effect};
 use ruche_projections::{
-    interventions, lanes, sessions, timeline, tool_effects, turn_attempts, turns, usage,
+    analytics, goals, interventions, lanes, memory, policy, scenarios, search, sessions, timeline,
+    tool_effects, turn_attempts, turns, usage,
 };
 
 macro_rules! mirror {
@@ -72,6 +73,54 @@ mirror! {
         Irreversible,
     }
 
+    /// Where a version of a fact stands.
+    FactStatus = memory::FactStatus {
+        /// The turn that wrote it is not over: it is not known yet.
+        Candidate,
+        /// The turn that wrote it was not committed: it never became known.
+        Dropped,
+        /// It is known, and nobody took it back.
+        Current,
+        /// It was taken back.
+        Invalidated,
+        /// Another version, another extractor or a summary took its place.
+        Replaced,
+        /// It was deleted, or its store was.
+        Deleted,
+    }
+
+    /// What ended a version of a fact, or the time in which it holds.
+    FactEndKind = memory::FactEndKind {
+        /// It was written anew.
+        Replaced,
+        /// It was taken back.
+        Invalidated,
+        /// Its record was deleted.
+        Deleted,
+        /// Another extractor read its sources again.
+        ReExtracted,
+        /// A summary stands for it.
+        Compacted,
+        /// Its store was deleted.
+        StoreDeleted,
+    }
+
+    /// Why a fact was taken back.
+    InvalidationReason = events::InvalidationReason {
+        /// A newer fact contradicts it.
+        Contradicted,
+        /// It no longer holds.
+        Expired,
+        /// Its source is not trusted any more: it never held.
+        SourceRetired,
+        /// It was a mistake of the extractor: it never held.
+        ExtractionError,
+        /// A person corrected it.
+        Corrected,
+        /// Another reason.
+        Other,
+    }
+
     /// What was scored.
     ScoreTarget = events::EvalTarget {
         /// A whole session.
@@ -122,6 +171,42 @@ mirror! {
         Continued,
         /// It ended.
         Ended,
+    }
+
+    /// Where a scenario stands.
+    ScenarioStatus = scenarios::ScenarioStatus {
+        /// It is under way, whether its session goes on or not.
+        Active,
+        /// It came to its end.
+        Completed,
+        /// It was left before its end.
+        Abandoned,
+    }
+
+    /// What a scenario went through.
+    ScenarioPassageKind = scenarios::PassageKind {
+        /// A step.
+        Step,
+        /// A point behind which the scenario does not go back.
+        Checkpoint,
+        /// From one version of the scenario to another.
+        Migration,
+    }
+
+    /// How a goal stands.
+    GoalStatus = goals::GoalStatus {
+        /// It is to be reached.
+        Open,
+        /// It was reached.
+        Achieved,
+        /// It was not reached.
+        Missed,
+    }
+
+    /// What kind of text is found.
+    SearchKind = search::SearchKind {
+        /// A message of a conversation.
+        Message,
     }
 
     /// Why a session ended.
@@ -306,6 +391,20 @@ mirror! {
         NoExecutionSeen,
     }
 
+    /// What policy said.
+    PolicyVerdict = policy::Verdict {
+        /// It may happen.
+        Allow,
+        /// It may not.
+        Deny,
+        /// A person has to agree first.
+        RequireApproval,
+        /// It may happen in another form.
+        Transform,
+        /// It could not answer, so it may not.
+        FailedClosed,
+    }
+
     /// What a person is called for.
     InterventionKind = interventions::InterventionKind {
         /// Nobody knows how an effect came out, and only a person can say.
@@ -352,5 +451,153 @@ mirror! {
         Model,
         /// By tool.
         Tool,
+    }
+
+    /// A figure of analytics.
+    AnalyticsMetric = analytics::Metric {
+        /// Turns that ended, well or not.
+        Turns,
+        /// Turns that were opened.
+        TurnsOpened,
+        /// Attempts at turns that failed, whether another one followed or not.
+        AttemptsFailed,
+        /// Part of the turns that ended whose place a newer message took: what was done for them was in vain.
+        SupersededRate,
+        /// Part of the turns that ended that failed for good.
+        FailureRate,
+        /// Messages for each turn that took them together: 1 where none were gathered.
+        MessagesPerTurn,
+        /// How long turns took that were committed or failed. Of turns of lanes that do not say, from when they were opened.
+        TurnLatency,
+        /// How long turns of lanes gathered messages before they took no more.
+        GatherWait,
+        /// How long turns of lanes waited for a worker, and behind other turns, before their first attempt.
+        QueueWait,
+        /// Model calls that ended, well or not.
+        ModelCalls,
+        /// Model calls that failed.
+        ModelErrors,
+        /// Part of the model calls that failed.
+        ModelErrorRate,
+        /// How long model calls took.
+        ModelLatency,
+        /// How long it took until the first chunk of an answer was there.
+        FirstChunk,
+        /// Tokens that models read, those of caches among them.
+        InputTokens,
+        /// Tokens that models wrote, those of reasoning among them.
+        OutputTokens,
+        /// Part of the tokens read that came from a cache.
+        CachedTokens,
+        /// Part of the tokens read that went into a cache.
+        CacheWrittenTokens,
+        /// Part of the tokens written that was reasoning.
+        ReasoningTokens,
+        /// What model calls cost, as whoever recorded them says. One row for each currency.
+        Cost,
+        /// What model calls cost by the table of prices that held, from their tokens. One row for each currency.
+        CostByPrices,
+        /// Tokens that models read for turns whose place a newer message took, by when it took it.
+        WastedInputTokens,
+        /// Tokens that models wrote for such turns.
+        WastedOutputTokens,
+        /// What the model calls of such turns cost, as whoever recorded them says. One row for each currency.
+        WastedCost,
+        /// Tool calls that were asked for.
+        ToolCalls,
+        /// Tool calls that failed.
+        ToolErrors,
+        /// Part of the tool calls with an answer that failed.
+        ToolErrorRate,
+        /// Starts of tool calls that were not the first.
+        ToolRetries,
+        /// Times that nobody could say whether a tool call happened.
+        ToolOutcomesUnknown,
+        /// Tool calls that were asked for and did not run: denied, withdrawn, or given up before they started.
+        ToolCallsNotExecuted,
+        /// Tool calls whose effect on the world nobody classified, and which count as irreversible.
+        ToolCallsUnclassified,
+        /// How long tool calls took. Of calls of lanes that do not say, from their last start.
+        ToolLatency,
+        /// Requests for approval.
+        ApprovalsRequested,
+        /// Requests that people agreed to.
+        ApprovalsGranted,
+        /// Requests that somebody said no to.
+        ApprovalsDenied,
+        /// Requests that nobody decided in time.
+        ApprovalsExpired,
+        /// Part of the decisions that was no.
+        ApprovalDenialRate,
+        /// Part of the requests that ended by decision or by time that nobody decided in time.
+        ApprovalExpiryRate,
+        /// Part of the decisions that were made within two seconds, in which nobody reads what is asked.
+        QuickDecisionRate,
+        /// How long people took to decide.
+        ApprovalLatency,
+        /// The mean of scores. Scores of different names mean different things: group by them, or filter by one.
+        ScoreMean,
+        /// Events that the ledger took, by when it took them.
+        Events,
+        /// Events that the ledger took more than a minute after they happened, imported ones aside.
+        EventsLate,
+        /// Times that a source skipped something.
+        IngestGaps,
+        /// Spans of telemetry that fit no event type.
+        SpansUnclassified,
+    }
+
+    /// What the rows of analytics are told apart by.
+    AnalyticsDimension = analytics::Dimension {
+        /// The agent of the session.
+        Agent,
+        /// The channel of the session.
+        Channel,
+        /// The scenario of the session.
+        Scenario,
+        /// The configuration that the turn ran with: its SHA-256.
+        Config,
+        /// The model.
+        Model,
+        /// The tool.
+        Tool,
+        /// How a turn came out: a category of committed turns, `unspecified`, `failed`, `superseded` or `cancelled`.
+        Outcome,
+        /// Why a turn failed: the word of whoever ran it.
+        StopReason,
+        /// The name of a score.
+        Score,
+        /// What events are worth as evidence.
+        Provenance,
+        /// Who decided, as the key is registered.
+        Reviewer,
+    }
+
+    /// How long the time of one row of analytics is.
+    AnalyticsBucket = analytics::Bucket {
+        /// A minute.
+        Minute,
+        /// An hour.
+        Hour,
+        /// A day, UTC.
+        Day,
+        /// A week from Monday on, UTC.
+        Week,
+    }
+
+    /// What a value of analytics is in.
+    AnalyticsUnit = analytics::Unit {
+        /// Whole things.
+        Count,
+        /// Tokens.
+        Tokens,
+        /// Microseconds.
+        Micros,
+        /// Money; each row says its currency.
+        Money,
+        /// A part of one.
+        Ratio,
+        /// Of things for each of others.
+        Mean,
     }
 }

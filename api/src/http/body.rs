@@ -46,10 +46,7 @@ impl Budget {
             linger(&mut body.into_data_stream()).await;
             return Err(too_large(bytes_max));
         }
-        let kib = u32::try_from(announced.div_ceil(KIB).max(1)).unwrap_or(u32::MAX);
-        let room = self.0.clone().try_acquire_many_owned(kib).map_err(|_| {
-            Refusal::overloaded("too many bytes are being received", OVERLOADED_RETRY_AFTER_MS)
-        })?;
+        let room = self.hold(announced)?;
         let bytes = timeout(BODY_WAIT_MAX, collect(body, announced, bytes_max))
             .await
             .map_err(|_| {
@@ -58,6 +55,25 @@ impl Budget {
             })??;
         Ok(Read { bytes, _room: room })
     }
+
+    /// Room for so many bytes, for as long as it is kept.
+    ///
+    /// # Errors
+    /// `OVERLOADED`.
+    pub fn hold(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        let kib = u32::try_from(bytes.div_ceil(KIB).max(1)).unwrap_or(u32::MAX);
+        self.0
+            .clone()
+            .try_acquire_many_owned(kib)
+            .map_err(|_| Refusal::overloaded("too many bytes are being received", OVERLOADED_RETRY_AFTER_MS))
+    }
+}
+
+/// Gives back what is not needed of a room, once so many bytes are known to be enough.
+pub fn shrink(room: &mut OwnedSemaphorePermit, bytes: usize) {
+    let needed = bytes.div_ceil(KIB).max(1);
+    // What is split off comes free when it is dropped.
+    drop(room.split(room.num_permits().saturating_sub(needed)));
 }
 
 async fn collect(body: Body, announced: usize, bytes_max: usize) -> Result<Vec<u8>, Refusal> {
@@ -139,4 +155,23 @@ pub fn require_media_type(headers: &HeaderMap, wanted: &[&str]) -> Result<(), Re
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_gives_back_what_is_not_needed() {
+        let budget = Budget::default();
+        let mut room = budget
+            .hold(BODY_BYTES_IN_FLIGHT_MAX)
+            .unwrap_or_else(|_| panic!("there is room"));
+        assert!(budget.hold(1).is_err(), "all of it is taken");
+        shrink(&mut room, KIB + 1);
+        assert_eq!(room.num_permits(), 2);
+        assert!(budget.hold(BODY_BYTES_IN_FLIGHT_MAX - 2 * KIB).is_ok());
+        shrink(&mut room, 8 * KIB);
+        assert_eq!(room.num_permits(), 2, "it does not grow");
+    }
 }

@@ -1,34 +1,62 @@
-//! The page at `/graphql` for people with a browser.
+//! Pages for people with a browser: the [workbench] of GraphQL, and `/console`.
 //!
-//! It asks for the API key through the browser's own dialogue (Basic, the key as password), so that no page of ours
-//! stores it. GraphiQL is loaded from a public mirror by pinned digest; without a network the page says so and
-//! offers a plain editor of its own, which needs nothing.
+//! The pages of `/console` are made here as a whole and hold no script: what they show, they show without JavaScript, and
+//! nothing that was recorded can become one. Each answer says so in its Content-Security-Policy ([`html`]).
+//!
+//! The life of a request to `/console`:
+//! 1. [`entry`] finds out who looks: by a key in `Authorization`, as everywhere, or by the pass in the cookie that the login
+//!    form gave for a key. Without either the answer is the login form, with status 401.
+//! 2. [`asked`] reads the filters out of the address. Nothing is changed by looking.
+//! 3. [`answers`] asks the read models, by the same functions that answer the field `analytics`.
+//! 4. [`page`] puts [`chart`]s and tables together, each with how much of it is known.
 
-use axum::RequestExt;
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+mod answers;
+mod asked;
+mod chart;
+mod charts;
+mod entry;
+mod html;
+mod page;
+mod scale;
+mod table;
+mod workbench;
 
-use super::{Caller, Edge};
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use http::Uri;
 
-const PAGE: &str = include_str!("console/page.html");
+use super::{Edge, Refusal};
+use asked::{Asked, Fault};
 
-/// Scripts come from the mirror by digest, everything else from here; no other site may frame the page.
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline' https://unpkg.com; \
-                      style-src 'unsafe-inline' https://unpkg.com; font-src data:; img-src data: 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+pub use entry::{log_in, log_out, login};
+pub use workbench::page as workbench;
 
-/// The page, for callers with a key.
-pub async fn page(edge: &Edge, mut request: Request) -> Response {
-    let caller: Result<Caller, _> = request.extract_parts_with_state(edge).await;
-    if let Err(refusal) = caller {
-        return refusal.into_response();
+/// Where people begin.
+const ANALYTICS: &str = "/console/analytics";
+
+/// Leads to the first page.
+pub async fn start() -> Redirect {
+    Redirect::to(ANALYTICS)
+}
+
+/// `/console/analytics`: cost, latency, outcomes and errors over time.
+pub async fn analytics(State(edge): State<Edge>, request: Request) -> Response {
+    let uri = request.uri().clone();
+    let principal = match entry::viewer(&edge, request).await {
+        Ok(principal) => principal,
+        Err(answer) => return *answer,
+    };
+    match shown(&edge, &principal, &uri).await {
+        Ok(html) => html::page("Analytics", &html).into_response(),
+        Err(refusal) => page::refused(&refusal),
     }
-    let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-    ];
-    (headers, PAGE).into_response()
+}
+
+async fn shown(edge: &Edge, principal: &crate::auth::Principal, uri: &Uri) -> Result<String, Refusal> {
+    let query = uri.query().unwrap_or_default();
+    let pairs = super::graphql::pairs_of(query)
+        .ok_or_else(|| Refusal::bad_request("the address is not form-encoded UTF-8"))?;
+    let asked = Asked::read(&pairs, edge.services.clock.now()).map_err(Fault::refusal)?;
+    let answers = answers::find(&edge.services, principal.ledger(), &asked).await?;
+    Ok(page::analytics(principal, &asked, &answers))
 }

@@ -32,14 +32,14 @@ pub async fn serve(State(edge): State<Edge>, request: Request) -> Response {
     }
     let Some(answer_type) = accept::negotiate(request.headers()) else {
         if request.method() == Method::GET && accept::wants_html(request.headers()) {
-            return console::page(&edge, request).await;
+            return console::workbench(&edge, request).await;
         }
         let message = "answers are application/graphql-response+json or application/json";
         return Refusal::new(StatusCode::NOT_ACCEPTABLE, code::NOT_ACCEPTABLE, message).into_response();
     };
     let html = accept::wants_html(request.headers()) && request.uri().query().is_none();
     if request.method() == Method::GET && html {
-        return console::page(&edge, request).await;
+        return console::workbench(&edge, request).await;
     }
     match answer(&edge, request, answer_type).await {
         Ok(response) => response,
@@ -103,7 +103,7 @@ fn in_address(request: &Request) -> Result<Params, Refusal> {
 }
 
 /// The pairs of a form-encoded query string.
-fn pairs_of(query: &str) -> Option<Vec<(String, String)>> {
+pub(super) fn pairs_of(query: &str) -> Option<Vec<(String, String)>> {
     let uri = format!("/?{query}").parse().ok()?;
     let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).ok()?;
     Some(pairs.0)

@@ -405,7 +405,8 @@ fn status_of(error: &CommandError) -> StatusCode {
         CommandError::IdempotencyMismatch
         | CommandError::WrongExpectedVersion { .. }
         | CommandError::ApprovalMismatch { .. }
-        | CommandError::IllegalTransition { .. } => StatusCode::CONFLICT,
+        | CommandError::IllegalTransition { .. }
+        | CommandError::Archived { .. } => StatusCode::CONFLICT,
         CommandError::LimitExceeded { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         CommandError::NotFound { .. } => StatusCode::NOT_FOUND,
         CommandError::Overloaded { .. }

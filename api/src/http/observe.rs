@@ -33,16 +33,7 @@ pub async fn observe(State(edge): State<Edge>, mut request: Request, next: Next)
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let method = known_method(request.method());
-    let span = tracing::info_span!(
-        "http_request",
-        otel.name = format!("{method} {route}"),
-        otel.kind = "server",
-        method,
-        route,
-        request_id = request_id.to_str().unwrap_or_default(),
-        tenant = tracing::field::Empty,
-        status = tracing::field::Empty,
-    );
+    let span = request_span(method, &route, &request_id);
     let caller = telemetry::parse_traceparent(request.headers());
     if let Some((trace, flags)) = caller {
         telemetry::adopt(&span, trace, flags);
@@ -79,6 +70,31 @@ pub async fn observe(State(edge): State<Edge>, mut request: Request, next: Next)
     });
     response.headers_mut().insert(REQUEST_ID, request_id);
     response
+}
+
+/// The span of a request. Those that bring telemetry have a target of their own, which is logged and never exported: else
+/// Ruche's traces, sent to Ruche, would make traces for ever.
+fn request_span(method: &'static str, route: &str, request_id: &HeaderValue) -> tracing::Span {
+    macro_rules! request_span {
+        ($target:expr) => {
+            tracing::info_span!(
+                target: $target,
+                "http_request",
+                otel.name = format!("{method} {route}"),
+                otel.kind = "server",
+                method,
+                route,
+                request_id = request_id.to_str().unwrap_or_default(),
+                tenant = tracing::field::Empty,
+                status = tracing::field::Empty,
+            )
+        };
+    }
+    if super::otlp::brings_telemetry(route) {
+        request_span!(telemetry::NOT_EXPORTED)
+    } else {
+        request_span!(module_path!())
+    }
 }
 
 /// The caller's own request id, if it is short and plain.

@@ -108,7 +108,7 @@ impl Stores {
                 }
             };
             read += 1;
-            let moving = lags.iter().filter(|lag| lag.parked.is_none());
+            let moving = lags.iter().filter(|lag| lag.parked.is_none() && !lag.paused);
             let records = moving.map(|lag| lag.records).max().unwrap_or(0);
             if records > READY_LAG_RECORDS_MAX {
                 behind.push((ledger, records));

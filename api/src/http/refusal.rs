@@ -8,6 +8,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use http::{HeaderValue, StatusCode};
 use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_ledger::store::StoreError;
+use ruche_projections::store::ReadStoreError;
 use serde_json::json;
 
 use crate::error_codes as code;
@@ -93,6 +94,11 @@ impl Refusal {
             .with(RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
+    /// 409 of a payload that is in an archive. The same request is of use once the archive is at hand.
+    pub fn archived(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code::ARCHIVED, message)
+    }
+
     /// 500 of a defect. What it was stands in the log alone.
     pub fn internal() -> Self {
         let message = "an unexpected fault; the log of the server says more under the request's id";
@@ -112,8 +118,30 @@ impl Refusal {
                 tracing::warn!(error = %error, "the store is not available");
                 Self::unavailable("the store is not available")
             }
+            StoreError::Archived { .. } => Self::archived(error.to_string()),
             StoreError::Corrupt { .. } => {
                 tracing::error!(error = %error, "the store is corrupt");
+                Self::internal()
+            }
+        }
+    }
+
+    /// The refusal that a failing store of read models leads to, logged here as well.
+    pub fn of_read_store(error: &ReadStoreError) -> Self {
+        match error {
+            ReadStoreError::Overloaded { retry_after_ms } => {
+                Self::overloaded(error.to_string(), *retry_after_ms)
+            }
+            ReadStoreError::Unavailable(_) | ReadStoreError::StaleCheckpoint { .. } => {
+                tracing::warn!(error = %error, "the read models are not available");
+                Self::unavailable("the read models are not available")
+            }
+            ReadStoreError::TooMuch { .. } => {
+                let message = format!("{error}; ask for less");
+                Self::new(StatusCode::BAD_REQUEST, code::QUERY_LIMIT_EXCEEDED, message)
+            }
+            ReadStoreError::Refused(_) | ReadStoreError::Corrupt(_) => {
+                tracing::error!(error = %error, "the read models cannot be read");
                 Self::internal()
             }
         }

@@ -128,7 +128,7 @@ async fn leaves(
             index: LeafIndex(first + leaves.len() as u64),
         };
         let limit = (count - leaves.len()).min(READ_RECORDS_MAX);
-        let read = services.events.read_ledger(ledger, from, limit).await;
+        let read = services.stored.read_ledger(ledger, from, limit).await;
         let read = read.map_err(|error| Refusal::of_store(&error))?;
         let before = leaves.len();
         let of_epoch = read

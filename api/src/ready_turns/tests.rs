@@ -103,6 +103,7 @@ fn common(folder: &Path) -> Common {
     Common {
         data_dir: folder.join("data"),
         keys_dir: folder.join("keys"),
+        archive_dir: None,
         deployment: None,
         database_url: None,
         database_read_url: None,

@@ -22,16 +22,13 @@ use super::{
     turn_of_approval,
 };
 use crate::command::{Command, Content, Decision, Load, NewEvent, PastEvent, RecordedEvent};
-use crate::context::{Ground, check_external_id};
+use crate::context::{Ground, check_external_id, check_words};
 use crate::error::CommandError;
 use crate::lane::{
     self, ApprovalState, Call, Intent, Lane, Rejection, SentMessage, TurnState, obstacle, refused_start,
 };
 use crate::reviewer::KeyState;
 use crate::tool::{Catalogue, schema_digest};
-
-/// Bytes of the evidence that a person gives.
-const EVIDENCE_BYTES_MAX: usize = 4_096;
 
 /// A worker is about to run a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -372,17 +369,6 @@ impl StartEffect {
         started.business_key_id = generation.map(|_| name.id(ground.references).as_simple().to_string());
         started
     }
-}
-
-pub(super) fn check_words(field: &str, text: &str) -> Result<(), CommandError> {
-    if text.trim().is_empty() {
-        return Err(CommandError::input(field, "must not be empty"));
-    }
-    if text.len() > EVIDENCE_BYTES_MAX {
-        let reason = format!("longer than {EVIDENCE_BYTES_MAX} bytes");
-        return Err(CommandError::input(field, reason));
-    }
-    Ok(())
 }
 
 lane_commands! {

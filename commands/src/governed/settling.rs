@@ -9,10 +9,9 @@ use ruche_domain::ids::{SessionId, TurnId};
 use ruche_domain::stream::Category;
 use serde::Serialize;
 
-use super::effects::check_words;
 use super::{GovernedState, LaneName, refusal};
 use crate::command::{Command, Decision, Load, NewEvent, PastEvent, RecordedEvent};
-use crate::context::{Ground, check_external_id};
+use crate::context::{Ground, check_external_id, check_words};
 use crate::error::CommandError;
 use crate::lane::{Rejection, TurnState};
 use crate::session::session_stream;

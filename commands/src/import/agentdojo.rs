@@ -78,6 +78,7 @@ pub(super) fn session(record: &RawRecord<'_>) -> Result<Option<ImportedSession>,
             .filter(|value| value.as_array().is_none_or(|notes| !notes.is_empty())),
     );
     Ok(Some(ImportedSession {
+        memory: None,
         path: record.place.clone(),
         external_id: index.to_string(),
         agent: text(labels.get("model")),

@@ -4,6 +4,7 @@ use ruche_domain::Ext;
 use ruche_domain::events::{EvalScored, Requestor, Role, SessionEndReason, TextForm};
 use ruche_domain::numbers::Micros;
 
+use super::memory::MemoryUpdate;
 use crate::turn::ModelCall;
 
 /// A conversation as a file tells it.
@@ -37,6 +38,8 @@ pub struct ImportedSession {
     pub attributes: Ext,
     /// What else the file says of the session.
     pub ext: Ext,
+    /// What the messages teach: all but the last the statements, the last one what contradicts them.
+    pub memory: Option<MemoryUpdate>,
 }
 
 /// A message of a conversation, in the form that all fronts share. Reading a file gives it and so does

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::chat::{ChatMessage, ImportedSession, Message, MessageToolCall};
 use super::mapping::ToolMapping;
+use super::memory::{self, MemoryUpdate};
 use crate::command::{Command, CommandReceipt, RecordedEvent};
 use crate::context::CommandContext;
 use crate::error::CommandError;
@@ -46,6 +47,8 @@ pub struct SessionPlan {
     pub tools: BTreeSet<String>,
     /// Everything to record.
     pub session: RecordSession,
+    /// What it teaches.
+    pub memory: Option<MemoryUpdate>,
 }
 
 /// What importing did.
@@ -58,7 +61,7 @@ pub struct ImportedCounts {
 }
 
 impl ImportedCounts {
-    fn add(&mut self, receipt: &CommandReceipt) {
+    pub(super) fn add(&mut self, receipt: &CommandReceipt) {
         let events = receipt.events.len() as u64;
         if receipt.duplicate || receipt.unchanged {
             self.duplicate += events;
@@ -92,12 +95,15 @@ pub fn plan(session: ImportedSession, options: &ImportOptions) -> SessionPlan {
         ext: session.ext,
         ..SessionStarted::default()
     };
-    let turns = turns(
-        session.messages,
-        agent.as_deref(),
-        session.end,
-        session.end_detail.as_deref(),
-    );
+    let turns = match session.memory {
+        Some(_) => taught(session.messages, agent.as_deref()),
+        None => turns(
+            session.messages,
+            agent.as_deref(),
+            session.end,
+            session.end_detail.as_deref(),
+        ),
+    };
     let tools = turns
         .iter()
         .flat_map(RecordedTurn::tools)
@@ -117,7 +123,16 @@ pub fn plan(session: ImportedSession, options: &ImportOptions) -> SessionPlan {
             scores: session.scores,
             stray_answers: StrayAnswers::Kept,
         },
+        memory: session.memory,
     }
+}
+
+/// Of a session that teaches facts: what is said first is a turn, and what contradicts it another one.
+fn taught(mut messages: Vec<ChatMessage>, agent: Option<&str>) -> Vec<RecordedTurn> {
+    let last = messages.split_off(messages.len().saturating_sub(1));
+    [messages, last]
+        .map(|messages| turn(messages, agent, None))
+        .into()
 }
 
 /// Cuts a conversation into turns. A turn begins with what comes in after the agent has answered; a greeting of the
@@ -365,6 +380,10 @@ pub async fn import_session(
     plan: &SessionPlan,
 ) -> Result<ImportedCounts, CommandError> {
     let mut counts = ImportedCounts::default();
+    if let Some(update) = &plan.memory {
+        fit(commands, context, plan)?;
+        return memory::import(commands, context, plan, update).await;
+    }
     match fit(commands, context, plan)? {
         Fit::Whole => {
             let whole = context.with_key(key(&plan.external_id, "session", 0));
@@ -409,7 +428,7 @@ pub(crate) async fn in_parts(
 }
 
 /// The key of a step: what is imported, not how often. Hashed, since ids of sources may be long.
-fn key(external_id: &str, part: &str, number: usize) -> String {
+pub(super) fn key(external_id: &str, part: &str, number: usize) -> String {
     hashed(&[external_id, part, &number.to_string()])
 }
 

@@ -154,6 +154,7 @@ impl Batch {
         insert(&mut ext, "agent_info", self.agent.clone());
         let moment = |text: Option<&String>| times::read(text?)?.moment(offset);
         Ok(ImportedSession {
+            memory: None,
             path: record.place.clone(),
             external_id: run.id,
             agent: self.agent_model.clone(),

@@ -72,6 +72,7 @@ pub(super) fn session(record: &RawRecord<'_>) -> Result<ImportedSession, BadReco
     score.target = Some(EvalTarget::Session);
     insert(&mut score.ext, "reward_info", info.remove("reward_info"));
     Ok(ImportedSession {
+        memory: None,
         path: record.place.clone(),
         external_id: format!("{}/{}", run.task_id, run.trial),
         agent: None,

@@ -299,6 +299,65 @@ async fn what_a_schema_lets_pass_and_no_reader_reads_is_a_violation() {
 }
 
 #[tokio::test]
+async fn a_list_of_memory_that_is_too_long_is_a_violation_with_its_place() {
+    let ledger = ledger().await;
+    let names = |items: usize| (0..items).map(|n| n.to_string()).collect::<Vec<_>>();
+    let most = ruche_domain::limits::MEMORY_LIST_ITEMS_MAX;
+    let told = |items: usize| {
+        let names = names(items);
+        let hits: Vec<_> = names.iter().map(|id| json!({ "record_id": id })).collect();
+        let documents: Vec<_> = names.iter().map(|id| json!({ "document_id": id })).collect();
+        [
+            (
+                "memory.written",
+                "/source_refs",
+                json!({ "record_id": "r", "content": "c", "source_event_ids": [], "source_refs": names }),
+            ),
+            (
+                "memory.searched",
+                "/results",
+                json!({ "store": "s", "results": hits }),
+            ),
+            (
+                "memory.retrieved",
+                "/documents",
+                json!({ "source": "s", "documents": documents }),
+            ),
+            (
+                "memory.compacted",
+                "/replaced_record_ids",
+                json!({ "summary": "s", "replaced_record_ids": names }),
+            ),
+            (
+                "memory.reextracted",
+                "/record_ids",
+                json!({ "extractor_digest": "ab".repeat(32), "record_ids": names }),
+            ),
+        ]
+    };
+    for (event_type, place, data) in told(most + 1) {
+        let command = to_session(vec![ClientEvent::json(event_type, &data)]);
+        let refusal = ledger
+            .commands
+            .execute(&ledger.context.with_key("k"), &command)
+            .await;
+        match refusal {
+            Err(CommandError::SchemaViolation { violations, .. }) => {
+                assert_eq!(violations[0].pointer, place);
+                assert!(violations[0].reason.contains("has 1001 items"), "{violations:?}");
+            }
+            other => panic!("{event_type}: {other:?}"),
+        }
+    }
+    for (event_type, _, data) in told(most) {
+        let command = to_session(vec![ClientEvent::json(event_type, &data)]);
+        let context = ledger.context.with_key(event_type);
+        let taken = ledger.commands.execute(&context, &command).await;
+        assert!(taken.is_ok(), "{event_type}: {taken:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_convenience_form_refuses_what_a_client_has_rounded() {
     let ledger = ledger().await;
     let value = json!({ "name": "n", "ext": { "n": (1u64 << 53) + 1 } });

@@ -9,6 +9,7 @@
 mod agentdojo;
 mod broken;
 mod large;
+mod letta;
 mod tau2;
 mod tau_bench;
 
@@ -185,7 +186,8 @@ fn raw_values<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
 
 #[test]
 fn a_file_is_told_from_one_of_another_format_whatever_is_wrong_with_its_records() {
-    let files: [(&[u8], Option<Format>); 8] = [
+    let files: [(&[u8], Option<Format>); 9] = [
+        (b"{broken\n{\"agent_args\": 1}\n", Some(Format::Letta)),
         (b" [{\"task_id\": 1", Some(Format::TauBench)),
         (b"{\"messages\": []}\n{broken\n", Some(Format::AgentDojo)),
         (b"{broken\n{\"messages\": []}\r\n", Some(Format::AgentDojo)),

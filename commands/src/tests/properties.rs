@@ -173,7 +173,14 @@ proptest! {
 }
 
 /// Small files of each format, to be broken.
-const FILES: [(Format, &str); 3] = [
+const FILES: [(Format, &str); 4] = [
+    (
+        Format::Letta,
+        concat!(
+            r#"{"input":"q","ground_truth":"b","agent_args":{"extra":{"facts":["a"],"contradicting_fact":"b","#,
+            r#""contradicting_answer":"b","supporting_fact_indices":[0]}}}"#
+        ),
+    ),
     (
         Format::TauBench,
         r#"[{"task_id":0,"trial":0,"reward":1.0,"info":{"source":"user"},"traj":[{"role":"user","content":"a"}]},

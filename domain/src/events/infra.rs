@@ -235,6 +235,70 @@ payloads! {
         pub duration_us: Option<u64>,
     }
 
+    /// A person had a projection try an event again that it could not apply.
+    pub struct InfraProjectionRedriven {
+        /// Name of the projection.
+        pub projection: String,
+        /// The event, `epoch:index`.
+        pub position: Position,
+        /// Its type.
+        pub event_type: String,
+        /// Why it could not be applied before.
+        pub error: String,
+        /// What a person expects of it now.
+        pub reason: Option<String>,
+    }
+
+    /// A person had a projection go on without an event that it could not apply. The ledger keeps the event.
+    pub struct InfraProjectionDiscarded {
+        /// Name of the projection.
+        pub projection: String,
+        /// The event, `epoch:index`.
+        pub position: Position,
+        /// Its type.
+        pub event_type: String,
+        /// Why it could not be applied.
+        pub error: String,
+        /// Why the read model goes without it.
+        pub reason: String,
+    }
+
+    /// A person paused a projection: its read model stays as it is until it is resumed.
+    pub struct InfraProjectionPaused {
+        /// Name of the projection.
+        pub projection: String,
+        /// Why.
+        pub reason: String,
+    }
+
+    /// A person had a paused projection go on.
+    pub struct InfraProjectionResumed {
+        /// Name of the projection.
+        pub projection: String,
+        /// Why.
+        pub reason: Option<String>,
+    }
+
+    /// A person had all read models made anew from the ledger. Reads go on from the old ones until it is done.
+    pub struct InfraRebuildRequested {
+        /// Why.
+        pub reason: String,
+    }
+
+    /// Read models were made anew as a person had asked, and took the place of the old ones.
+    pub struct InfraRebuildCompleted {
+        /// The request, `epoch:index`.
+        pub requested_at: Position,
+        /// Number of the tables that are current since.
+        pub generation: u32,
+        /// Records that they were made of.
+        pub records: u64,
+        /// Whether the old ones said the same, row by row; absent if another version had made them and they were not compared.
+        pub equal: Option<bool>,
+        /// How long it took, µs.
+        pub duration_us: u64,
+    }
+
     /// A source skipped something.
     pub struct InfraIngestGap {
         /// Opaque reference of the source.
@@ -368,5 +432,22 @@ payloads! {
         pub to: Option<Position>,
         /// Records kept because of a legal hold.
         pub held: Option<u64>,
+    }
+
+    /// Payloads of sealed records leave the store for an archive, from which they can come back. Written once the archive is
+    /// whole and verified, before the first of them is taken out. Leaves stay, so the records verify as before.
+    pub struct InfraPayloadsArchived {
+        /// Name of the archive: that of its folder.
+        pub archive: String,
+        /// SHA-256 that the archive is known by: of its file `index`.
+        pub digest: Digest,
+        /// First record of the range, `epoch:index`.
+        pub from: Position,
+        /// Last record of the range, of the same epoch. Payloads of the range that are not in the archive stay in the store.
+        pub to: Position,
+        /// Payload fragments in the archive.
+        pub payloads: u64,
+        /// Stored bytes of these fragments.
+        pub bytes: u64,
     }
 }

@@ -272,3 +272,27 @@ payloads! {
         pub ext: Ext,
     }
 }
+
+/// The lists of an event of memory whose length is bounded: the JSON pointer of each, and how many items it has.
+pub(crate) type Lists = Vec<(&'static str, usize)>;
+
+macro_rules! lists {
+    ($($name:ident: $($field:ident),*;)*) => {$(
+        impl $name {
+            pub(crate) fn lists(&self) -> Lists {
+                vec![$((concat!("/", stringify!($field)), self.$field.len())),*]
+            }
+        }
+    )*};
+}
+
+lists! {
+    MemoryWritten: source_event_ids, source_refs;
+    MemoryUpdated: source_event_ids, source_refs;
+    MemoryUpserted: source_event_ids, source_refs;
+    MemoryInvalidated: source_event_ids;
+    MemorySearched: results;
+    MemoryRetrieved: documents;
+    MemoryCompacted: replaced_record_ids;
+    MemoryReextracted: record_ids;
+}

@@ -53,6 +53,26 @@ payloads! {
         pub ext: Ext,
     }
 
+    /// A scenario that is under way went over to another version of itself.
+    pub struct ScenarioMigrated {
+        /// The client's own id of the scenario.
+        pub scenario_id: String,
+        /// The version that it ran in.
+        pub from_version: Option<String>,
+        /// The version that it runs in from here on.
+        pub to_version: String,
+        /// The step that it stood at.
+        pub from_step_id: Option<String>,
+        /// The step of the new version that it goes on at; absent where it stands between steps.
+        pub to_step_id: Option<String>,
+        /// Points of the new version that lie behind that step. Every point that was passed is among them.
+        pub checkpoint_ids: Vec<String>,
+        /// Why.
+        pub reason: Option<String>,
+        /// Free fields of the source, kept as given.
+        pub ext: Ext,
+    }
+
     /// A scenario came to its end.
     pub struct ScenarioCompleted {
         /// The client's own id of the scenario.

@@ -44,6 +44,12 @@ fn the_ledger_keys_are_the_ones_computed_elsewhere() {
 }
 
 #[test]
+fn the_key_of_passes_is_the_one_computed_elsewhere() {
+    let expected = "318e3246a047df51ee649dec819fdc29d13cf6b5dd641494dd259d08850ab2a0";
+    assert_eq!(hex::encode(*seed().pass_key()), expected);
+}
+
+#[test]
 fn every_origin_and_ledger_has_its_own_keys() {
     let seed = seed();
     assert_ne!(seed.log_signing_seed("a/e1"), seed.log_signing_seed("a/e2"));

@@ -8,7 +8,7 @@ use super::*;
 use crate::leaf::Leaf;
 use crate::memory::MemoryStore;
 use crate::store::EventStore;
-use crate::testing::{Author, contract};
+use crate::testing::{Author, archives, contract};
 
 #[derive(Default)]
 struct Nothing;
@@ -106,6 +106,8 @@ fn keys_stand_on_the_first_leaf_of_an_append_only() {
 #[tokio::test]
 async fn the_memory_engine_keeps_the_contract() {
     contract::run(|clock| async move { Arc::new(MemoryStore::new(clock)) as Arc<dyn EventStore> }).await;
+    archives::run(|clock| async move { Arc::new(MemoryStore::new(clock)) as Arc<dyn archives::Engine> })
+        .await;
 }
 
 #[test]

@@ -78,6 +78,7 @@ kinds! {
     PayloadMalformed = "PAYLOAD_MALFORMED": "a payload bundle, or what a governed record says, cannot be read",
     PayloadMismatch = "PAYLOAD_MISMATCH": "a fragment does not open its commitment",
     PayloadMissing = "PAYLOAD_MISSING": "a fragment is not there and no erasure explains it",
+    PayloadArchived = "PAYLOAD_ARCHIVED": "fragments are in an archive that the ledger names, and the archive was not brought",
     PayloadNotChecked = "PAYLOAD_NOT_CHECKED": "a fragment has an algorithm that is not known here",
 }
 
@@ -85,7 +86,10 @@ impl FindingKind {
     /// Whether the ledger was changed, or is not what it claims to be. The others say that something is not there.
     #[must_use]
     pub const fn is_tampering(self) -> bool {
-        !matches!(self, Self::PayloadMissing | Self::PayloadNotChecked)
+        !matches!(
+            self,
+            Self::PayloadMissing | Self::PayloadArchived | Self::PayloadNotChecked
+        )
     }
 }
 

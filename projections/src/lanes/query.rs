@@ -78,6 +78,8 @@ pub struct Holder {
     pub lease_expires_at: Option<Micros>,
     /// Attempts that began.
     pub attempts: u64,
+    /// While a worker has it: when it had begun if it had never waited for people.
+    pub running_since: Option<Micros>,
 }
 
 /// A lane.
@@ -131,7 +133,8 @@ fn columns() -> String {
         "lane.lane, lane.agent, lane.interlocutor, lane.channel, lane.thread, lane.first_position, \
         (SELECT COUNT(*) {TURNS} AND {waiting}), (SELECT MIN(t.opened_at) {TURNS} AND {waiting}), \
         (SELECT MIN(due_at) FROM (SELECT t.due_at {TURNS} UNION ALL {approvals}) timers), \
-        holder.turn, holder.session, holder.state, holder.not_before, holder.lease_expires_at, holder.attempts"
+        holder.turn, holder.session, holder.state, holder.not_before, holder.lease_expires_at, holder.attempts, \
+        CASE WHEN holder.state = 'processing' THEN holder.started_at END"
     )
 }
 
@@ -156,6 +159,7 @@ fn read(fields: &mut Fields) -> Result<(Cursor, Lane), ReadStoreError> {
             not_before: fields.optional_time()?,
             lease_expires_at: fields.optional_time()?,
             attempts: fields.count()?,
+            running_since: fields.optional_time()?,
         });
     }
     let at = crate::event::pack(lane.first_position).unwrap_or(i64::MAX);
@@ -354,6 +358,41 @@ pub async fn queue(store: &dyn ReadStore, ledger: LedgerId) -> Result<Queue, Rea
         queued: fields.count()?,
         oldest_ready: fields.optional_time()?,
     })
+}
+
+/// A turn that a worker has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Its lane.
+    pub lane: LaneId,
+    /// Which.
+    pub turn: TurnId,
+    /// When it had begun if it had never waited for people.
+    pub since: Micros,
+}
+
+/// The turns that run longest, at most `turns_max` of them.
+///
+/// # Errors
+/// Those of the store.
+pub async fn running(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    turns_max: usize,
+) -> Result<Vec<Running>, ReadStoreError> {
+    let select = Select::of("lane, turn, started_at", "lane_turn", ledger)
+        .and("state = ", LaneTurnState::Processing.name())
+        .text(" AND started_at IS NOT NULL ORDER BY started_at, position LIMIT ")
+        .bind(turns_max as i64);
+    let read = |row| {
+        let fields = &mut Fields::new(row);
+        Ok(Running {
+            lane: fields.id()?,
+            turn: fields.id()?,
+            since: fields.time()?,
+        })
+    };
+    select.rows(store).await?.into_iter().map(read).collect()
 }
 
 /// The name by which the read model has an agent: [`Lane::agent`] of its lanes.

@@ -6,10 +6,11 @@ use proptest::prelude::*;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ApprovalVoided, ConfigEffectiveResolved, ConfigPublished, ConfigScope, InfraLeaseExpired,
-    InfraLeaseRenewed, InfraManualInterventionRequired, LlmResponded, MessageDrafted, MessageReceived,
-    MessageSent, Role, SealReason, SessionStarted, ToolCompleted, ToolOutcomeUnknown, ToolProposed,
-    ToolStarted, TurnAttemptFailed, TurnCancelled, TurnCompensating, TurnMessageCoalesced, TurnOpened,
-    TurnQueued, TurnReadied, TurnSealed, TurnStarted, TurnTrigger,
+    InfraLeaseRenewed, InfraManualInterventionRequired, InterventionPoint, LlmResponded, MemoryHit,
+    MemorySearched, MemoryWritten, MessageDrafted, MessageReceived, MessageSent, PolicyEvaluated,
+    PolicyReason, PolicyVerdict, Role, SealReason, SessionStarted, ToolCompleted, ToolOutcomeUnknown,
+    ToolProposed, ToolStarted, TurnAttemptFailed, TurnCancelled, TurnCommitted, TurnCompensating,
+    TurnMessageCoalesced, TurnOpened, TurnQueued, TurnReadied, TurnSealed, TurnStarted, TurnTrigger,
 };
 use ruche_domain::ids::{LedgerId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
@@ -102,8 +103,27 @@ fn all_events() -> Vec<ProjectedEvent> {
         "r-1".to_owned(),
         ruche_domain::events::InputKind::Text,
     )));
+    events.extend(extremes::events(&mut Choices::new(&[1])).into_iter().map(one));
     events.extend(lane_events());
+    events.extend(memory_events());
     events
+}
+
+/// What is said of memory, in every way that its read model has a statement for.
+fn memory_events() -> Vec<ProjectedEvent> {
+    let mut written = MemoryWritten::new("r".to_owned(), "a fact".into(), Vec::new());
+    written.source_refs.push("elsewhere".to_owned());
+    let mut searched = MemorySearched::new("s".to_owned());
+    searched.results.push(MemoryHit::new("r".to_owned()));
+    let mut of_a_stream = one(written.clone());
+    of_a_stream.record.leaf.event.session = None;
+    of_a_stream.record.leaf.event.stream.category = Category::Memory;
+    vec![
+        one(written),
+        one(searched),
+        one(TurnCommitted::default()),
+        of_a_stream,
+    ]
 }
 
 /// Events of a lane of every kind that changes its read model.
@@ -133,6 +153,17 @@ fn lane_events() -> Vec<ProjectedEvent> {
         TurnCompensating::new(vec![]).into(),
         TurnCancelled::default().into(),
         InfraManualInterventionRequired::new("down".to_owned()).into(),
+        PolicyEvaluated {
+            reasons: vec![PolicyReason::new("amount".to_owned())],
+            ..PolicyEvaluated::new(
+                "d".to_owned(),
+                InterventionPoint::PreToolCall,
+                PolicyVerdict::Deny,
+                digest,
+                digest,
+            )
+        }
+        .into(),
     ];
     let in_lane = |fact| {
         let mut event = one(fact);
@@ -319,7 +350,7 @@ fn an_unreadable_payload_is_poison_where_it_is_needed() {
         .filter(|p| p.apply(&event).is_err())
         .map(|p| p.name())
         .collect();
-    assert_eq!(poisoned, ["sessions", "usage"]);
+    assert_eq!(poisoned, ["sessions", "usage", "analytics"]);
 }
 
 #[test]
@@ -331,7 +362,7 @@ fn an_event_of_no_session_concerns_few() {
         .filter(|p| !p.apply(&event).unwrap().is_empty())
         .map(|p| p.name())
         .collect();
-    assert_eq!(concerned, ["configuration", "ledger_health"]);
+    assert_eq!(concerned, ["configuration", "analytics", "ledger_health"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One projection in one ledger: where it stands, and what it does with events.
 
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::PROJECTION_ATTEMPTS_MAX;
+use ruche_domain::limits::{PROJECTION_ATTEMPTS_MAX, PROJECTION_BATCH_STATEMENTS_MAX};
 use ruche_domain::numbers::Position;
 
 use super::RunError;
@@ -42,7 +42,7 @@ enum Stepped {
     Again,
 }
 
-/// Events turned into statements, up to the first that cannot be.
+/// Events turned into statements, up to the first that cannot be, or to the last that fits a transaction.
 struct Prepared {
     events: usize,
     statements: Vec<Statement>,
@@ -71,18 +71,20 @@ impl Lane {
         self.status.as_ref().is_some_and(|status| status.parked.is_some())
     }
 
-    pub(super) fn state(&self) -> Option<ProjectionState> {
-        let status = self.status.as_ref()?;
-        Some(ProjectionState {
-            projection: self.name(),
-            checkpoint: status.checkpoint,
-            parked: status.parked.as_ref().map(|letter| letter.position),
-        })
+    /// Whether it stands still until a person has decided, here or on another node.
+    pub(super) fn is_held(&self) -> bool {
+        let held = |status: &ProjectionStatus| status.paused || status.parked.is_some();
+        self.status.as_ref().is_some_and(held)
     }
 
-    /// The event that it waits for; nothing while it is parked or unknown.
+    pub(super) fn state(&self) -> Option<ProjectionState> {
+        let status = self.status.as_ref()?;
+        Some(ProjectionState::of(self.name(), status))
+    }
+
+    /// The event that it waits for; nothing while it is held or unknown.
     pub(super) fn next(&self) -> Option<Position> {
-        let status = self.status.as_ref().filter(|status| status.parked.is_none())?;
+        let status = self.status.as_ref().filter(|_| !self.is_held())?;
         Some(status.checkpoint.position.map_or(Position::START, Position::next))
     }
 
@@ -199,7 +201,8 @@ impl Lane {
         }
     }
 
-    /// The statements of a batch up to the first event that cannot be applied.
+    /// The statements of a batch up to the first event that cannot be applied, or to the one with which they are enough for one
+    /// transaction.
     ///
     /// # Errors
     /// Events that can be applied each, and whose sums do not fit.
@@ -218,6 +221,9 @@ impl Lane {
                 }
             }
             events += 1;
+            if changes.count() >= PROJECTION_BATCH_STATEMENTS_MAX {
+                break;
+            }
         }
         Ok(Prepared {
             events,

@@ -19,6 +19,19 @@ pub struct ProjectionState {
     pub checkpoint: ProjectionCheckpoint,
     /// The event before which it is parked.
     pub parked: Option<Position>,
+    /// Whether a person has paused it.
+    pub paused: bool,
+}
+
+impl ProjectionState {
+    pub(super) fn of(projection: &'static str, status: &ProjectionStatus) -> Self {
+        Self {
+            projection,
+            checkpoint: status.checkpoint,
+            parked: status.parked.as_ref().map(|letter| letter.position),
+            paused: status.paused,
+        }
+    }
 }
 
 /// Why waiting for a position is in vain.
@@ -32,13 +45,18 @@ pub enum WaitError {
         /// The event that it could not apply.
         parked: Position,
     },
+    /// A projection that is not there yet is paused: it stays behind until a person has it go on.
+    #[error("projection {projection} is paused")]
+    Paused {
+        /// Which projection.
+        projection: &'static str,
+    },
 }
 
 /// The states of all projections that this process keeps.
 #[derive(Default)]
 pub struct Progress {
     ledgers: Mutex<HashMap<LedgerId, Ledger>>,
-    resumed: Event,
 }
 
 #[derive(Default)]
@@ -49,6 +67,8 @@ struct Ledger {
     waiting: usize,
     /// Somebody began to wait.
     wanted: Event,
+    /// A person decided about a projection, or may have.
+    resumed: Event,
 }
 
 /// Somebody waits for a position of a ledger for as long as this lives.
@@ -70,7 +90,7 @@ impl Progress {
     /// caller bounds it (`MIN_POSITION_WAIT_MS_MAX`).
     ///
     /// # Errors
-    /// `Parked` if one of them will not get there.
+    /// `Parked` or `Paused` if one of them will not get there.
     pub async fn wait_for(
         &self,
         ledger: LedgerId,
@@ -141,13 +161,13 @@ impl Progress {
                 continue;
             }
             arrived = false;
-            if let Some(ProjectionState {
-                projection,
-                parked: Some(parked),
-                ..
-            }) = state.copied()
-            {
+            let Some(state) = state else { continue };
+            let projection = state.projection;
+            if let Some(parked) = state.parked {
                 return Err(WaitError::Parked { projection, parked });
+            }
+            if state.paused {
+                return Err(WaitError::Paused { projection });
             }
         }
         Ok((!arrived).then(|| ledger.moved.listen()))
@@ -164,14 +184,14 @@ impl Progress {
         }
     }
 
-    /// Resolves once a dead letter was dealt with after this call.
-    pub(super) fn resumed(&self) -> EventListener {
-        self.resumed.listen()
+    /// Resolves once something was decided about a projection of the ledger after this call.
+    pub(super) fn resumed(&self, ledger: LedgerId) -> EventListener {
+        self.lock().entry(ledger).or_default().resumed.listen()
     }
 
-    /// A dead letter was dealt with.
-    pub(super) fn resume(&self) {
-        self.resumed.notify(usize::MAX);
+    /// Something was decided about a projection of the ledger.
+    pub(super) fn resume(&self, ledger: LedgerId) {
+        self.lock().entry(ledger).or_default().resumed.notify(usize::MAX);
     }
 
     /// The map is whole after each statement, so a panic of another holder changes nothing.
@@ -195,6 +215,8 @@ pub struct Lag {
     pub recorded_us: u64,
     /// The event before which it is parked.
     pub parked: Option<Position>,
+    /// Whether a person has paused it.
+    pub paused: bool,
 }
 
 impl Lag {
@@ -229,6 +251,7 @@ impl Lag {
             records: behind,
             recorded_us,
             parked,
+            paused: status.paused,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ruche_domain::ids::LedgerId;
-use ruche_domain::limits::PROJECTION_ATTEMPTS_MAX;
+use ruche_domain::limits::{PROJECTION_ATTEMPTS_MAX, PROJECTION_BATCH_STATEMENTS_MAX};
 use ruche_domain::numbers::Position;
 
 use super::{RunError, Runner, WaitError};
@@ -58,6 +58,25 @@ impl Projection for Picky {
     }
 }
 
+/// Writes so much for each record that a few are enough for a transaction.
+struct Wordy;
+
+const WORDS: usize = PROJECTION_BATCH_STATEMENTS_MAX / 2;
+
+impl Projection for Wordy {
+    fn name(&self) -> &'static str {
+        "wordy"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
+        Ok(vec![Change::alone(SEEN, vec![event.place()?.into()]); WORDS])
+    }
+}
+
 const POISON: Position = Position {
     epoch: ruche_domain::numbers::Epoch(1),
     index: ruche_domain::numbers::LeafIndex(2),
@@ -101,6 +120,17 @@ async fn drive(runner: &Runner, ledger: LedgerId) -> usize {
         }
     }
     panic!("the runner does not come to an end");
+}
+
+#[tokio::test]
+async fn a_transaction_has_so_many_statements_however_many_events_are_there() {
+    let (feed, ledger) = feed(5).await;
+    let store = Arc::new(RecordingStore::default());
+    assert_eq!(drive(&runner(&feed, &store, vec![&Wordy]), ledger).await, 0);
+    assert_eq!(store.writes(), 3, "two events, two events, and the last");
+    assert_eq!(store.statements(ledger, "wordy").len(), 5 * WORDS);
+    let checkpoint = store.status(ledger, "wordy").await.unwrap().checkpoint;
+    assert_eq!(checkpoint.applied, 5);
 }
 
 #[tokio::test]

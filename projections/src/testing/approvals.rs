@@ -124,7 +124,7 @@ pub async fn those_that_are_open_come_first_and_the_oldest_of_them(fresh: Fresh)
     }
     let status = |status: &[RequestStatus]| ApprovalFilter {
         status: status.to_vec(),
-        session: None,
+        ..ApprovalFilter::default()
     };
     let open = status(&[RequestStatus::Requested]);
     assert_eq!(listed(&world, ledger, &open, 10).await, [1, 4]);
@@ -133,8 +133,18 @@ pub async fn those_that_are_open_come_first_and_the_oldest_of_them(fresh: Fresh)
     let of_session = ApprovalFilter {
         status: vec![],
         session: Some(story.session_id(1)),
+        ..ApprovalFilter::default()
     };
     assert_eq!(listed(&world, ledger, &of_session, 10).await, [4, 5, 6]);
+    let decided = |by: &str, decision| ApprovalFilter {
+        decided_by: Some(by.to_owned()),
+        decision,
+        ..ApprovalFilter::default()
+    };
+    let no = Some(ApprovalDecision::Reject);
+    assert_eq!(listed(&world, ledger, &decided("alice", None), 10).await, [2, 5]);
+    assert_eq!(listed(&world, ledger, &decided("alice", no), 10).await, [5]);
+    assert!(listed(&world, ledger, &decided("bob", None), 10).await.is_empty());
 
     let sql = "SELECT tool, status, decision, decided_by, consumed_position FROM approval \
         WHERE ledger = $1 ORDER BY position";
@@ -204,7 +214,7 @@ pub async fn a_decision_that_was_erased_is_still_one(fresh: Fresh) {
     ] {
         let filter = ApprovalFilter {
             status: vec![status],
-            session: None,
+            ..ApprovalFilter::default()
         };
         assert_eq!(listed(&world, ledger, &filter, 10).await, expected, "{status:?}");
     }
@@ -234,7 +244,7 @@ pub async fn what_an_epoch_leaves_open_is_stale_in_the_next(fresh: Fresh) {
     ] {
         let filter = ApprovalFilter {
             status: vec![status],
-            session: None,
+            ..ApprovalFilter::default()
         };
         assert_eq!(listed(&world, ledger, &filter, 10).await, expected, "{status:?}");
     }

@@ -16,7 +16,7 @@ use super::erased::Erased;
 use super::workers::told;
 use super::world::{Fresh, World};
 use super::{START_US, Story};
-use crate::rebuild::OnDifference;
+use crate::rebuild::{OnDifference, RebuildProgress};
 use crate::runner::Runner;
 use crate::turn_attempts::{self, AttemptOutcome, TurnAttempt};
 
@@ -150,7 +150,10 @@ pub async fn an_attempt_whose_payloads_are_gone_is_still_one(fresh: Fresh) {
     let feed: Arc<dyn ruche_ledger::store::EventStore> = Arc::new(Erased(world.feed_store()));
     let runner = Runner::new(feed.clone(), world.read_store());
     runner.catch_up(ledger).await.expect("nothing fails here");
-    let rebuilt = world.models.rebuild(feed, OnDifference::Keep).await;
+    let rebuilt = world
+        .models
+        .rebuild(feed, OnDifference::Keep, &RebuildProgress::default())
+        .await;
     assert_eq!(rebuilt.expect("it is rebuilt").differences, []);
     let first = of(&world, ledger, turns[0]).await;
     let outcomes = [

@@ -24,7 +24,7 @@ use super::Story;
 use super::erased::Erased;
 use super::workers::told;
 use super::world::{Fresh, World};
-use crate::rebuild::OnDifference;
+use crate::rebuild::{OnDifference, RebuildProgress};
 use crate::runner::Runner;
 use crate::tool_effects::{EffectState, NotExecutedCause, ToolEffect};
 use crate::{sessions, tool_effects, turns};
@@ -108,6 +108,25 @@ impl Lane {
 async fn effect(world: &World, ledger: LedgerId, call: CallId) -> ToolEffect {
     let found = tool_effects::by_calls(world.reads(), ledger, &[call]).await;
     found.expect("it can be read").remove(&call).expect("a row")
+}
+
+/// Telemetry comes in any order: the run of a call may be told before its proposal.
+pub async fn a_proposal_that_is_told_late_takes_no_call_back(fresh: Fresh) {
+    let mut lane = Lane::new();
+    lane.call(0, ToolStarted::new("refund".to_owned()));
+    lane.call(0, ToolCompleted::default());
+    lane.proposed(0);
+    lane.proposed(1);
+    lane.call(1, ToolNotExecuted::new(ToldCause::Denied, vec![]));
+    lane.proposed(1);
+    for batch in [1, 100] {
+        let (world, ledger) = told(fresh, lane.events.clone(), batch).await;
+        let late = effect(&world, ledger, lane.id(0)).await;
+        let arguments = late.arguments.as_deref();
+        assert_eq!((late.status, arguments), (EffectState::Completed, Some("{}")));
+        let again = effect(&world, ledger, lane.id(1)).await;
+        assert_eq!(again.status, EffectState::Proposed, "a call may be proposed anew");
+    }
 }
 
 pub async fn a_call_that_never_runs_says_why(fresh: Fresh) {
@@ -217,7 +236,10 @@ pub async fn what_stands_in_the_name_of_an_event_holds_when_its_payload_is_gone(
     let feed: Arc<dyn ruche_ledger::store::EventStore> = Arc::new(Erased(world.feed_store()));
     let runner = Runner::new(feed.clone(), world.read_store());
     runner.catch_up(ledger).await.expect("nothing fails here");
-    let rebuilt = world.models.rebuild(feed, OnDifference::Keep).await;
+    let rebuilt = world
+        .models
+        .rebuild(feed, OnDifference::Keep, &RebuildProgress::default())
+        .await;
     assert_eq!(rebuilt.expect("it is rebuilt").differences, []);
 
     let expected = [

@@ -198,10 +198,29 @@ async fn dead_letters_are_kept_until_they_are_dropped(store: &dyn ReadStore, led
             .expect("it is dropped");
         assert_eq!(found, expected);
     }
+    // Of two decisions about one event the first holds, whoever comes late.
+    let late = store
+        .drop_dead_letter(ledger, PROJECTION.name, discarded.position)
+        .await;
+    assert!(!late.expect("it is answered"), "it was discarded");
+    let late = store
+        .discard_dead_letter(ledger, PROJECTION.name, parked.position)
+        .await;
+    assert!(!late.expect("it is answered"), "it was tried again");
     assert_eq!(
         store.dead_letters(ledger).await.expect("they can be read"),
         [discarded]
     );
+    store.put_dead_letter(parked.clone()).await.expect("it is kept");
+    let done = store
+        .discard_dead_letter(ledger, PROJECTION.name, parked.position)
+        .await;
+    assert!(done.expect("it is answered"), "it was parked");
+    let status = store
+        .status(ledger, PROJECTION.name)
+        .await
+        .expect("it can be read");
+    assert_eq!((status.parked, status.discarded.len()), (None, 2));
 }
 
 async fn every_value_comes_back_as_it_went(store: &dyn ReadStore, ledger: LedgerId) {

@@ -17,7 +17,7 @@ use ruche_ledger::store::{
 
 use super::Story;
 use super::world::{Fresh, World};
-use crate::rebuild::OnDifference;
+use crate::rebuild::{OnDifference, RebuildProgress};
 use crate::runner::Runner;
 use crate::select::PageRequest;
 use crate::timeline::{PayloadState, TimelineFilter};
@@ -162,7 +162,11 @@ pub async fn erased_payloads_leave_what_their_leaves_say(fresh: Fresh) {
         .unwrap()
         .unwrap();
     assert_eq!(health.payloads_missing as i64, total.tally.events);
-    let report = world.models.rebuild(feed, OnDifference::Keep).await.unwrap();
+    let report = world
+        .models
+        .rebuild(feed, OnDifference::Keep, &RebuildProgress::default())
+        .await
+        .unwrap();
     assert!(report.switched, "{:?}", report.differences);
 }
 
@@ -188,11 +192,11 @@ pub async fn a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else(
         .iter()
         .map(|letter| (letter.projection.as_str(), letter.position))
         .collect();
-    assert_eq!(parked, [("sessions", at), ("usage", at)]);
+    assert_eq!(parked, [("analytics", at), ("sessions", at), ("usage", at)]);
     assert!(letters[0].error.contains("hue"), "{}", letters[0].error);
     let lags = runner.lag(ledger).await.unwrap();
     for lag in &lags {
-        let behind = matches!(lag.projection, "sessions" | "usage");
+        let behind = matches!(lag.projection, "sessions" | "usage" | "analytics");
         assert_eq!(
             (lag.records > 0, lag.parked.is_some()),
             (behind, behind),
@@ -212,18 +216,22 @@ pub async fn a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else(
     // A rebuild of what is parked stops where the current read models stand, so it compares and switches.
     let report = world
         .models
-        .rebuild(world.feed_store(), OnDifference::Keep)
+        .rebuild(
+            world.feed_store(),
+            OnDifference::Keep,
+            &RebuildProgress::default(),
+        )
         .await
         .unwrap();
     assert!(report.switched && report.differences.is_empty(), "{report:?}");
     runner.catch_up(ledger).await.unwrap();
     assert_eq!(
         world.models.dead_letters(ledger).await.unwrap().len(),
-        2,
+        3,
         "parked again in the new generation"
     );
 
-    for projection in ["sessions", "usage"] {
+    for projection in ["sessions", "usage", "analytics"] {
         assert!(runner.discard(ledger, projection, at).await.unwrap());
     }
     runner.catch_up(ledger).await.unwrap();
@@ -237,7 +245,11 @@ pub async fn a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else(
     );
     let report = world
         .models
-        .rebuild(world.feed_store(), OnDifference::Keep)
+        .rebuild(
+            world.feed_store(),
+            OnDifference::Keep,
+            &RebuildProgress::default(),
+        )
         .await
         .unwrap();
     assert!(

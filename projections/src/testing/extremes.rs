@@ -3,10 +3,12 @@
 
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ConfigActivated, ConfigPublished, ConfigRolledBack, ConfigScope, EvalScored, LlmEmbedded, LlmFailed,
-    LlmResponded, MessageDrafted, MessageReceived, MessageSent, Role, SessionEndReason, SessionEnded,
-    SessionStarted, ToolCompleted, ToolFailed, ToolProposed, ToolStarted, TurnCancelled, TurnCommitted,
-    TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
+    ConfigActivated, ConfigPublished, ConfigRolledBack, ConfigScope, EvalScored, GoalAchieved,
+    GoalProgressed, GoalSet, InvalidationReason, LlmEmbedded, LlmFailed, LlmResponded, MemoryHit,
+    MemoryInvalidated, MemorySearched, MemoryWritten, MessageDrafted, MessageReceived, MessageSent, Role,
+    ScenarioCompleted, ScenarioEntered, ScenarioMigrated, ScenarioStepEntered, ScenarioStepExited,
+    SessionEndReason, SessionEnded, SessionStarted, ToolCompleted, ToolFailed, ToolProposed, ToolStarted,
+    TurnCancelled, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
 };
 use ruche_domain::measures::{Cost, Finite, Usage};
 use ruche_domain::numbers::Micros;
@@ -99,6 +101,8 @@ pub fn events(of: &mut Choices<'_>) -> Vec<AgentEvent> {
     events.extend(of_messages(of));
     events.extend(of_calls(of));
     events.extend(of_configurations(of));
+    events.extend(of_memory(of));
+    events.extend(of_scenarios(of));
     events.extend([
         SessionStarted {
             trial: of.some(),
@@ -118,6 +122,28 @@ pub fn events(of: &mut Choices<'_>) -> Vec<AgentEvent> {
         .into(),
     ]);
     events
+}
+
+fn of_scenarios(of: &mut Choices<'_>) -> Vec<AgentEvent> {
+    let (scenario, step, goal) = ("refund".to_owned(), "ask".to_owned(), "paid".to_owned());
+    vec![
+        ScenarioEntered::new(scenario.clone()).into(),
+        ScenarioStepEntered::new(scenario.clone(), step.clone()).into(),
+        ScenarioStepExited {
+            duration_us: of.some(),
+            ..ScenarioStepExited::new(scenario.clone(), step)
+        }
+        .into(),
+        ScenarioMigrated::new(scenario.clone(), "2".to_owned()).into(),
+        ScenarioCompleted::new(scenario).into(),
+        GoalSet {
+            due: of.time(),
+            ..GoalSet::new(goal.clone(), "to be paid".to_owned())
+        }
+        .into(),
+        GoalProgressed::new(goal.clone()).into(),
+        GoalAchieved::new(goal).into(),
+    ]
 }
 
 fn of_turns(of: &mut Choices<'_>) -> Vec<AgentEvent> {
@@ -225,6 +251,30 @@ fn of_calls(of: &mut Choices<'_>) -> Vec<AgentEvent> {
             ..LlmEmbedded::new("model".to_owned())
         }
         .into(),
+    ]
+}
+
+fn of_memory(of: &mut Choices<'_>) -> Vec<AgentEvent> {
+    let mut searched = MemorySearched::new("s".to_owned());
+    searched.results.push(MemoryHit {
+        version: of.some(),
+        score: Finite::new(f64::MIN),
+        ..MemoryHit::new("r".to_owned())
+    });
+    vec![
+        MemoryWritten {
+            valid_from: of.time(),
+            valid_to: of.time(),
+            source_refs: vec!["elsewhere".to_owned()],
+            ..MemoryWritten::new("r".to_owned(), f64::MAX.into(), Vec::new())
+        }
+        .into(),
+        MemoryInvalidated {
+            valid_to: of.time(),
+            ..MemoryInvalidated::new("r".to_owned(), InvalidationReason::Expired)
+        }
+        .into(),
+        searched.into(),
     ]
 }
 

@@ -9,6 +9,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 
 use crate::change::{SqlValue, Statement};
+use crate::search::Wanted;
 use crate::store::{
     DeadLetter, DeadLetterState, ProjectionCheckpoint, ProjectionStatus, ReadStore, ReadStoreError, Row, Step,
 };
@@ -36,6 +37,7 @@ struct State {
     checkpoints: HashMap<(LedgerId, String), (u32, ProjectionCheckpoint)>,
     statements: HashMap<(LedgerId, String), Vec<Statement>>,
     letters: Vec<DeadLetter>,
+    paused: HashMap<(LedgerId, String), (bool, Position)>,
 }
 
 impl RecordingStore {
@@ -78,6 +80,10 @@ impl State {
         self.fault.filter(|(n, _)| *n == number).map(|(_, fault)| fault)
     }
 
+    fn is_paused(&self, of: &(LedgerId, String)) -> bool {
+        self.paused.get(of).is_some_and(|(paused, _)| *paused)
+    }
+
     fn write(&mut self, write: impl FnOnce(&mut Self)) -> Result<(), ReadStoreError> {
         let fault = self.next_fault();
         if fault != Some(Fault::Lost) {
@@ -99,7 +105,7 @@ impl ReadStore for RecordingStore {
             .checkpoints
             .get(&key)
             .map_or_else(Default::default, |(_, checkpoint)| *checkpoint);
-        if found != step.from {
+        if found != step.from || state.is_paused(&key) {
             return Err(ReadStoreError::StaleCheckpoint { found });
         }
         let refused = state.refused.as_ref();
@@ -133,6 +139,11 @@ impl ReadStore for RecordingStore {
         let mut status = ProjectionStatus {
             checkpoint: stored.map_or_else(Default::default, |(_, checkpoint)| *checkpoint),
             version: stored.map(|(version, _)| *version),
+            paused: state.is_paused(&(ledger, projection.to_owned())),
+            decided: state
+                .paused
+                .get(&(ledger, projection.to_owned()))
+                .map(|(_, decided)| *decided),
             ..ProjectionStatus::default()
         };
         for letter in letters {
@@ -161,11 +172,52 @@ impl ReadStore for RecordingStore {
         let mut state = self.lock();
         let before = state.letters.len();
         state.write(|state| {
-            state
-                .letters
-                .retain(|l| (l.ledger, l.projection.as_str(), l.position) != (ledger, projection, position));
+            state.letters.retain(|l| {
+                (l.ledger, l.projection.as_str(), l.position) != (ledger, projection, position)
+                    || l.state == DeadLetterState::Discarded
+            });
         })?;
         Ok(state.letters.len() < before)
+    }
+
+    async fn discard_dead_letter(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        position: Position,
+    ) -> Result<bool, ReadStoreError> {
+        let (mut state, mut found) = (self.lock(), false);
+        let key = (ledger, projection, position);
+        state.write(|state| {
+            let is_it = |l: &&mut DeadLetter| (l.ledger, l.projection.as_str(), l.position) == key;
+            let parked = state
+                .letters
+                .iter_mut()
+                .filter(|l| l.state == DeadLetterState::Parked);
+            if let Some(letter) = parked.into_iter().find(is_it) {
+                letter.state = DeadLetterState::Discarded;
+                found = true;
+            }
+        })?;
+        Ok(found)
+    }
+
+    async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError> {
+        let (mut state, mut changed) = (self.lock(), false);
+        let key = (ledger, projection.to_owned());
+        state.write(|state| {
+            changed = state.paused.get(&key).is_none_or(|(_, before)| *before < decided);
+            if changed {
+                state.paused.insert(key, (paused, decided));
+            }
+        })?;
+        Ok(changed)
     }
 
     async fn dead_letters(&self, ledger: LedgerId) -> Result<Vec<DeadLetter>, ReadStoreError> {
@@ -182,5 +234,9 @@ impl ReadStore for RecordingStore {
         Err(ReadStoreError::Unavailable(
             "this store keeps statements and runs none".into(),
         ))
+    }
+
+    async fn search(&self, _: &Wanted) -> Result<Vec<Row>, ReadStoreError> {
+        self.query("", vec![]).await
     }
 }

@@ -12,7 +12,7 @@ use super::Story;
 use super::extremes::{self, Choices};
 use super::world::{Fresh, World};
 use crate::projection;
-use crate::rebuild::OnDifference;
+use crate::rebuild::{OnDifference, RebuildProgress};
 use crate::select::PageRequest;
 use crate::{messages, sessions, usage};
 
@@ -63,7 +63,11 @@ async fn check(fresh: Fresh, events: Vec<PreparedEvent>, batch: usize) {
     }
     let report = world
         .models
-        .rebuild(world.feed_store(), OnDifference::Keep)
+        .rebuild(
+            world.feed_store(),
+            OnDifference::Keep,
+            &RebuildProgress::default(),
+        )
         .await
         .expect("it is rebuilt");
     assert_eq!(report.differences, []);

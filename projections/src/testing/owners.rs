@@ -12,7 +12,7 @@ use ruche_ledger::store::PreparedEvent;
 
 use super::Story;
 use super::world::{Fresh, World};
-use crate::rebuild::OnDifference;
+use crate::rebuild::{OnDifference, RebuildProgress};
 use crate::select::PageRequest;
 use crate::tool_effects::{self, EffectFilter, EffectState, ToolEffect};
 use crate::turns::{self, Turn, TurnFilter, TurnStatus};
@@ -46,7 +46,11 @@ pub(super) async fn turns_of(fresh: Fresh, events: &[PreparedEvent]) -> Vec<Turn
         let turns = all(&world, ledger).await;
         let report = world
             .models
-            .rebuild(world.feed_store(), OnDifference::Keep)
+            .rebuild(
+                world.feed_store(),
+                OnDifference::Keep,
+                &RebuildProgress::default(),
+            )
             .await
             .expect("it is rebuilt");
         assert_eq!(report.differences, [], "batches of {batch}");

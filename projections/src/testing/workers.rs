@@ -16,7 +16,7 @@ use ruche_ledger::store::PreparedEvent;
 
 use super::Story;
 use super::world::{Fresh, World};
-use crate::rebuild::OnDifference;
+use crate::rebuild::{OnDifference, RebuildProgress};
 use crate::select::PageRequest;
 use crate::tool_effects::{EffectFilter, EffectState, ToolEffect};
 use crate::{messages, tool_effects, turn_steps};
@@ -28,7 +28,14 @@ pub(super) async fn told(fresh: Fresh, events: Vec<PreparedEvent>, batch: usize)
     world.feed.append(ledger, events).await;
     let runner = world.runner().batch_events_max(batch);
     runner.catch_up(ledger).await.expect("nothing fails here");
-    let rebuilt = world.models.rebuild(world.feed_store(), OnDifference::Keep).await;
+    let rebuilt = world
+        .models
+        .rebuild(
+            world.feed_store(),
+            OnDifference::Keep,
+            &RebuildProgress::default(),
+        )
+        .await;
     let differences = rebuilt.expect("it is rebuilt").differences;
     assert_eq!(differences, [], "batches of {batch}");
     (world, ledger)

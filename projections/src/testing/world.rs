@@ -8,15 +8,20 @@ use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::EventStore;
 
 use super::Feed;
-use crate::rebuild::{OnDifference, Rebuild, RebuildReport};
+use crate::rebuild::{OnDifference, Rebuild, RebuildProgress, RebuildReport};
 use crate::runner::Runner;
 use crate::store::ReadStore;
+
+/// A store of read models that can make them anew.
+pub trait Models: ReadStore + Rebuild {}
+
+impl<T: ReadStore + Rebuild> Models for T {}
 
 /// An engine with empty read models. They go when it is dropped.
 #[async_trait]
 pub trait Engine: Send + Sync {
     /// The store.
-    fn models(&self) -> Arc<dyn Rebuild>;
+    fn models(&self) -> Arc<dyn Models>;
 
     /// Changes rows of the current generation behind the back of the store. The statement is one that every engine runs.
     async fn tamper(&self, sql: &str);
@@ -30,7 +35,7 @@ pub struct World {
     /// The ledger.
     pub feed: Feed,
     /// The read models.
-    pub models: Arc<dyn Rebuild>,
+    pub models: Arc<dyn Models>,
     /// What they are kept in.
     pub engine: Box<dyn Engine>,
 }
@@ -85,7 +90,10 @@ impl World {
     /// # Panics
     /// If it fails.
     pub async fn rebuilt(&self) -> RebuildReport {
-        let rebuilt = self.models.rebuild(self.feed_store(), OnDifference::Keep).await;
+        let rebuilt = self
+            .models
+            .rebuild(self.feed_store(), OnDifference::Keep, &RebuildProgress::default())
+            .await;
         rebuilt.expect("it is rebuilt")
     }
 }

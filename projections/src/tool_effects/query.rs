@@ -164,10 +164,30 @@ pub struct EffectFilter {
     pub status: Option<EffectState>,
     /// With this side effect.
     pub side_effect: Option<SideEffectPolicy>,
+    /// What cannot be undone, ran up to here, and had no approval that was used up for it. That position is one that the read
+    /// model of approvals has reached: an approval is used up in front of the start.
+    pub unapproved_up_to: Option<Position>,
+    /// What policy or a reviewer said no to, where another tool was tried for it behind that.
+    pub retried_elsewhere: bool,
 }
 
 /// Said again word for word, this lets engines use the small index of calls whose end is not known.
 const UNSETTLED: &str = " AND status IN ('proposed', 'deferred', 'started', 'outcome_unknown')";
+
+/// Said as the index of such calls says it. What a call does to the world nobody knows where its proposal is not there.
+const UNAPPROVED: &str = " AND (side_effect = 'irreversible' OR side_effect IS NULL) AND status <> 'not_executed' \
+    AND NOT EXISTS (SELECT 1 FROM approval a WHERE a.ledger = tool_effect.ledger AND a.call = tool_effect.call \
+    AND a.consumed_position IS NOT NULL) AND COALESCE(started_position, outcome_position) <= ";
+
+/// Calls `o` of another tool behind the denial of a call: of its turn, or of its session and about the same thing. No event of a
+/// call that was denied comes behind its denial, so its last record is that.
+const TRIED_FOR_IT: &str = "o.ledger = tool_effect.ledger AND o.session = tool_effect.session \
+    AND o.tool <> tool_effect.tool AND o.intent_position > tool_effect.last_position \
+    AND (o.turn = tool_effect.turn OR o.business_key = tool_effect.business_key \
+    OR o.argument_digest = tool_effect.argument_digest)";
+
+/// Calls that are given as tried in place of one at most.
+const RETRIED_MAX: i64 = 16;
 
 /// Calls with the arguments of one call that are given at most.
 const SAME_ARGUMENTS_MAX: i64 = 16;
@@ -240,8 +260,52 @@ pub async fn same_arguments(
     rows.into_iter().map(|row| Fields::new(row).id()).collect()
 }
 
+/// What was tried for a call that was denied, with another tool, oldest first; a few at most.
+///
+/// # Errors
+/// Those of the store.
+pub async fn retried_as(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    denied: &ToolEffect,
+) -> Result<Vec<ToolEffect>, ReadStoreError> {
+    let cause = denied.not_executed_cause;
+    if !matches!(cause, Some(NotExecutedCause::Denied | NotExecutedCause::Rejected)) {
+        return Ok(Vec::new());
+    }
+    let tried = format!("tool_effect JOIN tool_effect o ON {TRIED_FOR_IT}");
+    let found = Select::of("o.call", &tried, ledger)
+        .and("tool_effect.call = ", *denied.call.as_bytes())
+        .text(" ORDER BY o.intent_position LIMIT ")
+        .bind(RETRIED_MAX)
+        .rows(store)
+        .await?;
+    let calls: Vec<CallId> = found
+        .into_iter()
+        .map(|row| Fields::new(row).id())
+        .collect::<Result<_, _>>()?;
+    let mut effects = by_calls(store, ledger, &calls).await?;
+    Ok(calls.iter().filter_map(|call| effects.remove(call)).collect())
+}
+
 impl EffectFilter {
     fn narrow(&self, select: Select) -> Select {
+        let select = self.narrow_by_column(select);
+        let select = match self.unapproved_up_to.map(crate::event::pack) {
+            Some(position) => select.text(UNAPPROVED).bind(position.unwrap_or(i64::MAX)),
+            None => select,
+        };
+        match self.retried_elsewhere {
+            true => select
+                .text(" AND not_executed_cause IN ('denied', 'rejected')")
+                .text(&format!(
+                    " AND EXISTS (SELECT 1 FROM tool_effect o WHERE {TRIED_FOR_IT})"
+                )),
+            false => select,
+        }
+    }
+
+    fn narrow_by_column(&self, select: Select) -> Select {
         select
             .and_if("session = ", self.session.map(|id| *id.as_bytes()))
             .and_if("turn = ", self.turn.map(|id| *id.as_bytes()))

@@ -1,11 +1,11 @@
 //! What a lane was.
 
 use ruche_commands::governed::{approval_of, approval_stream, lane_stream};
-use ruche_commands::lane::{Approval, ApprovalState, Gate, Lane, LaneEvent};
+use ruche_commands::lane::{Approval, ApprovalState, Gate, Lane, LaneEvent, TurnState};
 use ruche_domain::event::AgentEvent;
 use ruche_domain::ids::{ApprovalId, CallId, LaneId, TurnId};
 use ruche_domain::numbers::{Micros, Position};
-use ruche_domain::side_effect::SideEffectPolicy;
+use ruche_domain::side_effect::{EffectStatus, SideEffectPolicy};
 use ruche_domain::stream::{Category, StreamId};
 use ruche_ledger::store::Record;
 use serde::Serialize;
@@ -39,6 +39,26 @@ pub struct LaneView {
     pub lease_epoch: u64,
     /// When something happens in it by itself.
     pub due_at: Option<Micros>,
+}
+
+impl LaneView {
+    /// Whether nothing is open in it, so that whatever happens next begins with a message: no turn that is not over, no call
+    /// whose effect is under way or in doubt, nothing that is due.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let is_over = |turn: &TurnView| {
+            let state = TurnState::ALL.iter().find(|state| state.name() == turn.state);
+            state.is_some_and(|state| state.is_terminal())
+        };
+        let is_settled = |call: &CallView| {
+            let open = [EffectStatus::InFlight, EffectStatus::OutcomeUnknown];
+            let is_open = |effect| open.iter().any(|status| status.name() == effect);
+            call.effect.is_some_and(|effect| !is_open(effect))
+        };
+        self.due_at.is_none()
+            && self.turns.iter().all(is_over)
+            && self.turns.iter().flat_map(|turn| &turn.calls).all(is_settled)
+    }
 }
 
 /// A request for approval, as far as its lane goes by it.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ruche_commands::lane::Lane;
+use ruche_commands::scenario::Scenarios;
 use ruche_commands::session::session_stream;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{Role, SessionStarted};
@@ -46,6 +47,22 @@ pub struct SessionView {
     pub last_at: Micros,
     /// Its turns, in the order of opening.
     pub turns: Vec<TurnOfSession>,
+    /// Its scenarios that are under way, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scenarios: Vec<ScenarioOfSession>,
+}
+
+/// A scenario of a session that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScenarioOfSession {
+    /// The client's own id.
+    pub scenario: String,
+    /// Version that it runs in.
+    pub version: Option<String>,
+    /// The step that it stands at; none between steps.
+    pub step: Option<String>,
+    /// Points that it passed, by name.
+    pub passed: Vec<String>,
 }
 
 /// Who talks with whom and where, as the session was begun.
@@ -105,6 +122,7 @@ struct Fold {
     /// Its turns, by the stream that they stand in, and the streams in the order of opening.
     lanes: HashMap<StreamId, Lane>,
     opened: Vec<(TurnId, StreamId)>,
+    scenarios: Scenarios,
     undecidable_from: Option<Position>,
 }
 
@@ -148,9 +166,11 @@ impl Fold {
                 last: first.position,
                 last_at: event.occurred_at,
                 turns: Vec::new(),
+                scenarios: Vec::new(),
             },
             lanes: HashMap::new(),
             opened: Vec::new(),
+            scenarios: Scenarios::default(),
             undecidable_from: None,
         }
     }
@@ -189,7 +209,11 @@ impl Fold {
     }
 
     fn take_session(&mut self, record: &Record) {
-        match fact(record) {
+        let fact = fact(record);
+        if let Some(fact) = &fact {
+            self.scenarios.evolve(fact);
+        }
+        match fact {
             Some(AgentEvent::SessionStarted(started)) => {
                 self.view.started_at = started.started_at.unwrap_or(record.leaf.event.occurred_at);
                 self.view.begun = SessionBegun::new(started);
@@ -231,6 +255,15 @@ impl Fold {
                 calls: lane.calls_of(*id).count() as u64,
             });
         }
+        let scenarios = self.scenarios.iter();
+        self.view.scenarios = scenarios
+            .map(|(name, instance)| ScenarioOfSession {
+                scenario: name.to_owned(),
+                version: instance.version.clone(),
+                step: instance.step.clone(),
+                passed: instance.passed.iter().cloned().collect(),
+            })
+            .collect();
         (Some(self.view), self.undecidable_from)
     }
 }

@@ -5,10 +5,17 @@ use ruche_tests::server::Home;
 use serde_json::{Value, json};
 
 use super::World;
+use crate::crew::until;
 
 impl World {
-    /// The same after a stop and a start, and what happens between.
+    /// The same after a stop and a start, and what happens between. Before it, all that was recorded is in the read models:
+    /// where they stop is otherwise a matter of the moment.
     fn again(self, between: impl FnOnce(&Home)) -> Self {
+        until("the read models hold everything", || {
+            let found = self.ask(&self.admin, "{ projections { lagRecords } }", Value::Null);
+            let lags = found["projections"].as_array().expect("projections");
+            lags.iter().all(|lag| lag["lagRecords"] == json!("0"))
+        });
         assert!(self.server.stop().expect("it stops"), "it ended well");
         between(&self.home);
         let server = self.home.serve().expect("the server starts");

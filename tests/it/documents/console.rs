@@ -29,12 +29,19 @@ const DEMO_URL: &str = "http://127.0.0.1:4000";
 const DOCUMENTS: &[&str] = &[
     "README.md",
     "deploy/README.md",
+    "docs/analytics.md",
     "docs/first-hour.md",
     "docs/first-verification.md",
     "docs/import/README.md",
     "docs/ingest.md",
+    "docs/memory.md",
+    "docs/operations/archive.md",
     "docs/operations/backup.md",
     "docs/operations/postgres.md",
+    "docs/operations/read-models.md",
+    "docs/otlp.md",
+    "docs/sessions.md",
+    "docs/sql.md",
     "docs/subscriptions.md",
 ];
 /// Where a deployed service keeps its folders. Tests have them in a folder of their own.
@@ -116,6 +123,7 @@ impl Clone {
             return String::new();
         }
         if command.starts_with("ruche ")
+            && !command.contains(DEMO_URL)
             && let Some((server, _)) = self.demo.take()
         {
             // The document says to stop it.
@@ -274,6 +282,41 @@ fn the_example_of_an_append_can_be_typed() {
 }
 
 #[test]
+fn the_questions_of_analysts_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in(DEMO);
+    run("docs/analytics.md", &mut clone);
+}
+
+#[test]
+fn the_example_of_memory_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in(DEMO);
+    run("docs/memory.md", &mut clone);
+}
+
+#[test]
+fn the_example_of_telemetry_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in(DEMO);
+    run("docs/otlp.md", &mut clone);
+}
+
+#[test]
+fn the_examples_about_sessions_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in(DEMO);
+    run("docs/sessions.md", &mut clone);
+}
+
+#[test]
+fn tables_can_be_written_as_it_is_said() {
+    let mut clone = Clone::new();
+    run("docs/sql.md", &mut clone);
+    assert!(clone.path("costs.parquet").exists());
+}
+
+#[test]
 fn the_deployment_can_be_typed() {
     let mut clone = Clone::new();
     run("deploy/README.md", &mut clone);
@@ -288,6 +331,24 @@ fn the_drill_of_a_restore_can_be_typed() {
     let mut clone = Clone::new();
     clone.type_in("ruche seed --tenant acme --sessions 5");
     run("docs/operations/backup.md", &mut clone);
+}
+
+#[test]
+fn what_is_said_of_read_models_can_be_typed() {
+    let mut clone = Clone::new();
+    let made = clone.type_in("ruche keys new --tenant demo --role admin --json");
+    let made = json(&made, "a new key");
+    clone.type_in(DEMO);
+    let (_, key) = clone.demo.as_mut().expect("it serves");
+    *key = made["key"].as_str().expect("a key").to_owned();
+    run("docs/operations/read-models.md", &mut clone);
+}
+
+#[test]
+fn what_is_said_of_archives_can_be_typed() {
+    let mut clone = Clone::new();
+    clone.type_in("ruche seed --tenant acme --sessions 40");
+    run("docs/operations/archive.md", &mut clone);
 }
 
 #[test]

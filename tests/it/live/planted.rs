@@ -302,7 +302,7 @@ fn prepared(record: &Planted) -> PreparedEvent {
             opening: *opening,
             bytes: bytes.clone().into(),
         },
-        StoredFragment::Missing => panic!("nothing was erased"),
+        StoredFragment::Missing | StoredFragment::Archived(_) => panic!("nothing was erased"),
     });
     PreparedEvent {
         event: record.leaf.event.clone(),

@@ -257,7 +257,8 @@ fn what_needs_the_owner_says_so_and_the_owner_can() {
     deployment.administrate(
         "DELETE FROM ruche.migration WHERE version > 6; DROP FUNCTION ruche.release_halt; \
          DROP POLICY later_epoch ON ruche.restore; DROP POLICY open_epoch ON ruche.halt; \
-         DROP POLICY still_open_epoch ON ruche.halt; ALTER TABLE ruche.head DROP COLUMN halted",
+         DROP POLICY still_open_epoch ON ruche.halt; ALTER TABLE ruche.head DROP COLUMN halted; \
+         DROP TABLE ruche.archived_range",
     );
     of_owner(&deployment.refused(&serve), "`ruche migrate`");
     owner.run(&["migrate"]).expect("the owner can");

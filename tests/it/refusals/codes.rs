@@ -35,10 +35,13 @@ fn others(mutation: &str) -> &'static [&'static str] {
         "registerTool" => &["INVALID_ARGUMENT"],
         "revokeReviewerKey" => &["INVALID_ARGUMENT", "LIMIT_EXCEEDED", "NOT_FOUND"],
         "scoreSession" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"],
+        "recordScenario" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"],
         "voteOnApproval" => &["LIMIT_EXCEEDED", "NOT_FOUND"],
         "startCompensation" => &["ILLEGAL_TRANSITION", "NOT_FOUND"],
         "resolveOutcome" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED", "NOT_FOUND"],
         "settleIntervention" => &["ILLEGAL_TRANSITION", "NOT_FOUND"],
+        "redriveEvent" | "discardEvent" => &["INVALID_ARGUMENT", "NOT_FOUND"],
+        "pauseProjection" | "resumeProjection" => &[],
         "cancelTurn" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED", "NOT_FOUND"],
         "startEffect" => &[
             "APPROVAL_MISMATCH",

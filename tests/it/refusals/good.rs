@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::done;
-use super::known::Lane;
+use super::known::{Lane, of_projection};
 use super::story::{Came, Seen, Story};
 use crate::live::reviewer::Reviewer;
 
@@ -46,7 +46,7 @@ impl<'s> Goods<'s> {
         let own = json!({ "externalId": format!("own-{n}") });
         if matches!(
             mutation,
-            "endSession" | "recordTurn" | "scoreSession" | "appendEvents"
+            "endSession" | "recordTurn" | "scoreSession" | "recordScenario" | "appendEvents"
         ) {
             done(&mut self.story, "startSession", own.clone());
         }
@@ -63,6 +63,10 @@ impl<'s> Goods<'s> {
                     { "said": { "text": "there" } }],
                 "end": { "committed": { "outcome": "ANSWERED" } } }),
             "scoreSession" => json!({ "session": own, "scores": [{ "name": "kind", "value": 1.0 }] }),
+            "recordScenario" => json!({ "session": own, "scenario": "refund",
+                "moves": [{ "enter": { "version": "1" } }, { "enterStep": { "step": "ask" } },
+                    { "exitStep": { "step": "ask", "durationUs": "5" } }, { "passCheckpoint": { "checkpoint": "known" } },
+                    { "migrate": { "version": "2", "behind": ["known"] } }, { "complete": {} }] }),
             "appendEvents" => json!({ "target": { "session": own }, "events": [{ "type": "message.received",
                 "schemaVersion": 1, "data": { "json": { "role": "user", "text": "hello" } } }] }),
             "publishConfiguration" => json!({ "scope": "AGENT", "scopeId": format!("agent-{n}"),
@@ -70,6 +74,9 @@ impl<'s> Goods<'s> {
             "registerTool" => {
                 json!({ "name": format!("tool_{n}"), "sideEffect": "COMPENSATABLE", "owner": "shop",
                 "argumentSchema": { "type": "object" }, "timeoutMs": "30000", "compensationTool": "release_seat" })
+            }
+            "redriveEvent" | "discardEvent" | "pauseProjection" | "resumeProjection" => {
+                of_projection(&self.story.stage, mutation)
             }
             "registerReviewerKey" => self.reviewer().registration(),
             "revokeReviewerKey" => {

@@ -6,26 +6,31 @@ use serde_json::{Value, json};
 use super::stage::Stage;
 use crate::live::reviewer::Reviewer;
 
-/// Every mutation of the schema.
-pub const MUTATIONS: [&str; 26] = [
+/// Every mutation of the schema that is about one tenant.
+pub const MUTATIONS: [&str; 31] = [
     "appendEvents",
     "cancelTurn",
     "claimTurn",
     "commitTurn",
     "completeStep",
+    "discardEvent",
     "endSession",
     "failTurn",
     "heartbeatTurn",
+    "pauseProjection",
     "proposeAction",
     "publishConfiguration",
     "recordTurn",
+    "redriveEvent",
     "registerReviewerKey",
     "registerTool",
     "reportCompensation",
     "reportEffect",
     "resolveOutcome",
+    "resumeProjection",
     "revokeReviewerKey",
     "scoreSession",
+    "recordScenario",
     "sendMessage",
     "settleIntervention",
     "startCompensation",
@@ -35,6 +40,9 @@ pub const MUTATIONS: [&str; 26] = [
     "submitMessage",
     "voteOnApproval",
 ];
+
+/// Those that are about all tenants, which an administrator does where there is only one. Here there are two.
+pub const OF_THE_ONLY_TENANT: [&str; 1] = ["rebuildReadModels"];
 
 /// Tools with what they do to the world. The last one nobody registers.
 const TOOLS: [(&str, &str); 6] = [
@@ -47,6 +55,19 @@ const TOOLS: [(&str, &str); 6] = [
 ];
 /// An id of the right form that nobody has.
 pub const NOBODYS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// The projection that events are parked of. Nothing here reads what it makes.
+const PARKED: &str = "usage";
+
+/// What is sent of an event that waits for it.
+pub fn of_projection(stage: &Stage, mutation: &str) -> Value {
+    match mutation {
+        "redriveEvent" | "discardEvent" => {
+            json!({ "projection": PARKED, "position": stage.park(PARKED), "reason": "seen" })
+        }
+        _ => json!({ "projection": PARKED, "reason": "moved" }),
+    }
+}
 
 /// What is known of a lane.
 pub struct Lane {
@@ -137,6 +158,9 @@ impl Known {
             }
             "endSession" => json!({ "session": self.other(), "reason": "COMPLETED", "detail": "done" }),
             "submitMessage" => self.message(lane),
+            "redriveEvent" | "discardEvent" | "pauseProjection" | "resumeProjection" => {
+                of_projection(stage, mutation)
+            }
             "recordTurn" => json!({ "session": self.other(), "agent": "shop",
                 "steps": [{ "received": { "role": "USER", "text": "where is it?" } },
                     { "said": { "toolCalls": [{ "name": "look_up", "arguments": "{}" }] } },
@@ -145,6 +169,10 @@ impl Known {
                 "end": { "committed": { "outcome": "ANSWERED" } } }),
             "scoreSession" => {
                 json!({ "session": self.other(), "scores": [{ "name": "kind", "value": 1.0 }] })
+            }
+            "recordScenario" => {
+                json!({ "session": self.other(), "scenario": format!("refund-{}", self.below(1_000)),
+                    "moves": [{ "enter": { "version": "1" } }, { "enterStep": { "step": "ask" } }] })
             }
             "appendEvents" => self.append(),
             "publishConfiguration" => json!({ "scope": "AGENT", "scopeId": "shop",
@@ -358,7 +386,8 @@ impl Known {
                     lane.asked.push((answer["callId"].clone(), approval.clone()));
                 }
             }
-            "startEffect" => lane
+            // A call whose effect happened before, under its business key, is not permitted but told.
+            "startEffect" if answer["permit"].is_object() => lane
                 .permits
                 .push((sent["callId"].clone(), answer["permit"]["position"].clone())),
             "startCompensation" => {

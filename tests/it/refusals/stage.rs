@@ -6,6 +6,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use ruche_api::app::App;
@@ -17,9 +18,10 @@ use ruche_api::services::Shutdown;
 use ruche_commands::{Commands, LedgerSecrets, SecretsOf};
 use ruche_commands_schema::CatalogueValidator;
 use ruche_domain::ids::LedgerId;
-use ruche_domain::numbers::{LeafIndex, Position};
+use ruche_domain::numbers::{LeafIndex, Micros, Position};
 use ruche_ledger::store::Record;
 use ruche_ledger::testing::{FixedClock, SeededRandom};
+use ruche_projections::store::{DeadLetter, DeadLetterState};
 use ruche_tests::server::Home;
 use rusqlite::{Connection, OpenFlags};
 use tokio::net::TcpListener;
@@ -104,7 +106,7 @@ impl Stage {
             .block_on(TcpListener::bind("127.0.0.1:0"))
             .expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let router = http::router(Arc::new(services));
+        let router = http::router(Arc::new(services), Duration::from_secs(30));
         let forever = std::future::pending();
         runtime.spawn(connections::serve(
             listener,
@@ -154,6 +156,26 @@ impl Stage {
 
     pub fn mark(&self) -> Mark {
         self.watch.mark()
+    }
+
+    /// Has a projection wait for an event, as if it could not apply it. Its position.
+    pub fn park(&self, projection: &str) -> String {
+        let position = self.end();
+        let letter = DeadLetter {
+            ledger: self.ledger,
+            projection: projection.to_owned(),
+            version: 1,
+            position,
+            event_type: "llm.responded".to_owned(),
+            leaf: Vec::new(),
+            error: "too large".to_owned(),
+            attempts: 5,
+            recorded_at: Micros(0),
+            state: DeadLetterState::Parked,
+        };
+        let put = self.app.runner.store().put_dead_letter(letter);
+        self.runtime.block_on(put).expect("it is kept");
+        position.to_string()
     }
 
     /// Where the next record of the ledger comes to stand.

@@ -66,7 +66,7 @@ pub struct Story<'s> {
     /// Calls and causes for which their start was refused, as it is recorded.
     causes: BTreeSet<String>,
     /// Of each credential a key that a request was carried out under.
-    taken: HashMap<String, String>,
+    taken: HashMap<String, (String, Value)>,
 }
 
 impl<'s> Story<'s> {
@@ -144,7 +144,9 @@ impl<'s> Story<'s> {
                 "failTurn",
             ],
             "reportCompensation" => &["startEffect", "failTurn", "startCompensation"],
-            "endSession" | "recordTurn" | "scoreSession" | "appendEvents" => &["startSession"],
+            "endSession" | "recordTurn" | "scoreSession" | "recordScenario" | "appendEvents" => {
+                &["startSession"]
+            }
             _ => &[],
         };
         for mutation in before.iter().copied() {
@@ -174,7 +176,9 @@ impl<'s> Story<'s> {
 
     /// Sends a good request under other keys than a client may: none, one that is too long, and one that is taken.
     pub fn under_bad_keys(&mut self, mutation: &'static str, input: &Value) {
-        let taken = self.taken.get(&who_may(&self.stage, mutation).key).cloned();
+        // Under its own key a request is no other one: it is answered again.
+        let taken = self.taken.get(&who_may(&self.stage, mutation).key);
+        let taken = taken.filter(|(_, by)| by != input).map(|(key, _)| key.clone());
         let bad = [String::new(), "k".repeat(256), "a\nb".to_owned()];
         for key in bad.into_iter().chain(taken) {
             let request = Request {
@@ -197,6 +201,10 @@ impl<'s> Story<'s> {
             "registerTool",
             "resolveOutcome",
             "settleIntervention",
+            "redriveEvent",
+            "discardEvent",
+            "pauseProjection",
+            "resumeProjection",
             "registerReviewerKey",
             "revokeReviewerKey",
         ];
@@ -280,7 +288,7 @@ impl<'s> Story<'s> {
     }
 
     fn note_refusal(&mut self, request: &Request, code: &str) {
-        let is_new = !self.taken.values().any(|taken| *taken == request.key);
+        let is_new = !self.taken.values().any(|(taken, _)| *taken == request.key);
         // A message is one under its own name, too: docs/idempotency.md.
         let may_mismatch = !is_new || request.mutation == "submitMessage";
         assert!(
@@ -371,7 +379,8 @@ impl<'s> Story<'s> {
         self.seen.done.insert(request.mutation);
         self.seen.freed.append(&mut self.refused_under);
         let credential = who(&self.stage).key.clone();
-        self.taken.insert(credential, request.key.clone());
+        self.taken
+            .insert(credential, (request.key.clone(), request.input.clone()));
         self.number += 1;
         if answer["outcome"] != "REFUSED" {
             return;
@@ -426,6 +435,10 @@ fn who_may<'s>(stage: &'s Stage, mutation: &str) -> &'s Client {
         "registerTool"
         | "resolveOutcome"
         | "settleIntervention"
+        | "redriveEvent"
+        | "discardEvent"
+        | "pauseProjection"
+        | "resumeProjection"
         | "registerReviewerKey"
         | "revokeReviewerKey" => &stage.who.admin,
         "voteOnApproval" => &stage.who.desk,

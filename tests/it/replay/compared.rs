@@ -9,11 +9,12 @@ use ruche_domain::ids::ApprovalId;
 use ruche_ledger::store::Record;
 use ruche_projections::approvals::{self, ApprovalFilter, RequestStatus};
 use ruche_projections::runner::Runner;
+use ruche_projections::scenarios::{PassageKind, ScenarioFilter, ScenarioStatus};
 use ruche_projections::select::PageRequest;
-use ruche_projections::{configuration, lanes, sessions, tool_effects, turn_steps, turns};
+use ruche_projections::{configuration, lanes, scenarios, sessions, tool_effects, turn_steps, turns};
 use ruche_replay::{
-    CallView, ConfigurationView, LaneView, ReadOnlyLedger, SessionBegun, SessionView, StepView, ToolView,
-    TurnView,
+    CallView, ConfigurationView, LaneView, ReadOnlyLedger, ScenarioOfSession, SessionBegun, SessionView,
+    StepView, ToolView, TurnView,
 };
 
 use super::*;
@@ -216,6 +217,37 @@ async fn compare_session(world: &World, session: &SessionView, position: Positio
         trial: row.trial,
     };
     assert_eq!(begun, session.begun, "{position}");
+    compare_scenarios(world, session, position).await;
+}
+
+/// The scenarios that are under way, with the points that they passed.
+async fn compare_scenarios(world: &World, session: &SessionView, position: Position) {
+    let store = &**world.app.runner.store();
+    let filter = ScenarioFilter {
+        session: Some(session.id),
+        status: Some(ScenarioStatus::Active),
+        ..ScenarioFilter::default()
+    };
+    let page = PageRequest::first(100);
+    let rows = scenarios::list(store, world.ledger, &filter, &page).await;
+    let mut in_rows = Vec::new();
+    for row in rows.expect("rows").items() {
+        let of = (session.id, row.scenario.as_str(), row.first_position);
+        let history = scenarios::history(store, world.ledger, of, &page)
+            .await
+            .expect("rows");
+        let points = history
+            .items()
+            .into_iter()
+            .filter(|passage| passage.kind == PassageKind::Checkpoint);
+        in_rows.push(ScenarioOfSession {
+            passed: points.map(|passage| passage.name).collect(),
+            scenario: row.scenario,
+            version: row.version,
+            step: row.step,
+        });
+    }
+    assert_eq!(in_rows, session.scenarios, "{position}");
 }
 
 /// Requests for approval, all of them: which there are, and where each stands.
@@ -226,6 +258,7 @@ async fn compare_approvals(world: &World, at: &StateAt, position: Position) -> B
         let filter = ApprovalFilter {
             status: vec![status],
             session: None,
+            ..ApprovalFilter::default()
         };
         let page = approvals::list(store, world.ledger, &filter, &PageRequest::first(200)).await;
         let page = page.expect("rows");
@@ -319,6 +352,8 @@ struct Seen {
     approvals: BTreeSet<&'static str>,
     versions: BTreeSet<u64>,
     ended: u64,
+    /// Steps and versions that scenarios stood at.
+    scenarios: BTreeSet<(Option<String>, Option<String>)>,
 }
 
 impl Seen {
@@ -358,6 +393,9 @@ impl Seen {
             if let Some(View::Session(session)) = view(&at, What::Session(session)).await {
                 compare_session(world, &session, position).await;
                 self.ended += u64::from(session.status == "ended");
+                let scenarios = session.scenarios.into_iter();
+                self.scenarios
+                    .extend(scenarios.map(|scenario| (scenario.version, scenario.step)));
             }
         }
         self.approvals
@@ -437,6 +475,16 @@ async fn a_21_state_at_every_position_is_that_of_a_projection_stopped_there() {
         seen.versions,
         seen.ended
     );
+    let stood = [
+        ("1", Some("ask")),
+        ("1", Some("check")),
+        ("1", None),
+        ("2", Some("pay")),
+    ];
+    for (version, step) in stood {
+        let at = (Some(version.to_owned()), step.map(str::to_owned));
+        assert!(seen.scenarios.contains(&at), "no scenario stood at {at:?}");
+    }
     assert!(
         seen.begun > 0 && seen.done > 0,
         "steps: {} {}",

@@ -211,11 +211,11 @@ impl World {
         answer
     }
 
-    /// A session for a lane.
-    pub fn session(&self, lane: &Value) {
+    /// A session for a lane. Gives the position of its start: the next read may go to a node that has not seen it yet.
+    pub fn session(&self, lane: &Value) -> Value {
         let input = json!({ "externalId": session_of(lane), "agent": lane["agent"], "channel": lane["channel"],
             "interlocutor": lane["interlocutor"] });
-        self.done("startSession", &input, "position");
+        self.done("startSession", &input, "position")["position"].clone()
     }
 
     /// A worker asks for the turn of a lane until it is there. A claim that is refused leaves its key free.

@@ -13,11 +13,15 @@ pub enum Open {
     /// Who votes.
     Reviewers,
     Administrators,
+    /// Administrators where there is one tenant. Here there are more.
+    Nobody,
 }
 
 impl Open {
     pub fn to(self, role: &str) -> bool {
         match self {
+            Self::Nobody => false,
+            _ if role == "admin" => true,
             Self::Everybody => true,
             Self::Readers => role == "reader",
             Self::ReadersAndAuditors => role == "reader" || role == "auditor",
@@ -37,7 +41,8 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "session",
         Open::Readers,
         "query ($session: ID!) { session(id: $session) { id externalId messages { nodes { text } } turns { nodes { id } }
-            timeline { nodes { position } } effects { nodes { tool } } scores { nodes { name } } } }",
+            timeline { nodes { position text } } effects { nodes { tool } } scores { nodes { name } }
+            scenarios { nodes { scenario } } goals { nodes { goal } } } }",
     ),
     (
         "sessions",
@@ -50,6 +55,19 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         Open::Readers,
         "query ($externalId: String) { totals(filter: { externalId: $externalId }) { sessions counts { events } } }",
     ),
+    (
+        "scenarios",
+        Open::Readers,
+        "query ($session: ID) { scenarios(filter: { sessionId: $session }) { nodes { scenario history { nodes { name } } } }
+            all: scenarios { nodes { scenario } } }",
+    ),
+    (
+        "search",
+        Open::Readers,
+        "query ($session: ID) { search(text: \"forget\", sessionId: $session) { nodes { position message { text } } }
+            all: search(text: \"me\") { nodes { session { id } } } }",
+    ),
+    ("queue", Open::Readers, "{ queue { ready queued running { turnId } } }"),
     ("turn", Open::Readers, "query ($turn: ID!) { turn(id: $turn) { id session { id } } }"),
     (
         "turns",
@@ -66,6 +84,25 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             c: effects(filter: { tool: $tool }) { nodes { tool } }
             d: effects(filter: { laneId: $laneId }) { nodes { tool } } }",
     ),
+    (
+        "memory",
+        Open::Readers,
+        "query ($agent: ID!) { memory(about: $agent, validAt: \"2000-01-01T00:00:00Z\") { nodes { content } } }",
+    ),
+    (
+        "facts",
+        Open::Readers,
+        "query ($session: ID, $turn: ID) { facts { nodes { content history { nodes { content } } usedBy { nodes { recordId } } } }
+            b: facts(filter: { sessionId: $session }) { nodes { content } }
+            c: facts(filter: { turnId: $turn }) { nodes { content } } d: facts(filter: { text: \"likes\" }) { nodes { content } } }",
+    ),
+    (
+        "memoryUses",
+        Open::Readers,
+        "query ($turn: ID, $agent: ID) { memoryUses(filter: { recordId: $agent }) { nodes { store } }
+            b: memoryUses(filter: { turnId: $turn }) { nodes { recordId } } }",
+    ),
+    ("invalidatedFacts", Open::Readers, "{ invalidatedFacts { facts } }"),
     ("tools", Open::Readers, "{ tools { name } }"),
     (
         "configurationHistory",
@@ -81,6 +118,23 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "outcomes",
         Open::Readers,
         "query ($agent: String) { outcomes(filter: { agent: $agent }) { turns } }",
+    ),
+    (
+        "analytics",
+        Open::Readers,
+        "query ($agent: String) { analytics(metric: EVENTS, from: \"2020-01-01T00:00:00Z\", to: \"2100-01-01T00:00:00Z\")
+            { rows { value } } b: analytics(metric: TURNS, groupBy: [AGENT], from: \"2020-01-01T00:00:00Z\",
+            to: \"2100-01-01T00:00:00Z\", filter: { agent: $agent }) { rows { key { value } value } } }",
+    ),
+    (
+        "rebuild",
+        Open::Nobody,
+        "{ rebuild { state reason requestedAt error } }",
+    ),
+    (
+        "projections",
+        Open::Readers,
+        "{ projections { name status position parked { position } discarded { position } } }",
     ),
     (
         "ledger",
@@ -175,6 +229,12 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             { __typename ... on Refusal { code message path } } }",
     ),
     (
+        "recordScenario",
+        Open::Writers,
+        "mutation ($key: String!, $session: ID!) { recordScenario(input: { idempotencyKey: $key, session: { id: $session },
+            scenario: \"x\", moves: [{ enter: {} }] }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
         "claimTurn",
         Open::Writers,
         "mutation ($key: String!) { claimTurn(input: { idempotencyKey: $key,
@@ -233,6 +293,16 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "approval",
         Open::Deciders,
         "query ($call: ID!) { approval(id: $call) { id tool arguments view } }",
+    ),
+    (
+        "policyVerdicts",
+        Open::Readers,
+        "{ policyVerdicts { day rule verdict decisions approvalsRequested } }",
+    ),
+    (
+        "uncertaintyOutcomes",
+        Open::Readers,
+        "{ uncertaintyOutcomes { from to decisions rejected started compensated } }",
     ),
     (
         "proposeAction",
@@ -310,6 +380,40 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         "mutation ($key: String!, $turn: ID!) { settleIntervention(input: { idempotencyKey: $key,
             turnId: $turn, lane: { agent: \"support\", interlocutor: \"ann\", channel: \"web\" },
             by: \"x\", reason: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "rebuildReadModels",
+        Open::Nobody,
+        "mutation ($key: String!) { rebuildReadModels(input: { idempotencyKey: $key, reason: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "redriveEvent",
+        Open::Administrators,
+        "mutation ($key: String!, $position: Position!) { redriveEvent(input: { idempotencyKey: $key,
+            projection: \"usage\", position: $position, reason: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "discardEvent",
+        Open::Administrators,
+        "mutation ($key: String!, $position: Position!) { discardEvent(input: { idempotencyKey: $key,
+            projection: \"usage\", position: $position, reason: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "pauseProjection",
+        Open::Administrators,
+        "mutation ($key: String!) { pauseProjection(input: { idempotencyKey: $key,
+            projection: \"usage\", reason: \"x\" })
+            { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "resumeProjection",
+        Open::Administrators,
+        "mutation ($key: String!) { resumeProjection(input: { idempotencyKey: $key,
+            projection: \"usage\", reason: \"x\" })
             { __typename ... on Refusal { code message path } } }",
     ),
     (

@@ -170,6 +170,19 @@ fn of_session(session: &SessionView) -> String {
             )),
         ),
     ]);
+    let mut scenarios = Table::new(["scenario", "version", "step", "passed"]);
+    for scenario in &session.scenarios {
+        scenarios.row([
+            scenario.scenario.clone(),
+            scenario.version.clone().unwrap_or_default(),
+            scenario.step.clone().unwrap_or_default(),
+            scenario.passed.join(", "),
+        ]);
+    }
+    let text = match session.scenarios.is_empty() {
+        true => text,
+        false => format!("{text}\n\n{scenarios}"),
+    };
     if session.turns.is_empty() {
         return text;
     }

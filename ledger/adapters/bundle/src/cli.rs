@@ -118,6 +118,7 @@ fn verdict(arguments: &Arguments) -> Result<u8, Failure> {
 fn verify_export(folder: &Path, trust: &Trust, arguments: &Arguments) -> Result<Report, Failure> {
     let mut options = Options {
         at_least: arguments.at_least.clone(),
+        archives: arguments.archive.clone(),
         ..Options::default()
     };
     for path in &arguments.since {

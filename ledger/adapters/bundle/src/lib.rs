@@ -25,6 +25,7 @@
 pub mod layout;
 pub mod writer;
 pub mod reader;
+pub mod archive;
 pub mod payload_stream;
 pub mod trust;
 pub mod opening;
@@ -33,6 +34,7 @@ pub mod verify;
 pub mod proof;
 pub mod cli;
 
+pub use archive::{Archive, ArchiveError, ArchiveManifest, ArchiveWriter};
 pub use proof::{ProofInputError, verify_proof};
 pub use reader::{BundleReader, ReadError};
 pub use report::{Asserted, EpochReport, NotOver, NotRun, Report, Verdict};

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ruche_domain::numbers::{Epoch, TreeSize};
 use ruche_ledger::note::NOTE_BYTES_MAX;
 
+use crate::archive::ArchiveError;
 use crate::layout::{
     CHECKPOINT, Inventory, KEY, MANIFEST, Shelf, Slot, epoch_folder, epoch_of_folder, is_absent,
 };
@@ -27,6 +28,9 @@ pub enum ReadError {
         /// The place.
         path: PathBuf,
     },
+    /// An archive that was brought cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A file or folder is there and cannot be read.
     #[error("{} cannot be read", path.display())]
     Io {

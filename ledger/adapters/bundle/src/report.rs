@@ -15,6 +15,8 @@ pub enum Verdict {
     Tampered,
     /// Everything else holds, but payloads are missing and no erasure explains them.
     PayloadsMissing,
+    /// Everything else holds, but payloads are in archives that the ledger names and the auditor did not bring.
+    PayloadsArchived,
     /// Everything holds, but the key comes from the export itself: nothing is authenticated.
     SelfConsistent,
 }
@@ -27,6 +29,7 @@ impl Verdict {
             Self::Verified => "VERIFIED",
             Self::Tampered => "TAMPERED",
             Self::PayloadsMissing => "PAYLOADS_MISSING",
+            Self::PayloadsArchived => "PAYLOADS_ARCHIVED",
             Self::SelfConsistent => "SELF_CONSISTENT",
         }
     }
@@ -39,6 +42,7 @@ impl Verdict {
             Self::Tampered => 2,
             Self::PayloadsMissing => 3,
             Self::SelfConsistent => 4,
+            Self::PayloadsArchived => 5,
         }
     }
 }
@@ -83,6 +87,8 @@ pub struct Report {
     pub asserted: Asserted,
     /// Keys of reviewers that decided something, in the order in which they were registered.
     pub reviewers: Vec<ReviewerUse>,
+    /// Archives of this ledger that were brought and not used, since it does not tell of them. They are no findings.
+    pub archives_not_told: Vec<String>,
 }
 
 /// Turns that began and have not come to an end.
@@ -124,8 +130,14 @@ impl Report {
             !epochs.is_empty() && epochs.iter().all(|epoch| epoch.authenticated_by.is_some());
         let verdict = if is_tampered {
             Verdict::Tampered
-        } else if !findings.is_empty() {
+        } else if findings
+            .by_kind()
+            .keys()
+            .any(|kind| *kind != FindingKind::PayloadArchived)
+        {
             Verdict::PayloadsMissing
+        } else if !findings.is_empty() {
+            Verdict::PayloadsArchived
         } else if is_authenticated {
             Verdict::Verified
         } else {
@@ -143,6 +155,7 @@ impl Report {
             not_over: NotOver::default(),
             asserted: Asserted::default(),
             reviewers: Vec::new(),
+            archives_not_told: Vec::new(),
         }
     }
 
@@ -203,6 +216,7 @@ impl Report {
                 "total": self.asserted.total,
                 "outcomes": self.asserted.outcomes.iter().map(call).collect::<Vec<_>>(),
             },
+            "archives_not_told": self.archives_not_told,
             "reviewer_keys": self.reviewers.iter().map(reviewer).collect::<Vec<_>>(),
         })
     }

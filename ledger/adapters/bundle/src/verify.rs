@@ -1,6 +1,6 @@
 //! Verifying an export from one end to the other.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use ruche_domain::numbers::{Epoch, Position, TreeSize};
@@ -14,8 +14,10 @@ use crate::reader::{BundleReader, EpochReader, ReadError};
 use crate::report::{Asserted, EpochReport, NotOver, NotRun, Report};
 use crate::trust::{Trust, named, signed_by};
 
+mod archives;
 mod epoch;
 
+use archives::Archives;
 use epoch::EpochRun;
 
 /// How many records there must be at least.
@@ -36,6 +38,8 @@ pub struct Options {
     pub known_heads: Vec<SignedTreeHead>,
     /// Sizes that the auditor knows from elsewhere.
     pub at_least: Vec<AtLeast>,
+    /// Folders of archives, or folders of such folders.
+    pub archives: Vec<PathBuf>,
     /// Keys of reviewers that the auditor trusts. Without them nobody vouches for any.
     pub reviewers: Option<TrustedReviewers>,
 }
@@ -46,6 +50,7 @@ impl Default for Options {
             findings_max: 100,
             known_heads: Vec::new(),
             at_least: Vec::new(),
+            archives: Vec::new(),
             reviewers: None,
         }
     }
@@ -90,11 +95,18 @@ pub fn verify_bundle(
     }
     check_list(&epochs, manifest.as_ref(), &mut findings);
     check_keys(&epochs, trust, &mut findings);
+    let mut archives = Archives::open(&options.archives)?;
+    archives.leave_aside(
+        epochs
+            .iter()
+            .map(|epoch| (&epoch.files, epoch.origin.as_str(), epoch.size)),
+    )?;
     let mut run = Run {
         epochs: &epochs,
         trust,
         options,
         checker: RecordChecker::new(),
+        archives,
         done: Vec::new(),
         findings,
     };
@@ -106,6 +118,7 @@ pub fn verify_bundle(
         done,
         mut findings,
         checker,
+        archives,
         ..
     } = run;
     let (not_run, not_over) = negatives(&checker, options.findings_max);
@@ -125,6 +138,7 @@ pub fn verify_bundle(
         not_over,
         asserted,
         reviewers,
+        archives_not_told: archives.into_not_told(),
         ..Report::new(findings, ledger, reports, seconds)
     })
 }
@@ -395,6 +409,7 @@ struct Run<'a> {
     trust: &'a Trust,
     options: &'a Options,
     checker: RecordChecker,
+    archives: Archives,
     done: Vec<Done>,
     findings: Findings,
 }
@@ -424,6 +439,7 @@ impl Run<'_> {
                 &prepared.files,
                 prepared.size,
                 self.watched(number),
+                &mut self.archives,
                 &mut self.checker,
                 &mut self.findings,
             );
@@ -432,6 +448,8 @@ impl Run<'_> {
             self.done.push(done);
             self.check_link(number);
         }
+        self.archives.end(&mut self.checker, &mut self.findings);
+        self.checker.end(&mut self.findings);
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
 
 use crate::backup_check::check;
-use crate::backup_file::{Survey, TABLES, Writer, survey};
+use crate::backup_file::{Survey, TABLES, TABLES_ALWAYS, Writer, survey};
 use crate::{Database, OpenError};
 
 /// A table is copied in one statement, and a slow disk may keep the next one waiting.
@@ -21,7 +21,7 @@ pub(crate) const SETTINGS: &str = "SET LOCAL statement_timeout = '24h'; SET LOCA
 pub struct Checked {
     /// Records, each with its leaf, its place in the chain and its payload.
     pub records: u64,
-    /// Payload fragments that are not there. Allowed: erasing removes them.
+    /// Payload fragments that are neither there nor archived. Allowed: erasing removes them.
     pub payloads_missing: u64,
 }
 
@@ -159,7 +159,11 @@ impl Database {
         self.try_to_write().await?;
         let written = of_file("write", partial);
         let mut writer = Writer::create(partial).map_err(&written)?;
-        for (number, table) in TABLES.iter().enumerate() {
+        let tables = match has_archives(&view).await? {
+            true => TABLES.len(),
+            false => TABLES_ALWAYS,
+        };
+        for (number, table) in TABLES[..tables].iter().enumerate() {
             writer.begin(number).map_err(&written)?;
             let sql = format!(
                 "COPY (SELECT {} FROM ruche.{} ORDER BY {}) TO STDOUT (FORMAT binary)",
@@ -178,6 +182,22 @@ impl Database {
     }
 }
 
+/// Whether payloads are archived. A database of an older version has no table for that.
+async fn has_archives(view: &Transaction<'_>) -> Result<bool, BackupError> {
+    let failed = || of_database("look for archives");
+    let sql = "SELECT to_regclass('ruche.archived_range') IS NOT NULL";
+    if !view
+        .query_one(sql, &[])
+        .await
+        .map_err(failed())?
+        .get::<_, bool>(0)
+    {
+        return Ok(false);
+    }
+    let sql = "SELECT EXISTS (SELECT FROM ruche.archived_range)";
+    Ok(view.query_one(sql, &[]).await.map_err(failed())?.get(0))
+}
+
 /// Looks whether there is something to copy, from the view that is copied. Gives how many bytes that may be.
 async fn look(view: &Transaction<'_>) -> Result<u64, BackupError> {
     let failed = || of_database("look at the ledgers");
@@ -192,8 +212,10 @@ async fn look(view: &Transaction<'_>) -> Result<u64, BackupError> {
             return Err(BackupError::Pending);
         }
     }
-    let sizes = TABLES.map(|table| format!("pg_table_size('ruche.{}')", table.name));
-    let sql = format!("SELECT {}", sizes.join(" + "));
+    let sizes = TABLES[..TABLES_ALWAYS]
+        .iter()
+        .map(|table| format!("pg_table_size('ruche.{}')", table.name));
+    let sql = format!("SELECT {}", sizes.collect::<Vec<_>>().join(" + "));
     let bytes: i64 = view.query_one(&sql, &[]).await.map_err(failed())?.get(0);
     Ok(bytes.max(0).cast_unsigned())
 }

@@ -5,6 +5,7 @@
 //! all rows of their tables, the hashes of what should be the same are added up.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use ruche_domain::ids::LedgerId;
@@ -16,7 +17,7 @@ use ruche_ledger::store::Record;
 
 use crate::backup::Checked;
 use crate::backup_file::{
-    EPOCH, HEAD, IDEMPOTENCY, PAYLOAD, RECORD, STREAM_HEAD, Section, Survey, TABLES, broken,
+    ARCHIVED_RANGE, EPOCH, HEAD, IDEMPOTENCY, PAYLOAD, RECORD, STREAM_HEAD, Section, Survey, TABLES, broken,
 };
 use crate::backup_rows::{Row, Rows};
 
@@ -40,8 +41,16 @@ pub(crate) fn check(path: &Path, survey: &Survey, progress: &dyn Fn(u64)) -> io:
         checked: Checked::default(),
         streams: Sum::default(),
         keys: Sum::default(),
+        archived: Vec::new(),
         progress,
     };
+    if survey.begins[ARCHIVED_RANGE] > 0 {
+        let mut ranges = rows(ARCHIVED_RANGE)?;
+        while let Some(row) = ranges.next()? {
+            let range = (row.ledger()?, row.epoch(1)?, row.number(2)?..row.number(3)?);
+            walk.archived.push(range);
+        }
+    }
     let (mut epochs, mut heads) = (Table::of(rows(EPOCH)?)?, Table::of(rows(HEAD)?)?);
     while let Some(first) = epochs.take()? {
         let ledger = first.ledger()?;
@@ -138,6 +147,8 @@ struct Walk<'a> {
     checked: Checked,
     streams: Sum,
     keys: Sum,
+    /// Records whose payloads are in archives.
+    archived: Vec<(LedgerId, u32, Range<u64>)>,
     progress: &'a dyn Fn(u64),
 }
 
@@ -207,7 +218,13 @@ impl Walk<'_> {
             };
         }
         let missing = payload.iter().filter(|of| matches!(of, StoredFragment::Missing));
-        self.checked.payloads_missing += missing.count() as u64;
+        let (epoch, index) = (position.epoch.0, position.index.0);
+        let holds = |(of, within, range): &(LedgerId, u32, Range<u64>)| {
+            (*of, *within) == (ledger, epoch) && range.contains(&index)
+        };
+        if !self.archived.iter().any(holds) {
+            self.checked.payloads_missing += missing.count() as u64;
+        }
         let record = Record::from_stored(position, stored, payload);
         let record = record.map_err(|error| in_ledger(ledger, error))?;
         let (stream, version) = (row.text(3)?, row.number(4)?);

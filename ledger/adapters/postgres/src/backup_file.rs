@@ -4,7 +4,7 @@
 //! a length of 0; a byte 0; SHA-256 of everything before; nothing behind it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -27,7 +27,7 @@ pub(crate) struct Table {
 }
 
 /// The tables of a backup. Tiles are left out: they are derived, and made again. Nodes and leases are of no use later.
-pub(crate) const TABLES: [Table; 7] = [
+pub(crate) const TABLES: [Table; 8] = [
     Table {
         name: "epoch",
         columns: "ledger, epoch, origin",
@@ -63,13 +63,22 @@ pub(crate) const TABLES: [Table; 7] = [
         columns: "ledger, epoch, size, note",
         order: "ledger, epoch",
     },
+    Table {
+        name: "archived_range",
+        columns: "ledger, epoch, first, behind, archive, digest",
+        order: "ledger, epoch, first",
+    },
 ];
+/// How many of them every backup has. The last one is there if something is archived: so a backup without is read by versions
+/// that know of no archives, and one with is refused by them.
+pub(crate) const TABLES_ALWAYS: usize = TABLES.len() - 1;
 pub(crate) const EPOCH: usize = 0;
 pub(crate) const HEAD: usize = 1;
 pub(crate) const RECORD: usize = 2;
 pub(crate) const PAYLOAD: usize = 3;
 pub(crate) const STREAM_HEAD: usize = 4;
 pub(crate) const IDEMPOTENCY: usize = 5;
+pub(crate) const ARCHIVED_RANGE: usize = 7;
 
 /// Something in the file that no backup has.
 pub(crate) fn broken(reason: impl Into<String>) -> io::Error {
@@ -170,9 +179,13 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes into a table, which has to be the next one.
-    pub(crate) fn begin(&mut self, table: usize) -> io::Result<()> {
-        self.expect(number_of(table), TABLES[table].name)
+    /// Goes into a table, which has to be the next one. Says whether there is one: else the tables are over.
+    pub(crate) fn begin(&mut self, table: usize) -> io::Result<bool> {
+        if table >= TABLES_ALWAYS && self.input.fill_buf()?.first() == Some(&END) {
+            return Ok(false);
+        }
+        self.expect(number_of(table), TABLES[table].name)?;
+        Ok(true)
     }
 
     fn expect(&mut self, number: u8, what: &str) -> io::Result<()> {
@@ -221,7 +234,7 @@ fn chunk_length(bytes: [u8; 4]) -> io::Result<usize> {
 /// What a walk through the whole file shows.
 pub(crate) struct Survey {
     pub hash: [u8; HASH_BYTES],
-    /// Where the first chunk of each table is.
+    /// Where the first chunk of each table is; 0 for one that is not there.
     pub begins: [u64; TABLES.len()],
     /// Bytes of the file, but for the hash.
     pub bytes: u64,
@@ -232,7 +245,9 @@ pub(crate) fn survey(path: &Path, progress: &dyn Fn(u64)) -> io::Result<Survey> 
     let mut reader = Reader::open(path)?;
     let mut begins = [0; TABLES.len()];
     for (table, begin) in begins.iter_mut().enumerate() {
-        reader.begin(table)?;
+        if !reader.begin(table)? {
+            break;
+        }
         *begin = reader.read;
         while reader.chunk()?.is_some() {
             progress(reader.read);

@@ -181,7 +181,9 @@ async fn load(
     let (read, failed) = (of_file("read", backup), || of_database("load the backup"));
     let mut reader = Reader::open(backup).map_err(&read)?;
     for (place, table) in TABLES.iter().enumerate() {
-        reader.begin(place).map_err(&read)?;
+        if !reader.begin(place).map_err(&read)? {
+            break;
+        }
         let sql = format!(
             "COPY ruche.{} ({}) FROM STDIN (FORMAT binary)",
             table.name, table.columns

@@ -66,6 +66,7 @@ mod durable;
 mod lend;
 mod reading;
 mod read;
+mod archive;
 mod trees;
 mod ends;
 mod hints;

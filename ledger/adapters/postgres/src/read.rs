@@ -5,12 +5,14 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion, TreeSize};
 use ruche_domain::stream::StreamId;
+use ruche_ledger::archive::tell_archived;
 use ruche_ledger::leaf::Leaf;
 use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::store::{EpochInfo, LedgerHead, Receipt, Record, StoreError};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Row};
 
+use crate::archive;
 use crate::cache::{self, number};
 use crate::error::store_error;
 use crate::reading::{Reader, Reading};
@@ -256,10 +258,29 @@ impl Reader {
         let Some(last) = leaves.iter().map(|(position, ..)| *position).max() else {
             return Ok(Vec::new());
         };
-        let rows = payloads(&reading, ledger, &leaves).await?;
+        let mut payloads = payloads(&reading, ledger, &leaves).await?;
+        if payloads
+            .iter()
+            .any(|payload| payload.contains(&StoredFragment::Missing))
+        {
+            let archived = archive::ranges(&reading, ledger).await?;
+            // Read once more: what was put back between the two reads is in neither of them, and is here now.
+            let now = self::payloads(&reading, ledger, &leaves).await?;
+            for (((position, _, leaf), payload), now) in leaves.iter().zip(&mut payloads).zip(now) {
+                for (fragment, now) in payload.iter_mut().zip(now) {
+                    if *fragment == StoredFragment::Missing {
+                        *fragment = now;
+                    }
+                }
+                tell_archived(*position, leaf.event.stream.category, payload, &archived);
+            }
+        }
         let server = reading.let_go();
         self.hold(server, ledger, Some(last)).await?;
-        put_together(leaves, rows)
+        let records = leaves.into_iter().zip(payloads);
+        records
+            .map(|((position, bytes, _), payload)| Record::from_stored(position, bytes, payload))
+            .collect()
     }
 }
 
@@ -294,7 +315,7 @@ async fn payloads(
     reading: &Reading,
     ledger: LedgerId,
     leaves: &[StoredLeaf],
-) -> Result<Vec<Row>, StoreError> {
+) -> Result<Vec<Vec<StoredFragment>>, StoreError> {
     let (epochs, indexes): (Vec<i64>, Vec<i64>) = leaves
         .iter()
         .map(|(position, ..)| (i64::from(position.epoch.0), position.index.0.cast_signed()))
@@ -310,10 +331,7 @@ async fn payloads(
          JOIN payload p ON p.ledger = $1 AND p.epoch = u.epoch AND p.index = u.index",
         &parameters,
     );
-    reading.run("table payload", query).await
-}
-
-fn put_together(leaves: Vec<StoredLeaf>, rows: Vec<Row>) -> Result<Vec<Record>, StoreError> {
+    let rows = reading.run("table payload", query).await?;
     let mut payloads: Vec<_> = leaves
         .iter()
         .map(|(.., leaf)| vec![StoredFragment::Missing; leaf.payload.len()])
@@ -333,11 +351,7 @@ fn put_together(leaves: Vec<StoredLeaf>, rows: Vec<Row>) -> Result<Vec<Record>, 
             bytes: row.get(3),
         };
     }
-    leaves
-        .into_iter()
-        .zip(payloads)
-        .map(|((position, bytes, _), payload)| Record::from_stored(position, bytes, payload))
-        .collect()
+    Ok(payloads)
 }
 
 fn corrupt(position: Position, reason: String) -> StoreError {

@@ -31,6 +31,7 @@ const LEDGER: Schema = Schema {
         include_str!("../../../../migrations/postgres/ledger/0006_halts.sql"),
         include_str!("../../../../migrations/postgres/ledger/0007_halted_heads.sql"),
         include_str!("../../../../migrations/postgres/ledger/0008_what_keeps_nodes_out.sql"),
+        include_str!("../../../../migrations/postgres/ledger/0009_archives.sql"),
     ],
     not_beside: "ruche_tree_heads",
     has_roles: true,

@@ -92,6 +92,19 @@ impl Database {
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
+    /// Bytes of the whole database, indexes and all.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn size(&self) -> Result<u64, OpenError> {
+        let client = self.connect().await?;
+        let row = client
+            .query_one("SELECT pg_database_size(current_database())", &[])
+            .await
+            .map_err(OpenError::database("read the size of the database"))?;
+        Ok(row.get::<_, i64>(0).max(0).cast_unsigned())
+    }
+
     /// Durable commits of one connection in a second, one behind the other, each of one small record of the log and
     /// nothing else.
     ///

@@ -9,6 +9,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
 use ruche_domain::ports::Clock;
 use ruche_domain::stream::StreamId;
+use ruche_ledger::archive::{ArchiveStore, ArchivedRange, Attach, Detach};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::right_edge::HashTile;
 use ruche_ledger::seal::TreeStore;
@@ -20,6 +21,7 @@ use ruche_ledger::tree_head::SignedTreeHead;
 use ruche_ledger::writer_life::WriterLife;
 use tokio::task::JoinHandle;
 
+use crate::archive::{self, Archives};
 use crate::durable::Durable;
 use crate::ends::{self, Ends};
 use crate::error::OpenError;
@@ -46,6 +48,7 @@ pub struct PostgresStore {
     heads: Lender,
     /// For tiles and tree heads, whose commits wait for the standby as others do.
     trees: Lines,
+    archives: Archives,
     queues: Queues,
     ends: Arc<Ends>,
     life: Arc<WriterLife>,
@@ -75,6 +78,7 @@ impl PostgresStore {
         let reader = Reader::new(readers, Arc::clone(&durable));
         let heads = Lender::new(database.checked_pool(Purpose::Append, HEAD_CONNECTIONS)?);
         let trees = Lines::patient(database.clone(), Purpose::Append, TREE_CONNECTIONS, READ_TIMEOUT);
+        let archives = Archives::new(database.clone());
         let ends = Arc::new(Ends::new(Arc::clone(&durable)));
         let queues = Queues::new(options.writers);
         let life = Arc::new(WriterLife::default());
@@ -101,6 +105,7 @@ impl PostgresStore {
             reader,
             heads,
             trees,
+            archives,
             queues,
             ends,
             life,
@@ -281,5 +286,32 @@ impl TreeStore for PostgresStore {
             trees::put_tree_head(&session, ledger, epoch, size, &note).await
         })
         .await
+    }
+}
+
+#[async_trait]
+impl ArchiveStore for PostgresStore {
+    async fn archived(&self, ledger: LedgerId) -> Result<Vec<ArchivedRange>, StoreError> {
+        self.reader.archived(ledger).await
+    }
+
+    async fn detach(&self, ledger: LedgerId, piece: Detach) -> Result<(), StoreError> {
+        self.archives.detach(ledger, piece).await
+    }
+
+    async fn attach(&self, ledger: LedgerId, epoch: Epoch, payloads: Vec<Attach>) -> Result<(), StoreError> {
+        let put = move |session: Arc<Session>| async move {
+            archive::attach(&session, ledger, epoch, &payloads).await
+        };
+        self.trees.run(put).await.map_err(session::unavailable)
+    }
+
+    async fn forget(
+        &self,
+        ledger: LedgerId,
+        range: &ArchivedRange,
+        fragments: u64,
+    ) -> Result<(), StoreError> {
+        self.archives.forget(ledger, range.clone(), fragments).await
     }
 }

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ruche_domain::numbers::{Micros, Position};
+use ruche_domain::numbers::{Epoch, LeafIndex, Micros, Position};
+use ruche_ledger::archive::{ArchiveStore, ArchivedRange, Detach};
+use ruche_ledger::hash::Hash;
 use ruche_ledger::store::{AppendOutcome, EventStore, StoreError};
 use ruche_ledger::testing::{Author, check_ledger, ledger};
-use ruche_ledger_postgres::{BackupError, Checked, Database, OpenError, PostgresOptions};
+use ruche_ledger_postgres::{BackupError, Checked, Database, OpenError, PostgresOptions, PostgresStore};
 use tempfile::TempDir;
 
 use super::support::wait_for;
@@ -57,6 +59,40 @@ impl Stored {
 async fn restore(into: &Database, file: &Path, replace: bool) -> Result<Option<String>, BackupError> {
     let loaded = into.restore(file, replace, Micros(7), &|_, _, _| ()).await?;
     Ok(loaded.put_aside)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_knows_what_is_archived() {
+    let Some(server) = server() else { return };
+    let stored = Stored::new(&server).await;
+    let old = open(&stored.url).await;
+    let range = ArchivedRange {
+        epoch: Epoch(1),
+        from: LeafIndex(0),
+        to: LeafIndex(4),
+        archive: "one-e1-0-4".to_owned(),
+        digest: Hash([5; 32]),
+    };
+    let records = vec![LeafIndex(1), LeafIndex(3)];
+    let piece = Detach {
+        range: range.clone(),
+        records,
+    };
+    old.detach(ledger(1), piece).await.unwrap();
+    let checked = stored.backup("good").await.unwrap();
+    assert_eq!((checked.records, checked.payloads_missing), (15, 0));
+    let empty = database(&server).await;
+    let target = Database::parse(&PostgresOptions::new(&empty)).unwrap();
+    restore(&target, &stored.path("good"), false).await.unwrap();
+    let new = open(&empty).await;
+    assert_eq!(new.archived(ledger(1)).await, Ok(vec![range]));
+    assert_eq!(new.archived(ledger(2)).await, Ok(vec![]));
+    for n in 1..=2 {
+        let all = |store: Arc<PostgresStore>| async move {
+            store.read_ledger(ledger(n), Position::START, 99).await
+        };
+        assert_eq!(all(new.clone()).await, all(old.clone()).await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -246,6 +246,55 @@ async fn who_erases_sees_which_payloads_there_are_and_deletes_them() {
     assert_eq!(check_ledger(&*store, ledger(2)).await, 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_erases_notes_archives_of_one_ledger_and_nobody_else_does() {
+    let Some(server) = server() else { return };
+    let url = two_ledgers(&server).await;
+    let note = |n: u128| {
+        let ledger = ledger(n).0;
+        format!(
+            "INSERT INTO archived_range VALUES ('{ledger}', 1, 0, 3, 'a', decode(repeat('05', 32), 'hex'))"
+        )
+    };
+    for role in ["ruche_append", "ruche_app"] {
+        let other = as_role(&url, role).await;
+        of_ledger(&other, 1).await;
+        for sql in [
+            note(1),
+            "DELETE FROM archived_range".to_owned(),
+            "UPDATE archived_range SET behind = 9".to_owned(),
+        ] {
+            refused(&other, &sql).await;
+        }
+    }
+    let eraser = as_role(&url, "ruche_eraser").await;
+    of_ledger(&eraser, 1).await;
+    refused(&eraser, &note(2)).await;
+    assert_eq!(eraser.execute(&note(1), &[]).await.unwrap(), 1);
+    // What is noted is made longer, and never that of another archive.
+    assert_eq!(
+        eraser
+            .execute("UPDATE archived_range SET behind = 9", &[])
+            .await
+            .unwrap(),
+        1
+    );
+    for column in ["archive", "digest", "first", "epoch", "ledger"] {
+        refused(&eraser, &format!("UPDATE archived_range SET {column} = {column}")).await;
+    }
+    of_ledger(&eraser, 2).await;
+    assert_eq!(
+        eraser.execute("DELETE FROM archived_range", &[]).await.unwrap(),
+        0,
+        "of another ledger"
+    );
+    let app = as_role(&url, "ruche_app").await;
+    for (n, seen) in [(1, 1), (2, 0)] {
+        of_ledger(&app, n).await;
+        assert_eq!(count(&app, "archived_range").await, seen);
+    }
+}
+
 /// The login user of these tests may do everything. What the engine cannot do after a role lost it, it does as that role.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_engine_has_the_rights_of_its_roles_and_no_others() {

@@ -20,7 +20,7 @@ use crate::{lookup, read, schema};
 pub struct Checked {
     /// Records, each with its leaf, its place in the chain and its payload.
     pub records: u64,
-    /// Payload fragments that are not there. Allowed: erasing removes them.
+    /// Payload fragments that are neither there nor archived. Allowed: erasing removes them.
     pub payloads_missing: u64,
 }
 

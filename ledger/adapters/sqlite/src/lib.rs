@@ -44,6 +44,7 @@ mod insert;
 mod settle;
 mod lookup;
 mod readers;
+mod archive;
 mod read;
 mod checkpoint;
 mod check;

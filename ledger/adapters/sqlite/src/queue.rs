@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::archive::ArchiveWork;
 use futures_channel::oneshot;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{
@@ -11,6 +12,7 @@ use ruche_domain::limits::{
 };
 use ruche_domain::numbers::Epoch;
 use ruche_ledger::right_edge::HashTile;
+
 use ruche_ledger::store::{AppendOutcome, AppendRequest, EpochOpening, Receipt, StoreError};
 
 /// Where the answer to a job goes.
@@ -34,6 +36,8 @@ pub(crate) enum Work {
     PutTiles(Epoch, Vec<HashTile>, Answer<()>),
     /// Store the copy of the last tree head of an epoch: size and note.
     PutTreeHead(Epoch, u64, Vec<u8>, Answer<()>),
+    /// Take payloads out, put them back, or forget that they were out.
+    Archive(ArchiveWork, Answer<()>),
 }
 
 impl Job {
@@ -47,6 +51,7 @@ impl Job {
             Work::OpenEpoch(opening, _) => (1, opening.record.payload.iter().map(|f| f.bytes.len()).sum()),
             Work::PutTiles(_, tiles, _) => (1, tiles.iter().map(|t| t.hashes.len() * 32).sum()),
             Work::PutTreeHead(_, _, note, _) => (1, note.len()),
+            Work::Archive(work, _) => (1, work.bytes()),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Records as they are read back, checked before anybody sees them.
 
+use std::sync::Arc;
+
 use ruche_domain::ids::LedgerId;
 use ruche_domain::limits::{READ_BYTES_MAX, READ_RECORDS_MAX};
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
 use ruche_domain::stream::StreamId;
+use ruche_ledger::archive::{self, ArchivedRange};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::leaf::Leaf;
 use ruche_ledger::payload::StoredFragment;
@@ -106,7 +109,7 @@ pub(crate) fn stream(
             })?;
         let mut payloads = payload_statement(conn)?;
         let mut payloads = Payloads::query(&mut payloads, id, RecordId(id.0 + 1).fragment(0))?;
-        let record = page.push(epoch, id, leaf, &mut payloads)?;
+        let record = page.push(conn, epoch, id, leaf, &mut payloads)?;
         if record.leaf.event.stream != stream || record.leaf.stream_version != version {
             let found = format!(
                 "{} version {}",
@@ -131,6 +134,8 @@ struct Page {
     limit: usize,
     bytes: usize,
     records: Vec<Record>,
+    /// What is archived of the epoch that was asked for last.
+    archived: Option<(EpochNo, Vec<Arc<ArchivedRange>>)>,
 }
 
 impl Page {
@@ -139,6 +144,7 @@ impl Page {
             limit: limit.min(READ_RECORDS_MAX),
             bytes: 0,
             records: Vec::new(),
+            archived: None,
         }
     }
 
@@ -178,7 +184,7 @@ impl Page {
             }
             expected = RecordId(id.0 + 1);
             let leaf = row.get(1).map_err(failed)?;
-            self.push(epoch, id, leaf, &mut payloads)?;
+            self.push(conn, epoch, id, leaf, &mut payloads)?;
         }
         Ok(())
     }
@@ -186,6 +192,7 @@ impl Page {
     /// Adds a record, if it is what it says.
     fn push(
         &mut self,
+        conn: &Connection,
         epoch: &EpochRow,
         id: RecordId,
         leaf_bytes: Vec<u8>,
@@ -199,17 +206,23 @@ impl Page {
             place: format!("record {position}"),
             reason,
         };
-        let fragments = Leaf::decode(&leaf_bytes)
-            .map_err(|e| corrupt(e.to_string()))?
+        let leaf = Leaf::decode(&leaf_bytes).map_err(|e| corrupt(e.to_string()))?;
+        let fragments = leaf.payload.len();
+        let mut payload = payloads.of(id, fragments)?;
+        if payload.contains(&StoredFragment::Missing) {
+            let category = leaf.event.stream.category;
+            archive::tell_archived(position, category, &mut payload, self.archived_of(conn, epoch)?);
+        }
+        // Whoever has the archive at hand fills in what is there, so it counts as well.
+        let stored = leaf
             .payload
-            .len();
-        let payload = payloads.of(id, fragments)?;
-        self.bytes += leaf_bytes.len()
-            + payload
-                .iter()
-                .filter_map(StoredFragment::bytes)
-                .map(<[u8]>::len)
-                .sum::<usize>();
+            .iter()
+            .zip(&payload)
+            .map(|(commitment, fragment)| match fragment {
+                StoredFragment::Missing => 0,
+                StoredFragment::Present { .. } | StoredFragment::Archived(_) => commitment.stored_length,
+            });
+        self.bytes += leaf_bytes.len() + usize::try_from(stored.sum::<u64>()).unwrap_or(usize::MAX / 2);
         let record = Record::from_stored(position, leaf_bytes, payload)?;
         if record.leaf.origin != epoch.origin {
             return Err(corrupt(format!(
@@ -219,6 +232,18 @@ impl Page {
         }
         self.records.push(record);
         Ok(self.records.last().expect("was pushed"))
+    }
+
+    /// What is archived of an epoch. Asked for where a payload is not there, which is seldom.
+    fn archived_of(
+        &mut self,
+        conn: &Connection,
+        epoch: &EpochRow,
+    ) -> Result<&[Arc<ArchivedRange>], StoreError> {
+        if self.archived.as_ref().is_none_or(|(no, _)| *no != epoch.no) {
+            self.archived = Some((epoch.no, crate::archive::of_epoch(conn, epoch)?));
+        }
+        Ok(self.archived.as_ref().map_or(&[], |(_, ranges)| ranges))
     }
 }
 

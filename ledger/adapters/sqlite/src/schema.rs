@@ -14,6 +14,7 @@ const APPLICATION_ID: i64 = 0x5275_6368;
 pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/ledger/0001_ledger.sql"),
     include_str!("../../../../migrations/sqlite/ledger/0002_key_runs.sql"),
+    include_str!("../../../../migrations/sqlite/ledger/0003_archives.sql"),
 ];
 /// Milliseconds that a connection waits for a lock. Only checkpoints and recovery after a crash ever hold one.
 pub(crate) const BUSY_TIMEOUT_MS: u64 = 5_000;

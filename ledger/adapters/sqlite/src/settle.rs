@@ -20,7 +20,9 @@ impl Settled {
         match work {
             Work::Append(_, answer) => Self::Append(answer, Err(error)),
             Work::OpenEpoch(_, answer) => Self::Opened(answer, Err(error)),
-            Work::PutTiles(.., answer) | Work::PutTreeHead(.., answer) => Self::Done(answer, Err(error)),
+            Work::PutTiles(.., answer) | Work::PutTreeHead(.., answer) | Work::Archive(.., answer) => {
+                Self::Done(answer, Err(error))
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::{Epoch, LeafIndex, Position, StreamVersion};
 use ruche_domain::ports::Clock;
 use ruche_domain::stream::StreamId;
+use ruche_ledger::archive::{ArchiveStore, ArchivedRange, Attach, Detach};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::right_edge::HashTile;
 use ruche_ledger::seal::TreeStore;
@@ -22,6 +23,7 @@ use ruche_ledger::wake::Wakeups;
 use ruche_ledger::writer_life::WriterLife;
 use rusqlite::Connection;
 
+use crate::archive::{self, ArchiveWork};
 use crate::checkpoint::{self, Signal};
 use crate::error::{OpenError, store_error};
 use crate::keep::Parts;
@@ -217,6 +219,13 @@ impl SqliteStore {
             work: work(answer),
         })?;
         answered.await.ok().transpose()
+    }
+
+    /// What is done about archives can be done again.
+    async fn archive(&self, ledger: LedgerId, work: ArchiveWork) -> Result<(), StoreError> {
+        self.write(ledger, |answer| Work::Archive(work, answer))
+            .await?
+            .ok_or_else(writer_broke)
     }
 
     async fn read<T: Send + 'static>(
@@ -418,6 +427,31 @@ impl TreeStore for SqliteStore {
         self.write(ledger, |answer| Work::PutTreeHead(epoch, size, note, answer))
             .await?
             .ok_or_else(writer_broke)
+    }
+}
+
+#[async_trait]
+impl ArchiveStore for SqliteStore {
+    async fn archived(&self, ledger: LedgerId) -> Result<Vec<ArchivedRange>, StoreError> {
+        self.read(move |conn| archive::of_ledger(conn, ledger)).await
+    }
+
+    async fn detach(&self, ledger: LedgerId, piece: Detach) -> Result<(), StoreError> {
+        self.archive(ledger, ArchiveWork::Detach(piece)).await
+    }
+
+    async fn attach(&self, ledger: LedgerId, epoch: Epoch, payloads: Vec<Attach>) -> Result<(), StoreError> {
+        self.archive(ledger, ArchiveWork::Attach(epoch, payloads)).await
+    }
+
+    async fn forget(
+        &self,
+        ledger: LedgerId,
+        range: &ArchivedRange,
+        fragments: u64,
+    ) -> Result<(), StoreError> {
+        self.archive(ledger, ArchiveWork::Forget(range.clone(), fragments))
+            .await
     }
 }
 

@@ -11,6 +11,7 @@ use ruche_ledger::store::{AppendOutcome, AppendRequest, EpochOpening, Receipt, S
 use ruche_ledger::wake::Wakeups;
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::archive;
 use crate::cache::Generations;
 use crate::checkpoint::{self, Signal};
 use crate::error::store_error;
@@ -261,6 +262,11 @@ impl Writer {
                     let stored = no.and_then(|no| write::put_tree_head(&self.conn, no, size, &note));
                     put(answer, stored, round)
                 }
+                Work::Archive(work, answer) => {
+                    let no = self.epoch(ledger, work.epoch());
+                    let done = no.and_then(|no| archive::write(&self.conn, no, &work));
+                    put(answer, done, round)
+                }
             };
             // SQLite ends the transaction by itself after some errors, even of a read whose error became one caller's
             // answer. What came before is undone then, and nothing more may be written outside of a transaction.
@@ -441,7 +447,8 @@ fn data_version(conn: &Connection) -> Result<i64, StoreError> {
 fn put(answer: Answer<()>, stored: Result<(), StoreError>, round: &mut Round) -> Result<(), StoreError> {
     round.settled.push(Settled::Done(answer, stored.clone()));
     match stored {
-        Err(StoreError::NoSuchLedger) => Ok(()),
+        // Nothing was written of what was refused.
+        Err(StoreError::NoSuchLedger | StoreError::Refused(_)) => Ok(()),
         other => other,
     }
 }

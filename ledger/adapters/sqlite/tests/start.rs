@@ -110,7 +110,7 @@ fn files_of_others_and_of_newer_versions_are_refused_untouched() {
         try_open(dir.path()),
         Err(OpenError::Newer {
             found: 99,
-            known: 2,
+            known: 3,
             ..
         })
     ));

@@ -322,13 +322,23 @@ impl Story {
             }
             checker.end_epoch(&mut findings);
         }
+        checker.end(&mut findings);
         // The turn of these stories is not told: what turns may do is judged by other rules.
         let of_turn = |found: &&Finding| {
             let is_ours = ["settled before", "registered", "lapsed"].map(|told| found.detail.contains(told));
             found.kind == FindingKind::IllegalTransition && !is_ours.contains(&true)
         };
+        // What is not there is told at the end of the ledger, and here in its place.
+        let is_missing = |found: &&Finding| found.kind == FindingKind::PayloadMissing;
         let kept = findings.kept().iter().filter(|found| !of_turn(found));
-        let told = kept.map(|found| format!("{} {}", found.kind, found.index.unwrap()));
+        let (missing, mut told): (Vec<_>, Vec<_>) = kept.partition(is_missing);
+        for found in missing {
+            let behind = told.iter().position(|told| told.index >= found.index);
+            told.insert(behind.unwrap_or(told.len()), found);
+        }
+        let told = told
+            .iter()
+            .map(|found| format!("{} {}", found.kind, found.index.unwrap()));
         (told.collect(), checker)
     }
 

@@ -37,21 +37,24 @@
 //! # Where things are
 //!
 //! `ruche_read.current` names the current generation, `ruche_read.migration` the version of its tables, which are in the
-//! schema `ruche_read_<generation>`. Whoever can write there can make queries lie until the next rebuild shows it, and
-//! can change nothing in the ledger.
+//! schema `ruche_read_<generation>`. `ruche_bi` has views over them for the tools of others (`bi`). Whoever can write to
+//! the tables can make queries lie until the next rebuild shows it, and can change nothing in the ledger.
 
 mod error;
 mod gate;
 mod value;
 mod session;
+mod bi;
 mod schema;
 mod many;
 mod step;
 mod read;
 mod models;
+mod snapshot;
 mod compare;
 mod rebuild;
 
+pub use bi::{BiError, BiLogin, grant, logins, revoke};
 pub use error::OpenError;
 pub use models::PostgresReadStore;
 pub use schema::migrate;

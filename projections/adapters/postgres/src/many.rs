@@ -133,8 +133,10 @@ fn summed(counter: &Counter, rows: &str) -> Option<String> {
         values.push(format!("mod({nanos}, 1000000000)::bigint"));
         values.push(format!("mod({rest}, 1000000000000000000)::bigint"));
     }
+    // A row of the list for each row of values.
+    let each = counter.each().map(|each| format!(", {each}")).unwrap_or_default();
     Some(format!(
-        "INSERT INTO {} ({}) SELECT {} FROM {rows} GROUP BY {} {}",
+        "INSERT INTO {} ({}) SELECT {} FROM {rows}{each} GROUP BY {} {}",
         counter.table,
         columns.join(", "),
         values.join(", "),

@@ -12,6 +12,7 @@ use ruche_domain::limits::READER_QUEUE_MAX;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_projections::change::SqlValue;
 use ruche_projections::event::unpack;
+use ruche_projections::search::Wanted;
 use ruche_projections::select::Fields;
 use ruche_projections::store::{
     DeadLetter, DeadLetterState, ProjectionCheckpoint, ProjectionStatus, ReadStore, ReadStoreError, Row, Step,
@@ -179,6 +180,11 @@ impl PostgresReadStore {
         }
     }
 
+    /// Where the current generation is read.
+    pub(crate) fn reading(&self) -> &Pool {
+        self.shared.reading.as_ref().unwrap_or(&self.shared.pool)
+    }
+
     /// Refuses steps of this node until the guard is dropped.
     pub(crate) fn switching(&self) -> Switching {
         self.shared.switching.store(true, Ordering::SeqCst);
@@ -237,8 +243,12 @@ pub(crate) async fn bounded<T>(
 
 const LETTERS: &str = "SELECT projection, position, version, event_type, leaf, error, attempts, recorded_at, state \
     FROM dead_letter WHERE ledger = $1";
+/// The function looks at the ledger of the transaction, which is that of the read.
+const FOUND: &str =
+    "SELECT kind, id, session, position FROM search_found($1, $2, $3, $4, $5) ORDER BY position DESC";
 const CHECKPOINT: &str =
     "SELECT version, position, applied, recorded_at FROM checkpoint WHERE ledger = $1 AND projection = $2";
+const PAUSED: &str = "SELECT paused, decided FROM projection_paused WHERE ledger = $1 AND projection = $2";
 
 #[async_trait]
 impl ReadStore for PostgresReadStore {
@@ -254,9 +264,16 @@ impl ReadStore for PostgresReadStore {
     ) -> Result<ProjectionStatus, ReadStoreError> {
         let key = [SqlValue::Id(*ledger.as_bytes()), SqlValue::Word(projection)];
         let letters = format!("{LETTERS} AND projection = $2 ORDER BY position");
-        let mut answers = self.read(ledger, &[(CHECKPOINT, &key), (&letters, &key)]).await?;
+        let questions = [(CHECKPOINT, &key[..]), (&letters, &key), (PAUSED, &key)];
+        let mut answers = self.read(ledger, &questions).await?;
+        let paused = answers.pop().and_then(|mut rows| rows.pop());
         let letters = answers.pop().unwrap_or_default();
         let mut status = ProjectionStatus::default();
+        if let Some(row) = paused {
+            let fields = &mut Fields::new(row);
+            status.paused = fields.int()? == 1;
+            status.decided = Some(fields.position()?);
+        }
         if let Some(row) = answers.pop().and_then(|mut rows| rows.pop()) {
             let fields = &mut Fields::new(row);
             status.version = Some(small(fields.count()?)?);
@@ -291,6 +308,28 @@ impl ReadStore for PostgresReadStore {
         self.write(forget).await
     }
 
+    async fn discard_dead_letter(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        position: Position,
+    ) -> Result<bool, ReadStoreError> {
+        let discard = step::discard(&self.shared.pool, self.target, ledger, projection, position);
+        self.write(discard).await
+    }
+
+    async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError> {
+        let decision = (paused, decided);
+        let pause = step::pause(&self.shared.pool, self.target, ledger, projection, decision);
+        self.write(pause).await
+    }
+
     async fn dead_letters(&self, ledger: LedgerId) -> Result<Vec<DeadLetter>, ReadStoreError> {
         let sql = format!("{LETTERS} ORDER BY projection, position");
         let rows = self.query(&sql, vec![SqlValue::Id(*ledger.as_bytes())]).await?;
@@ -305,6 +344,18 @@ impl ReadStore for PostgresReadStore {
         };
         let ledger = ledger.map_err(|()| ReadStoreError::Refused("a query names its ledger first".into()))?;
         let mut answers = self.read(LedgerId::from_bytes(ledger), &[(sql, &params)]).await?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    async fn search(&self, wanted: &Wanted) -> Result<Vec<Row>, ReadStoreError> {
+        let params = [
+            wanted.expression('\'', " & ").into(),
+            wanted.kind_value(),
+            wanted.session_value(),
+            wanted.before.into(),
+            wanted.rows_max.into(),
+        ];
+        let mut answers = self.read(wanted.ledger, &[(FOUND, &params)]).await?;
         Ok(answers.pop().unwrap_or_default())
     }
 }

@@ -11,6 +11,7 @@
 //!    run, on all nodes, and those that come wait for it. The next one goes exactly to the checkpoints that cannot move
 //!    now, and the keeper names it the current one and commits. A step that waited reads the name after that, finds the
 //!    same checkpoint in the next generation and goes on there.
+//!    The views for tools of others change places with it, by name alone: a query that reads them holds nothing up.
 //! 5. The old one is dropped. A query that began with it and comes too late begins again (`read`).
 
 use std::sync::Arc;
@@ -19,11 +20,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ruche_ledger::store::EventStore;
 use ruche_projections::projection;
-use ruche_projections::rebuild::{self, OnDifference, Rebuild, RebuildError, RebuildReport};
+use ruche_projections::rebuild::{
+    self, OnDifference, Rebuild, RebuildError, RebuildPhase, RebuildProgress, RebuildReport,
+};
 use ruche_projections::runner::Runner;
 use ruche_projections::store::{DeadLetterState, ReadStoreError};
 use tokio_postgres::types::FromSqlOwned;
 
+use crate::bi;
 use crate::compare::{self, Snapshot};
 use crate::error::read_store_error;
 use crate::models::{PostgresReadStore, bounded};
@@ -46,20 +50,7 @@ impl Keeper {
     /// Begins, unless somebody rebuilds already, on any node.
     async fn begin(models: &PostgresReadStore) -> Result<Self, RebuildError> {
         let session = Session::borrow(&models.shared.pool).await.map_err(failed)?;
-        let owner = async {
-            Owner::of(&session)
-                .await
-                .map_err(|error| read_store_error(&error))
-        };
-        let Owner {
-            user,
-            owner,
-            may_change,
-        } = bounded(ANSWER_MAX, owner).await.map_err(failed)?;
-        if !may_change {
-            session.give_back();
-            return Err(RebuildError::NotOwner { user, owner });
-        }
+        owner_only(&session).await?;
         let begin = format!("BEGIN; {}", limits(STATEMENT_MAX, LOCK_WAIT, REBUILD_MAX));
         let keeper = Self(session);
         keeper.run(&begin).await?;
@@ -101,14 +92,15 @@ impl Keeper {
 
     /// Names a generation the current one. If we die before the commit the old one stays, after it the next one is whole:
     /// its commits were flushed no later than this one.
-    async fn switch(&self, to: u32) -> Result<(), RebuildError> {
+    async fn switch(&self, from: u32, to: u32) -> Result<(), RebuildError> {
         let sql = "SELECT coalesce(max(version), 0) FROM ruche_read.migration";
         if self.ask::<i64>(sql).await? != schema::known() {
             // A newer program migrated meanwhile; the tables that were filled are not of its schema.
             return Err(RebuildError::CutOff);
         }
         let switch = format!(
-            "SET LOCAL synchronous_commit = on; UPDATE ruche_read.current SET generation = {to}; COMMIT"
+            "SET LOCAL synchronous_commit = on; UPDATE ruche_read.current SET generation = {to}; {}; COMMIT",
+            bi::switched(from, to)
         );
         self.run(&switch).await
     }
@@ -118,6 +110,20 @@ impl Keeper {
         if self.run(last).await.is_ok() {
             self.0.give_back();
         }
+    }
+}
+
+/// Refuses who may not make and drop the tables of read models. A session that is refused is not given back: it is closed.
+async fn owner_only(session: &Session) -> Result<(), RebuildError> {
+    let found = async { Owner::of(session).await.map_err(|error| read_store_error(&error)) };
+    let Owner {
+        user,
+        owner,
+        may_change,
+    } = bounded(ANSWER_MAX, found).await.map_err(failed)?;
+    match may_change {
+        true => Ok(()),
+        false => Err(RebuildError::NotOwner { user, owner }),
     }
 }
 
@@ -131,8 +137,16 @@ impl Rebuild for PostgresReadStore {
         &self,
         feed: Arc<dyn EventStore>,
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError> {
-        PostgresReadStore::rebuild(self, feed, on_difference).await
+        PostgresReadStore::rebuild(self, feed, on_difference, progress).await
+    }
+
+    async fn may_rebuild(&self) -> Result<(), RebuildError> {
+        let session = Session::borrow(&self.shared.pool).await.map_err(failed)?;
+        owner_only(&session).await?;
+        session.give_back();
+        Ok(())
     }
 }
 
@@ -146,13 +160,16 @@ impl PostgresReadStore {
         &self,
         feed: Arc<dyn EventStore>,
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError> {
         let keeper = Keeper::begin(self).await?;
         // Only a rebuild changes it, and there is no other.
         let old = self.generation().await.map_err(failed)?;
         self.remove_others(old).await.map_err(failed)?;
         let numbers = (old, old + 1);
-        let result = self.fill_and_switch(&keeper, feed, numbers, on_difference).await;
+        let result = self
+            .fill_and_switch(&keeper, feed, numbers, on_difference, progress)
+            .await;
         // After a commit there is nothing to undo; the connection is given back if it answers still.
         let is_over = result.as_ref().is_ok_and(|report| report.switched);
         keeper.end(if is_over { "SELECT 1" } else { "ROLLBACK" }).await;
@@ -166,19 +183,22 @@ impl PostgresReadStore {
         feed: Arc<dyn EventStore>,
         (old_number, next_number): (u32, u32),
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError> {
         self.define(&schema::make(next_number)).await.map_err(failed)?;
         let next = self.of(next_number);
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
+        rebuild::count_ahead(self, &ledgers, progress).await?;
         let runner = Runner::new(Arc::clone(&feed), Arc::new(next.clone()));
         let outdated = rebuild::is_outdated(self, &ledgers).await?;
         rebuild::copy_letters(self, &next, &ledgers, DeadLetterState::Discarded).await?;
-        rebuild::run_to(&runner, &rebuild::ends(self, &ledgers).await?).await?;
+        rebuild::run_to(&runner, &rebuild::ends(self, &ledgers).await?, progress).await?;
 
         let snapshot = Snapshot::take(&self.shared.pool, old_number)
             .await
             .map_err(failed)?;
-        rebuild::run_to(&runner, &snapshot.ends).await?;
+        rebuild::run_to(&runner, &snapshot.ends, progress).await?;
+        progress.enter(RebuildPhase::Comparing);
         let differences = if outdated {
             snapshot.end().await;
             Vec::new()
@@ -200,8 +220,9 @@ impl PostgresReadStore {
             return Ok(report);
         }
 
+        progress.enter(RebuildPhase::Switching);
         // Most of what came meanwhile, so that steps are stopped for little more than a moment.
-        rebuild::run_to(&runner, &rebuild::ends(self, &ledgers).await?).await?;
+        rebuild::run_to(&runner, &rebuild::ends(self, &ledgers).await?, progress).await?;
         let tables: Vec<String> = rebuild::compared_tables()
             .iter()
             .map(|table| format!("{}.{table}", schema::schema_of(next_number)))
@@ -213,12 +234,13 @@ impl PostgresReadStore {
         keeper.stop_steps().await?;
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
         rebuild::copy_letters(self, &next, &ledgers, DeadLetterState::Discarded).await?;
-        rebuild::run_to(&runner, &rebuild::ends(self, &ledgers).await?).await?;
+        rebuild::run_to(&runner, &rebuild::ends(self, &ledgers).await?, progress).await?;
         report.events = rebuild::events(&next, &ledgers).await?;
         if !outdated {
             rebuild::copy_letters(self, &next, &ledgers, DeadLetterState::Parked).await?;
         }
-        if let Err(error) = keeper.switch(next_number).await {
+        rebuild::copy_pauses(self, &next, &ledgers).await?;
+        if let Err(error) = keeper.switch(old_number, next_number).await {
             // The answer to a commit can get lost; the name says whether it happened.
             if self.generation().await.map_err(failed)? != next_number {
                 return Err(error);
@@ -265,7 +287,8 @@ impl PostgresReadStore {
         for row in others.await? {
             let name: String = row.get(0);
             if name != schema::schema_of(current) {
-                self.define(&format!("DROP SCHEMA {name} CASCADE")).await?;
+                self.define(&format!("{}; DROP SCHEMA {name} CASCADE", bi::dropped(&name)))
+                    .await?;
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, SimpleQueryMessage, Transaction};
 
+use crate::bi;
 use crate::error::OpenError;
 
 /// Applied in order to a generation; `ruche_read.migration` has a row for each that was. See `migrations/README.md`.
@@ -23,6 +24,14 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/read/0013_who_asserted_outcomes.sql"),
     include_str!("../../../../migrations/postgres/read/0014_effects_in_doubt.sql"),
     include_str!("../../../../migrations/postgres/read/0015_turns_that_wait_for_people.sql"),
+    include_str!("../../../../migrations/postgres/read/0016_memory.sql"),
+    include_str!("../../../../migrations/postgres/read/0017_analytics.sql"),
+    include_str!("../../../../migrations/postgres/read/0018_scenarios_goals_words.sql"),
+    include_str!("../../../../migrations/postgres/read/0019_paused_projections.sql"),
+    include_str!("../../../../migrations/postgres/read/0020_ends_of_facts.sql"),
+    include_str!("../../../../migrations/postgres/read/0021_sessions_by_external_id.sql"),
+    include_str!("../../../../migrations/postgres/read/0022_tables_for_others.sql"),
+    include_str!("../../../../migrations/postgres/read/0023_policy.sql"),
 ];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;
@@ -125,6 +134,11 @@ async fn apply(client: &mut Client) -> Result<(), OpenError> {
         tx.batch_execute(&applied).await.map_err(failed())?;
         tracing::info!(version, "schema of the read models migrated");
     }
+    let current = "SELECT generation FROM ruche_read.current";
+    let current: i64 = tx.query_typed_one(current, &[]).await.map_err(failed())?.get(0);
+    let shown = bi::shown(bi::CURRENT, u32::try_from(current).unwrap_or(u32::MAX));
+    let shown = format!("{}; {shown}", bi::SHARED);
+    tx.batch_execute(&shown).await.map_err(failed())?;
     tx.commit().await.map_err(failed())
 }
 
@@ -141,8 +155,9 @@ pub(crate) async fn version(tx: &Transaction<'_>) -> Result<i64, Error> {
 pub(crate) fn make(generation: u32) -> String {
     let schema = schema_of(generation);
     format!(
-        "CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}, pg_temp; {}",
-        MIGRATIONS.join(";\n")
+        "CREATE SCHEMA {schema}; SET LOCAL search_path = {schema}, pg_temp; {}; {}",
+        MIGRATIONS.join(";\n"),
+        bi::shown(&bi::schema_of(generation), generation)
     )
 }
 

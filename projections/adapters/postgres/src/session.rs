@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType, Timeouts};
 use ruche_domain::ids::LedgerId;
+use ruche_domain::limits::READ_STATEMENT_MS_MAX;
 use ruche_projections::change::{SqlValue, Statement};
 use ruche_projections::store::ReadStoreError;
 use tokio_postgres::types::{ToSql, Type};
@@ -22,7 +23,7 @@ use crate::value::{Bound, typed};
 /// Waiting for a connection of the pool, and for a new or tired one to answer.
 pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// One statement of a query or step may take so long.
-pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STATEMENT_MAX: Duration = Duration::from_millis(READ_STATEMENT_MS_MAX);
 /// Waiting for a lock: of a checkpoint, or of a generation that takes over.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The server ends a transaction of ours that does nothing for so long.
@@ -261,7 +262,8 @@ impl<'c> Pipeline<'c, Vec<Row>> {
     }
 }
 
-fn by_reference<'v>(typed: &'v [(Bound<'_>, Type)]) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
+/// Values as the client takes them.
+pub(crate) fn by_reference<'v>(typed: &'v [(Bound<'_>, Type)]) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
     let values = typed.iter();
     values
         .map(|(value, of)| (value as &(dyn ToSql + Sync), of.clone()))

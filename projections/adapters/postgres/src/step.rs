@@ -23,17 +23,27 @@ use crate::value;
 /// Moves a checkpoint that is there: only from where it stands and only of the same version. It waits for whoever
 /// moves it at this moment, and looks again.
 const MOVE: &str = "UPDATE checkpoint SET position = $1, applied = $2, recorded_at = $3 WHERE ledger = $4 \
-    AND projection = $5 AND version = $6 AND position = $7 AND applied = $8 AND recorded_at = $9";
+    AND projection = $5 AND version = $6 AND position = $7 AND applied = $8 AND recorded_at = $9 \
+    AND NOT EXISTS (SELECT 1 FROM projection_paused p WHERE p.ledger = $4 AND p.projection = $5 \
+    AND p.paused = 1)";
 /// Makes one that is not there.
 const MAKE: &str = "INSERT INTO checkpoint (position, applied, recorded_at, ledger, projection, version) \
-    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (ledger, projection) DO NOTHING";
+    SELECT $1, $2, $3, $4, $5, $6 WHERE NOT EXISTS (SELECT 1 FROM projection_paused p WHERE p.ledger = $4 \
+    AND p.projection = $5 AND p.paused = 1) ON CONFLICT (ledger, projection) DO NOTHING";
 const FOUND: &str =
     "SELECT position, applied, recorded_at FROM checkpoint WHERE ledger = $1 AND projection = $2";
 const PUT: &str = "INSERT INTO dead_letter (ledger, projection, position, version, event_type, leaf, error, attempts, \
     recorded_at, state) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
     ON CONFLICT (ledger, projection, position) DO UPDATE SET version = excluded.version, \
     error = excluded.error, attempts = excluded.attempts, state = excluded.state";
-const FORGET: &str = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3";
+const FORGET: &str = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3 \
+    AND state = 'parked'";
+
+const DISCARD: &str = "UPDATE dead_letter SET state = 'discarded' WHERE ledger = $1 AND projection = $2 AND position = $3 \
+    AND state = 'parked'";
+const PAUSE: &str = "INSERT INTO projection_paused (ledger, projection, paused, decided) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (ledger, projection) DO UPDATE SET paused = excluded.paused, decided = excluded.decided \
+    WHERE projection_paused.decided < excluded.decided";
 
 /// A position as a column.
 fn packed(position: Position) -> Result<SqlValue, ReadStoreError> {
@@ -261,7 +271,40 @@ pub(crate) async fn forget(
     Ok(write(pool, target, ledger, (FORGET, &params)).await? > 0)
 }
 
-/// One statement about a dead letter in a transaction of its own; how many rows it changed.
+/// Pauses a projection, or lets it go on. A step that has moved its checkpoint already is not stopped; the next one is.
+pub(crate) async fn pause(
+    pool: &Pool,
+    target: Target,
+    ledger: LedgerId,
+    projection: &'static str,
+    (paused, decided): (bool, Position),
+) -> Result<bool, ReadStoreError> {
+    let params = [
+        SqlValue::Id(*ledger.as_bytes()),
+        SqlValue::Word(projection),
+        SqlValue::Int(i64::from(paused)),
+        packed(decided)?,
+    ];
+    Ok(write(pool, target, ledger, (PAUSE, &params)).await? > 0)
+}
+
+/// Has a projection go on without a parked event.
+pub(crate) async fn discard(
+    pool: &Pool,
+    target: Target,
+    ledger: LedgerId,
+    projection: &'static str,
+    position: Position,
+) -> Result<bool, ReadStoreError> {
+    let params = [
+        SqlValue::Id(*ledger.as_bytes()),
+        SqlValue::Word(projection),
+        packed(position)?,
+    ];
+    Ok(write(pool, target, ledger, (DISCARD, &params)).await? > 0)
+}
+
+/// One statement about a dead letter or a pause in a transaction of its own; how many rows it changed.
 async fn write(
     pool: &Pool,
     target: Target,

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, Pool, Runtime};
 use futures_util::future::BoxFuture;
-use ruche_projections::rebuild::Rebuild;
-use ruche_projections::testing::world::Engine;
+use ruche_projections::testing::world::{Engine, Models};
 use ruche_projections_postgres::{PostgresReadStore, migrate};
 use tokio_postgres::{Client, NoTls};
 
@@ -94,7 +93,7 @@ impl Postgres {
 
 #[async_trait]
 impl Engine for Postgres {
-    fn models(&self) -> Arc<dyn Rebuild> {
+    fn models(&self) -> Arc<dyn Models> {
         Arc::new(self.models.clone())
     }
 

@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ruche_domain::events::MemoryWritten;
 use ruche_domain::ids::LedgerId;
+use ruche_domain::stream::Category;
 use ruche_ledger::store::PreparedEvent;
 use ruche_ledger::testing::SeededRandom;
 use ruche_projections::change::SqlValue;
 use ruche_projections::rebuild::compared_tables;
 use ruche_projections::runner::Runner;
 use ruche_projections::store::ReadStore;
-use ruche_projections::testing::Story;
 use ruche_projections::testing::extremes::{Choices, events};
 use ruche_projections::testing::world::World;
+use ruche_projections::testing::{Story, policies};
 use ruche_projections_sqlite::SqliteReadStore;
 
 use crate::common::{fresh, skipped};
@@ -90,6 +92,11 @@ fn mixed(seed: u64) -> Vec<PreparedEvent> {
 /// PostgreSQL in batches.
 async fn both_make_the_same(mut events: Vec<PreparedEvent>, batch: usize) {
     events.extend(Story::new(9).lane());
+    let fact = MemoryWritten::new("r".to_owned(), "of no session".into(), vec![]);
+    let mut of_no_session = Story::new(10).event(fact);
+    of_no_session.event.stream.category = Category::Memory;
+    events.push(of_no_session);
+    events.extend(policies::told());
     let world = World::new(fresh).await;
     let dir = tempfile::tempdir().unwrap();
     let sqlite = SqliteReadStore::open(dir.path()).unwrap();

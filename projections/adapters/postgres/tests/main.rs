@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a failing test may panic")]
 
 mod common;
+mod bi;
 mod contract;
 mod engines;
 mod nodes;
 mod opening;
+mod plans;
 mod shared;
 mod tenants;

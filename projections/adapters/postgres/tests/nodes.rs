@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ruche_domain::ids::LedgerId;
-use ruche_projections::rebuild::{OnDifference, RebuildError};
+use ruche_projections::rebuild::{OnDifference, RebuildError, RebuildProgress};
 use ruche_projections::runner::{RunError, Runner};
 use ruche_projections::sessions::{self, SessionFilter};
 use ruche_projections::store::{ReadStore, ReadStoreError};
@@ -127,9 +127,12 @@ async fn one_node_rebuilds_at_a_time() {
     let world = World::on(Box::new(postgres.clone()));
     let ledger = world.projected(1, 1).await;
     let other = open(&postgres.url).await;
+    let seen = RebuildProgress::default();
     let rebuilds = futures_util::future::join(
-        world.models.rebuild(world.feed_store(), OnDifference::Keep),
-        other.rebuild(world.feed_store(), OnDifference::Keep),
+        world
+            .models
+            .rebuild(world.feed_store(), OnDifference::Keep, &seen),
+        other.rebuild(world.feed_store(), OnDifference::Keep, &seen),
     );
     let results = rebuilds.await;
     let switched = |result: &Result<_, RebuildError>| result.is_ok();
@@ -202,7 +205,11 @@ async fn a_rebuild_that_is_cut_off_leaves_the_current_generation_and_the_next_on
     let world = World::on(Box::new(postgres.clone()));
     let ledger = world.projected(1, 4).await;
     let (models, feed) = (postgres.models.clone(), world.feed_store());
-    let rebuilding = tokio::spawn(async move { models.rebuild(feed, OnDifference::Keep).await });
+    let rebuilding = tokio::spawn(async move {
+        models
+            .rebuild(feed, OnDifference::Keep, &RebuildProgress::default())
+            .await
+    });
     let owner = session(&postgres.url).await;
     let begun = async {
         let sql = "SELECT to_regclass('ruche_read_2.checkpoint') IS NOT NULL";
@@ -319,7 +326,11 @@ async fn a_switch_waits_for_steps_that_run() {
     let step = "BEGIN; SELECT pg_advisory_xact_lock_shared(1920299621, 2)";
     holder.batch_execute(step).await.unwrap();
     let (models, feed) = (postgres.models.clone(), world.feed_store());
-    let rebuilding = tokio::spawn(async move { models.rebuild(feed, OnDifference::Keep).await });
+    let rebuilding = tokio::spawn(async move {
+        models
+            .rebuild(feed, OnDifference::Keep, &RebuildProgress::default())
+            .await
+    });
     let alone = "locktype = 'advisory' AND objid = 2 AND mode = 'ExclusiveLock' AND NOT granted";
     assert!(
         is_locked(&looks, alone, || rebuilding.is_finished()).await,

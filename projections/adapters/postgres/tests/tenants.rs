@@ -1,9 +1,13 @@
 //! What the database itself keeps apart: sessions as `ruche_app` see the ledger that is set, and without one nothing.
 
+use ruche_domain::events::{InterventionPoint, MemoryStoreCreated, PolicyEvaluated, PolicyVerdict};
 use ruche_domain::ids::LedgerId;
+use ruche_domain::measures::Digest;
+use ruche_domain::stream::{Category, StreamId};
 use ruche_projections::change::SqlValue;
 use ruche_projections::rebuild::compared_tables;
 use ruche_projections::testing::Story;
+use ruche_projections::testing::extremes::{Choices, events};
 use ruche_projections::testing::world::{Engine, World};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -29,6 +33,16 @@ async fn seen(client: &Client) -> Vec<(i64, Vec<Vec<u8>>)> {
     seen
 }
 
+/// Texts that the search function finds for a word of a ledger.
+async fn found(client: &Client, ledger: LedgerId) -> i64 {
+    let sql = format!(
+        "SELECT count(*) FROM search_found('''{}flight''', '', '', {}, 100)",
+        hex(ledger),
+        i64::MAX
+    );
+    client.query_one(&sql, &[]).await.unwrap().get(0)
+}
+
 #[tokio::test]
 async fn a_session_sees_the_ledger_that_is_set_and_nothing_without() {
     if skipped() {
@@ -38,7 +52,21 @@ async fn a_session_sees_the_ledger_that_is_set_and_nothing_without() {
     let world = World::on(Box::new(postgres.clone()));
     let (a, b) = (world.projected(1, 2).await, world.projected(2, 1).await);
     for ledger in [a, b] {
-        world.feed.append(ledger, Story::new(9).lane()).await;
+        let mut story = Story::new(9);
+        let mut more = story.lane();
+        story.enter(story.session_id(9));
+        let extreme = events(&mut Choices::new(&[1])).into_iter();
+        more.extend(extreme.map(|event| story.event(event)));
+        // One of no session, in a stream of the client's own.
+        let mut own = story.event(MemoryStoreCreated::new("s".to_owned()));
+        own.event.session = None;
+        own.event.stream = StreamId::new(Category::Memory, own.event.event_id.0);
+        more.push(own);
+        let point = InterventionPoint::PreToolCall;
+        let (verdict, digest) = (PolicyVerdict::Allow, Digest([1; 32]));
+        let asked = PolicyEvaluated::new("d".to_owned(), point, verdict, digest, digest);
+        more.push(story.event(asked));
+        world.feed.append(ledger, more).await;
         world.runner().catch_up(ledger).await.unwrap();
     }
     let owner = session(&postgres.url).await;
@@ -75,6 +103,9 @@ async fn a_session_sees_the_ledger_that_is_set_and_nothing_without() {
         );
         let error = client.execute(&forged, &[]).await.unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+        // The function is its owner's, whom no policy binds.
+        assert!(found(&client, ledger).await > 0);
+        assert_eq!(found(&client, other).await, 0);
     }
     client.batch_execute("RESET ruche.ledger").await.unwrap();
     assert_eq!(
@@ -82,6 +113,7 @@ async fn a_session_sees_the_ledger_that_is_set_and_nothing_without() {
         nothing,
         "a setting that was taken back is none"
     );
+    assert_eq!(found(&client, a).await, 0);
 }
 
 /// A statement that names its ledger and asks for rows of another gets none.
@@ -134,7 +166,7 @@ async fn the_role_owns_nothing_and_every_table_is_guarded() {
         .map(|row| row.get(0))
         .collect();
     let mut tables = compared_tables();
-    tables.push("dead_letter");
+    tables.extend(["dead_letter", "projection_paused"]);
     tables.sort_unstable();
     assert_eq!(guarded, tables);
     let enter = "SET ROLE ruche_app; SET search_path = ruche_read_1";

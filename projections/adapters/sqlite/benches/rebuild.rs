@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use ruche_domain::numbers::Position;
 use ruche_ledger::store::EventStore;
+use ruche_projections::rebuild::RebuildProgress;
 use ruche_projections::runner::Runner;
 use ruche_projections::store::ReadStore;
 use ruche_projections::testing::Feed;
@@ -44,7 +45,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
 
     let started = Watch::start();
-    let rebuilt = models.rebuild(checked, OnDifference::Keep).await?;
+    let rebuilt = models
+        .rebuild(checked, OnDifference::Keep, &RebuildProgress::default())
+        .await?;
     report("rebuilding, comparing and switching", events, started);
     assert!(rebuilt.switched && rebuilt.differences.is_empty(), "{rebuilt:?}");
 

@@ -80,6 +80,9 @@ pub(crate) fn read_store_error(error: &rusqlite::Error) -> ReadStoreError {
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown => {
             ReadStoreError::Corrupt(text)
         }
+        ErrorCode::OperationInterrupted => {
+            ReadStoreError::Unavailable(format!("a query ran too long and was ended: {text}"))
+        }
         _ => ReadStoreError::Unavailable(text),
     }
 }

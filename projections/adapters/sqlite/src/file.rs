@@ -28,6 +28,14 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0015_who_asserted_outcomes.sql"),
     include_str!("../../../../migrations/sqlite/read/0016_effects_in_doubt.sql"),
     include_str!("../../../../migrations/sqlite/read/0017_turns_that_wait_for_people.sql"),
+    include_str!("../../../../migrations/sqlite/read/0018_memory.sql"),
+    include_str!("../../../../migrations/sqlite/read/0019_analytics.sql"),
+    include_str!("../../../../migrations/sqlite/read/0020_scenarios_goals_words.sql"),
+    include_str!("../../../../migrations/sqlite/read/0021_paused_projections.sql"),
+    include_str!("../../../../migrations/sqlite/read/0022_ends_of_facts.sql"),
+    include_str!("../../../../migrations/sqlite/read/0023_sessions_by_external_id.sql"),
+    include_str!("../../../../migrations/sqlite/read/0024_tables_for_others.sql"),
+    include_str!("../../../../migrations/sqlite/read/0025_policy.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";

@@ -49,7 +49,7 @@ impl Generation {
         for _ in 0..READERS {
             let reader = file::open_reader(&path)?;
             let queue = Arc::clone(&generation.reads);
-            generation.spawn("read-models-reader", move || read::run(&reader, &queue))?;
+            generation.spawn("read-models-reader", move || read::run(reader, &queue))?;
         }
         Ok(generation)
     }

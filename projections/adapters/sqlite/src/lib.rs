@@ -28,6 +28,7 @@ mod write;
 mod read;
 mod generation;
 mod models;
+mod snapshot;
 mod rebuild;
 mod compare;
 

@@ -11,6 +11,7 @@ use ruche_domain::limits::OVERLOADED_RETRY_AFTER_MS;
 use ruche_domain::numbers::{Micros, Position};
 use ruche_projections::change::SqlValue;
 use ruche_projections::event::unpack;
+use ruche_projections::search::Wanted;
 use ruche_projections::select::Fields;
 use ruche_projections::store::{
     DeadLetter, DeadLetterState, ProjectionCheckpoint, ProjectionStatus, ReadStore, ReadStoreError, Row, Step,
@@ -156,6 +157,29 @@ impl ReadStore for SqliteReadStore {
             .await
     }
 
+    async fn discard_dead_letter(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        position: Position,
+    ) -> Result<bool, ReadStoreError> {
+        self.submit(|answer| WriteJob::Discard(ledger, projection, position, answer))?
+            .wait()
+            .await
+    }
+
+    async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError> {
+        self.submit(|answer| WriteJob::Pause(ledger, projection, (paused, decided), answer))?
+            .wait()
+            .await
+    }
+
     async fn dead_letters(&self, ledger: LedgerId) -> Result<Vec<DeadLetter>, ReadStoreError> {
         self.current().dead_letters(ledger).await
     }
@@ -163,10 +187,18 @@ impl ReadStore for SqliteReadStore {
     async fn query(&self, sql: &str, params: Vec<SqlValue>) -> Result<Vec<Row>, ReadStoreError> {
         self.current().query(sql, params).await
     }
+
+    async fn search(&self, wanted: &Wanted) -> Result<Vec<Row>, ReadStoreError> {
+        self.current().search(wanted).await
+    }
 }
 
+const FOUND: &str = "SELECT r.kind, r.id, r.session, r.position FROM search_index JOIN search_row r ON r.n = search_index.rowid \
+    WHERE r.ledger = $1 AND search_index MATCH $2 AND ($3 = '' OR r.kind = $3) AND ($4 = x'' OR r.session = $4) \
+    AND r.position < $5 ORDER BY r.position DESC LIMIT $6";
 const LETTERS: &str = "SELECT projection, position, version, event_type, leaf, error, attempts, recorded_at, state \
     FROM dead_letter WHERE ledger = $1";
+const PAUSED: &str = "SELECT paused, decided FROM projection_paused WHERE ledger = $1 AND projection = $2";
 
 #[async_trait]
 impl ReadStore for Generation {
@@ -201,6 +233,11 @@ impl ReadStore for Generation {
                 DeadLetterState::Parked => status.parked = status.parked.or(Some(letter)),
             }
         }
+        if let Some(row) = self.read(PAUSED, key()).await?.pop() {
+            let fields = &mut Fields::new(row);
+            status.paused = fields.int()? == 1;
+            status.decided = Some(unpack(fields.int()?));
+        }
         Ok(status)
     }
 
@@ -218,6 +255,27 @@ impl ReadStore for Generation {
             .await
     }
 
+    async fn discard_dead_letter(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        position: Position,
+    ) -> Result<bool, ReadStoreError> {
+        self.write(|answer| WriteJob::Discard(ledger, projection, position, answer))
+            .await
+    }
+
+    async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError> {
+        self.write(|answer| WriteJob::Pause(ledger, projection, (paused, decided), answer))
+            .await
+    }
+
     async fn dead_letters(&self, ledger: LedgerId) -> Result<Vec<DeadLetter>, ReadStoreError> {
         let sql = format!("{LETTERS} ORDER BY projection, position");
         let rows = self.read(&sql, vec![SqlValue::Id(*ledger.as_bytes())]).await?;
@@ -226,6 +284,18 @@ impl ReadStore for Generation {
 
     async fn query(&self, sql: &str, params: Vec<SqlValue>) -> Result<Vec<Row>, ReadStoreError> {
         self.read(sql, params).await
+    }
+
+    async fn search(&self, wanted: &Wanted) -> Result<Vec<Row>, ReadStoreError> {
+        let params = vec![
+            SqlValue::Id(*wanted.ledger.as_bytes()),
+            wanted.expression('"', " AND ").into(),
+            wanted.kind_value(),
+            wanted.session_value(),
+            wanted.before.into(),
+            wanted.rows_max.into(),
+        ];
+        self.read(FOUND, params).await
     }
 }
 

@@ -17,7 +17,7 @@ use ruche_domain::ids::LedgerId;
 use ruche_ledger::store::EventStore;
 use ruche_projections::projection::{self, Projection};
 use ruche_projections::rebuild::{
-    self, Difference, Ends, OnDifference, Rebuild, RebuildError, RebuildReport,
+    self, Difference, Ends, OnDifference, Rebuild, RebuildError, RebuildPhase, RebuildProgress, RebuildReport,
 };
 use ruche_projections::runner::Runner;
 use ruche_projections::store::{DeadLetterState, ReadStore};
@@ -66,8 +66,13 @@ impl Rebuild for SqliteReadStore {
         &self,
         feed: Arc<dyn EventStore>,
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError> {
-        SqliteReadStore::rebuild(self, feed, on_difference).await
+        SqliteReadStore::rebuild(self, feed, on_difference, progress).await
+    }
+
+    async fn may_rebuild(&self) -> Result<(), RebuildError> {
+        Ok(())
     }
 }
 
@@ -80,13 +85,16 @@ impl SqliteReadStore {
         &self,
         feed: Arc<dyn EventStore>,
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError> {
         let Some(_rebuilding) = Flag::set(self.rebuilding()) else {
             return Err(RebuildError::Busy);
         };
         let number = self.generation() + 1;
         let next = self.start(number).await?;
-        let result = self.fill_and_switch(feed, Arc::clone(&next), on_difference).await;
+        let result = self
+            .fill_and_switch(feed, Arc::clone(&next), on_difference, progress)
+            .await;
         if !matches!(&result, Ok(report) if report.switched) {
             next.obsolete.store(true, Ordering::SeqCst);
         }
@@ -108,16 +116,19 @@ impl SqliteReadStore {
         feed: Arc<dyn EventStore>,
         next: Arc<Generation>,
         on_difference: OnDifference,
+        progress: &RebuildProgress,
     ) -> Result<RebuildReport, RebuildError> {
         let old = self.current();
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
+        rebuild::count_ahead(&*old, &ledgers, progress).await?;
         let runner = Runner::new(Arc::clone(&feed), Arc::clone(&next) as Arc<dyn ReadStore>);
         let outdated = rebuild::is_outdated(&*old, &ledgers).await?;
         rebuild::copy_letters(&*old, &*next, &ledgers, DeadLetterState::Discarded).await?;
-        rebuild::run_to(&runner, &rebuild::ends(&*old, &ledgers).await?).await?;
+        rebuild::run_to(&runner, &rebuild::ends(&*old, &ledgers).await?, progress).await?;
 
         let snapshot = Snapshot::take(old.path()).await?;
-        rebuild::run_to(&runner, &snapshot.ends).await?;
+        rebuild::run_to(&runner, &snapshot.ends, progress).await?;
+        progress.enter(RebuildPhase::Comparing);
         let differences = if outdated {
             Vec::new()
         } else {
@@ -135,17 +146,19 @@ impl SqliteReadStore {
             return Ok(report);
         }
 
+        progress.enter(RebuildPhase::Switching);
         let _switching = Switching::start(self);
         old.write(WriteJob::Barrier)
             .await
             .map_err(RebuildError::Checkpoints)?;
         let ledgers = feed.ledgers().await.map_err(RebuildError::Ledgers)?;
         rebuild::copy_letters(&*old, &*next, &ledgers, DeadLetterState::Discarded).await?;
-        rebuild::run_to(&runner, &rebuild::ends(&*old, &ledgers).await?).await?;
+        rebuild::run_to(&runner, &rebuild::ends(&*old, &ledgers).await?, progress).await?;
         report.events = rebuild::events(&*next, &ledgers).await?;
         if !outdated {
             rebuild::copy_letters(&*old, &*next, &ledgers, DeadLetterState::Parked).await?;
         }
+        rebuild::copy_pauses(&*old, &*next, &ledgers).await?;
         let number = next.number;
         drop((runner, next));
         let settled = self.settle(number).await?;

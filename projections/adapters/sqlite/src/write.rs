@@ -30,35 +30,30 @@ pub(crate) enum WriteJob {
         Position,
         oneshot::Sender<Result<bool, ReadStoreError>>,
     ),
+    /// Go on without a parked event.
+    Discard(
+        LedgerId,
+        &'static str,
+        Position,
+        oneshot::Sender<Result<bool, ReadStoreError>>,
+    ),
+    /// Pause a projection, or let it go on.
+    Pause(
+        LedgerId,
+        &'static str,
+        (bool, Position),
+        oneshot::Sender<Result<bool, ReadStoreError>>,
+    ),
     /// Nothing; its answer says that everything before it is done.
     Barrier(oneshot::Sender<Result<(), ReadStoreError>>),
 }
 
-/// An answer that is given once the transaction is committed.
-enum Answer {
-    Done(
-        oneshot::Sender<Result<(), ReadStoreError>>,
-        Result<(), ReadStoreError>,
-    ),
-    Forgotten(
-        oneshot::Sender<Result<bool, ReadStoreError>>,
-        Result<bool, ReadStoreError>,
-    ),
-}
-
-impl Answer {
-    fn result(&self) -> Result<(), ReadStoreError> {
+impl WriteJob {
+    /// Gives the answer, once the transaction is committed, or why it was not. Who no longer waits is not told.
+    fn answer(self, result: Result<bool, ReadStoreError>) {
         match self {
-            Self::Done(_, result) => result.clone(),
-            Self::Forgotten(_, result) => result.clone().map(|_| ()),
-        }
-    }
-
-    /// Gives the answer, or the error of the whole transaction. Who no longer waits is not told.
-    fn give(self, failed: Option<&ReadStoreError>) {
-        match self {
-            Self::Done(to, result) => drop(to.send(failed.map_or(result, |error| Err(error.clone())))),
-            Self::Forgotten(to, result) => drop(to.send(failed.map_or(result, |error| Err(error.clone())))),
+            Self::Apply(_, to) | Self::Put(_, to) | Self::Barrier(to) => drop(to.send(result.map(|_| ()))),
+            Self::Forget(.., to) | Self::Discard(.., to) | Self::Pause(.., to) => drop(to.send(result)),
         }
     }
 }
@@ -80,18 +75,59 @@ pub(crate) fn run(conn: &Connection, queue: &Queue<WriteJob>) {
 
 /// Does jobs in one transaction. If we die before its commit none of them happened, after it all of them did.
 fn transaction(conn: &Connection, statements: &mut Statements<'_>, jobs: Vec<WriteJob>) {
+    let results = match all_at_once(conn, statements, &jobs) {
+        Some(results) => results,
+        None => each_alone(conn, statements, &jobs),
+    };
+    for (job, result) in jobs.into_iter().zip(results) {
+        job.answer(result);
+    }
+}
+
+/// What came of each job, or why none of them was committed.
+type Results = Vec<Result<bool, ReadStoreError>>;
+
+/// Nearly always all jobs can be done. Then nobody needs to go back to the end of the one before, and SQLite need not keep
+/// each page as it was there: inside of a savepoint it copies a page for every statement that may fail half-way, and looks
+/// for the end of the copies through all of them.
+///
+/// `None`, and nothing was written, where a job failed that may have written something.
+fn all_at_once(conn: &Connection, statements: &mut Statements<'_>, jobs: &[WriteJob]) -> Option<Results> {
+    conn.execute_batch("BEGIN IMMEDIATE").ok()?;
+    let mut results = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        let result = run_job(conn, statements, job);
+        // Who is behind is told so before anything is written.
+        if !matches!(result, Ok(_) | Err(ReadStoreError::StaleCheckpoint { .. })) {
+            roll_back(conn);
+            return None;
+        }
+        results.push(result);
+    }
+    if conn.execute_batch("COMMIT").is_err() {
+        roll_back(conn);
+        return None;
+    }
+    Some(results)
+}
+
+/// Each job in a savepoint of its own, so that the error of one undoes nothing else.
+fn each_alone(conn: &Connection, statements: &mut Statements<'_>, jobs: &[WriteJob]) -> Results {
     let mut failed = conn
         .execute_batch("BEGIN IMMEDIATE")
         .err()
         .map(|error| read_store_error(&error));
-    let mut answers = Vec::with_capacity(jobs.len());
+    let mut results = Vec::with_capacity(jobs.len());
     for job in jobs {
-        let answer = run_job(conn, statements, job, failed.as_ref());
+        let result = match &failed {
+            Some(error) => Err(error.clone()),
+            None => alone(conn, || run_job(conn, statements, job)),
+        };
         // Out of disk, out of memory, an I/O error: SQLite may have rolled back everything, so we do.
-        if let Err(error @ (ReadStoreError::Unavailable(_) | ReadStoreError::Corrupt(_))) = answer.result() {
-            failed = failed.or(Some(error));
+        if let Err(error @ (ReadStoreError::Unavailable(_) | ReadStoreError::Corrupt(_))) = &result {
+            failed = failed.or_else(|| Some(error.clone()));
         }
-        answers.push(answer);
+        results.push(result);
     }
     if failed.is_none() {
         failed = conn
@@ -99,42 +135,43 @@ fn transaction(conn: &Connection, statements: &mut Statements<'_>, jobs: Vec<Wri
             .err()
             .map(|error| read_store_error(&error));
     }
+    roll_back(conn);
+    match failed {
+        Some(error) => results.into_iter().map(|_| Err(error.clone())).collect(),
+        None => results,
+    }
+}
+
+/// Ends a transaction that is still open.
+fn roll_back(conn: &Connection) {
     if !conn.is_autocommit()
         && let Err(error) = conn.execute_batch("ROLLBACK")
     {
         tracing::error!(error = %error, "read models: rollback failed");
     }
-    for answer in answers {
-        answer.give(failed.as_ref());
-    }
 }
 
+/// What changes nothing gives false.
 fn run_job(
     conn: &Connection,
     statements: &mut Statements<'_>,
-    job: WriteJob,
-    failed: Option<&ReadStoreError>,
-) -> Answer {
+    job: &WriteJob,
+) -> Result<bool, ReadStoreError> {
     match job {
-        WriteJob::Apply(step, to) => Answer::Done(to, alone(conn, failed, || apply(conn, statements, &step))),
-        WriteJob::Put(letter, to) => Answer::Done(to, alone(conn, failed, || put(conn, &letter))),
-        WriteJob::Forget(ledger, projection, position, to) => Answer::Forgotten(
-            to,
-            alone(conn, failed, || forget(conn, ledger, projection, position)),
-        ),
-        WriteJob::Barrier(to) => Answer::Done(to, Ok(())),
+        WriteJob::Apply(step, _) => apply(conn, statements, step).map(|()| true),
+        WriteJob::Put(letter, _) => put(conn, letter).map(|()| true),
+        WriteJob::Forget(ledger, projection, position, _) => forget(conn, *ledger, projection, *position),
+        WriteJob::Discard(ledger, projection, position, _) => discard(conn, *ledger, projection, *position),
+        WriteJob::Pause(ledger, projection, decision, _) => pause(conn, *ledger, projection, *decision),
+        WriteJob::Barrier(_) => Ok(true),
     }
 }
 
 /// Does something in a savepoint of its own, so that its error undoes nothing else.
 fn alone<T>(
     conn: &Connection,
-    failed: Option<&ReadStoreError>,
     work: impl FnOnce() -> Result<T, ReadStoreError>,
 ) -> Result<T, ReadStoreError> {
-    if let Some(error) = failed {
-        return Err(error.clone());
-    }
     let sqlite = |error: rusqlite::Error| read_store_error(&error);
     conn.execute_batch("SAVEPOINT step").map_err(sqlite)?;
     let result = work();
@@ -153,7 +190,7 @@ fn alone<T>(
 
 fn apply(conn: &Connection, statements: &mut Statements<'_>, step: &Step) -> Result<(), ReadStoreError> {
     let found = checkpoint(conn, step.ledger, step.projection.name)?;
-    if found != step.from {
+    if found != step.from || is_paused(conn, step.ledger, step.projection.name)? {
         return Err(ReadStoreError::StaleCheckpoint { found });
     }
     for statement in &step.statements {
@@ -239,10 +276,53 @@ fn forget(
     position: Position,
 ) -> Result<bool, ReadStoreError> {
     let position = pack(position).map_err(|reason| ReadStoreError::Refused(reason.to_string()))?;
-    let sql = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3";
+    let sql = "DELETE FROM dead_letter WHERE ledger = $1 AND projection = $2 AND position = $3 \
+        AND state = 'parked'";
     let gone = conn.execute(sql, params![ledger.as_bytes(), projection, position]);
     gone.map(|rows| rows > 0)
         .map_err(|error| read_store_error(&error))
+}
+
+fn discard(
+    conn: &Connection,
+    ledger: LedgerId,
+    projection: &str,
+    position: Position,
+) -> Result<bool, ReadStoreError> {
+    let position = pack(position).map_err(|reason| ReadStoreError::Refused(reason.to_string()))?;
+    let sql = "UPDATE dead_letter SET state = 'discarded' WHERE ledger = $1 AND projection = $2 AND position = $3 \
+        AND state = 'parked'";
+    let changed = conn.execute(sql, params![ledger.as_bytes(), projection, position]);
+    changed
+        .map(|rows| rows > 0)
+        .map_err(|error| read_store_error(&error))
+}
+
+fn pause(
+    conn: &Connection,
+    ledger: LedgerId,
+    projection: &str,
+    (paused, decided): (bool, Position),
+) -> Result<bool, ReadStoreError> {
+    let decided = pack(decided).map_err(|reason| ReadStoreError::Refused(reason.to_string()))?;
+    let sql = "INSERT INTO projection_paused (ledger, projection, paused, decided) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (ledger, projection) DO UPDATE SET paused = excluded.paused, decided = excluded.decided \
+        WHERE projection_paused.decided < excluded.decided";
+    let changed = conn.execute(
+        sql,
+        params![ledger.as_bytes(), projection, i64::from(paused), decided],
+    );
+    changed
+        .map(|rows| rows > 0)
+        .map_err(|error| read_store_error(&error))
+}
+
+fn is_paused(conn: &Connection, ledger: LedgerId, projection: &str) -> Result<bool, ReadStoreError> {
+    let sql = "SELECT 1 FROM projection_paused WHERE ledger = $1 AND projection = $2 AND paused = 1";
+    let found = conn
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.exists(params![ledger.as_bytes(), projection]));
+    found.map_err(|error| read_store_error(&error))
 }
 
 /// The statements of projections, prepared once. They are static texts, so the address of one names it, and there are
@@ -291,3 +371,6 @@ impl ToSql for Bound<'_> {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

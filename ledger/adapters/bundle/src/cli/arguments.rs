@@ -40,6 +40,7 @@ Exit codes:
   2  TAMPERED           at least one finding
   3  PAYLOADS_MISSING   everything else holds, but payloads are missing and nothing explains it
   4  SELF_CONSISTENT    everything holds, but nothing is authenticated
+  5  PAYLOADS_ARCHIVED  everything else holds, but payloads are in archives that the ledger names: bring them
 ";
 
 /// Verify an exported ledger offline.
@@ -66,6 +67,9 @@ pub struct Arguments {
     /// Public keys of the reviewers that you trust: a name and a key in each line, in hex or PEM
     #[arg(long, value_name = "FILE", conflicts_with = "proof")]
     pub reviewer_keys: Option<PathBuf>,
+    /// Folder of an archive, or of several: payloads that are not in the export are verified there. Repeat for more
+    #[arg(long, value_name = "DIR", conflicts_with = "proof")]
+    pub archive: Vec<PathBuf>,
     /// Verify one record with its .tlog-proof in place of an export
     #[arg(long, value_name = "FILE", requires = "leaf", requires = "trust")]
     proof: Option<PathBuf>,

@@ -23,6 +23,7 @@ impl Show {
             Verdict::Verified => (GREEN, "VERIFIED"),
             Verdict::Tampered => (RED, "TAMPERED"),
             Verdict::PayloadsMissing => (YELLOW, "PAYLOADS MISSING"),
+            Verdict::PayloadsArchived => (YELLOW, "PAYLOADS ARCHIVED"),
             Verdict::SelfConsistent => (YELLOW, "SELF-CONSISTENT, NOT AUTHENTICATED"),
         };
         let records = counted(report.records, "record");
@@ -50,6 +51,12 @@ impl Show {
             let outcomes = counted(report.asserted.total, "outcome");
             writeln!(out, "{outcomes} asserted by a person; --json names them")?;
         }
+        for archive in &report.archives_not_told {
+            writeln!(
+                out,
+                "archive {archive} was not used: the ledger does not tell of it"
+            )?;
+        }
         show_reviewers(report, out)?;
         match report.verdict {
             Verdict::SelfConsistent => {
@@ -63,7 +70,9 @@ impl Show {
                 )?;
             }
             Verdict::Verified => {}
-            Verdict::Tampered | Verdict::PayloadsMissing => self.findings(report, colour, out)?,
+            Verdict::Tampered | Verdict::PayloadsMissing | Verdict::PayloadsArchived => {
+                self.findings(report, colour, out)?
+            }
         }
         Ok(())
     }

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use ruche_domain::numbers::TreeSize;
+use ruche_ledger::archive::Bundle;
 use ruche_ledger::hash::{HASH_BYTES, Hash};
+use ruche_ledger::payload::StoredFragment;
 use ruche_ledger::right_edge::{HashTile, RightEdge};
 use ruche_ledger::tile::TILE_WIDTH;
 use ruche_ledger::verify::{Finding, FindingKind, Findings, FragmentFound, RecordChecker};
 
+use super::archives::Archives;
+use crate::archive::ArchiveError;
 use crate::layout::{Shelf, Slot};
 use crate::payload_stream::{Fragment, PayloadStream};
 use crate::reader::{Entries, EpochReader, ReadError};
@@ -28,6 +32,8 @@ pub struct EpochRun<'a> {
     files: &'a EpochReader,
     size: TreeSize,
     watched: Vec<u64>,
+    archives: &'a mut Archives,
+    origin: String,
     checker: &'a mut RecordChecker,
     findings: &'a mut Findings,
     edge: RightEdge,
@@ -48,6 +54,7 @@ impl<'a> EpochRun<'a> {
         files: &'a EpochReader,
         size: TreeSize,
         watched: Vec<u64>,
+        archives: &'a mut Archives,
         checker: &'a mut RecordChecker,
         findings: &'a mut Findings,
     ) -> Self {
@@ -55,6 +62,8 @@ impl<'a> EpochRun<'a> {
             files,
             size,
             watched,
+            archives,
+            origin: String::new(),
             checker,
             findings,
             edge: RightEdge::new(),
@@ -70,6 +79,7 @@ impl<'a> EpochRun<'a> {
     pub fn all(mut self, origin: &str, progress: &mut dyn FnMut(u64)) -> Result<EpochRoots, ReadError> {
         self.check_files();
         self.checker.begin_epoch(self.files.epoch(), origin, self.size);
+        origin.clone_into(&mut self.origin);
         self.watch();
         let width = u64::from(TILE_WIDTH);
         let bundles = self.size.0.div_ceil(width);
@@ -257,11 +267,26 @@ impl<'a> EpochRun<'a> {
             shelf: Shelf::Payload,
             ..entries
         };
-        let mut payload = Payload { slot, stream: None };
+        let mut payload = Payload {
+            slot,
+            stream: None,
+            record: 0,
+            archived: Vec::new(),
+        };
         // Beside a bundle that lost entries the fragments cannot be told apart.
         if is_whole && let Some(file) = self.files.payload(slot)? {
             let stream = PayloadStream::new(file, std::mem::take(&mut self.payload));
             payload.stream = Some(stream.map_err(|source| self.files.broken(slot, source))?);
+        }
+        for archived in self
+            .archives
+            .bundles(self.files.epoch(), &self.origin, slot.index)
+        {
+            match archived {
+                Ok(archived) => payload.archived.push(archived),
+                Err(ArchiveError::Io { path, source }) => return Err(ReadError::Io { path, source }),
+                Err(error) => self.found(FindingKind::PayloadMismatch, slot.start(), error.to_string()),
+            }
         }
         Ok(payload)
     }
@@ -288,11 +313,17 @@ struct Payload {
     slot: Slot,
     /// `None` once the fragments cannot be read or told apart.
     stream: Option<PayloadStream>,
+    /// Which record of the bundle is next.
+    record: usize,
+    /// What each archive has of the bundle.
+    archived: Vec<Bundle>,
 }
 
 impl Payload {
     /// Checks the fragments of the leaf that was read last.
     fn fragments(&mut self, count: usize, run: &mut EpochRun<'_>) -> Result<(), ReadError> {
+        let record = self.record;
+        self.record += 1;
         for number in 0..count {
             let Some(stream) = &mut self.stream else {
                 return Ok(());
@@ -305,7 +336,20 @@ impl Payload {
                     run.checker
                         .fragment(FragmentFound::Present { opening, bytes }, run.findings);
                 }
-                Fragment::Missing => run.checker.fragment(FragmentFound::Missing, run.findings),
+                Fragment::Missing => {
+                    let mut archived =
+                        self.archived
+                            .iter()
+                            .filter_map(|bundle| match bundle.get(record)?.get(number)? {
+                                StoredFragment::Present { opening, bytes } => {
+                                    Some(FragmentFound::Present { opening, bytes })
+                                }
+                                StoredFragment::Missing | StoredFragment::Archived(_) => None,
+                            });
+                    let found = archived.next().filter(|_| run.checker.may_be_archived());
+                    run.checker
+                        .fragment(found.unwrap_or(FragmentFound::Missing), run.findings);
+                }
                 Fragment::Malformed => {
                     let reason = format!("{}, fragment {number}", self.slot.path());
                     let at = run.checker.at();

@@ -123,7 +123,7 @@ async fn keys_of_a_store_of_the_first_schema_are_known() {
     let conn = Connection::open(dir.path().join(LEDGER_FILE)).unwrap();
     // The first schema had a table where the second has runs, and the same watermark.
     conn.execute_batch(
-        "DROP TABLE key_run; DROP TABLE key_block; \
+        "DROP TABLE key_run; DROP TABLE key_block; DROP TABLE archived_range; \
          CREATE TABLE idempotency (scope INTEGER, key_hash BLOB, record INTEGER, PRIMARY KEY (scope, key_hash)); \
          PRAGMA user_version = 1",
     )

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use ruche_domain::ids::LedgerId;
 use ruche_domain::numbers::Position;
 use ruche_projections::change::SqlValue;
+use ruche_projections::search::Wanted;
 use ruche_projections::store::{DeadLetter, ProjectionStatus, ReadStore, ReadStoreError, Row, Step};
 use ruche_projections_postgres::PostgresReadStore;
 use tokio_postgres::Client;
@@ -74,12 +75,37 @@ impl ReadStore for Counted {
         self.models.drop_dead_letter(ledger, projection, position).await
     }
 
+    async fn discard_dead_letter(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        position: Position,
+    ) -> Result<bool, ReadStoreError> {
+        self.models
+            .discard_dead_letter(ledger, projection, position)
+            .await
+    }
+
+    async fn set_paused(
+        &self,
+        ledger: LedgerId,
+        projection: &'static str,
+        paused: bool,
+        decided: Position,
+    ) -> Result<bool, ReadStoreError> {
+        self.models.set_paused(ledger, projection, paused, decided).await
+    }
+
     async fn dead_letters(&self, ledger: LedgerId) -> Result<Vec<DeadLetter>, ReadStoreError> {
         self.models.dead_letters(ledger).await
     }
 
     async fn query(&self, sql: &str, params: Vec<SqlValue>) -> Result<Vec<Row>, ReadStoreError> {
         self.models.query(sql, params).await
+    }
+
+    async fn search(&self, wanted: &Wanted) -> Result<Vec<Row>, ReadStoreError> {
+        self.models.search(wanted).await
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 use deadpool_postgres::{Manager, Pool, Runtime};
 use futures_util::{SinkExt, TryStreamExt};
 use ruche_ledger::store::EventStore;
-use ruche_projections::rebuild::OnDifference;
+use ruche_projections::rebuild::{OnDifference, RebuildProgress};
 use ruche_projections::runner::Runner;
 use ruche_projections::store::ReadStore;
 use ruche_projections::testing::Feed;
@@ -82,7 +82,10 @@ async fn rebuild(url: &str, sessions: u64) {
 
     let before = server.look().await;
     let started = Watch::start();
-    let rebuilt = models.rebuild(checked, OnDifference::Keep).await.unwrap();
+    let rebuilt = models
+        .rebuild(checked, OnDifference::Keep, &RebuildProgress::default())
+        .await
+        .unwrap();
     report("rebuilding, comparing and switching", events, started);
     server.tell(before, events).await;
     assert!(rebuilt.switched && rebuilt.differences.is_empty(), "{rebuilt:?}");

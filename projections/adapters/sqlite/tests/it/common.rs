@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use ruche_projections::rebuild::Rebuild;
-use ruche_projections::testing::world::Engine;
+use ruche_projections::testing::world::{Engine, Models};
 use ruche_projections_sqlite::SqliteReadStore;
 
 pub struct Sqlite {
@@ -23,7 +22,7 @@ impl Sqlite {
 
 #[async_trait]
 impl Engine for Sqlite {
-    fn models(&self) -> Arc<dyn Rebuild> {
+    fn models(&self) -> Arc<dyn Models> {
         Arc::new(self.models.clone())
     }
 

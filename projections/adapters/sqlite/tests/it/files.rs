@@ -1,7 +1,7 @@
 //! The contract of stores, and what is special about files.
 
 use ruche_domain::ids::LedgerId;
-use ruche_projections::rebuild::OnDifference;
+use ruche_projections::rebuild::{OnDifference, RebuildProgress};
 use ruche_projections::sessions::{self, SessionFilter};
 use ruche_projections::store::ReadStore;
 use ruche_projections::testing::contract;
@@ -61,7 +61,7 @@ fn a_file_of_something_else_is_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 17,
+                known: 25,
                 ..
             }
         ),
@@ -87,7 +87,13 @@ async fn a_rebuilt_file_equals_the_old_one_and_takes_its_place() {
     drop((models, world));
     let models = SqliteReadStore::open(dir.path()).unwrap();
     assert_eq!((models.generation(), sessions_of(&models, ledger).await), (2, 3));
-    assert!(models.rebuild(feed, OnDifference::Keep).await.unwrap().switched);
+    assert!(
+        models
+            .rebuild(feed, OnDifference::Keep, &RebuildProgress::default())
+            .await
+            .unwrap()
+            .switched
+    );
 }
 
 #[tokio::test]
@@ -114,4 +120,62 @@ async fn leftovers_of_a_dead_rebuild_are_removed() {
     assert_eq!(models.generation(), 1);
     assert!(!dir.path().join("read-2.db").exists());
     assert_eq!(sessions_of(&models, ledger).await, 1);
+}
+
+/// No question of analysts reads a table from its beginning: each reads one range of a key, or of the index of turns that
+/// were superseded.
+#[tokio::test]
+async fn figures_are_found_by_their_time() {
+    let (_, sqlite, _) = projected(1).await;
+    let conn = rusqlite::Connection::open(sqlite.models.path()).unwrap();
+    let questions = ruche_projections::testing::analytics::questions().await;
+    assert!(questions.len() > 40);
+    // Planned as it is run: what stands in the text is known then, and values are not.
+    for (metric, sql, _) in questions {
+        let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let (mut rows, mut steps) = (plan.raw_query(), Vec::<String>::new());
+        while let Some(row) = rows.next().unwrap() {
+            steps.push(row.get(3).unwrap());
+        }
+        let first = steps.first().map(String::as_str).unwrap_or_default();
+        let by_time = ["bucket>?", "ended_at>?", "decided_at>?"].map(|from| {
+            let column = from.trim_end_matches(">?");
+            format!("{from} AND {column}<?")
+        });
+        assert!(
+            by_time.iter().any(|range| first.contains(range.as_str())),
+            "{metric:?}: {steps:?}\n{sql}"
+        );
+        assert!(
+            !steps.iter().any(|step| step.starts_with("SCAN")),
+            "{metric:?}: {steps:?}\n{sql}"
+        );
+    }
+}
+
+/// Pages that people look at most are found by an index, and nothing of another session, person or name is read for them.
+#[tokio::test]
+async fn pages_are_found_by_an_index() {
+    let (_, sqlite, _) = projected(1).await;
+    let conn = rusqlite::Connection::open(sqlite.models.path()).unwrap();
+    for page in ruche_projections::testing::pages::pages().await {
+        let sql = &page.sql;
+        let mut plan = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let (mut rows, mut steps) = (plan.raw_query(), Vec::<String>::new());
+        while let Some(row) = rows.next().unwrap() {
+            steps.push(row.get(3).unwrap());
+        }
+        let what = page.what;
+        assert!(
+            steps.iter().any(|step| step.contains(page.on_sqlite)),
+            "{what}: {steps:?}\n{sql}"
+        );
+        // What ends a fact is the first of two rows, which are sought in indexes.
+        let of_two = |step: &str| matches!(step, "SCAN one" | "SCAN every");
+        let is_scan = |(n, step): (usize, &String)| {
+            let sorts = step.contains("TEMP B-TREE FOR ORDER") && !of_two(&steps[n - 1]);
+            sorts || step.starts_with("SCAN") && !of_two(step)
+        };
+        assert!(!steps.iter().enumerate().any(is_scan), "{what}: {steps:?}\n{sql}");
+    }
 }
