@@ -58,32 +58,33 @@ pub const TABLES: &[&str] = &[
 const TURN_OVER: &str = "INSERT INTO memory_turn (ledger, turn, outcome, position, recorded_at) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (ledger, turn) DO NOTHING";
 /// Rows are found in an index that has all that is asked, and then by their key: SQLite would sooner go through the whole ledger
-/// by the key than through an index that leads on to the row.
-const FACTS_KNOWN: &str = "UPDATE memory_fact SET known = $1, known_at = $2 \
-    WHERE ledger = $3 AND position IN (SELECT w.position FROM memory_fact w \
-    WHERE w.ledger = $3 AND w.turn = $4 AND w.known IS NULL AND w.dropped IS NULL)";
-const ENDS_KNOWN: &str = "UPDATE memory_end SET known = $1, known_at = $2 \
-    WHERE ledger = $3 AND (record, position, item) IN (SELECT w.record, w.position, w.item FROM memory_end w \
-    WHERE w.ledger = $3 AND w.turn = $4 AND w.known IS NULL AND w.dropped IS NULL)";
-const FACTS_DROPPED: &str = "UPDATE memory_fact SET dropped = $1 \
-    WHERE ledger = $2 AND position IN (SELECT w.position FROM memory_fact w \
-    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL)";
-const ENDS_DROPPED: &str = "UPDATE memory_end SET dropped = $1 \
-    WHERE ledger = $2 AND (record, position, item) IN (SELECT w.record, w.position, w.item FROM memory_end w \
-    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL)";
+/// by the key than through an index that leads on to the row. It is a join, not `IN (SELECT ...)`: over the rows of a batch
+/// PostgreSQL (16 and before) would ask such a list anew for each pair of a turn and a row of the ledger.
+const FACTS_KNOWN: &str = "UPDATE memory_fact SET known = $1, known_at = $2 FROM memory_fact w \
+    WHERE w.ledger = $3 AND w.turn = $4 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_fact.ledger = w.ledger AND memory_fact.position = w.position";
+const ENDS_KNOWN: &str = "UPDATE memory_end SET known = $1, known_at = $2 FROM memory_end w \
+    WHERE w.ledger = $3 AND w.turn = $4 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_end.ledger = w.ledger AND memory_end.record = w.record AND memory_end.position = w.position AND memory_end.item = w.item";
+const FACTS_DROPPED: &str = "UPDATE memory_fact SET dropped = $1 FROM memory_fact w \
+    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_fact.ledger = w.ledger AND memory_fact.position = w.position";
+const ENDS_DROPPED: &str = "UPDATE memory_end SET dropped = $1 FROM memory_end w \
+    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_end.ledger = w.ledger AND memory_end.record = w.record AND memory_end.position = w.position AND memory_end.item = w.item";
 /// A step is done for all attempts, and so is what was written before it was.
-const FACTS_KEPT: &str = "UPDATE memory_fact SET kept = 1 \
-    WHERE ledger = $1 AND position IN (SELECT w.position FROM memory_fact w \
-    WHERE w.ledger = $1 AND w.turn = $2 AND w.known IS NULL AND w.dropped IS NULL) AND kept IS NULL";
-const ENDS_KEPT: &str = "UPDATE memory_end SET kept = 1 \
-    WHERE ledger = $1 AND (record, position, item) IN (SELECT w.record, w.position, w.item FROM memory_end w \
-    WHERE w.ledger = $1 AND w.turn = $2 AND w.known IS NULL AND w.dropped IS NULL) AND kept IS NULL";
-const FACTS_OF_ATTEMPT_DROPPED: &str = "UPDATE memory_fact SET dropped = $1 \
-    WHERE ledger = $2 AND position IN (SELECT w.position FROM memory_fact w \
-    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL) AND kept IS NULL";
-const ENDS_OF_ATTEMPT_DROPPED: &str = "UPDATE memory_end SET dropped = $1 \
-    WHERE ledger = $2 AND (record, position, item) IN (SELECT w.record, w.position, w.item FROM memory_end w \
-    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL) AND kept IS NULL";
+const FACTS_KEPT: &str = "UPDATE memory_fact SET kept = 1 FROM memory_fact w \
+    WHERE w.ledger = $1 AND w.turn = $2 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_fact.ledger = w.ledger AND memory_fact.position = w.position AND memory_fact.kept IS NULL";
+const ENDS_KEPT: &str = "UPDATE memory_end SET kept = 1 FROM memory_end w \
+    WHERE w.ledger = $1 AND w.turn = $2 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_end.ledger = w.ledger AND memory_end.record = w.record AND memory_end.position = w.position AND memory_end.item = w.item AND memory_end.kept IS NULL";
+const FACTS_OF_ATTEMPT_DROPPED: &str = "UPDATE memory_fact SET dropped = $1 FROM memory_fact w \
+    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_fact.ledger = w.ledger AND memory_fact.position = w.position AND memory_fact.kept IS NULL";
+const ENDS_OF_ATTEMPT_DROPPED: &str = "UPDATE memory_end SET dropped = $1 FROM memory_end w \
+    WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL \
+    AND memory_end.ledger = w.ledger AND memory_end.record = w.record AND memory_end.position = w.position AND memory_end.item = w.item AND memory_end.kept IS NULL";
 
 /// What the end of a turn or of an attempt does to what was written in it, for tests of how engines find that.
 #[cfg(any(test, feature = "testing"))]

@@ -25,10 +25,10 @@ const INSERT: &str = "INSERT INTO message (ledger, session, place, position, ord
 
 /// Messages of a turn whose place is taken belong to the turn that takes it, which may be of another session. What other
 /// sessions said under the turn is left alone, unless the turn itself had it from another one.
-const CARRIED: &str = "UPDATE message SET turn = $1, carried = 1 WHERE message.ledger = $2 \
-    AND (message.session, message.place, message.position) IN (SELECT m.session, m.place, m.position FROM message m \
-    WHERE m.ledger = $2 AND m.turn = $3) \
-    AND (message.session = $4 OR message.carried = 1) AND message.event_type = 'message.received'";
+const CARRIED: &str = "UPDATE message SET turn = $1, carried = 1 FROM message m WHERE m.ledger = $2 AND m.turn = $3 \
+    AND message.ledger = m.ledger AND message.session = m.session AND message.place = m.place \
+    AND message.position = m.position AND (message.session = $4 OR message.carried = 1) \
+    AND message.event_type = 'message.received'";
 
 /// Whether a draft is a message of the conversation: it has a number in it, or it only calls tools. Other drafts are
 /// sent later, and that is the message.

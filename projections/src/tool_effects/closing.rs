@@ -24,8 +24,9 @@ const START_REFUSED: &str = "UPDATE tool_effect SET status = 'not_executed', not
     AND status IN ('proposed', 'deferred', 'not_executed') AND attempts = 0";
 /// Calls that wait for a decision outlive their turn: the decision on them opens another one.
 const TURN_OVER: &str = "UPDATE tool_effect SET status = 'not_executed', not_executed_cause = 'turn_gone', \
-    last_position = $1 WHERE tool_effect.ledger = $2 AND tool_effect.call IN (SELECT e.call FROM tool_effect e \
-    WHERE e.ledger = $2 AND e.turn = $3) AND tool_effect.session IS NOT DISTINCT FROM $4 AND status = 'proposed'";
+    last_position = $1 FROM tool_effect e WHERE e.ledger = $2 AND e.turn = $3 \
+    AND tool_effect.ledger = e.ledger AND tool_effect.call = e.call \
+    AND tool_effect.session IS NOT DISTINCT FROM $4 AND tool_effect.status = 'proposed'";
 /// Undoing was given up, which nothing else says where the payload of the last try is gone. Of a call in doubt a person
 /// may be asked how it came out instead; that is so of irreversible ones, which nobody undoes.
 const GIVEN_UP: &str = "UPDATE tool_effect SET status = 'compensation_failed', last_position = $1 \
