@@ -1,7 +1,10 @@
 //! Databases for a server under test, on the PostgreSQL that `cargo xtask test` starts.
 
 use std::io;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -20,15 +23,43 @@ pub struct Databases {
 }
 
 impl Databases {
-    /// New and empty ones, if the tests are to run on PostgreSQL.
+    /// New ones that `program` has migrated and nobody has written to, if the tests are to run on PostgreSQL.
     ///
     /// # Panics
     /// If they are and there is no server: that is no reason to pass.
-    pub fn if_asked_for() -> Option<Self> {
+    pub fn if_asked_for(program: &Path) -> Option<Self> {
         let engine = std::env::var(ENGINE).ok()?;
         assert_eq!(engine, "postgres", "{ENGINE} knows no other engine");
-        let made = Self::new().expect("databases are made");
-        Some(made.unwrap_or_else(|| panic!("{ENGINE}=postgres, and {SERVER} is not set")))
+        let server =
+            std::env::var(SERVER).unwrap_or_else(|_| panic!("{ENGINE}=postgres, and {SERVER} is not set"));
+        Some(Self::copied(&server, program).expect("databases are made"))
+    }
+
+    /// Copies of two databases that were migrated once: a migration takes a server as long as many a test.
+    fn copied(server: &str, program: &Path) -> io::Result<Self> {
+        static MIGRATED: Mutex<Option<Databases>> = Mutex::new(None);
+        // A holder that panicked has left none or a whole one.
+        let mut held = MIGRATED.lock().unwrap_or_else(PoisonError::into_inner);
+        let migrated = match &*held {
+            Some(databases) => databases.clone(),
+            None => held.insert(Self::migrated(server, program)?).clone(),
+        };
+        drop(held);
+        Ok(Self {
+            ledgers: copy(server, &migrated.ledgers, "ledgers")?,
+            tree_heads: copy(server, &migrated.tree_heads, "tree_heads")?,
+        })
+    }
+
+    fn migrated(server: &str, program: &Path) -> io::Result<Self> {
+        let databases = Self::on(server)?;
+        let mut command = Command::new(program);
+        command.arg("migrate").envs(databases.variables());
+        let output = command.stdin(Stdio::null()).output()?;
+        match output.status.success() {
+            true => Ok(databases),
+            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
     }
 
     /// New and empty ones; `None`, told plainly, where there is no server.
@@ -68,11 +99,27 @@ impl Databases {
 
 /// Makes a database and gives its URL. It goes with the server.
 fn make(server: &str, what: &str) -> io::Result<String> {
+    let name = new_name(what);
+    run(server, &format!("CREATE DATABASE {name}"))?;
+    Ok(url(server, &name))
+}
+
+/// Makes a copy of a database to which nobody is connected, and gives its URL.
+fn copy(server: &str, of: &str, what: &str) -> io::Result<String> {
+    let name = new_name(what);
+    let (_, of) = of.rsplit_once('/').unwrap_or_default();
+    run(server, &format!("CREATE DATABASE {name} TEMPLATE {of}"))?;
+    Ok(url(server, &name))
+}
+
+fn new_name(what: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("it_{}_{count}_{what}", std::process::id());
-    run(server, &format!("CREATE DATABASE {name}"))?;
-    Ok(server.replace("/postgres", &format!("/{name}")))
+    format!("it_{}_{count}_{what}", std::process::id())
+}
+
+fn url(server: &str, name: &str) -> String {
+    server.replace("/postgres", &format!("/{name}"))
 }
 
 /// A session that a test keeps open, to hold something or to look. Not for use inside a runtime.

@@ -45,7 +45,7 @@ impl Home {
     /// Folders below `folder`, and on PostgreSQL, where the tests are to run on it, databases of its own.
     pub fn new(program: &str, folder: &Path) -> Self {
         Self {
-            databases: Databases::if_asked_for(),
+            databases: Databases::if_asked_for(Path::new(program)),
             ..Self::embedded(program, folder)
         }
     }
