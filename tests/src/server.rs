@@ -384,7 +384,7 @@ fn data_of(mut answer: Value) -> io::Result<Value> {
 const EVERY_READ_MODEL: &str = "query ($last: Position!) {
     sessions(first: 1, minPosition: $last) { nodes { id } }
     search(text: \"order\", first: 1, minPosition: $last) { nodes { kind } }
-    interventions(first: 1, minPosition: $last) { nodes { id } }
+    interventions(first: 1, minPosition: $last) { nodes { kind } }
     policyVerdicts(minPosition: $last) { rule }
     facts(first: 1, minPosition: $last) { nodes { position } }
     configurationHistory(first: 1, minPosition: $last) { nodes { version } }
