@@ -5,6 +5,7 @@ mod analytics;
 mod proofs;
 mod reading;
 mod sessions;
+mod waiting;
 mod writing;
 
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use ruche_tests::server::{Home, Server, graphql};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+
+/// What is not sealed by then will not be: a second is promised.
+const SEAL_WAIT_MAX: Duration = Duration::from_secs(60);
 
 const APPEND: &str = "mutation ($input: AppendEventsInput!) { appendEvents(input: $input) { __typename
     ... on AppendEventsPayload { duplicate position receipts { position leafHash state duplicate } }
@@ -98,7 +102,7 @@ impl World {
     /// Waits until the record at a position is under a signed tree head.
     fn sealed(&self, position: &Value) {
         let query = "query ($p: Position!) { record(position: $p) { state } }";
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + SEAL_WAIT_MAX;
         while self.ask(query, json!({ "p": position }))["record"]["state"] != "SEALED" {
             assert!(Instant::now() < deadline, "{position} is not sealed");
             std::thread::yield_now();

@@ -18,7 +18,7 @@ use ruche_ledger_sqlite::{DataLock, OpenError as LockError, SqliteOptions, Sqlit
 
 /// How long a lock may be held through processes that other tests are starting: a child has a copy until its program
 /// is loaded.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+const LOCK_WAIT: Duration = Duration::from_secs(60);
 
 /// Ledger 1 of [`ruche_ledger::testing`] on the embedded engine.
 pub struct Embedded {

@@ -298,7 +298,35 @@ impl Drop for Server {
     }
 }
 
-/// One GraphQL request.
+/// How often a read is asked again whose read model is behind. The server waits for seconds each time, so a machine that is
+/// slow has minutes, and nothing spins.
+const READS_BEHIND_MAX: usize = 60;
+
+/// Whether an answer says that a read model has not got there yet, and gets there by itself: it is not parked, nor paused.
+pub fn is_behind(answer: &Value) -> bool {
+    let errors = answer["errors"].as_array();
+    errors.into_iter().flatten().any(|error| {
+        let told = &error["extensions"];
+        told["code"] == "READ_MODEL_BEHIND" && told["retryable"] == true
+    })
+}
+
+/// Asks, and asks again as long as the answer is that a read model is behind. Gives the last answer.
+///
+/// # Errors
+/// Those of `ask`, at once.
+pub fn once_read<E>(mut ask: impl FnMut() -> Result<Value, E>) -> Result<Value, E> {
+    let mut answer = ask()?;
+    for _ in 1..READS_BEHIND_MAX {
+        if !is_behind(&answer) {
+            break;
+        }
+        answer = ask()?;
+    }
+    Ok(answer)
+}
+
+/// One GraphQL request. A read that waits for a position (`minPosition`) is asked again while the read model is behind.
 ///
 /// # Errors
 /// When the server does not answer, or answers with errors.
@@ -309,6 +337,30 @@ pub fn graphql(
     query: &str,
     variables: Value,
 ) -> io::Result<Value> {
+    data_of(once_read(|| answer(client, url, key, query, &variables))?)
+}
+
+/// The same, asked once, for tests of how long the server waits.
+///
+/// # Errors
+/// Those of [`graphql`], `READ_MODEL_BEHIND` among them.
+pub fn graphql_once(
+    client: &reqwest::blocking::Client,
+    url: &str,
+    key: &str,
+    query: &str,
+    variables: Value,
+) -> io::Result<Value> {
+    data_of(answer(client, url, key, query, &variables)?)
+}
+
+fn answer(
+    client: &reqwest::blocking::Client,
+    url: &str,
+    key: &str,
+    query: &str,
+    variables: &Value,
+) -> io::Result<Value> {
     let answer = client
         .post(format!("{url}/graphql"))
         .bearer_auth(key)
@@ -318,32 +370,43 @@ pub fn graphql(
         .send()
         .map_err(io::Error::other)?;
     let text = answer.text().map_err(io::Error::other)?;
-    let body: Value = serde_json::from_str(&text).map_err(|e| io::Error::other(format!("{e}: {text}")))?;
-    if body.get("errors").is_some() {
-        return Err(io::Error::other(format!("errors: {body}")));
-    }
-    Ok(body["data"].clone())
+    serde_json::from_str(&text).map_err(|e| io::Error::other(format!("{e}: {text}")))
 }
 
-/// Waits until the read models hold every record that is in the ledger of the key now, and gives the last position.
+fn data_of(mut answer: Value) -> io::Result<Value> {
+    if answer.get("errors").is_some() {
+        return Err(io::Error::other(format!("errors: {answer}")));
+    }
+    Ok(answer["data"].take())
+}
+
+/// One field of each read model: each waits for those that it reads and for no other. A test has each of them stand still.
+const EVERY_READ_MODEL: &str = "query ($last: Position!) {
+    sessions(first: 1, minPosition: $last) { nodes { id } }
+    search(text: \"order\", first: 1, minPosition: $last) { nodes { kind } }
+    interventions(first: 1, minPosition: $last) { nodes { kind } }
+    policyVerdicts(minPosition: $last) { rule }
+    facts(first: 1, minPosition: $last) { nodes { position } }
+    configurationHistory(first: 1, minPosition: $last) { nodes { version } }
+    usage(groupBy: [], minPosition: $last) { agent }
+    analytics(metric: TURNS, from: \"2000-01-01T00:00:00Z\", to: \"2000-01-01T00:01:00Z\", minPosition: $last) { unit }
+    ledger { health(minPosition: $last) { appendedRecords } } }";
+
+/// Waits until every read model holds every record that is in the ledger of the key now, and gives the last position.
 ///
 /// # Errors
 /// When the server fails, or does not get there after many waits of its own.
 pub fn caught_up(client: &reqwest::blocking::Client, url: &str, key: &str) -> io::Result<String> {
-    let last = graphql(client, url, key, "{ ledger { lastPosition } }", Value::Null)?;
-    let last = last["ledger"]["lastPosition"]
+    let ledger = graphql(client, url, key, "{ ledger { lastPosition } }", Value::Null)?;
+    let last = ledger["ledger"]["lastPosition"]
         .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let wait = "query ($last: Position) { sessions(first: 1, minPosition: $last) { nodes { id } }
-        usage(groupBy: [], minPosition: $last) { agent } }";
-    let mut tries = 0;
-    loop {
-        // The server itself waits for the position, so this does not spin.
-        match graphql(client, url, key, wait, serde_json::json!({ "last": last })) {
-            Ok(_) => return Ok(last),
-            Err(error) if tries < 120 && error.to_string().contains("READ_MODEL_BEHIND") => tries += 1,
-            Err(error) => return Err(error),
-        }
-    }
+        .ok_or_else(|| io::Error::other(format!("no position in {ledger}")))?;
+    graphql(
+        client,
+        url,
+        key,
+        EVERY_READ_MODEL,
+        serde_json::json!({ "last": last }),
+    )?;
+    Ok(last.to_owned())
 }

@@ -1,5 +1,7 @@
 //! Proofs that lead to a signed tree head.
 
+use std::time::Instant;
+
 use ruche_domain::numbers::{LeafIndex, TreeSize};
 use ruche_ledger::hash::Hash;
 use ruche_ledger::proof::{verify_consistency, verify_inclusion};
@@ -7,7 +9,7 @@ use ruche_ledger::tlog_proof::TlogProof;
 use ruche_ledger::tree::TreeRoot;
 use serde_json::{Value, json};
 
-use super::{World, number};
+use super::{SEAL_WAIT_MAX, World, number};
 
 fn hash(value: &Value) -> Hash {
     let mut bytes = [0; 32];
@@ -30,6 +32,7 @@ fn proofs_lead_to_the_signed_root() {
             None,
         );
     }
+    let deadline = Instant::now() + SEAL_WAIT_MAX;
     let size = loop {
         let health = world.ask(
             "{ ledger { health { sealedRecords appendedRecords } } }",
@@ -39,6 +42,7 @@ fn proofs_lead_to_the_signed_root() {
         if health["sealedRecords"] == health["appendedRecords"] {
             break number(&health["sealedRecords"]);
         }
+        assert!(Instant::now() < deadline, "not all is sealed: {health}");
         std::thread::yield_now();
     };
     let query = "query ($p: Position!, $size: Long) { inclusionProof(position: $p, treeSize: $size) { leafHash treeSize rootHash hashes
