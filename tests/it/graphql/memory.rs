@@ -125,9 +125,10 @@ fn what_was_known_and_held_is_asked_with_its_reasons() {
         position status validFrom validTo confidence knownFrom { position } knownUntil { position } restsOn { nodes { name eventId } }
         endedBy { kind reason detail byRecordId source { position type } } source { type }
         usedBy { nodes { kind position afterEnd score sessionId } } history { nodes { recordId } } } }
-        lyon: facts(filter: { text: \"LYON home\" }) { nodes { about attribute restsOn { nodes { eventId position record { type } } } } }
-        memoryUses(filter: { afterEnd: true }) { nodes { position store recordId } }
-        invalidatedFacts { extractorDigest reason facts } }";
+        lyon: facts(filter: { text: \"LYON home\" }, minPosition: $p) { nodes { about attribute
+            restsOn { nodes { eventId position record { type } } } } }
+        memoryUses(filter: { afterEnd: true }, minPosition: $p) { nodes { position store recordId } }
+        invalidatedFacts(minPosition: $p) { extractorDigest reason facts } }";
     let read = world.ask(query, json!({ "p": served[0] }));
     assert_eq!(
         read["facts"]["nodes"],

@@ -1,5 +1,6 @@
 //! What is read: turns with their calls, pages, waits, and nothing of another tenant.
 
+use ruche_tests::server::graphql_once;
 use serde_json::{Value, json};
 
 use super::{World, number};
@@ -85,8 +86,9 @@ fn a_recorded_turn_is_read_back_with_its_calls_costs_and_outcome() {
     assert_eq!(read["timeline"]["pageInfo"]["hasNextPage"], true);
 
     let query = "query ($p: Position!) { usage(groupBy: [AGENT, MODEL], minPosition: $p) { agent model costs { amount } counts \
-        { llmCalls } } outcomes { outcome turns } tools(minPosition: $p) { name sideEffect } effects(filter: {tool: \"refund\"}) \
-        { nodes { status } } totals { sessions counts { messages } } }";
+        { llmCalls } } outcomes(minPosition: $p) { outcome turns } tools(minPosition: $p) { name sideEffect } \
+        effects(filter: {tool: \"refund\"}, minPosition: $p) { nodes { status } } \
+        totals(minPosition: $p) { sessions counts { messages } } }";
     let read = world.ask(query, json!({ "p": recorded["position"] }));
     let usage = read["usage"].as_array().expect("rows");
     assert!(
@@ -188,11 +190,8 @@ fn pages_go_on_where_they_ended_while_rows_come_in() {
 #[test]
 fn a_read_that_waits_too_long_says_how_far_the_read_model_is() {
     let world = World::new();
-    let refused = world.ask_as(
-        &world.key,
-        "{ totals(minPosition: \"1:1000\") { sessions } }",
-        json!({}),
-    );
+    let query = "{ totals(minPosition: \"1:1000\") { sessions } }";
+    let refused = graphql_once(&world.client, &world.server.url, &world.key, query, json!({}));
     let text = refused.expect_err("nobody wrote that").to_string();
     assert!(
         text.contains("READ_MODEL_BEHIND") && text.contains("\"minPosition\":\"1:1000\""),
@@ -217,6 +216,12 @@ fn a_position_in_an_epoch_that_does_not_exist_is_bad_input_at_once() {
 fn one_tenant_sees_nothing_of_another() {
     let world = World::new();
     let session = world.start_session("s");
+    // It is there for its own tenant, so that the other one sees nothing for no other reason.
+    let query = "query ($id: ID!, $p: Position!) { session(id: $id, minPosition: $p) { id } totals(minPosition: $p) { sessions } }";
+    let variables = json!({ "id": session["sessionId"], "p": session["position"] });
+    let own = world.ask(query, variables);
+    assert_eq!(own["session"]["id"], session["sessionId"]);
+    assert_eq!(own["totals"]["sessions"], "1");
     let query = "query ($id: ID!) { session(id: $id) { id } totals { sessions } ledger { size } record(position: \"1:2\") { type } }";
     let theirs = world
         .ask_as(&world.other_key, query, json!({ "id": session["sessionId"] }))

@@ -107,10 +107,10 @@ fn sessions_are_found_by_their_interlocutor_their_goals_and_their_words() {
     let query = "query ($p: Position!) {
         mia: sessions(filter: { interlocutor: \"mia\" }, minPosition: $p) { nodes { externalId goals { nodes { goal status note } } } }
         open: sessions(filter: { interlocutor: \"mia\", openGoals: true }, minPosition: $p) { nodes { externalId } }
-        frozen: sessions(filter: { state: FROZEN, idleSince: \"2100-01-01T00:00:00Z\" }) { nodes { externalId } }
-        queue { ready queued running { turnId } }
+        frozen: sessions(filter: { state: FROZEN, idleSince: \"2100-01-01T00:00:00Z\" }, minPosition: $p) { nodes { externalId } }
+        queue(minPosition: $p) { ready queued running { turnId } }
         found: search(text: \"order a4711\", minPosition: $p) { nodes { kind session { externalId } message { text } } }
-        all: search(text: \"order\", first: 2) { nodes { session { externalId } } pageInfo { hasNextPage } } }";
+        all: search(text: \"order\", first: 2, minPosition: $p) { nodes { session { externalId } } pageInfo { hasNextPage } } }";
     let read = world.ask(query, json!({ "p": told["position"] }));
     let mia = read["mia"]["nodes"].as_array().expect("sessions");
     let names: Vec<&Value> = mia.iter().map(|session| &session["externalId"]).collect();
