@@ -13,6 +13,8 @@ use ruche_tests::server::{Home, Server, caught_up, graphql};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+/// What is not so by then will not be: windows and waits before attempts last seconds, and read models lag by as much.
+const STATE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 struct World {
     folder: tempfile::TempDir,
@@ -82,9 +84,20 @@ impl World {
     }
 
     fn claim_with(&self, key: &str, input: Value) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let fields = "turnId lease { id epoch expiresAt }";
+        self.claimed(key, input, fields)
+    }
+
+    /// A worker of the agent asks for a turn, whatever its lane, until it has one.
+    fn work(&self, key: &str) -> Value {
+        let input = json!({ "agent": "shop", "waitMs": 20_000 });
+        let fields = "turnId lease { id epoch } lane { agent interlocutor channel }";
+        self.claimed(key, input, fields)
+    }
+
+    fn claimed(&self, key: &str, input: Value, fields: &str) -> Value {
+        let deadline = Instant::now() + STATE_WAIT_MAX;
         loop {
-            let fields = "turnId lease { id epoch expiresAt }";
             let claim = self.mutate("claimTurn", key, input.clone(), fields);
             if claim["code"].is_null() {
                 return claim;

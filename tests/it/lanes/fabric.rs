@@ -14,7 +14,7 @@ impl World {
     /// Asks for the lanes until they are as they should be.
     #[track_caller]
     fn until(&self, what: &str, fits: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + STATE_WAIT_MAX;
         loop {
             let lanes = self.lanes();
             if fits(&lanes) {
@@ -25,23 +25,16 @@ impl World {
         }
     }
 
-    /// How many records of a type the ledger has.
-    fn count(&self, event_type: &str) -> String {
-        let query = "query { ledger { health { byType { eventType holdings { records } } } } }";
-        let types = self.ask(query, json!({}))["ledger"]["health"]["byType"].take();
+    /// How many records of a type the ledger has, up to a position.
+    fn count(&self, event_type: &str, position: &Value) -> String {
+        let query = "query ($p: Position) { ledger { health(minPosition: $p) { byType { eventType holdings { records } } } } }";
+        let types = self.ask(query, json!({ "p": position }))["ledger"]["health"]["byType"].take();
         let types = types.as_array().cloned().expect("a list");
         let found = types.iter().find(|of| of["eventType"] == event_type);
         found.map_or_else(
             || "0".to_owned(),
             |of| of["holdings"]["records"].as_str().expect("a number").to_owned(),
         )
-    }
-
-    /// A worker of the agent asks for a turn and waits for it.
-    fn work(&self, key: &str) -> Value {
-        let input = json!({ "agent": "shop", "waitMs": 20_000 });
-        let fields = "turnId lease { id epoch } lane { agent interlocutor channel }";
-        self.sent("claimTurn", key, input, fields)
     }
 }
 
@@ -73,9 +66,9 @@ fn a_window_closes_by_itself_and_a_worker_of_the_agent_gets_the_turn() {
         (&json!("0"), &Value::Null)
     );
     assert!(!held[0]["dueAt"].is_null(), "a lease lapses");
-    world.sent("commitTurn", "commit", super::held(&claim, &lane), "turnId");
+    let done = world.sent("commitTurn", "commit", super::held(&claim, &lane), "position");
     world.until("nothing is left", <[Value]>::is_empty);
-    assert_eq!(world.count("turn.sealed"), "1");
+    assert_eq!(world.count("turn.sealed", &done["position"]), "1");
     let mut both = json!({ "lane": lane, "agent": "shop" });
     let refused = world.mutate("claimTurn", "both", both.take(), "turnId");
     assert_eq!(refused["code"], "INVALID_INPUT", "{refused}");

@@ -48,8 +48,8 @@ fn a_turn_has_the_messages_that_it_took_over_from_another_session() {
     let done = world.sent("commitTurn", "commit", held(&new, &lane), "position");
     assert_eq!(world.texts(&new["turnId"], &done["position"]), ["m-1", "m-2"]);
     assert_eq!(world.texts(&old["turnId"], &done["position"]), [""; 0]);
-    let query = "query ($id: ID!) { session(id: $id) { messages { nodes { text } } } }";
-    let kept = world.ask(query, json!({ "id": first["sessionId"] }));
+    let query = "query ($id: ID!, $p: Position) { session(id: $id, minPosition: $p) { messages { nodes { text } } } }";
+    let kept = world.ask(query, json!({ "id": first["sessionId"], "p": done["position"] }));
     assert_eq!(kept["session"]["messages"]["nodes"], json!([{ "text": "m-1" }]));
     world.audit();
 }
@@ -81,9 +81,7 @@ fn one_lane_that_nobody_can_decide_on_keeps_no_worker_from_the_others() {
     lose_the_first(home, "turn.opened");
     world.server = home.serve().expect("the server starts");
     let whole = world.says("two", "m-2", &of("whole", "api"));
-    let claim = json!({ "agent": "shop", "waitMs": 20_000 });
-    let fields = "turnId lane { interlocutor }";
-    let claimed = world.sent("claimTurn", "claim-1", claim, fields);
+    let claimed = world.work("claim-1");
     assert_eq!(
         (&claimed["turnId"], &claimed["lane"]["interlocutor"]),
         (&whole["turnId"], &json!("whole"))
@@ -93,7 +91,7 @@ fn one_lane_that_nobody_can_decide_on_keeps_no_worker_from_the_others() {
         .figure(&world.admin, "ruche_undecidable_claims_total");
     assert!(passed.expect("a figure") >= 1.0, "it is counted");
     // Where nothing else is ready that is the answer. What is wrong with the lane is in the log and in that figure.
-    let told = world.mutate("claimTurn", "claim-2", json!({ "agent": "shop" }), fields);
+    let told = world.mutate("claimTurn", "claim-2", json!({ "agent": "shop" }), "turnId");
     assert_eq!(told["code"], "ILLEGAL_TRANSITION", "{told}");
 }
 
