@@ -12,8 +12,8 @@ use crate::live::client::mutation;
 
 /// Callers at the same time, half of them at each of two lanes.
 const CALLERS: usize = 600;
-/// Who has no receipt by then gets none.
-const END_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Who has no receipt by then gets none, on a busy machine either.
+const END_WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// When a caller comes back that was not told when, ms.
 const COME_BACK_MS: u64 = 250;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ruche_tests::server::graphql;
+use ruche_tests::server::graphql_once;
 use serde_json::{Value, json};
 
 use super::world::{Worker, World, lane};
@@ -84,7 +84,7 @@ fn a_27_a_write_is_read_at_once_and_a_subscription_goes_on_on_another_node() {
     let commit = commit.as_str().expect("a position").to_owned();
     let node = world.agent();
     let ahead = (0..1_000).fold(commit.clone(), |position, _| behind(&position));
-    let refused = graphql(&node.http, &node.url, &node.key, MEMORY, json!({ "p": ahead }));
+    let refused = graphql_once(&node.http, &node.url, &node.key, MEMORY, json!({ "p": ahead }));
     let refused = refused.expect_err("nothing is there yet").to_string();
     assert!(
         refused.contains("READ_MODEL_BEHIND") && refused.contains("has reached"),

@@ -18,7 +18,7 @@ const ARGUMENTS: &str = r#"{ "path": "/a" }"#;
 const WHY: &str = "ann asked\u{1b}[2J";
 
 /// What is not told by then will not be.
-const HEAR_WAIT_MAX: Duration = Duration::from_secs(30);
+const HEAR_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Bob, who made a key on a machine of his own and decides on the command line.
 struct Bob<'w> {
