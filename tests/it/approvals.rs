@@ -14,6 +14,8 @@ mod pages;
 mod people;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+/// A turn that is not ready by then will not be.
+const CLAIM_WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub struct World {
     pub folder: tempfile::TempDir,
@@ -114,7 +116,7 @@ impl World {
 
     /// Takes the turn of a lane as soon as it is ready; what its worker sends with everything.
     pub fn claim(&self, key: &str, lane: &Value) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + CLAIM_WAIT_MAX;
         loop {
             let input = json!({ "lane": lane });
             let claim = self.mutate(&self.agent, "claimTurn", key, input, "turnId lease { id epoch }");
@@ -217,7 +219,9 @@ impl World {
                 .all(|name| vote[name].is_string()),
             "{polled}"
         );
-        let query = "query ($p: Position) { effects(minPosition: $p) {
+        // The command line asks the read model of requests below, and a wait for one read model says nothing of another.
+        let query =
+            "query ($p: Position) { approvals(minPosition: $p) { nodes { id } } effects(minPosition: $p) {
             nodes { status notExecutedCause notExecutedReason } } }";
         let effects = self.ask(&self.agent, query, json!({ "p": position }));
         let closed =
