@@ -24,7 +24,7 @@ const TOOL: &str = "pay_out";
 /// Longest wait for all turns to be over: two leases, waits before attempts, and a busy machine.
 const END_WAIT_MAX: Duration = Duration::from_secs(240);
 /// Longest wait for a read model.
-const READ_WAIT_MAX: Duration = Duration::from_secs(30);
+const READ_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Who is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
