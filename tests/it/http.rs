@@ -1,6 +1,6 @@
 //! The HTTP edge of a real server: who gets in, what is refused before anything runs, the auditors' files, ingest.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder, Response};
@@ -12,6 +12,8 @@ use ruche_tests::server::{Home, Server, graphql};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
+/// What is not sealed by then will not be.
+const SEAL_WAIT_MAX: Duration = Duration::from_secs(60);
 const GRAPHQL_RESPONSE: &str = "application/graphql-response+json";
 const START: &str = "mutation ($input: StartSessionInput!) { startSession(input: $input) { __typename
     ... on StartSessionPayload { sessionId position } ... on Refusal { code } } }";
@@ -272,7 +274,8 @@ fn fragments_that_multiply_are_refused_while_others_are_served() {
     let query = doubling_fragments();
     let body = json!({ "query": query }).to_string();
     let in_address = query.replace('{', "%7B").replace('}', "%7D").replace(' ', "%20");
-    let soon = Duration::from_secs(1);
+    // Far more than a refusal takes on a busy machine, and far less than 2^30 fields do.
+    let soon = Duration::from_secs(20);
     std::thread::scope(|scope| {
         for by_post in [true, true, false, false] {
             let (world, in_address, body) = (&world, &in_address, body.clone());
@@ -318,6 +321,7 @@ fn an_auditor_reads_checkpoint_and_tiles_and_another_tenant_sees_none() {
     let origin = world.ask("{ ledger { origin } }", json!({}))["ledger"]["origin"].clone();
     let origin = origin.as_str().expect("an origin");
     let file = |path: &str| sent(world.get(&format!("/ledgers/{origin}/{path}")));
+    let deadline = Instant::now() + SEAL_WAIT_MAX;
     let head = loop {
         let response = file("checkpoint");
         assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
@@ -326,6 +330,7 @@ fn an_auditor_reads_checkpoint_and_tiles_and_another_tenant_sees_none() {
         if head.head().size.0 >= 302 {
             break head;
         }
+        assert!(Instant::now() < deadline, "{} are sealed", head.head().size.0);
         std::thread::yield_now();
     };
     let rest = head.head().size.0 - 256;

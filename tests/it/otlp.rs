@@ -15,6 +15,8 @@ const PROTOBUF: &str = "application/x-protobuf";
 struct World {
     _folder: tempfile::TempDir,
     home: Home,
+    /// Seconds from telemetry to what follows from it, as the server is told.
+    wait: String,
     server: Server,
     client: Client,
     writer: String,
@@ -38,8 +40,9 @@ impl Answered {
 }
 
 impl World {
+    /// Nothing is derived while a test goes on.
     fn new() -> Self {
-        Self::waiting(30)
+        Self::waiting(3_600)
     }
 
     /// What follows from telemetry is derived so many seconds after the last of it.
@@ -55,6 +58,7 @@ impl World {
         Self {
             _folder: folder,
             home,
+            wait,
             server,
             client: Client::new(),
             writer,
@@ -66,7 +70,8 @@ impl World {
     /// The same after a restart.
     fn restarted(self) -> Self {
         assert!(self.server.stop().expect("the server ends"), "it ended well");
-        let server = self.home.serve().expect("the server starts");
+        let server = self.home.serve_with(&["--telemetry-wait", &self.wait], &[]);
+        let server = server.expect("the server starts");
         Self { server, ..self }
     }
 

@@ -49,6 +49,8 @@ impl World {
             _folder: folder,
         };
         world.record();
+        // What the other tenant has, which is its opening and its key, does not come between two answers.
+        caught_up(&world.client, &world.server.url, &world.other).expect("the read models catch up");
         world
     }
 
@@ -133,7 +135,8 @@ impl World {
         let scenario =
             json!({ "session": { "externalId": "my-chat-1" }, "scenario": "refund", "moves": moves });
         done("recordScenario", scenario, "position");
-        let claim = json!({ "agent": "support", "waitMs": 10_000 });
+        // As long as a claim may wait. The turn is there once its window is over and the read models have it.
+        let claim = json!({ "agent": "support", "waitMs": 30_000 });
         let claim = done("claimTurn", claim, "turnId lease { id epoch }");
         let ask = json!({ "lane": lane, "turnId": claim["turnId"], "lease": claim["lease"], "tool": "delete_account",
             "arguments": "{}", "businessKey": "ann" });

@@ -17,7 +17,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_ruche-under-test");
 /// Far above what an answer takes; bounds a test that would otherwise hang.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     _folder: tempfile::TempDir,

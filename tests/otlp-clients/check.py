@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RUN_SECONDS_MAX = 120
-READ_SECONDS_MAX = 30
+READ_SECONDS_MAX = 120
 LAST = "{ ledger { lastPosition } }"
 QUERY = """query ($last: Position) { sessions(first: 20, minPosition: $last) { nodes { externalId app agent provenance
   counts { turns turnsCommitted toolCalls toolResults llmCalls messages userMessages

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 const TRACE: &str = "5b8efff798038103d269b633813fc60c";
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(60);
 const DERIVED: &str =
     "{ sessions(first: 9) { nodes { timeline(first: 99) { nodes { type record { payload } } }
     effects(first: 9) { nodes { tool status notExecutedCause } } } } }";

@@ -14,7 +14,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::{World, operation, unknown};
 
 /// Far above what an answer takes; bounds a test that would otherwise hang.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
