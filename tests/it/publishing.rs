@@ -22,6 +22,10 @@ const START: &str = "mutation ($input: StartSessionInput!) { startSession(input:
 /// Far longer than anything here takes; a test that waits for it has failed.
 const BOUND: Duration = Duration::from_secs(60);
 
+/// A second is promised; a receiver is given five.
+const SEALED_SOON: Duration = Duration::from_secs(4);
+const SEALED_TRIES_MAX: usize = 20;
+
 struct World {
     folder: tempfile::TempDir,
     home: Home,
@@ -149,24 +153,20 @@ fn a_receiver_that_never_answers_holds_up_neither_sealing_nor_closing() {
         .expect("the server starts");
     // Held open, never read, never answered.
     let _hanging = open.recv_timeout(BOUND).expect("the present tree head is sent");
-    for n in 0..3 {
+    // Each append comes just behind a tree head that is sent and not answered. Were it waited for, none would be sealed
+    // before the receiver's time is over; on a busy machine some may take as long, and not all of them.
+    let mut took = Vec::new();
+    while took.iter().filter(|took| **took < SEALED_SOON).count() < 3 {
+        assert!(took.len() < SEALED_TRIES_MAX, "{took:?}");
         let since = Instant::now();
-        world.append(&server, &format!("s-{n}"));
+        world.append(&server, &format!("s-{}", took.len()));
         world.sealed(&server);
-        // A second is promised. The rest is for a busy machine; a receiver's five would not fit.
-        assert!(
-            since.elapsed() < Duration::from_secs(4),
-            "sealed after {:?}",
-            since.elapsed()
-        );
+        took.push(since.elapsed());
     }
     let since = Instant::now();
     assert!(server.stop().expect("it is told to stop"), "it ends well");
-    assert!(
-        since.elapsed() < Duration::from_secs(30),
-        "closed after {:?}",
-        since.elapsed()
-    );
+    // A receiver that were waited for would hold it up for ever.
+    assert!(since.elapsed() < BOUND, "closed after {:?}", since.elapsed());
 }
 
 #[test]
