@@ -17,7 +17,7 @@ use xtask::postgres::{Cluster, Setup};
 use super::cluster;
 
 /// A state that is not there by then will not come.
-const STATE_TIMEOUT: Duration = Duration::from_secs(30);
+const STATE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two looks at a state.
 const STATE_POLL: Duration = Duration::from_millis(20);
 

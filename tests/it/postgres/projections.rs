@@ -23,8 +23,9 @@ const ENOUGH: u64 = 3;
 const LAG_MIN: f64 = 40.0;
 /// Memory of a node whose read models do not follow, bytes: a projection has two batches in memory, however far behind.
 const RESIDENT_BYTES_MAX: u64 = 256 * 1_048_576;
-/// An append does not wait for a read model.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// An append does not wait for a read model: one that did would have no answer before the trouble is over, and the test none
+/// that the trouble goes on. So this is no more than a machine that is busy with other tests needs.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 const LAG: &str = r#"ruche_projection_lag_events{projection="sessions"}"#;
 const FAILURES: &str = "ruche_projection_failures_total";
@@ -60,7 +61,7 @@ fn a_slow_read_model_holds_no_append_up_and_catches_up() {
 /// Every statement that writes sessions takes a while longer, as on a disk in trouble.
 const SLOW: &str = "
 CREATE TABLE public.slowness (seconds double precision);
-INSERT INTO public.slowness VALUES (0.4);
+INSERT INTO public.slowness VALUES (1.0);
 CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
     'BEGIN PERFORM pg_sleep((SELECT seconds FROM public.slowness)); RETURN NULL; END';
 CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON ruche_read_1.session FOR EACH STATEMENT EXECUTE FUNCTION public.slow()";

@@ -16,7 +16,7 @@ use super::{Drill, PROGRAM, start_session, started, text};
 /// Restores that are killed.
 const KILLS: u64 = 8;
 /// The server has noticed by then that a client was killed.
-const NOTICED_MAX: Duration = Duration::from_secs(30);
+const NOTICED_MAX: Duration = Duration::from_secs(60);
 
 /// The drill on databases of its own; nothing, told plainly, without a server.
 fn drill() -> Option<Drill> {
