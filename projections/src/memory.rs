@@ -78,13 +78,15 @@ const FACTS_KEPT: &str = "UPDATE memory_fact SET kept = 1 FROM memory_fact w \
     AND memory_fact.ledger = w.ledger AND memory_fact.position = w.position AND memory_fact.kept IS NULL";
 const ENDS_KEPT: &str = "UPDATE memory_end SET kept = 1 FROM memory_end w \
     WHERE w.ledger = $1 AND w.turn = $2 AND w.known IS NULL AND w.dropped IS NULL \
-    AND memory_end.ledger = w.ledger AND memory_end.record = w.record AND memory_end.position = w.position AND memory_end.item = w.item AND memory_end.kept IS NULL";
+    AND memory_end.ledger = w.ledger AND memory_end.record = w.record \
+    AND memory_end.position = w.position AND memory_end.item = w.item AND memory_end.kept IS NULL";
 const FACTS_OF_ATTEMPT_DROPPED: &str = "UPDATE memory_fact SET dropped = $1 FROM memory_fact w \
     WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL \
     AND memory_fact.ledger = w.ledger AND memory_fact.position = w.position AND memory_fact.kept IS NULL";
 const ENDS_OF_ATTEMPT_DROPPED: &str = "UPDATE memory_end SET dropped = $1 FROM memory_end w \
     WHERE w.ledger = $2 AND w.turn = $3 AND w.known IS NULL AND w.dropped IS NULL \
-    AND memory_end.ledger = w.ledger AND memory_end.record = w.record AND memory_end.position = w.position AND memory_end.item = w.item AND memory_end.kept IS NULL";
+    AND memory_end.ledger = w.ledger AND memory_end.record = w.record \
+    AND memory_end.position = w.position AND memory_end.item = w.item AND memory_end.kept IS NULL";
 
 /// What the end of a turn or of an attempt does to what was written in it, for tests of how engines find that.
 #[cfg(any(test, feature = "testing"))]

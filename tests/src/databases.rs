@@ -58,7 +58,9 @@ impl Databases {
         let output = command.stdin(Stdio::null()).output()?;
         match output.status.success() {
             true => Ok(databases),
-            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+            false => Err(io::Error::other(
+                String::from_utf8_lossy(&output.stderr).into_owned(),
+            )),
         }
     }
 

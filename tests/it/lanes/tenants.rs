@@ -19,6 +19,8 @@ const OTHERS: usize = 20;
 /// Between a message of the other tenant and its turn at a worker the busy tenant claims fewer turns than this, however slow
 /// the machine is: it takes a few commits of each. A turn that waited for what is ready before it would come after all of it.
 const BETWEEN_MAX: usize = BUSY / 4;
+/// No lease lapses while a slow machine is at it: a turn that nobody commits would be ready once more, before the newer ones.
+const LEASE_US: u64 = 1_800_000_000;
 /// A turn of the other tenant that is not with its worker by then does not come.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -26,12 +28,15 @@ const TURN_WAIT_MAX: Duration = Duration::from_secs(60);
 fn what_is_ready_in_one_tenant_is_not_in_the_way_of_another() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let home = Home::new(PROGRAM, folder.path());
-    let key = |tenant: &str| home.new_key(tenant, &["writer", "reader"]).expect("a key");
+    let key = |tenant: &str| home.new_key(tenant, &["admin"]).expect("a key");
     let (busy, other) = (key("busy"), key("other"));
     let server = home.serve().expect("the server starts");
     let client = |key: &str| Client::new(&server.url, key);
     for key in [&busy, &other] {
         client(key).sent("startSession", "start", json!({ "externalId": "s" }), "position");
+        let set = json!({ "turns.lease_us": LEASE_US });
+        let of_channel = json!({ "scope": "CHANNEL", "scopeId": "api", "set": set });
+        client(key).sent("publishConfiguration", "settings", of_channel, "position");
     }
     thread::scope(|scope| {
         for caller in 0..CALLERS {
@@ -54,6 +59,8 @@ fn what_is_ready_in_one_tenant_is_not_in_the_way_of_another() {
                 }
             });
         }
+        // The callers end as well where this one finds that something is wrong.
+        let _ends = Ends(&done);
         let client = client(&other);
         let between = (0..OTHERS).map(|n| {
             let before = claimed.load(Ordering::Relaxed);
@@ -65,9 +72,7 @@ fn what_is_ready_in_one_tenant_is_not_in_the_way_of_another() {
             );
             claimed.load(Ordering::Relaxed) - before
         });
-        let between = between.collect();
-        done.store(true, Ordering::Relaxed);
-        between
+        between.collect()
     });
     let claimed = claimed.into_inner();
     assert!(
@@ -79,6 +84,15 @@ fn what_is_ready_in_one_tenant_is_not_in_the_way_of_another() {
         "{between:?} of {claimed} claims"
     );
     assert!(server.stop().expect("it stops"), "it ended well");
+}
+
+/// Tells threads to end when it is dropped.
+struct Ends<'d>(&'d AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A message in a lane of its own; gives its turn.
