@@ -54,6 +54,7 @@ mod search;
 mod session;
 mod analysis;
 mod analytics;
+mod saved_query;
 mod policy;
 mod replay;
 mod query;
@@ -65,6 +66,7 @@ pub use engine::{Answer, Engine, Prepared};
 pub use params::{Params, ParamsFault};
 
 pub(crate) use mutation::command_context;
+pub(crate) use saved_query::{accepted_words, question_of};
 pub(crate) use time::{format as format_time, parse as parse_time};
 
 pub use async_graphql::parser::types::OperationType;

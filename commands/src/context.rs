@@ -114,7 +114,8 @@ pub(crate) fn check_external_id(field: &str, id: &str) -> Result<(), CommandErro
     check_text(field, id, EXTERNAL_ID_BYTES_MAX)
 }
 
-fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), CommandError> {
+/// Text of a client in a field: not empty, at most so many bytes, without control characters.
+pub(crate) fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), CommandError> {
     if text.is_empty() {
         return Err(CommandError::input(field, "must not be empty"));
     }

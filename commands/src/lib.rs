@@ -24,6 +24,7 @@ pub mod turn;
 pub mod tool;
 pub mod append;
 pub mod configuration;
+pub mod saved_query;
 pub mod channel;
 pub mod score;
 pub mod scenario;
@@ -51,6 +52,7 @@ pub use ports::{ArgumentSchemas, LedgerSecrets, PayloadValidator, SecretsOf, Unf
 pub use read_model::{DecideReadModel, ParkedEvent, ReadModelDecision};
 pub use rebuild::{CompleteRebuild, RequestRebuild};
 pub use reviewer::{RegisterReviewerKey, RevokeReviewerKey};
+pub use saved_query::{DropQuery, SaveQuery};
 pub use scenario::{RecordScenario, ScenarioMove};
 pub use score::ScoreSession;
 pub use session::{EndSession, SessionRef, StartSession};

@@ -17,6 +17,7 @@ mod keys;
 mod properties;
 mod read_models;
 mod refused;
+mod saved_queries;
 mod scenarios;
 mod scores;
 mod sessions;

@@ -229,6 +229,8 @@ catalogue! {
         "config.tool_schema_changed" 1 ConfigToolSchemaChanged;
         "config.prompt_changed" 1 ConfigPromptChanged;
         "config.price_table_changed" 1 ConfigPriceTableChanged;
+        "config.query_saved" 1 ConfigQuerySaved;
+        "config.query_dropped" 1 ConfigQueryDropped;
     }
     /// Bundles of rules and what they decided.
     Policy = "policy", Command {

@@ -37,4 +37,4 @@ pub mod ports;
 pub mod error;
 
 pub use error::DomainError;
-pub use payload::{Ext, List};
+pub use payload::{Ext, List, Object};

@@ -158,6 +158,14 @@ pub const USE_REFUSALS_PER_REQUEST_MAX: usize = 64;
 pub const TOOLS_PER_TURN_MAX: usize = 256;
 /// Keys of one configuration.
 pub const CONFIG_KEYS_MAX: usize = 1_000;
+/// Questions of analytics that one ledger has saved.
+pub const SAVED_QUERIES_MAX: usize = 256;
+/// Characters of the name of one.
+pub const SAVED_QUERY_NAME_CHARS_MAX: usize = 128;
+/// Bytes of one, as JSON text.
+pub const SAVED_QUERY_BYTES_MAX: usize = 16_384;
+/// Longest time that one asks about as the last so many seconds: ten years, s.
+pub const SAVED_QUERY_LAST_S_MAX: u64 = 3_653 * 24 * 3_600;
 /// Values of a JSON payload up to which everything that is wrong with it is looked for; of a larger one the first fault is
 /// told.
 pub const VALUES_JUDGED_WHOLE_MAX: usize = 10_000;

@@ -2,7 +2,7 @@
 //!
 //! `payloads!` takes plain structs. `Option<…>`, `Vec<…>` and `Ext` fields are optional: left out of the JSON when
 //! absent or empty, and absent in `new`, which takes the other fields in the order in which they stand. A list that
-//! must be present is written `List<…>`. Unknown fields are refused everywhere; what has no field of its own goes into
+//! must be present is written `List<…>`, an object `Object`. Unknown fields are refused everywhere; what has no field of its own goes into
 //! a documented free map (`Ext`).
 
 use std::collections::BTreeMap;
@@ -12,6 +12,9 @@ pub type Ext = BTreeMap<String, serde_json::Value>;
 
 /// A list that has to be present, though it may be empty.
 pub type List<T> = Vec<T>;
+
+/// An object that has to be present, whatever is in it.
+pub type Object = BTreeMap<String, serde_json::Value>;
 
 macro_rules! payloads {
     ($($(#[$meta:meta])* pub struct $name:ident { $($body:tt)* })*) => {

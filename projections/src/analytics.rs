@@ -26,6 +26,7 @@ mod known;
 mod metric;
 mod prices;
 mod query;
+mod window;
 
 use crate::change::{Add, Change};
 use crate::event::ProjectedEvent;
@@ -35,6 +36,7 @@ pub use metric::{Metric, Unit};
 pub use query::{
     AnalyticsError, Bucket, Dimension, Figure, Question, ROWS_MAX, Row, compared, grain_of, rows,
 };
+pub use window::Window;
 
 /// Tables of this read model.
 pub const TABLES: &[&str] = &[

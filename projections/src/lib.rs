@@ -67,6 +67,7 @@ pub mod memory;
 pub mod configuration;
 pub mod usage;
 pub mod analytics;
+pub mod saved_queries;
 pub mod ledger_health;
 pub mod bi;
 pub mod runner;
@@ -93,6 +94,7 @@ pub fn tables() -> Vec<&'static str> {
         configuration::TABLES,
         usage::TABLES,
         analytics::TABLES,
+        saved_queries::TABLES,
         ledger_health::TABLES,
     ]
     .concat()

@@ -55,6 +55,7 @@ pub fn all() -> Vec<&'static dyn Projection> {
         &crate::configuration::Configuration,
         &crate::usage::UsageAndOutcome,
         &crate::analytics::Analytics,
+        &crate::saved_queries::SavedQueries,
         &crate::ledger_health::LedgerHealth,
     ]
 }

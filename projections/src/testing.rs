@@ -47,6 +47,7 @@ pub mod pages;
 pub mod pauses;
 pub mod policies;
 pub mod rebuilds;
+pub mod saved_queries;
 pub mod scenarios;
 pub mod searches;
 pub mod shared;
@@ -206,7 +207,8 @@ impl Story {
         std::mem::take(&mut self.events)
     }
 
-    /// A lane with a turn whose worker runs a call that it asked for an approval of, and the key of a reviewer.
+    /// A lane with a turn whose worker runs a call that it asked for an approval of, prices, a saved question, and the key
+    /// of a reviewer.
     pub fn lane(&mut self) -> Vec<PreparedEvent> {
         self.enter(self.session_id(1_000));
         let turn = self.turn_id(self.session_id(1_000), 0);
@@ -239,6 +241,13 @@ impl Story {
         let mut prices = self.event(ruche_domain::events::ConfigPriceTableChanged::new(digest));
         prices.event.stream.category = Category::Config;
         events.push(prices);
+        let question = ruche_domain::Object::from([("metric".to_owned(), "COST".into())]);
+        let mut saved = self.event(ruche_domain::events::ConfigQuerySaved::new(
+            "costs".to_owned(),
+            question,
+        ));
+        saved.event.stream.category = Category::Config;
+        events.push(saved);
         let proof = "{}".to_owned();
         let mut key = self.event(InfraKeyRegistered::new(digest, "alice".to_owned(), digest, proof));
         key.event.stream.category = Category::Key;

@@ -1,6 +1,7 @@
 //! The command line as programs see it: exit codes, JSON, what is told where.
 
 mod refusals;
+mod saved_queries;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -4,6 +4,7 @@ mod memory;
 mod analytics;
 mod proofs;
 mod reading;
+mod saved_queries;
 mod sessions;
 mod waiting;
 mod writing;

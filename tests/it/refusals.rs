@@ -158,6 +158,8 @@ fn what_has_to_be_seen(story: &mut Story<'_>) {
 
     let set = json!({ "scope": "AGENT", "scopeId": "shop", "set": { "new": 1 }, "reason": long() });
     refused(story, "publishConfiguration", set);
+    let query = json!({ "metric": "COST", "last": 3_600, "filter": { "agent": long() } });
+    refused(story, "saveQuery", json!({ "name": "long", "query": query }));
     refused(story, "startSession", json!({ "externalId": "other-1" }));
     let broken = json!({ "type": "goal.set", "schemaVersion": 1, "data": { "text": "{" } });
     let target = json!({ "named": { "category": "GOAL", "externalId": "g" } });

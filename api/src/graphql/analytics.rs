@@ -14,7 +14,7 @@ use crate::error_codes as code;
 const PERCENTILE_DEFAULT: f64 = 95.0;
 
 /// Only what has these values; all conditions have to hold. Empty text is what has none.
-#[derive(InputObject, Default)]
+#[derive(InputObject, Clone, Default)]
 pub(super) struct AnalyticsFilter {
     /// Agent of the session.
     agent: Option<String>,
@@ -66,7 +66,7 @@ impl AnalyticsFilter {
 }
 
 /// A time from its start until before its end.
-#[derive(InputObject)]
+#[derive(InputObject, Clone, Copy)]
 pub(super) struct Period {
     /// From this time on.
     pub from: DateTime,
@@ -84,6 +84,28 @@ pub(super) struct Asked {
     pub percentile: Option<f64>,
     pub compare_to: Option<Period>,
     pub min_position: Option<PositionScalar>,
+}
+
+impl Asked {
+    /// The same for the read model.
+    pub fn question(&self) -> Question {
+        let percentile = self.percentile.unwrap_or(PERCENTILE_DEFAULT);
+        Question {
+            metric: self.metric.into(),
+            group_by: self.group_by.iter().copied().map(Into::into).collect(),
+            bucket: self.bucket.map(Into::into),
+            from: column(self.period.from),
+            to: column(self.period.to),
+            filter: self.filter.clone().conditions(),
+            per_mille: (percentile * 10.0).round() as i64,
+        }
+    }
+
+    /// The time that it is compared to.
+    pub fn other(&self) -> Option<(i64, i64)> {
+        self.compare_to
+            .map(|period| (column(period.from), column(period.to)))
+    }
 }
 
 /// A figure by dimensions and time.
@@ -157,29 +179,17 @@ fn time(at: i64) -> DateTime {
 }
 
 /// Times are within those of a calendar, which columns hold.
-fn column(at: DateTime) -> i64 {
+pub(super) fn column(at: DateTime) -> i64 {
     i64::try_from(at.0.0).unwrap_or(i64::MAX)
 }
 
 /// Answers what is asked.
 pub(super) async fn answer(ctx: &Context<'_>, asked: Asked) -> Result<Analytics> {
-    let percentile = asked.percentile.unwrap_or(PERCENTILE_DEFAULT);
     let metric: analytics::Metric = asked.metric.into();
     let reading = Reading::at(ctx, metric.read_models(), asked.min_position).await?;
     reading.note(&metric.read_models()[1..]);
-    let question = Question {
-        metric,
-        group_by: asked.group_by.iter().copied().map(Into::into).collect(),
-        bucket: asked.bucket.map(Into::into),
-        from: column(asked.period.from),
-        to: column(asked.period.to),
-        filter: asked.filter.conditions(),
-        per_mille: (percentile * 10.0).round() as i64,
-    };
-    let other = asked
-        .compare_to
-        .map(|period| (column(period.from), column(period.to)));
-    let rows = analytics::compared(reading.store(), reading.ledger, &question, other).await;
+    let question = asked.question();
+    let rows = analytics::compared(reading.store(), reading.ledger, &question, asked.other()).await;
     let rows = rows.map_err(of_analytics)?.into_iter().map(|(row, compared)| {
         let key = asked.group_by.iter().zip(row.key);
         AnalyticsRow {
@@ -204,7 +214,8 @@ pub(super) async fn answer(ctx: &Context<'_>, asked: Asked) -> Result<Analytics>
     })
 }
 
-fn of_analytics(error: AnalyticsError) -> async_graphql::Error {
+/// What a caller is told of a question without an answer.
+pub(super) fn of_analytics(error: AnalyticsError) -> async_graphql::Error {
     match &error {
         AnalyticsError::Invalid { argument, .. } => fault(code::INVALID_ARGUMENT, error.to_string())
             .extend_with(|_, extensions| extensions.set("path", vec![*argument])),

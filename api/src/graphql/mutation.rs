@@ -11,6 +11,7 @@ mod projections;
 mod turn_input;
 mod tool_calls;
 mod tool_input;
+mod saved_queries;
 mod scenarios;
 mod steps;
 
@@ -43,6 +44,7 @@ use inputs::{
 use interventions::InterventionMutation;
 use lane_input::{CancelTurnInput, ClaimTurnInput, CommitTurnInput, FailTurnInput, HeartbeatTurnInput};
 use projections::ProjectionMutation;
+use saved_queries::SavedQueryMutation;
 use scenarios::ScenarioMutation;
 use steps::StepMutation;
 use tool_calls::ToolCallMutation;
@@ -61,6 +63,7 @@ pub(super) struct Mutations(
     InterventionMutation,
     ScenarioMutation,
     ProjectionMutation,
+    SavedQueryMutation,
 );
 
 /// Proof that a record is stored, and how far its proof has come.

@@ -4,6 +4,7 @@ mod figures;
 mod memory;
 mod policy;
 mod projections;
+mod saved_queries;
 
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, MergedObject, Object, Result, SimpleObject};
@@ -38,6 +39,7 @@ use figures::FiguresQuery;
 use memory::MemoryQuery;
 use policy::PolicyQuery;
 use projections::ProjectionsQuery;
+use saved_queries::SavedQueriesQuery;
 
 /// Who is asking, as the key says.
 #[derive(SimpleObject)]
@@ -80,6 +82,7 @@ pub(super) struct Queries(
     RecordsQuery,
     MemoryQuery,
     FiguresQuery,
+    SavedQueriesQuery,
     PolicyQuery,
     ProjectionsQuery,
 );

@@ -3,7 +3,7 @@
 use crate::ids::EventId;
 use crate::measures::Digest;
 use crate::numbers::Micros;
-use crate::payload::{Ext, List, payloads};
+use crate::payload::{Ext, List, Object, payloads};
 use crate::words::words;
 
 words! {
@@ -179,5 +179,19 @@ payloads! {
         pub effective_from: Option<Micros>,
         /// The table.
         pub table: Option<serde_json::Value>,
+    }
+
+    /// A question of analytics was saved under a name. It takes the place of one that stood there.
+    pub struct ConfigQuerySaved {
+        /// Its name.
+        pub name: String,
+        /// The question, in the words of the GraphQL input `AnalyticsQueryInput`.
+        pub query: Object,
+    }
+
+    /// A saved question was dropped.
+    pub struct ConfigQueryDropped {
+        /// Its name.
+        pub name: String,
     }
 }

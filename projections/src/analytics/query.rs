@@ -259,8 +259,11 @@ pub struct Row {
 }
 
 impl Question {
-    /// Refuses what makes no sense.
-    fn check(&self) -> Result<Grain, AnalyticsError> {
+    /// Refuses what makes no sense; the grain whose rows make up the answer.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn check(&self) -> Result<Grain, AnalyticsError> {
         let can = self.metric.dimensions();
         let names = || can.iter().map(|d| d.name()).collect::<Vec<_>>().join(", ");
         let of = |argument, dimension: Dimension| match can.contains(&dimension) {

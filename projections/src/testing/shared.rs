@@ -93,6 +93,9 @@ macro_rules! shared_tests {
                 a_pause_is_of_one_projection_of_one_ledger,
                 a_rebuild_keeps_what_is_paused_where_it_stands,
                 one_that_is_far_behind_does_not_hold_up_the_others;
+            saved_queries: what_was_saved_last_under_a_name_stands_until_it_is_dropped,
+                saved_questions_are_given_page_by_page_in_the_order_of_saving,
+                a_saved_question_that_was_erased_is_none;
             rebuilds: a_rebuild_equals_what_was_followed_live, a_follower_goes_on_over_a_rebuild,
                 reads_go_on_and_lose_nothing_while_a_rebuild_and_a_follower_work,
                 rows_that_somebody_changed_are_found_and_kept_or_replaced,

@@ -10,7 +10,7 @@ const QUERY: &str = "query ($m: AnalyticsMetric!, $by: [AnalyticsDimension!], $b
     value count known coverage compared { value } } } }";
 
 /// A turn of an agent with two model calls, of which one tells its tokens, and a tool call that fails.
-fn recorded() -> (World, Value) {
+pub(super) fn recorded() -> (World, Value) {
     let world = World::new();
     world.start_session("s");
     let steps = json!([

@@ -33,6 +33,8 @@ fn others(mutation: &str) -> &'static [&'static str] {
         "startSession" => &["ILLEGAL_TRANSITION", "INVALID_ARGUMENT"],
         "registerReviewerKey" | "endSession" | "claimTurn" | "submitMessage" => &["ILLEGAL_TRANSITION"],
         "registerTool" => &["INVALID_ARGUMENT"],
+        "saveQuery" => &["LIMIT_EXCEEDED"],
+        "dropQuery" => &["NOT_FOUND"],
         "revokeReviewerKey" => &["INVALID_ARGUMENT", "LIMIT_EXCEEDED", "NOT_FOUND"],
         "scoreSession" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"],
         "recordScenario" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"],

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::done;
-use super::known::{Lane, of_projection};
+use super::known::{Lane, of_projection, question};
 use super::story::{Came, Seen, Story};
 use crate::live::reviewer::Reviewer;
 
@@ -71,6 +71,16 @@ impl<'s> Goods<'s> {
                 "schemaVersion": 1, "data": { "json": { "role": "user", "text": "hello" } } }] }),
             "publishConfiguration" => json!({ "scope": "AGENT", "scopeId": format!("agent-{n}"),
                 "set": { "greeting": 1 }, "removed": [], "reason": "nicer" }),
+            "saveQuery" => json!({ "name": format!("costs of {n}"), "query": question("COST") }),
+            "dropQuery" => {
+                let name = format!("costs of {n}");
+                done(
+                    &mut self.story,
+                    "saveQuery",
+                    json!({ "name": name, "query": question("COST") }),
+                );
+                json!({ "name": name })
+            }
             "registerTool" => {
                 json!({ "name": format!("tool_{n}"), "sideEffect": "COMPENSATABLE", "owner": "shop",
                 "argumentSchema": { "type": "object" }, "timeoutMs": "30000", "compensationTool": "release_seat" })

@@ -7,13 +7,14 @@ use super::stage::Stage;
 use crate::live::reviewer::Reviewer;
 
 /// Every mutation of the schema that is about one tenant.
-pub const MUTATIONS: [&str; 31] = [
+pub const MUTATIONS: [&str; 33] = [
     "appendEvents",
     "cancelTurn",
     "claimTurn",
     "commitTurn",
     "completeStep",
     "discardEvent",
+    "dropQuery",
     "endSession",
     "failTurn",
     "heartbeatTurn",
@@ -29,6 +30,7 @@ pub const MUTATIONS: [&str; 31] = [
     "resolveOutcome",
     "resumeProjection",
     "revokeReviewerKey",
+    "saveQuery",
     "scoreSession",
     "recordScenario",
     "sendMessage",
@@ -55,6 +57,12 @@ const TOOLS: [(&str, &str); 6] = [
 ];
 /// An id of the right form that nobody has.
 pub const NOBODYS: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// A question of analytics with everything that can be said in one.
+pub fn question(metric: &str) -> Value {
+    json!({ "metric": metric, "groupBy": ["AGENT"], "bucket": "DAY", "last": 604_800, "filter": { "channel": "api" },
+        "percentile": 99.0, "compareTo": { "from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z" } })
+}
 
 /// The projection that events are parked of. Nothing here reads what it makes.
 const PARKED: &str = "usage";
@@ -178,6 +186,8 @@ impl Known {
             "publishConfiguration" => json!({ "scope": "AGENT", "scopeId": "shop",
                 "set": { "greeting": self.below(3) }, "removed": [], "reason": "nicer" }),
             "registerTool" => self.tool(),
+            "saveQuery" => json!({ "name": "costs", "query": question(["COST", "TURNS"][self.below(2)]) }),
+            "dropQuery" => json!({ "name": "costs" }),
             "registerReviewerKey" => self
                 .one_of(&[&stage.alice, &stage.bob, &stage.bob])
                 .registration(),

@@ -127,6 +127,7 @@ impl<'s> Story<'s> {
             | "startStep" => &["submitMessage", "claimTurn"],
             "completeStep" => &["submitMessage", "claimTurn", "startStep"],
             "settleIntervention" => &["submitMessage", "claimTurn", "failTurn"],
+            "dropQuery" => &["saveQuery"],
             "voteOnApproval" => &["submitMessage", "claimTurn", "proposeAction"],
             "startEffect" => &["submitMessage", "claimTurn", "proposeAction", "voteOnApproval"],
             "reportEffect" | "resolveOutcome" => &[

@@ -127,6 +127,16 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             to: \"2100-01-01T00:00:00Z\", filter: { agent: $agent }) { rows { key { value } value } } }",
     ),
     (
+        "savedQueries",
+        Open::Readers,
+        "{ savedQueries { nodes { name query position } } }",
+    ),
+    (
+        "savedQuery",
+        Open::Readers,
+        "{ savedQuery(name: \"theirs\") { query figures(at: \"2030-01-01T00:00:00Z\") { rows { value } } } }",
+    ),
+    (
         "rebuild",
         Open::Nobody,
         "{ rebuild { state reason requestedAt error } }",
@@ -209,6 +219,18 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
         Open::Writers,
         "mutation ($key: String!) { publishConfiguration(input: { idempotencyKey: $key, scope: AGENT,
             scopeId: \"support\", set: { theirs: true } }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "saveQuery",
+        Open::Writers,
+        "mutation ($key: String!) { saveQuery(input: { idempotencyKey: $key, name: \"theirs\",
+            query: { metric: TURNS, last: 86400 } }) { __typename ... on Refusal { code message path } } }",
+    ),
+    (
+        "dropQuery",
+        Open::Writers,
+        "mutation ($key: String!) { dropQuery(input: { idempotencyKey: $key, name: \"nobody's\" })
+            { __typename ... on Refusal { code message path } } }",
     ),
     (
         "appendEvents",

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ruche_projections::analytics::{Bucket, Dimension, Metric};
+use ruche_projections::analytics::{AnalyticsError, Bucket, Dimension, Metric};
 
 use crate::cli::CliError;
 use crate::graphql::parse_time;
@@ -56,6 +56,31 @@ pub(super) fn filter(text: &str) -> Result<(Dimension, String), String> {
     Ok((dimension(name)?, value.to_owned()))
 }
 
+/// Reads a length of time, in seconds.
+pub(super) fn length(text: &str) -> Result<i32, String> {
+    let wrong = || "it is a number and a unit, such as 90m, 24h, 30d or 4w".to_owned();
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 24 * 3_600,
+        'w' => 7 * 24 * 3_600,
+        _ => return Err(wrong()),
+    };
+    let number = text
+        .strip_suffix(unit)
+        .and_then(|number| number.parse::<i32>().ok());
+    let number = number.filter(|number| *number > 0).ok_or_else(wrong)?;
+    number.checked_mul(seconds).ok_or_else(wrong)
+}
+
+/// The last so many seconds that a question is about for which no time is given: 30 days, in full buckets.
+pub(super) fn last_default(bucket: Option<Bucket>) -> i32 {
+    let width = bucket.unwrap_or(Bucket::Day).width_us();
+    let buckets = (DAYS_DEFAULT * DAY_US + width - 1) / width;
+    i32::try_from(buckets * width / 1_000_000).unwrap_or(i32::MAX)
+}
+
 /// Reads a share of a hundred, in thousandths.
 pub(super) fn per_mille(text: &str) -> Result<i64, String> {
     let share = text
@@ -84,6 +109,21 @@ pub(super) fn flag(argument: &str) -> String {
     format!("--{name}")
 }
 
+/// What is wrong with a question, in the words of the command line.
+pub(super) fn told(error: &AnalyticsError) -> String {
+    match error {
+        AnalyticsError::Invalid { argument, message } => format!("{} {message}", flag(argument)),
+        told => told.to_string(),
+    }
+}
+
+/// The time that it is, µs.
+pub(super) fn now() -> Result<i64, CliError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_err(|_| CliError::Failed("the clock stands before 1970".into()))?;
+    Ok(i64::try_from(now.as_micros()).unwrap_or(i64::MAX))
+}
+
 /// From when until when. Without an end it is that of today, without a start it is 30 days before; each moved out to where
 /// a bucket begins.
 pub(super) fn span(
@@ -95,10 +135,7 @@ pub(super) fn span(
     let to = match to {
         Some(to) => to,
         None => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.map_err(|_| CliError::Failed("the clock stands before 1970; give --to".into()))?;
-            let days = i64::try_from(now.as_secs()).unwrap_or(0) / (DAY_US / 1_000_000);
-            let end = (days + 1) * DAY_US;
+            let end = Bucket::Day.start(now()?) + DAY_US;
             match bucket.start(end) {
                 start if start == end => end,
                 start => start + bucket.width_us(),
@@ -121,8 +158,20 @@ mod tests {
         assert_eq!(per_mille("99.9"), Ok(999));
         assert_eq!(time("1970-01-02"), Ok(DAY_US));
         assert_eq!(time("1970-01-01T01:00:00+01:00"), Ok(0));
+        assert_eq!((length("90m"), length("4w")), (Ok(5_400), Ok(2_419_200)));
+        for bad in ["", "d", "7", "-1d", "0h", "7y", "99999w"] {
+            assert!(length(bad).is_err(), "{bad}");
+        }
         assert!(metric("money").is_err() && dimension("day").is_err() && filter("agent").is_err());
         assert!(per_mille("101").is_err() && time("yesterday").is_err() && bucket("year").is_err());
+    }
+
+    #[test]
+    fn what_is_saved_without_a_time_is_about_the_last_thirty_days() {
+        let day = 24 * 3_600;
+        assert_eq!(last_default(None), 30 * day);
+        assert_eq!(last_default(Some(Bucket::Hour)), 30 * day);
+        assert_eq!(last_default(Some(Bucket::Week)), 35 * day);
     }
 
     #[test]

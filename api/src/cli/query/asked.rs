@@ -129,7 +129,7 @@ async fn on_app(
     })
 }
 
-fn time(at: i64) -> String {
+pub(super) fn time(at: i64) -> String {
     format_time(Micros(at.cast_unsigned()))
 }
 
@@ -173,7 +173,7 @@ fn read(row: &Value) -> Option<Line> {
 }
 
 /// The name of a dimension in a filter.
-const fn field(dimension: Dimension) -> &'static str {
+pub(super) const fn field(dimension: Dimension) -> &'static str {
     match dimension {
         Dimension::Agent => "agent",
         Dimension::Channel => "channel",
