@@ -77,7 +77,7 @@ impl World {
         );
         let done = done.expect("a recorded turn");
         assert_eq!(done["recordTurn"]["duplicate"], false, "{done}");
-        for field in ["registerTool", "publishConfiguration"] {
+        for field in ["registerTool", "publishConfiguration", "saveQuery"] {
             let (status, body) = self.ask(&self.owner, operation(field), &json!({ "key": field }));
             assert!(status == StatusCode::OK && body.contains("Payload"), "{body}");
         }
@@ -377,9 +377,16 @@ fn the_ids_are_real_and_lead_their_owner_somewhere() {
 fn what_another_tenant_wrote_under_the_same_names_changes_nothing_for_the_owner() {
     let world = World::new();
     let ids = world.ids();
-    let before: Vec<_> = ["session", "tools", "configurationHistory", "usage", "ledger"]
-        .map(|field| (field, world.ask(&world.owner, operation(field), &ids)))
-        .into();
+    let before: Vec<_> = [
+        "session",
+        "tools",
+        "configurationHistory",
+        "usage",
+        "savedQueries",
+        "ledger",
+    ]
+    .map(|field| (field, world.ask(&world.owner, operation(field), &ids)))
+    .into();
     world.record_as_other();
     for (field, answer) in before {
         assert_eq!(world.ask(&world.owner, operation(field), &ids), answer, "{field}");
@@ -403,7 +410,7 @@ impl World {
         let done = done.expect("a recorded turn");
         assert_eq!(done["startSession"]["duplicate"], false, "{done}");
         assert_eq!(done["recordTurn"]["duplicate"], false, "{done}");
-        for field in ["registerTool", "publishConfiguration"] {
+        for field in ["registerTool", "publishConfiguration", "saveQuery"] {
             let (_, body) = self.ask(&self.other, operation(field), &json!({ "key": field }));
             assert!(body.contains("Payload"), "{body}");
         }

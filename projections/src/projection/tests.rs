@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
-    ApprovalVoided, ConfigEffectiveResolved, ConfigPublished, ConfigScope, InfraLeaseExpired,
-    InfraLeaseRenewed, InfraManualInterventionRequired, InterventionPoint, LlmResponded, MemoryHit,
-    MemorySearched, MemoryWritten, MessageDrafted, MessageReceived, MessageSent, PolicyEvaluated,
-    PolicyReason, PolicyVerdict, Role, SealReason, SessionStarted, ToolCompleted, ToolOutcomeUnknown,
-    ToolProposed, ToolStarted, TurnAttemptFailed, TurnCancelled, TurnCommitted, TurnCompensating,
-    TurnMessageCoalesced, TurnOpened, TurnQueued, TurnReadied, TurnSealed, TurnStarted, TurnTrigger,
+    ApprovalVoided, ConfigEffectiveResolved, ConfigPublished, ConfigQueryDropped, ConfigQuerySaved,
+    ConfigScope, InfraLeaseExpired, InfraLeaseRenewed, InfraManualInterventionRequired, InterventionPoint,
+    LlmResponded, MemoryHit, MemorySearched, MemoryWritten, MessageDrafted, MessageReceived, MessageSent,
+    PolicyEvaluated, PolicyReason, PolicyVerdict, Role, SealReason, SessionStarted, ToolCompleted,
+    ToolOutcomeUnknown, ToolProposed, ToolStarted, TurnAttemptFailed, TurnCancelled, TurnCommitted,
+    TurnCompensating, TurnMessageCoalesced, TurnOpened, TurnQueued, TurnReadied, TurnSealed, TurnStarted,
+    TurnTrigger,
 };
 use ruche_domain::ids::{LedgerId, TurnId};
 use ruche_domain::measures::{Cost, Usage};
@@ -103,6 +104,9 @@ fn all_events() -> Vec<ProjectedEvent> {
         "r-1".to_owned(),
         ruche_domain::events::InputKind::Text,
     )));
+    let question = ruche_domain::Object::from([("metric".to_owned(), "COST".into())]);
+    events.push(one(ConfigQuerySaved::new("costs".to_owned(), question)));
+    events.push(one(ConfigQueryDropped::new("costs".to_owned())));
     events.extend(extremes::events(&mut Choices::new(&[1])).into_iter().map(one));
     events.extend(lane_events());
     events.extend(memory_events());
