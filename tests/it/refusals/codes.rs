@@ -33,7 +33,7 @@ fn others(mutation: &str) -> &'static [&'static str] {
         "startSession" => &["ILLEGAL_TRANSITION", "INVALID_ARGUMENT"],
         "registerReviewerKey" | "endSession" | "claimTurn" | "submitMessage" => &["ILLEGAL_TRANSITION"],
         "registerTool" => &["INVALID_ARGUMENT"],
-        "saveQuery" => &["LIMIT_EXCEEDED"],
+        "saveQuery" => &["INVALID_ARGUMENT", "LIMIT_EXCEEDED"],
         "dropQuery" => &["NOT_FOUND"],
         "revokeReviewerKey" => &["INVALID_ARGUMENT", "LIMIT_EXCEEDED", "NOT_FOUND"],
         "scoreSession" => &["ILLEGAL_TRANSITION", "LIMIT_EXCEEDED"],
