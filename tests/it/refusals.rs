@@ -125,7 +125,9 @@ fn what_has_to_be_seen(story: &mut Story<'_>) {
     fail(story);
     let lane = &story.known.lanes[0];
     let settle = json!({ "lane": lane.name, "turnId": lane.turn, "by": "ann", "reason": "sent again" });
+    let late = json!({ "lane": lane.name, "turnId": lane.turn, "reason": "too late" });
     done(story, "settleIntervention", settle);
+    refused(story, "cancelTurn", late);
 
     call(story, "reserve_seat");
     report(story, json!({ "completed": { "result": "7A" } }));

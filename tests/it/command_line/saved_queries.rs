@@ -1,7 +1,7 @@
 //! Questions that are saved: on the store itself, and through a server.
 
-use ruche_tests::server::Home;
-use serde_json::{Value, json};
+use ruche_tests::server::{Home, caught_up};
+use serde_json::json;
 
 use super::RUCHE;
 
@@ -24,50 +24,41 @@ fn questions_are_saved_asked_listed_and_dropped() {
     home.run(&["seed", "--tenant", "demo", "--sessions", "3"])
         .expect("seeded");
     let key = home.new_key("demo", &["reader", "writer"]).expect("a key");
-    the_whole_way(&home, &["--tenant", "demo"]);
+    // The store itself brings its read models up to date before it answers.
+    the_whole_way(&home, &["--tenant", "demo"], &|| ());
     let server = home.serve().expect("the server starts");
-    the_whole_way(&home, &["--server", &server.url, "--key", &key]);
+    let client = reqwest::blocking::Client::new();
+    the_whole_way(&home, &["--server", &server.url, "--key", &key], &|| {
+        caught_up(&client, &server.url, &key).expect("the read models catch up");
+    });
     assert!(server.stop().expect("it can be stopped"));
 }
 
-fn the_whole_way(home: &Home, place: &[&str]) {
-    let line = |arguments: &[&str]| {
-        let line = [&["query"], arguments, place].concat();
-        line.into_iter().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let ask = |arguments: &[&str]| -> Value {
-        let line = line(arguments);
-        let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        home.run(&line).expect("an answer")
-    };
+fn line<'a>(arguments: &[&'a str], place: &[&'a str]) -> Vec<&'a str> {
+    [&["query"], arguments, place].concat()
+}
+
+fn the_whole_way(home: &Home, place: &[&str], caught_up: &dyn Fn()) {
+    let ask = |arguments: &[&str]| home.run(&line(arguments, place)).expect("an answer");
     let refused = |arguments: &[&str], words: &str| {
-        let line = line(arguments);
-        let line: Vec<&str> = line.iter().map(String::as_str).collect();
-        let end = home.end_of(&line).expect("it ends");
+        let end = home.end_of(&line(arguments, place)).expect("it ends");
         assert!(
             end.code == Some(1) && end.said.contains(words),
             "{words} is not in {}",
             end.said
         );
     };
-    // A read model of a server is a moment behind its ledger.
-    let caught_up = |expected: &[&str]| {
-        let names = || {
-            let listed = ask(&["--list-saved"]);
-            let names = listed.as_array().expect("a list").iter();
-            names
-                .map(|one| one["name"].as_str().expect("a name").to_owned())
-                .collect::<Vec<_>>()
-        };
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        while names() != expected {
-            assert!(std::time::Instant::now() < deadline, "{expected:?}");
-        }
+    let stand = |expected: &[&str]| {
+        caught_up();
+        let listed = ask(&["--list-saved"]);
+        let names = listed.as_array().expect("a list").iter();
+        let names: Vec<&str> = names.map(|one| one["name"].as_str().expect("a name")).collect();
+        assert_eq!(names, expected);
     };
 
     let saved = ask(&[&COSTS[..], &["--save", "costs"]].concat());
     assert_eq!(saved["unchanged"], false, "{saved}");
-    caught_up(&["costs"]);
+    stand(&["costs"]);
     let again = ask(&[&COSTS[..], &["--save", "costs"]].concat());
     assert_eq!(
         (&again["unchanged"], &again["position"]),
@@ -90,7 +81,7 @@ fn the_whole_way(home: &Home, place: &[&str]) {
         "week",
     ];
     ask(&[&month[..], &["--save", "turns of a month"]].concat());
-    caught_up(&["costs", "turns of a month"]);
+    stand(&["costs", "turns of a month"]);
     let listed = ask(&["--list-saved"]);
     let query = json!({ "metric": "TURNS", "groupBy": ["OUTCOME"], "filter": { "channel": "web" }, "bucket": "WEEK",
         "last": 35 * 86_400 });
@@ -120,6 +111,6 @@ fn the_whole_way(home: &Home, place: &[&str]) {
     for name in ["costs", "turns of a month"] {
         ask(&["--drop", name]);
     }
-    caught_up(&[]);
+    stand(&[]);
     refused(&["--drop", "costs"], "no query is saved as costs");
 }
