@@ -390,6 +390,7 @@ const EVERY_READ_MODEL: &str = "query ($last: Position!) {
     configurationHistory(first: 1, minPosition: $last) { nodes { version } }
     usage(groupBy: [], minPosition: $last) { agent }
     analytics(metric: TURNS, from: \"2000-01-01T00:00:00Z\", to: \"2000-01-01T00:01:00Z\", minPosition: $last) { unit }
+    savedQueries(first: 1, minPosition: $last) { nodes { name } }
     ledger { health(minPosition: $last) { appendedRecords } } }";
 
 /// Waits until every read model holds every record that is in the ledger of the key now, and gives the last position.
