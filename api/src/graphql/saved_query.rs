@@ -66,11 +66,14 @@ impl AnalyticsQueryInput {
     }
 
     /// The words to store: those that were said.
-    fn words(&self) -> Object {
-        match self.to_value().into_json() {
-            Ok(serde_json::Value::Object(members)) => said(members).into_iter().collect(),
-            // An input is an object, and its scalars are text and finite numbers.
-            _ => Object::new(),
+    ///
+    /// # Errors
+    /// `Internal`: an input is an object, and its scalars are text and finite numbers.
+    fn words(&self) -> std::result::Result<Object, CommandError> {
+        let words = self.to_value().into_json();
+        match words.map_err(|error| CommandError::Internal(error.into()))? {
+            serde_json::Value::Object(members) => Ok(said(members).into_iter().collect()),
+            other => Err(CommandError::Internal(format!("no object: {other}").into())),
         }
     }
 
@@ -142,7 +145,7 @@ pub(crate) fn question_of(
 /// # Errors
 /// `InvalidInput` with the path of what it would refuse.
 pub(super) fn accepted(query: AnalyticsQueryInput) -> std::result::Result<Object, CommandError> {
-    let words = query.words();
+    let words = query.words()?;
     let refused = |within: &str, error: AnalyticsError| match error {
         AnalyticsError::Invalid { argument, message } => {
             CommandError::input(format!("/query{within}/{argument}"), message)

@@ -63,23 +63,17 @@ fn a_question_is_saved_and_another_one_takes_its_place() {
 
 #[test]
 fn what_stands_can_be_dropped_once() {
-    let dropped: AgentEvent = ConfigQueryDropped::new("costs".to_owned()).into();
-    let standing = saved("costs", "COST").into();
+    let stands = || AgentEvent::from(saved("costs", "COST"));
+    let dropped = || AgentEvent::from(ConfigQueryDropped::new("costs".to_owned()));
     given().when(&drop_it("costs")).refused("NOT_FOUND");
-    with([standing]).when(&drop_it("Costs")).refused("NOT_FOUND");
-    let standing: AgentEvent = saved("costs", "COST").into();
-    assert_eq!(
-        with([standing.clone()]).when(&drop_it("costs")).facts(),
-        [dropped.clone()]
-    );
-    with([standing.clone(), dropped.clone()])
+    with([stands()]).when(&drop_it("Costs")).refused("NOT_FOUND");
+    assert_eq!(with([stands()]).when(&drop_it("costs")).facts(), [dropped()]);
+    with([stands(), dropped()])
         .when(&drop_it("costs"))
         .refused("NOT_FOUND");
     assert_eq!(
-        with([standing.clone(), dropped])
-            .when(&save("costs", "COST"))
-            .facts(),
-        [standing],
+        with([stands(), dropped()]).when(&save("costs", "COST")).facts(),
+        [stands()],
         "what was dropped is saved anew"
     );
 }
