@@ -36,6 +36,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0023_sessions_by_external_id.sql"),
     include_str!("../../../../migrations/sqlite/read/0024_tables_for_others.sql"),
     include_str!("../../../../migrations/sqlite/read/0025_policy.sql"),
+    include_str!("../../../../migrations/sqlite/read/0026_vectors_of_facts.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";
