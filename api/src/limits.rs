@@ -326,6 +326,11 @@ const _: () = assert!(
     SESSIONS_AT_ONCE_MAX < domain::WRITER_QUEUE_APPENDS_MAX,
     "an import leaves room in the queue"
 );
+const _: () = assert!(
+    (domain::NEAREST_VECTOR_BYTES_MAX + domain::NEAREST_PAGE_BYTES) as u64 + 16 * 1_048_576
+        <= OPERATION_READ_BYTES_MAX,
+    "a search by vector leaves room for the facts that it finds"
+);
 const _: () = assert!(DOCUMENT_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(

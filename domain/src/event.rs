@@ -215,6 +215,7 @@ catalogue! {
         "memory.retrieved" 1 MemoryRetrieved;
         "memory.compacted" 1 MemoryCompacted;
         "memory.reextracted" 1 MemoryReextracted;
+        "memory.embedded" 1 MemoryEmbedded;
         "memory.store_created" 1 MemoryStoreCreated;
         "memory.store_deleted" 1 MemoryStoreDeleted;
     }

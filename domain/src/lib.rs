@@ -25,6 +25,7 @@ pub mod limits;
 mod words;
 mod payload;
 pub mod measures;
+pub mod vector;
 pub mod side_effect;
 pub mod action;
 pub mod events;

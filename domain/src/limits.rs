@@ -138,6 +138,16 @@ pub const READ_STATEMENT_MS_MAX: u64 = 30_000;
 /// Items of one list of an event of memory: sources, results, documents, records. A client's event with more is refused; of
 /// one that was imported, or stored before, the read model of memory looks at so many different ones.
 pub const MEMORY_LIST_ITEMS_MAX: usize = 1_000;
+/// Numbers of a vector that stands for a fact.
+pub const VECTOR_NUMBERS_MAX: usize = 4_096;
+/// Bytes of its text: base64 of four bytes for each number.
+pub const VECTOR_TEXT_BYTES_MAX: usize = (4 * VECTOR_NUMBERS_MAX).div_ceil(3) * 4;
+/// Vectors that one search for the nearest facts looks at; of more it is refused.
+pub const NEAREST_CANDIDATES_MAX: usize = 100_000;
+/// Bytes of the vectors that it reads and compares; of more it is refused.
+pub const NEAREST_VECTOR_BYTES_MAX: usize = 96 * 1_048_576;
+/// Bytes of the vectors of one page that it reads, about.
+pub const NEAREST_PAGE_BYTES: usize = 4 * 1_048_576;
 /// Ledgers of which a node brings the read models forward at the same time. More than stores have connections for steps, and
 /// few enough that none of them is refused.
 pub const LEDGERS_PROJECTED_AT_ONCE_MAX: usize = 16;
@@ -198,6 +208,14 @@ const _: () = assert!(
 const _: () = assert!(
     2 * DSSE_ENVELOPE_BYTES_MAX <= PAYLOAD_BYTES_MAX,
     "an envelope, escaped, in an event"
+);
+const _: () = assert!(
+    VECTOR_TEXT_BYTES_MAX + 1_024 < PAYLOAD_BYTES_MAX,
+    "a vector, with names, in an event"
+);
+const _: () = assert!(
+    NEAREST_PAGE_BYTES >= 4 * VECTOR_NUMBERS_MAX && NEAREST_PAGE_BYTES < NEAREST_VECTOR_BYTES_MAX,
+    "a page has a vector, and a search has pages"
 );
 const _: () = assert!(
     EVENTS_PER_APPEND_MAX <= BATCH_EVENTS_MAX,

@@ -14,9 +14,11 @@
 pub mod words;
 mod ends;
 mod filter;
+mod nearest;
 mod query;
 mod state;
 mod uses;
+mod vectors;
 
 use std::collections::HashSet;
 
@@ -39,6 +41,7 @@ use crate::event::ProjectedEvent;
 use crate::projection::{PoisonReason, Projection};
 
 pub use filter::{FactFilter, facts};
+pub use nearest::{Nearest, NearestAsked, NearestError, NearestLimits, nearest};
 pub use query::{Asked, by_positions, history, known, positions_of};
 pub use state::{Fact, FactEnd, FactEndKind, FactStatus, KnownAt};
 pub use uses::{FactUse, InvalidationCount, UseFilter, invalidated, used_by, uses};
@@ -52,6 +55,7 @@ pub const TABLES: &[&str] = &[
     "memory_word",
     "memory_source",
     "memory_event",
+    "memory_vector",
 ];
 
 /// The first end of a turn counts.
@@ -99,6 +103,10 @@ pub const OF_A_TURN: &[&str] = &[
     ENDS_KEPT,
     FACTS_OF_ATTEMPT_DROPPED,
     ENDS_OF_ATTEMPT_DROPPED,
+    vectors::KNOWN,
+    vectors::DROPPED,
+    vectors::KEPT,
+    vectors::OF_ATTEMPT_DROPPED,
 ];
 
 /// What is said of a turn that is over already is known where it stands, or never.
@@ -131,7 +139,7 @@ impl Projection for Memory {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn apply(&self, event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
@@ -171,11 +179,15 @@ fn of_turn(event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         "turn.cancelled" => "cancelled",
         "turn.attempt_failed" | "infra.lease_expired" => {
             let params = [&[SqlValue::Word("attempt_failed")][..], &of_turn].concat();
-            let drop = [FACTS_OF_ATTEMPT_DROPPED, ENDS_OF_ATTEMPT_DROPPED];
+            let drop = [
+                FACTS_OF_ATTEMPT_DROPPED,
+                ENDS_OF_ATTEMPT_DROPPED,
+                vectors::OF_ATTEMPT_DROPPED,
+            ];
             return Ok(drop.map(|sql| Change::about(&id, sql, params.clone())).into());
         }
         "turn.step_completed" => {
-            let keep = [FACTS_KEPT, ENDS_KEPT];
+            let keep = [FACTS_KEPT, ENDS_KEPT, vectors::KEPT];
             return Ok(keep.map(|sql| Change::about(&id, sql, of_turn.to_vec())).into());
         }
         _ => return Ok(vec![]),
@@ -193,8 +205,11 @@ fn turn_over(
     let moment: [SqlValue; 2] = [event.place()?.into(), event.recorded_at()?.into()];
     let over = [&of_turn[..], &[outcome.into()], &moment].concat();
     let (statements, what) = match outcome {
-        "committed" => ([FACTS_KNOWN, ENDS_KNOWN], moment.to_vec()),
-        _ => ([FACTS_DROPPED, ENDS_DROPPED], vec![outcome.into()]),
+        "committed" => ([FACTS_KNOWN, ENDS_KNOWN, vectors::KNOWN], moment.to_vec()),
+        _ => (
+            [FACTS_DROPPED, ENDS_DROPPED, vectors::DROPPED],
+            vec![outcome.into()],
+        ),
     };
     let mut changes = vec![Change::about(&id, TURN_OVER, over)];
     for sql in statements {
@@ -226,6 +241,7 @@ fn said(event: &ProjectedEvent) -> Result<Vec<Change>, PoisonReason> {
         }
         Some(AgentEvent::MemoryReextracted(told)) => reextraction(&at, told),
         Some(AgentEvent::MemoryCompacted(told)) => compaction(&at, told),
+        Some(AgentEvent::MemoryEmbedded(told)) => vec![vectors::embedded(&at, told)],
         Some(AgentEvent::MemorySearched(told)) => searched(&at, told),
         Some(AgentEvent::MemoryRetrieved(told)) => retrieved(&at, told),
         _ => vec![],

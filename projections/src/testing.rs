@@ -39,6 +39,7 @@ pub mod limits;
 pub mod memory;
 pub mod memory_edges;
 pub mod memory_found;
+pub mod memory_nearest;
 pub mod names;
 pub mod outcomes;
 pub mod owners;

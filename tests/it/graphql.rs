@@ -2,6 +2,7 @@
 
 mod memory;
 mod analytics;
+mod nearest;
 mod proofs;
 mod reading;
 mod saved_queries;

@@ -1,5 +1,6 @@
 //! What agents remember: what was known when, what held when, and why it is believed.
 
+mod nearest;
 mod uses;
 
 use async_graphql::connection::Connection;
@@ -21,6 +22,7 @@ use super::turn::Turn;
 use super::words::{FactEndKind, FactStatus, InvalidationReason};
 use crate::error_codes as code;
 
+pub(super) use nearest::{MemoryFilter, NearestFacts, NearestQuestion, nearest};
 pub(super) use uses::{InvalidatedFacts, MemoryUse, MemoryUseFilter, invalidated, uses};
 
 /// What fields of memory and those below them read.

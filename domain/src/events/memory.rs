@@ -5,6 +5,7 @@ use crate::ids::EventId;
 use crate::measures::{Digest, Finite, Ratio, Usage};
 use crate::numbers::{Micros, Position};
 use crate::payload::{Ext, List, payloads};
+use crate::vector::Vector;
 use crate::words::words;
 
 words! {
@@ -246,6 +247,21 @@ payloads! {
         pub from: Option<Position>,
         /// Last record of the ledger that was read, `epoch:index`.
         pub to: Option<Position>,
+        /// The client's own id of the store.
+        pub store: Option<String>,
+        /// Free fields of the source, kept as given.
+        pub ext: Ext,
+    }
+
+    /// A text of a fact was turned into a vector. It is told of the version that the record has when it is said: the last one
+    /// that is known, or that the same turn has written.
+    pub struct MemoryEmbedded {
+        /// The client's own id of the record.
+        pub record_id: String,
+        /// The model that made the vector, with whatever tells its vectors from others: vectors of one name are compared.
+        pub model: String,
+        /// The vector: base64 of 32-bit floats, the lowest byte first; from 1 to 4,096 numbers, finite and not all zero.
+        pub vector: Vector,
         /// The client's own id of the store.
         pub store: Option<String>,
         /// Free fields of the source, kept as given.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::strategy::Union;
+use ruche_domain::vector::Vector;
 use serde_json::{Map, Number, Value};
 
 /// Instances of a schema of the catalogue. Knows the keywords that occur there and panics on any other.
@@ -79,6 +80,9 @@ fn number(schema: &Map<String, Value>) -> BoxedStrategy<Value> {
 }
 
 fn text(schema: &Map<String, Value>) -> BoxedStrategy<Value> {
+    if schema.contains_key("contentEncoding") {
+        return vector();
+    }
     let pattern = schema.get("pattern").and_then(Value::as_str);
     assert!(
         pattern.is_some() || !schema.contains_key("format"),
@@ -97,6 +101,19 @@ fn text(schema: &Map<String, Value>) -> BoxedStrategy<Value> {
     texts
         .prop_filter("too long", move |text| text.len() <= max)
         .prop_map(Value::from)
+        .boxed()
+}
+
+/// A vector: more than its schema can say.
+fn vector() -> BoxedStrategy<Value> {
+    let numbers = proptest::collection::vec(proptest::num::f32::NORMAL, 1..9);
+    numbers
+        .prop_map(|numbers| {
+            Vector::new(&numbers)
+                .expect("finite and not zero")
+                .to_string()
+                .into()
+        })
         .boxed()
 }
 

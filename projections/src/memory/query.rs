@@ -76,11 +76,19 @@ pub async fn known(
     page: &PageRequest,
 ) -> Result<Page<Fact>, ReadStoreError> {
     let (column, bound) = bound_of(asked.known_at);
-    let valid = micros(asked.valid_at);
     let about = bounds::name(&asked.about).into_owned();
     let select = found_by(Select::of(COLUMNS, "memory_fact", ledger), ledger, "about", about)
         .and_if("attribute = ", bounds::key(asked.attribute.as_ref()))
-        .and_if("store = ", asked.store.clone())
+        .and_if("store = ", asked.store.clone());
+    let select = holding(select, (column, bound), asked.valid_at);
+    let rows = by_position_page(select, page).rows(store).await?;
+    with_ends(store, ledger, asked.known_at, Page::read(page, rows, read)?).await
+}
+
+/// Demands that a version was known by then, and that it held.
+pub(super) fn holding(select: Select, (column, bound): (&str, i64), valid_at: Micros) -> Select {
+    let valid = micros(valid_at);
+    select
         .and(&format!("memory_fact.{column} <= "), bound)
         .and("(valid_from IS NULL OR valid_from <= ", valid)
         .text(")")
@@ -94,9 +102,7 @@ pub async fn known(
         .and(&format!("c.{column} <= "), bound)
         .and("c.valid_to <= ", valid)
         // In this form no engine makes a join of it.
-        .text(" ORDER BY c.known, c.position LIMIT 1) IS NULL");
-    let rows = by_position_page(select, page).rows(store).await?;
-    with_ends(store, ledger, asked.known_at, Page::read(page, rows, read)?).await
+        .text(" ORDER BY c.known, c.position LIMIT 1) IS NULL")
 }
 
 pub(super) fn by_position_page(select: Select, page: &PageRequest) -> Select {
@@ -116,13 +122,23 @@ pub async fn by_positions(
     ledger: LedgerId,
     positions: &[Position],
 ) -> Result<Vec<Fact>, ReadStoreError> {
+    written_at(store, ledger, positions, KnownAt::Now).await
+}
+
+/// The same, as they stood at a moment.
+pub(super) async fn written_at(
+    store: &dyn ReadStore,
+    ledger: LedgerId,
+    positions: &[Position],
+    known_at: KnownAt,
+) -> Result<Vec<Fact>, ReadStoreError> {
     let packed = positions.iter().filter_map(|position| pack(*position).ok());
     let rows = Select::of(COLUMNS, "memory_fact", ledger)
         .and_in("memory_fact.position", packed)
         .rows(store)
         .await?;
     let page = Page::read(&PageRequest::first(positions.len()), rows, read)?;
-    Ok(with_ends(store, ledger, KnownAt::Now, page).await?.items())
+    Ok(with_ends(store, ledger, known_at, page).await?.items())
 }
 
 /// The versions of a fact's record as they stand now, in the order in which they were written.

@@ -22,6 +22,7 @@ use ruche_ledger::testing::FixedClock;
 use super::memory::{
     OLD, Teller, at, in_batches, invalidated, known, list, text, updated, upserted, written,
 };
+use super::memory_nearest::embedded;
 use super::world::{Fresh, World};
 use super::{Feed, START_US};
 use crate::memory::{self, Fact, FactEndKind, FactFilter, FactStatus, FactUse, KnownAt, UseFilter};
@@ -41,10 +42,13 @@ async fn remembered(fresh: Fresh, events: Vec<PreparedEvent>) -> (World, LedgerI
     (world, ledger)
 }
 
-/// A fact that is taken back, in read models that are given. For tests of how it is found.
+/// A fact with two vectors that is taken back, in read models that are given. For tests of how it is found.
 pub async fn one_fact(fresh: Fresh, models: Arc<dyn ReadStore>) -> (LedgerId, Fact) {
     let mut ann = Teller::new();
     ann.say(written("r", "one"));
+    for _ in 0..2 {
+        ann.say(embedded("r", &[1.0]));
+    }
     ann.say(MemoryInvalidated {
         valid_to: Some(Micros(50)),
         ..invalidated("r", InvalidationReason::Contradicted)

@@ -2,6 +2,7 @@
 
 use ruche_domain::ids::{LedgerId, SessionId};
 use ruche_domain::numbers::Micros;
+use ruche_domain::vector::Vector;
 
 use super::analytics::AskedStore;
 use crate::change::SqlValue;
@@ -76,5 +77,20 @@ pub async fn pages() -> Vec<PageQuestion> {
     let found = memory::known(&asked, ledger, &question, &PageRequest::first(50)).await;
     assert!(found.expect("a page").rows.is_empty());
     page("what is known of somebody", ["memory_fact_about"; 2], asked);
+    let nearest = memory::NearestAsked {
+        model: "m".to_owned(),
+        vector: Vector::new(&[1.0]).expect("a vector"),
+        about: None,
+        attribute: None,
+        store: None,
+        valid_at: Micros(1),
+        known_at: memory::KnownAt::Time(Micros(1)),
+        first: 10,
+    };
+    let asked = AskedStore::default();
+    let found = memory::nearest(&asked, ledger, &nearest, memory::NearestLimits::default()).await;
+    assert_eq!(found.expect("an answer"), memory::Nearest::default());
+    let by_model = ["PRIMARY KEY (ledger=? AND model=?", "memory_vector_pkey"];
+    page("the vectors of a model", by_model, asked);
     pages
 }

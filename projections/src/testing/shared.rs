@@ -69,6 +69,13 @@ macro_rules! shared_tests {
                 a_fact_names_what_it_rests_on_and_who_used_it,
                 what_erasure_leaves_of_memory_is_whose_turn_was_committed,
                 names_of_memory_may_have_any_length;
+            memory_nearest: the_nearest_facts_are_those_that_a_look_at_all_of_them_finds,
+                a_vector_of_a_turn_is_known_from_its_commit_on,
+                a_vector_of_an_attempt_that_failed_is_not_known,
+                a_vector_stays_with_the_version_that_it_was_told_of,
+                a_vector_of_a_turn_is_told_of_what_the_turn_has_written,
+                a_search_that_would_compare_too_much_says_what_to_narrow,
+                a_vector_whose_payload_is_gone_is_not_found;
             outcomes: turns_are_counted_under_each_dimension, all_conditions_of_a_filter_hold;
             erased: erased_payloads_leave_what_their_leaves_say,
                 a_payload_that_cannot_be_read_parks_what_needs_it_and_nothing_else;

@@ -4,10 +4,14 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result};
 
 use super::super::memory::{
-    self, AsOf, Fact, FactFilter, InvalidatedFacts, MemoryQuestion, MemoryUse, MemoryUseFilter,
+    self, AsOf, Fact, FactFilter, InvalidatedFacts, MemoryFilter, MemoryQuestion, MemoryUse, MemoryUseFilter,
+    NearestFacts, NearestQuestion,
 };
 use super::super::page::{Cursor, cost};
 use super::super::scalars::{DateTime, PositionScalar};
+
+/// What a search costs beside the facts that it gives: it reads as much as a hundred pages.
+const NEAREST_COST: usize = 2_000;
 
 /// Reads of memory.
 #[derive(Default)]
@@ -43,6 +47,37 @@ impl MemoryQuery {
             store,
         };
         memory::known(ctx, question, (first, after.as_deref()), min_position).await
+    }
+
+    /// The facts that were known at a moment to hold at another and whose vectors (`memory.embedded`) are nearest to one that the
+    /// caller made, the best first. Every vector is compared. More than 100,000 of them or 96 MiB are refused with
+    /// `QUERY_LIMIT_EXCEEDED`: `about` narrows them best. `knownAt` and `validAt` as in `memory`.
+    #[graphql(complexity = "NEAREST_COST + cost(first, child_complexity)")]
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
+    async fn nearest_facts(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The model that made the vectors, as `memory.embedded` names it.")] model: String,
+        #[graphql(
+            desc = "Base64 of 32-bit floats, the lowest byte first: at most 4,096, finite and not all zero."
+        )]
+        vector: String,
+        filter: Option<MemoryFilter>,
+        #[graphql(desc = "When they hold; that of `knownAt` if absent.")] valid_at: Option<DateTime>,
+        #[graphql(desc = "What may be known; all that is known by now if absent.")] known_at: Option<AsOf>,
+        first: Option<i32>,
+        #[graphql(desc = "Wait until the read model holds this record.")] min_position: Option<
+            PositionScalar,
+        >,
+    ) -> Result<NearestFacts> {
+        let question = NearestQuestion {
+            model,
+            vector,
+            filter,
+            valid_at,
+            known_at,
+        };
+        memory::nearest(ctx, question, first, min_position).await
     }
 
     /// Versions of facts in the order in which they were written, whatever became of them.

@@ -33,6 +33,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/postgres/read/0022_tables_for_others.sql"),
     include_str!("../../../../migrations/postgres/read/0023_policy.sql"),
     include_str!("../../../../migrations/postgres/read/0024_saved_queries.sql"),
+    include_str!("../../../../migrations/postgres/read/0025_vectors_of_facts.sql"),
 ];
 /// "rure": first key of the advisory locks of this engine.
 pub(crate) const LOCKS: i32 = 0x7275_7265;

@@ -37,6 +37,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../../../migrations/sqlite/read/0024_tables_for_others.sql"),
     include_str!("../../../../migrations/sqlite/read/0025_policy.sql"),
     include_str!("../../../../migrations/sqlite/read/0026_saved_queries.sql"),
+    include_str!("../../../../migrations/sqlite/read/0027_vectors_of_facts.sql"),
 ];
 /// File in the data folder that names the current generation.
 const POINTER: &str = "read-generation";
