@@ -109,7 +109,8 @@ pub async fn facts(
     if let Some(status) = filter.status {
         select = standing(select, ledger, status);
     }
-    let rows = by_position_page(select, page).rows(store).await?;
+    let is_listed = filter.has_index() && *filter != FactFilter::default();
+    let rows = by_position_page(select, page, is_listed).rows(store).await?;
     with_ends(store, ledger, KnownAt::Now, Page::read(page, rows, read)?).await
 }
 

@@ -81,7 +81,7 @@ pub async fn known(
         .and_if("attribute = ", bounds::key(asked.attribute.as_ref()))
         .and_if("store = ", asked.store.clone());
     let select = holding(select, (column, bound), asked.valid_at);
-    let rows = by_position_page(select, page).rows(store).await?;
+    let rows = by_position_page(select, page, true).rows(store).await?;
     with_ends(store, ledger, asked.known_at, Page::read(page, rows, read)?).await
 }
 
@@ -105,12 +105,20 @@ pub(super) fn holding(select: Select, (column, bound): (&str, i64), valid_at: Mi
         .text(" ORDER BY c.known, c.position LIMIT 1) IS NULL")
 }
 
-pub(super) fn by_position_page(select: Select, page: &PageRequest) -> Select {
-    select.page(
-        ["memory_fact.position", "memory_fact.position"],
-        Cursor::number_value,
-        page,
-    )
+/// A page in the order of positions. Where there is a list of positions to find the rows by, the sign keeps engines from going
+/// through all of the ledger behind the cursor instead.
+pub(super) fn by_position_page(mut select: Select, page: &PageRequest, is_listed: bool) -> Select {
+    let columns = ["memory_fact.position"; 2];
+    let Some(after) = page.after.as_ref().filter(|_| is_listed) else {
+        return select.page(columns, Cursor::number_value, page);
+    };
+    let beyond = if page.descending { "<" } else { ">" };
+    select = select.and(&format!("+memory_fact.position {beyond} "), after.at);
+    let rest = PageRequest {
+        after: None,
+        ..page.clone()
+    };
+    select.page(columns, Cursor::number_value, &rest)
 }
 
 /// The versions that these records of the ledger wrote, as they stand now.
@@ -158,7 +166,7 @@ pub async fn history(
         "record",
         record,
     );
-    let rows = by_position_page(select, page).rows(store).await?;
+    let rows = by_position_page(select, page, true).rows(store).await?;
     with_ends(store, ledger, KnownAt::Now, Page::read(page, rows, read)?).await
 }
 

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ruche_domain::events::MemoryWritten;
+use ruche_domain::events::{MemoryEmbedded, MemoryWritten};
 use ruche_domain::ids::LedgerId;
 use ruche_domain::stream::Category;
+use ruche_domain::vector::Vector;
 use ruche_ledger::store::PreparedEvent;
 use ruche_ledger::testing::SeededRandom;
 use ruche_projections::change::SqlValue;
@@ -93,9 +94,13 @@ fn mixed(seed: u64) -> Vec<PreparedEvent> {
 async fn both_make_the_same(mut events: Vec<PreparedEvent>, batch: usize) {
     events.extend(Story::new(9).lane());
     let fact = MemoryWritten::new("r".to_owned(), "of no session".into(), vec![]);
-    let mut of_no_session = Story::new(10).event(fact);
-    of_no_session.event.stream.category = Category::Memory;
-    events.push(of_no_session);
+    let vector = Vector::new(&[1.0, -2.5]).unwrap();
+    let embedded = MemoryEmbedded::new("r".to_owned(), "m".to_owned(), vector);
+    let mut story = Story::new(10);
+    for mut of_no_session in [story.event(fact), story.event(embedded)] {
+        of_no_session.event.stream.category = Category::Memory;
+        events.push(of_no_session);
+    }
     events.extend(policies::told());
     let world = World::new(fresh).await;
     let dir = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ async fn a_database_that_is_not_migrated_or_too_new_is_refused() {
     let url = database(&server).await;
     let error = PostgresReadStore::open(pool(&url)).await.err().unwrap();
     assert!(
-        matches!(error, OpenError::NotMigrated { found: 0, needed: 24 }),
+        matches!(error, OpenError::NotMigrated { found: 0, needed: 25 }),
         "{error}"
     );
     let mut client = session(&url).await;
@@ -25,12 +25,12 @@ async fn a_database_that_is_not_migrated_or_too_new_is_refused() {
         .unwrap();
     let error = migrate(&mut client).await.unwrap_err();
     assert!(
-        matches!(error, OpenError::Newer { found: 99, known: 24 }),
+        matches!(error, OpenError::Newer { found: 99, known: 25 }),
         "{error}"
     );
     let error = PostgresReadStore::open(pool(&url)).await.err().unwrap();
     assert!(
-        matches!(error, OpenError::Newer { found: 99, known: 24 }),
+        matches!(error, OpenError::Newer { found: 99, known: 25 }),
         "{error}"
     );
 }

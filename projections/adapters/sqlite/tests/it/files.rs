@@ -61,7 +61,7 @@ fn a_file_of_something_else_is_left_alone() {
             error,
             OpenError::Newer {
                 found: 99,
-                known: 26,
+                known: 27,
                 ..
             }
         ),

@@ -11,7 +11,7 @@ use ruche_projections::memory::{
     self, Asked, FactFilter, FactStatus, KnownAt, NearestAsked, NearestLimits, UseFilter,
 };
 use ruche_projections::search::Wanted;
-use ruche_projections::select::PageRequest;
+use ruche_projections::select::{Cursor, PageRequest};
 use ruche_projections::store::{DeadLetter, ProjectionStatus, ReadStore, ReadStoreError, Row, Step};
 use ruche_projections::testing::memory_edges;
 use ruche_projections_sqlite::SqliteReadStore;
@@ -162,6 +162,7 @@ async fn what_is_asked_of_memory_is_found_by_an_index() {
     });
     let (ledger, fact) = memory_edges::one_fact(fresh, Arc::new(sqlite.models.clone())).await;
     let page = PageRequest::first(10);
+    let later = PageRequest::first(10).after(Some(Cursor::of_number(0, 0)));
     for known_at in [
         KnownAt::Now,
         KnownAt::Time(Micros(1)),
@@ -173,10 +174,15 @@ async fn what_is_asked_of_memory_is_found_by_an_index() {
             ..Asked::default()
         };
         memory::known(&*noted, ledger, &asked, &page).await.unwrap();
+        memory::known(&*noted, ledger, &asked, &later).await.unwrap();
     }
     for filter in filters() {
         assert!(filter.has_index(), "{filter:?}");
         memory::facts(&*noted, ledger, &filter, &page).await.unwrap();
+        // Behind a place, all facts are what is asked for.
+        if filter != FactFilter::default() {
+            memory::facts(&*noted, ledger, &filter, &later).await.unwrap();
+        }
     }
     for about in [None, Some("ann".to_owned())] {
         let asked = NearestAsked {
@@ -198,6 +204,7 @@ async fn what_is_asked_of_memory_is_found_by_an_index() {
         assert_eq!((found.compared, found.facts[0].1), (1, 1.0));
     }
     memory::history(&*noted, ledger, &fact, &page).await.unwrap();
+    memory::history(&*noted, ledger, &fact, &later).await.unwrap();
     memory::by_positions(&*noted, ledger, &[fact.position])
         .await
         .unwrap();
