@@ -4,14 +4,16 @@
 use ruche_domain::event::AgentEvent;
 use ruche_domain::events::{
     ConfigActivated, ConfigPublished, ConfigRolledBack, ConfigScope, EvalScored, GoalAchieved,
-    GoalProgressed, GoalSet, InvalidationReason, LlmEmbedded, LlmFailed, LlmResponded, MemoryHit,
-    MemoryInvalidated, MemorySearched, MemoryWritten, MessageDrafted, MessageReceived, MessageSent, Role,
-    ScenarioCompleted, ScenarioEntered, ScenarioMigrated, ScenarioStepEntered, ScenarioStepExited,
-    SessionEndReason, SessionEnded, SessionStarted, ToolCompleted, ToolFailed, ToolProposed, ToolStarted,
-    TurnCancelled, TurnCommitted, TurnFailed, TurnOpened, TurnStarted, TurnTrigger,
+    GoalProgressed, GoalSet, InvalidationReason, LlmEmbedded, LlmFailed, LlmResponded, MemoryEmbedded,
+    MemoryHit, MemoryInvalidated, MemorySearched, MemoryWritten, MessageDrafted, MessageReceived,
+    MessageSent, Role, ScenarioCompleted, ScenarioEntered, ScenarioMigrated, ScenarioStepEntered,
+    ScenarioStepExited, SessionEndReason, SessionEnded, SessionStarted, ToolCompleted, ToolFailed,
+    ToolProposed, ToolStarted, TurnCancelled, TurnCommitted, TurnFailed, TurnOpened, TurnStarted,
+    TurnTrigger,
 };
 use ruche_domain::measures::{Cost, Finite, Usage};
 use ruche_domain::numbers::Micros;
+use ruche_domain::vector::Vector;
 
 use crate::bounds;
 
@@ -255,6 +257,7 @@ fn of_calls(of: &mut Choices<'_>) -> Vec<AgentEvent> {
 }
 
 fn of_memory(of: &mut Choices<'_>) -> Vec<AgentEvent> {
+    let vector = Vector::new(&[f32::MAX, f32::MIN, f32::MIN_POSITIVE]).expect("a vector");
     let mut searched = MemorySearched::new("s".to_owned());
     searched.results.push(MemoryHit {
         version: of.some(),
@@ -274,6 +277,7 @@ fn of_memory(of: &mut Choices<'_>) -> Vec<AgentEvent> {
             ..MemoryInvalidated::new("r".to_owned(), InvalidationReason::Expired)
         }
         .into(),
+        MemoryEmbedded::new("r".to_owned(), "m".to_owned(), vector).into(),
         searched.into(),
     ]
 }
