@@ -85,7 +85,20 @@ fn tests(root: &Path, given: &TestArguments, data: Option<OsString>) -> Step {
     }
     step.variables
         .push(("RUCHE_DATA", data.unwrap_or_else(|| data_folder(root))));
+    step.variables.push((TEST_THREADS, test_threads()));
     step
+}
+
+/// How many tests run at a time.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
+/// Tests of whole systems wait for servers and for disks while they do not compute, so there is one more than the machine has
+/// cores. Who has set a number keeps it.
+fn test_threads() -> OsString {
+    std::env::var_os(TEST_THREADS).unwrap_or_else(|| {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        (cores + 1).to_string().into()
+    })
 }
 
 /// Whole-system tests that say nothing of an engine's files, once more with PostgreSQL below the same program. The others
@@ -471,13 +484,16 @@ mod tests {
     fn test_runs_the_locked_workspace_with_data_beside_the_repository() {
         let step = tests(Path::new("/a/ruche"), &given(&[], &[]), None);
         assert_eq!(step.arguments, strings(&["test", "--locked", "--workspace"]));
-        assert_eq!(step.variables, [("RUCHE_DATA", OsString::from("/a/shared/data"))]);
+        assert_eq!(
+            step.variables[0],
+            ("RUCHE_DATA", OsString::from("/a/shared/data"))
+        );
     }
 
     #[test]
     fn a_data_folder_of_ones_own_is_kept() {
         let step = tests(Path::new("/a/ruche"), &given(&[], &[]), Some("/b/data".into()));
-        assert_eq!(step.variables, [("RUCHE_DATA", OsString::from("/b/data"))]);
+        assert_eq!(step.variables[0], ("RUCHE_DATA", OsString::from("/b/data")));
     }
 
     #[test]
