@@ -94,10 +94,15 @@ impl World {
             "source_event_ids": [] });
         let found = json!({ "store": "s", "results": [{ "record_id": "support" }] });
         let wrong = json!({ "record_id": "support", "store": "s", "reason": "expired" });
+        let kept = json!({ "record_id": "kept", "store": "s", "about": "support", "content": "likes tea still",
+            "source_event_ids": [] });
+        let vector = json!({ "record_id": "kept", "store": "s", "model": "m", "vector": "AACAPw==" });
         let events = [
             ("memory.written", fact),
             ("memory.searched", found),
             ("memory.invalidated", wrong),
+            ("memory.written", kept),
+            ("memory.embedded", vector),
         ];
         let events = events.map(|(kind, data)| json!({ "type": kind, "data": { "json": data } }));
         let target = json!({ "session": { "externalId": "my-chat-1" } });

@@ -103,6 +103,11 @@ pub const FIELDS: &[(&str, Open, &str)] = &[
             b: memoryUses(filter: { turnId: $turn }) { nodes { recordId } } }",
     ),
     ("invalidatedFacts", Open::Readers, "{ invalidatedFacts { facts } }"),
+    (
+        "nearestFacts",
+        Open::Readers,
+        "{ nearestFacts(model: \"m\", vector: \"AACAPw==\") { compared ofOtherLength nodes { similarity fact { content } } } }",
+    ),
     ("tools", Open::Readers, "{ tools { name } }"),
     (
         "configurationHistory",
