@@ -55,6 +55,8 @@ struct Arguments {
 #[derive(Debug, Subcommand, PartialEq, Eq)]
 pub enum Command {
     /// Fetch what is needed and run the tests of the whole workspace
+    ///
+    /// One test more at a time than there are cores, or as many as RUST_TEST_THREADS says.
     #[command(after_help = TEST_HELP)]
     Test(TestArguments),
     /// Rewrite the golden files from what the code makes now
